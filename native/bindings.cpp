@@ -1,0 +1,173 @@
+// The Python face of the engine: arrays in, arrays out, the GIL released while kernels run.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "engine/model.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace sterna {
+namespace {
+
+using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Indices = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Tables = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Result = nb::ndarray<nb::numpy, T, nb::c_contig>;
+
+template <class T>
+std::span<const T> view(const nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>& array) {
+    return {array.data(), array.size()};
+}
+
+// A new numpy array that owns its memory.
+template <class T>
+Result<T> make_result(std::initializer_list<std::size_t> shape) {
+    std::size_t n = 1;
+    for (const std::size_t s : shape) n *= s;
+    T* data = new T[n];
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return Result<T>(data, shape, owner);
+}
+
+Operation to_operation(const nb::dict& fields) {
+    Operation op;
+    for (const auto& [key, value] : fields) {
+        const auto name = nb::cast<std::string>(key);
+        if (name == "kind")
+            op.kind = nb::cast<std::string>(value);
+        else if (nb::isinstance<nb::str>(value))
+            op.names[name] = nb::cast<std::string>(value);
+        else
+            op.numbers[name] = nb::cast<double>(value);
+    }
+    return op;
+}
+
+Plan to_plan(const nb::dict& fields) {
+    Plan plan;
+    plan.slots = nb::cast<std::map<std::string, std::size_t>>(fields["slots"]);
+    plan.tables = nb::cast<std::map<std::string, std::vector<double>>>(fields["tables"]);
+    for (const nb::handle op : nb::cast<nb::list>(fields["operations"])) plan.operations.push_back(to_operation(nb::cast<nb::dict>(op)));
+    plan.output = nb::cast<std::string>(fields["output"]);
+    plan.head = nb::cast<std::string>(fields["head"]);
+    plan.layers = nb::cast<std::size_t>(fields["layers"]);
+    plan.kv_heads = nb::cast<std::size_t>(fields["kv_heads"]);
+    plan.head_dim = nb::cast<std::size_t>(fields["head_dim"]);
+    plan.vocab_size = nb::cast<std::size_t>(fields["vocab_size"]);
+    return plan;
+}
+
+// Keeps the arrays alive that the model reads its weights from.
+class PyModel {
+public:
+    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
+        : tensors_(tensors), model_(to_plan(plan), to_table(tensors), kernels_for(isa)) {}
+
+    Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables, Indices output_rows,
+                          const KvPool& pool, std::size_t threads) {
+        Batch batch{.tokens = view(tokens),
+                    .positions = view(positions),
+                    .cu_seqlens = view(cu_seqlens),
+                    .block_tables = {block_tables.data(), block_tables.size()},
+                    .output_rows = view(output_rows),
+                    .table_width = block_tables.shape(1),
+                    .sequence_of = {}};
+        auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
+        const nb::gil_scoped_release release;
+        model_.forward(batch, pool, at_least_one(threads), hidden.data());
+        return hidden;
+    }
+
+    Result<float> logits(Rows hidden, std::size_t threads) {
+        auto out = make_result<float>({hidden.shape(0), model_.vocab_size()});
+        const nb::gil_scoped_release release;
+        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data());
+        return out;
+    }
+
+    Result<std::int32_t> select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
+        auto out = make_result<std::int32_t>({samplings.size()});
+        const nb::gil_scoped_release release;
+        model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), out.data());
+        return out;
+    }
+
+    std::size_t hidden_size() const { return model_.hidden_size(); }
+    std::size_t vocab_size() const { return model_.vocab_size(); }
+
+private:
+    static std::size_t at_least_one(std::size_t threads) { return std::clamp<std::size_t>(threads, 1, 1024); }
+
+    static TensorTable to_table(const nb::dict& tensors) {
+        TensorTable table;
+        for (const auto& [key, value] : tensors) {
+            const auto fields = nb::cast<nb::tuple>(value);
+            Tensor tensor;
+            tensor.encoding = encoding_named(nb::cast<std::string>(fields[0]));
+            tensor.shape = nb::cast<std::vector<std::size_t>>(fields[1]);
+            tensor.bytes = view(nb::cast<Bytes>(fields[2]));
+            tensor.scale = nb::cast<float>(fields[3]);
+            table[nb::cast<std::string>(key)] = std::move(tensor);
+        }
+        return table;
+    }
+
+    nb::dict tensors_;
+    Model model_;
+};
+
+// True where a byte of I2_S codes holds the code 3, which means nothing.
+bool i2s_has_code_3(Bytes codes) {
+    const nb::gil_scoped_release release;
+    std::uint8_t found = 0;
+    for (const std::uint8_t byte : view(codes)) found = static_cast<std::uint8_t>(found | (byte & (byte >> 1) & 0x55));
+    return found != 0;
+}
+
+}  // namespace
+}  // namespace sterna
+
+NB_MODULE(_native, m) {
+    using namespace sterna;
+    m.doc() = "Sterna's native engine.";
+    m.attr("BLOCK_SIZE") = kBlockSize;
+
+    m.def("available_isas", [] {
+        std::vector<std::string> names;
+        for (const Kernels* k : available_kernels()) names.emplace_back(k->isa);
+        return names;
+    }, "Instruction sets that this build holds and this processor can run, best first.");
+    m.def("known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
+          "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
+    m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
+
+    nb::class_<Sampling>(m, "Sampling")
+        .def("__init__", [](Sampling* self, float temperature, std::int32_t top_k, float top_p, float min_p,
+                            float repetition_penalty, std::uint64_t seed, std::uint64_t step, std::vector<std::int32_t> penalized) {
+            new (self) Sampling{temperature, top_k, top_p, min_p, repetition_penalty, seed, step, std::move(penalized)};
+        }, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "step"_a, "penalized"_a);
+
+    nb::class_<KvPool>(m, "KvPool")
+        .def(nb::init<std::size_t, std::size_t, std::size_t, std::size_t>(), "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a)
+        .def_prop_ro("blocks", &KvPool::blocks)
+        .def_prop_ro("block_bytes", &KvPool::block_bytes);
+
+    nb::class_<PyModel>(m, "Model")
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), "plan"_a, "tensors"_a, "isa"_a)
+        .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "output_rows"_a,
+             "pool"_a, "threads"_a)
+        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)
+        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a)
+        .def_prop_ro("hidden_size", &PyModel::hidden_size)
+        .def_prop_ro("vocab_size", &PyModel::vocab_size);
+}

@@ -1,0 +1,69 @@
+#include "linear.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+
+namespace sterna {
+namespace {
+
+// Integer results of a tile wait here before they are scaled; 16 tokens of int8 activations and 64 rows of codes stay in
+// the first two caches for every published shape.
+constexpr std::size_t kTileRows = 64, kTileTokens = 16;
+
+}  // namespace
+
+Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
+    : encoding_(tensor.encoding), int8_(int8), scale_(tensor.scale), data_(tensor.bytes.data()) {
+    if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
+        throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
+    out_features_ = tensor.shape[0];
+    in_features_ = tensor.shape[1];
+    row_bytes_ = row_bytes(encoding_, in_features_);
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(out_features_, row_bytes_, &bytes) || bytes != tensor.bytes.size())
+        throw std::invalid_argument("The tensor '" + name + "' has " + std::to_string(tensor.bytes.size()) +
+                                    " bytes, which is not what its shape needs.");
+    if (!std::isfinite(scale_)) throw std::invalid_argument("The scale of the tensor '" + name + "' is not finite.");
+    if (int8_ && encoding_ != Encoding::i2_s)
+        throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
+}
+
+void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
+                      float* out, std::size_t out_stride) const {
+    if (int8_) return multiply_int8(kernels, x, first, last, out, out_stride);
+    const std::size_t n = padded(in_features_);
+    std::fill(scratch + in_features_, scratch + n, 0.0f);
+    for (std::size_t r = first; r < last; ++r) {
+        row(kernels, r, scratch);
+        for (std::size_t t = 0; t < x.n_tokens; ++t)
+            out[t * out_stride + r] = kernels.dot(scratch, x.values + t * x.stride, n);
+    }
+}
+
+void Linear::multiply_int8(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* out,
+                           std::size_t out_stride) const {
+    std::array<std::int32_t, kTileRows * kTileTokens> dots;
+    for (std::size_t r = first; r < last; r += kTileRows) {
+        const std::size_t n_rows = std::min(kTileRows, last - r);
+        for (std::size_t t = 0; t < x.n_tokens; t += kTileTokens) {
+            const std::size_t n_tokens = std::min(kTileTokens, x.n_tokens - t);
+            kernels.ternary_dot(data_ + r * row_bytes_, row_bytes_, n_rows, x.codes + t * x.stride, x.stride, x.sums + t,
+                                n_tokens, padded(in_features_), dots.data(), kTileRows);
+            for (std::size_t i = 0; i < n_tokens; ++i) {
+                const float factor = scale_ * x.factors[t + i];
+                for (std::size_t j = 0; j < n_rows; ++j)
+                    out[(t + i) * out_stride + r + j] = static_cast<float>(dots[i * kTileRows + j]) * factor;
+            }
+        }
+    }
+}
+
+void Linear::row(const Kernels& kernels, std::size_t row, float* out) const {
+    if (encoding_ != Encoding::i2_s) return kernels.decode(encoding_, data_ + row * row_bytes_, in_features_, out);
+    kernels.decode(encoding_, data_ + row * row_bytes_, padded(in_features_), out);
+    for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scale_;
+}
+
+}  // namespace sterna

@@ -1,0 +1,128 @@
+#include "model.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "thread_pool.hpp"
+
+namespace sterna {
+namespace {
+
+bool overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& b) {
+    return std::any_of(a.begin(), a.end(), [&](std::size_t i) { return std::find(b.begin(), b.end(), i) != b.end(); });
+}
+
+// A phase is a run of steps that need no barrier between them: steps on tokens, where every thread keeps its own tokens; or
+// matrices that do not read or overwrite what another one in the phase writes.
+std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& steps) {
+    std::vector<std::size_t> starts;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        bool joins = i > 0 && steps[i]->grain == steps[i - 1]->grain && steps[i]->grain != Grain::heads;
+        if (joins && steps[i]->grain == Grain::rows)
+            for (std::size_t j = starts.back(); j < i; ++j)
+                joins = joins && !overlap(steps[i]->reads, steps[j]->writes) && !overlap(steps[i]->writes, steps[j]->writes) &&
+                        !overlap(steps[i]->writes, steps[j]->reads);
+        if (!joins) starts.push_back(i);
+    }
+    starts.push_back(steps.size());
+    return starts;
+}
+
+const Plan& checked(const Plan& plan) {
+    if (plan.layers == 0 || plan.kv_heads == 0 || plan.head_dim == 0 || plan.vocab_size == 0)
+        throw std::invalid_argument("The plan has a dimension of zero.");
+    return plan;
+}
+
+const Tensor& head_tensor(const Plan& plan, const TensorTable& tensors) {
+    const auto found = tensors.find(plan.head);
+    if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + plan.head + "'.");
+    return found->second;
+}
+
+std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
+    for (std::size_t i = 0; i < slots.size(); ++i)
+        if (slots[i].name == name) return i;
+    throw std::invalid_argument("The plan names an unknown output '" + name + "'.");
+}
+
+}  // namespace
+
+Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernels)
+    : kernels_(kernels),
+      steps_(compile_steps(checked(plan), tensors, slots_)),
+      phases_(phase_starts(steps_)),
+      layers_(plan.layers),
+      kv_heads_(plan.kv_heads),
+      head_dim_(plan.head_dim),
+      token_limit_(plan.vocab_size),
+      output_(slot_named(slots_, plan.output)),
+      head_(head_tensor(plan, tensors), false, plan.head) {
+    if (head_.in_features() != slots_[output_].width)
+        throw std::invalid_argument("The head and the hidden state differ in width.");
+    scratch_size_ = head_.scratch();
+    for (const auto& step : steps_) scratch_size_ = std::max(scratch_size_, step->scratch());
+}
+
+void Model::reserve(std::size_t tokens, std::size_t n_threads) {
+    while (scratch_.size() < n_threads) scratch_.emplace_back(scratch_size_);
+    if (tokens <= capacity_) return;
+    for (Slot& slot : slots_) slot.resize(tokens);
+    capacity_ = tokens;
+}
+
+void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, float* hidden) {
+    const std::lock_guard lock(mutex_);
+    if (pool.layers() < layers_ || pool.kv_heads() != kv_heads_ || pool.head_dim() != head_dim_)
+        throw std::invalid_argument("The KV pool was made for a model of another shape.");
+    batch.check(token_limit_, pool.blocks());
+    reserve(batch.size(), n_threads);
+    Run run{kernels_, batch, pool, slots_, scratch_};
+    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+        for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
+            for (std::size_t i = phases_[phase]; i < phases_[phase + 1]; ++i) steps_[i]->run(run, thread, n_threads);
+            barrier.wait(n_threads);
+        }
+    });
+    const Slot& output = slots_[output_];
+    for (std::size_t i = 0; i < batch.output_rows.size(); ++i)
+        std::memcpy(hidden + i * output.width, output.row(static_cast<std::size_t>(batch.output_rows[i])),
+                    output.width * sizeof(float));
+}
+
+void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
+    reserve(0, n_threads);
+    const std::size_t width = head_.in_features(), stride = padded(width);
+    Buffer<float> rows(n * stride);
+    for (std::size_t i = 0; i < n; ++i) std::memcpy(rows.get() + i * stride, hidden + i * width, width * sizeof(float));
+    const Activations x{.n_tokens = n, .stride = stride, .values = rows.get()};
+    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
+        const std::size_t groups = (head_.out_features() + 15) / 16;
+        const std::size_t first = groups * thread / n_threads * 16;
+        const std::size_t last = std::min(groups * (thread + 1) / n_threads * 16, head_.out_features());
+        if (first < last) head_.multiply(kernels_, x, first, last, scratch_[thread].get(), out, head_.out_features());
+    });
+}
+
+void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out) {
+    const std::lock_guard lock(mutex_);
+    if (hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
+    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out);
+}
+
+void Model::select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads,
+                   std::int32_t* tokens) {
+    const std::lock_guard lock(mutex_);
+    if (hidden.size() != samplings.size() * hidden_size())
+        throw std::invalid_argument("There must be one sampling for each hidden row.");
+    const std::size_t n = samplings.size(), vocab = vocab_size();
+    std::vector<float> logits(n * vocab);
+    head_rows(hidden.data(), n, n_threads, logits.data());
+    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
+        for (std::size_t i = thread; i < n; i += n_threads)
+            tokens[i] = sample({logits.data() + i * vocab, vocab}, samplings[i]);
+    });
+}
+
+}  // namespace sterna

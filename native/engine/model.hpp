@@ -1,0 +1,44 @@
+// A compiled plan: forward passes to hidden rows, and the head that turns them into logits or tokens.
+#pragma once
+
+#include <mutex>
+
+#include "sampler.hpp"
+#include "step.hpp"
+
+namespace sterna {
+
+class Model {
+public:
+    // Checks the whole plan against the tensors, whose bytes must outlive the model.
+    // Throws std::invalid_argument, with one sentence, where anything does not fit.
+    Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernels);
+
+    std::size_t hidden_size() const { return slots_[output_].width; }
+    std::size_t vocab_size() const { return head_.out_features(); }
+
+    // hidden[i] = hidden state of batch.output_rows[i], [n, hidden_size]. Writes keys and values of all tokens to the pool.
+    void forward(Batch& batch, const KvPool& pool, std::size_t n_threads, float* hidden);
+
+    // logits[i] = head * hidden[i], [n, vocab_size].
+    void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
+
+    // tokens[i] = the token chosen from the logits of hidden[i], by samplings[i].
+    void select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads, std::int32_t* tokens);
+
+private:
+    void reserve(std::size_t tokens, std::size_t n_threads);
+    void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out);
+
+    std::mutex mutex_;
+    const Kernels& kernels_;
+    std::vector<Slot> slots_;
+    std::vector<std::unique_ptr<Step>> steps_;
+    std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
+    std::size_t layers_, kv_heads_, head_dim_, token_limit_, output_;
+    Linear head_;
+    std::size_t capacity_ = 0, scratch_size_ = 0;
+    std::vector<Buffer<float>> scratch_;
+};
+
+}  // namespace sterna

@@ -1,0 +1,92 @@
+#include "thread_pool.hpp"
+
+#include <unistd.h>
+
+namespace sterna {
+namespace {
+
+// About 50 microseconds on today's processors: longer than Python takes between two tokens of a small model, short enough
+// that a parked pool leaves its cores to others.
+constexpr int kSpins = 2000;
+
+inline void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+template <class T>
+void spin_then_park(const std::atomic<T>& value, T old) {
+    for (int spin = 0; spin < kSpins; ++spin) {
+        if (value.load(std::memory_order_acquire) != old) return;
+        relax();
+    }
+    value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
+
+void Barrier::wait(std::size_t n) {
+    if (n == 1) return;
+    const std::uint32_t round = round_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n) {
+        arrived_.store(0, std::memory_order_relaxed);
+        round_.fetch_add(1, std::memory_order_release);
+        round_.notify_all();
+    } else {
+        spin_then_park(round_, round);
+    }
+}
+
+ThreadPool& ThreadPool::instance() {
+    // Never destroyed: its threads are parked when the process ends, and a forked child must not join its parent's.
+    struct Owner {
+        ThreadPool* pool;
+        pid_t process;
+    };
+    static std::atomic<Owner*> current{nullptr};
+    Owner* owner = current.load(std::memory_order_acquire);
+    while (owner == nullptr || owner->process != getpid()) {
+        auto* fresh = new Owner{new ThreadPool, getpid()};
+        if (current.compare_exchange_strong(owner, fresh, std::memory_order_acq_rel)) return *fresh->pool;
+        delete fresh->pool;
+        delete fresh;
+    }
+    return *owner->pool;
+}
+
+void ThreadPool::run(std::size_t n, const std::function<void(std::size_t, Barrier&)>& work) {
+    const std::lock_guard lock(mutex_);
+    if (n > 1) {
+        grow(n);
+        work_ = &work;
+        wanted_ = n;
+        running_.store(static_cast<std::uint32_t>(threads_.size()), std::memory_order_relaxed);
+        region_.fetch_add(1, std::memory_order_release);
+        region_.notify_all();
+    }
+    work(0, barrier_);
+    if (n > 1)
+        for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;
+             left = running_.load(std::memory_order_acquire))
+            spin_then_park(running_, left);
+}
+
+void ThreadPool::grow(std::size_t n) {
+    while (threads_.size() + 1 < n) threads_.emplace_back([this, thread = threads_.size() + 1, seen = region_.load()] {
+            for (std::uint32_t region = seen;;) {
+                spin_then_park(region_, region);
+                region = region_.load(std::memory_order_acquire);
+                worker(thread);
+            }
+        });
+}
+
+void ThreadPool::worker(std::size_t thread) {
+    if (thread < wanted_) (*work_)(thread, barrier_);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+}
+
+}  // namespace sterna

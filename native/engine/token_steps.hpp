@@ -1,0 +1,134 @@
+// Steps that treat every token by itself.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "step.hpp"
+
+namespace sterna {
+
+// Derived classes give token(run, t); each thread takes one contiguous range of tokens, the same in every step.
+template <class Derived>
+class TokenStep : public Step {
+public:
+    void run(Run& run, std::size_t thread, std::size_t n_threads) const final {
+        const std::size_t n = run.batch.size();
+        for (std::size_t t = n * thread / n_threads; t < n * (thread + 1) / n_threads; ++t)
+            static_cast<const Derived*>(this)->token(run, t);
+    }
+};
+
+struct Embed final : TokenStep<Embed> {
+    Embed(Linear matrix, std::size_t out) : matrix(std::move(matrix)), out(out) { writes = {out}; }
+    void token(Run& run, std::size_t t) const {
+        matrix.row(run.kernels, static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+    }
+    Linear matrix;
+    std::size_t out;
+};
+
+struct Norm final : TokenStep<Norm> {
+    Norm(std::vector<float> weight, float eps, std::size_t x, std::size_t out)
+        : weight(std::move(weight)), eps(eps), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const Slot& source = run.slots[x];
+        run.kernels.rms_norm(source.row(t), weight.data(), eps, source.width, run.slots[out].row(t));
+    }
+    std::vector<float> weight;
+    float eps;
+    std::size_t x, out;
+};
+
+struct Quantize final : TokenStep<Quantize> {
+    explicit Quantize(std::size_t x) : x(x) { reads = writes = {x}; }
+    void token(Run& run, std::size_t t) const {
+        Slot& slot = run.slots[x];
+        run.kernels.quantize(slot.row(t), slot.stride, slot.codes.get() + t * slot.stride, slot.factors.get() + t,
+                             slot.sums.get() + t);
+    }
+    std::size_t x;
+};
+
+struct Gated final : TokenStep<Gated> {
+    Gated(Activation activation, std::size_t gate, std::size_t up, std::size_t out)
+        : activation(activation), gate(gate), up(up), out(out) {
+        reads = {gate, up};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        run.kernels.gated(activation, run.slots[gate].row(t), run.slots[up].row(t), run.slots[out].stride,
+                          run.slots[out].row(t));
+    }
+    Activation activation;
+    std::size_t gate, up, out;
+};
+
+struct Add final : TokenStep<Add> {
+    Add(std::size_t x, std::size_t y, std::size_t out) : x(x), y(y), out(out) {
+        reads = {x, y};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const float *a = run.slots[x].row(t), *b = run.slots[y].row(t);
+        float* sum = run.slots[out].row(t);
+        for (std::size_t k = 0; k < run.slots[out].stride; ++k) sum[k] = a[k] + b[k];
+    }
+    std::size_t x, y, out;
+};
+
+// Cosines and sines of a token's position, [2, half], in double precision before they are rounded.
+struct Angles final : TokenStep<Angles> {
+    Angles(std::vector<double> frequencies, std::size_t out) : frequencies(std::move(frequencies)), out(out) {
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        float* row = run.slots[out].row(t);
+        for (std::size_t i = 0; i < frequencies.size(); ++i) {
+            const double angle = static_cast<double>(run.batch.positions[t]) * frequencies[i];
+            row[i] = static_cast<float>(std::cos(angle));
+            row[frequencies.size() + i] = static_cast<float>(std::sin(angle));
+        }
+    }
+    std::vector<double> frequencies;
+    std::size_t out;
+};
+
+struct Rope final : TokenStep<Rope> {
+    Rope(RopeStyle style, std::size_t angles, std::size_t half, std::size_t heads, std::size_t x)
+        : style(style), angles(angles), half(half), heads(heads), x(x) {
+        reads = {angles, x};
+        writes = {x};
+    }
+    void token(Run& run, std::size_t t) const {
+        const float* cos = run.slots[angles].row(t);
+        const std::size_t head_dim = run.slots[x].width / heads;
+        for (std::size_t h = 0; h < heads; ++h)
+            run.kernels.rope(style, cos, cos + half, half, run.slots[x].row(t) + h * head_dim);
+    }
+    RopeStyle style;
+    std::size_t angles, half, heads, x;
+};
+
+// Writes a token's keys and values into its place in the pool.
+struct StoreKv final : TokenStep<StoreKv> {
+    StoreKv(std::size_t layer, std::size_t k, std::size_t v) : layer(layer), k(k), v(v) { reads = {k, v}; }
+    void token(Run& run, std::size_t t) const {
+        const KvPool& pool = run.pool;
+        const std::size_t position = run.batch.position(t);
+        const auto block = static_cast<std::size_t>(run.batch.blocks_of(t)[position / kBlockSize]);
+        const std::size_t offset = block * pool.block_stride() + position % kBlockSize * pool.head_stride();
+        for (std::size_t h = 0; h < pool.kv_heads(); ++h) {
+            std::uint16_t* keys = pool.keys(layer, h) + offset;
+            run.kernels.to_f16(run.slots[k].row(t) + h * pool.head_dim(), pool.head_dim(), keys);
+            run.kernels.to_f16(run.slots[v].row(t) + h * pool.head_dim(), pool.head_dim(), keys + pool.value_offset());
+        }
+    }
+    std::size_t layer, k, v;
+};
+
+}  // namespace sterna

@@ -1,0 +1,79 @@
+// The buffers that a forward pass works in: one row of floats a token for every slot of the plan.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kv_pool.hpp"
+#include "linear.hpp"
+
+namespace sterna {
+
+// Zeroed, cache-line aligned, not copyable.
+template <class T>
+class Buffer {
+public:
+    Buffer() = default;
+    explicit Buffer(std::size_t n) : data_(new (std::align_val_t{64}) T[n]()) {}
+    Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        return *this;
+    }
+    ~Buffer() { ::operator delete[](data_, std::align_val_t{64}); }
+    T* get() const { return data_; }
+
+private:
+    T* data_ = nullptr;
+};
+
+// Rows of one named value. The padding between width and stride stays zero for ever, so kernels need no tails.
+struct Slot {
+    std::string name;
+    std::size_t width = 0, stride = 0;
+    bool quantized = false;  // an int8 copy follows every write
+    Buffer<float> values;
+    Buffer<std::int8_t> codes;
+    Buffer<float> factors;
+    Buffer<std::int32_t> sums;
+
+    void resize(std::size_t tokens);
+    float* row(std::size_t token) const { return values.get() + token * stride; }
+    Activations activations(std::size_t n_tokens) const {
+        return {n_tokens, stride, values.get(), codes.get(), factors.get(), sums.get()};
+    }
+};
+
+// Any mixture of prefill chunks and single steps. Tokens of sequence s are cu_seqlens[s] .. cu_seqlens[s + 1].
+struct Batch {
+    std::span<const std::int32_t> tokens;        // [n]
+    std::span<const std::int32_t> positions;     // [n], position of each token in its sequence
+    std::span<const std::int32_t> cu_seqlens;    // [n_seqs + 1]
+    std::span<const std::int32_t> block_tables;  // [n_seqs, table_width]: block that holds positions 64 * i .. 64 * i + 63
+    std::span<const std::int32_t> output_rows;   // rows of `tokens` whose hidden state is wanted
+    std::size_t table_width = 0;
+    std::vector<std::int32_t> sequence_of;       // [n], filled by check()
+
+    // Throws std::invalid_argument where sizes disagree or an index is out of range.
+    void check(std::size_t vocab_size, std::size_t pool_blocks);
+    std::size_t size() const { return tokens.size(); }
+    const std::int32_t* blocks_of(std::size_t token) const {
+        return block_tables.data() + static_cast<std::size_t>(sequence_of[token]) * table_width;
+    }
+    std::size_t position(std::size_t token) const { return static_cast<std::size_t>(positions[token]); }
+};
+
+// Everything a step sees while it runs.
+struct Run {
+    const Kernels& kernels;
+    const Batch& batch;
+    const KvPool& pool;
+    std::vector<Slot>& slots;
+    std::span<Buffer<float>> scratch;  // one a thread
+};
+
+}  // namespace sterna

@@ -1,0 +1,82 @@
+// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q8_0, block_q6_K; I2_S of
+// bitnet.cpp with x86 interleaving). Compiled once per ISA; internal linkage.
+#pragma once
+
+#include "kernels.hpp"
+#include "lanes.hpp"
+
+namespace sterna {
+namespace {
+
+void decode_f32(const std::uint8_t* src, std::size_t n, float* out) { std::memcpy(out, src, n * 4); }
+
+void decode_f16(const std::uint8_t* src, std::size_t n, float* out) {
+    const auto* halfs = reinterpret_cast<const std::uint16_t*>(src);
+    std::size_t k = 0;
+    for (; k + kLanes <= n; k += kLanes) store(out + k, load_half(halfs + k));
+    for (; k < n; ++k) out[k] = half_to_float(halfs[k]);
+}
+
+void decode_bf16(const std::uint8_t* src, std::size_t n, float* out) {
+    for (std::size_t k = 0; k < n; ++k) {
+        std::uint16_t h;
+        std::memcpy(&h, src + 2 * k, 2);
+        const std::uint32_t bits = static_cast<std::uint32_t>(h) << 16;
+        std::memcpy(out + k, &bits, 4);
+    }
+}
+
+// 32 values in 34 bytes: float16 d, then int8 codes.
+void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
+    for (std::size_t block = 0; block < n / 32; ++block, src += 34, out += 32) {
+        std::uint16_t h;
+        std::memcpy(&h, src, 2);
+        const float d = half_to_float(h);
+        const auto* codes = reinterpret_cast<const std::int8_t*>(src + 2);
+        for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i]);
+    }
+}
+
+// 256 values in 210 bytes: 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 int8 scales, float16 d.
+// Each half of 128 values: value i + 32 * q (q = 0..3) takes its low bits from byte i + 32 * (q & 1), nibble q / 2, and its
+// high bits from byte i at bit 2 * q.
+void decode_q6_k(const std::uint8_t* src, std::size_t n, float* out) {
+    for (std::size_t block = 0; block < n / 256; ++block, src += 210) {
+        const auto* scales = reinterpret_cast<const std::int8_t*>(src + 192);
+        std::uint16_t h;
+        std::memcpy(&h, src + 208, 2);
+        const float d = half_to_float(h);
+        for (int half = 0; half < 2; ++half, out += 128) {
+            const std::uint8_t* low = src + 64 * half;
+            const std::uint8_t* high = src + 128 + 32 * half;
+            for (int q = 0; q < 4; ++q)
+                for (int i = 0; i < 32; ++i) {
+                    const int nibble = (low[i + 32 * (q & 1)] >> (4 * (q / 2))) & 15;
+                    const int code = nibble | (((high[i] >> (2 * q)) & 3) << 4);
+                    const float scale = d * static_cast<float>(scales[8 * half + 2 * q + i / 16]);
+                    out[32 * q + i] = scale * static_cast<float>(code - 32);
+                }
+        }
+    }
+}
+
+// 128 codes in 32 bytes: byte b holds codes b, b + 32, b + 64, b + 96 from the high bits down.
+void decode_i2_s(const std::uint8_t* src, std::size_t n, float* out) {
+    for (std::size_t block = 0; block < n / 128; ++block, src += 32, out += 128)
+        for (int q = 0; q < 4; ++q)
+            for (int b = 0; b < 32; ++b) out[32 * q + b] = static_cast<float>(((src[b] >> (6 - 2 * q)) & 3) - 1);
+}
+
+void decode(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out) {
+    switch (encoding) {
+        case Encoding::f32: return decode_f32(src, n, out);
+        case Encoding::f16: return decode_f16(src, n, out);
+        case Encoding::bf16: return decode_bf16(src, n, out);
+        case Encoding::q8_0: return decode_q8_0(src, n, out);
+        case Encoding::q6_k: return decode_q6_k(src, n, out);
+        case Encoding::i2_s: return decode_i2_s(src, n, out);
+    }
+}
+
+}  // namespace
+}  // namespace sterna

@@ -1,0 +1,113 @@
+#include "dispatch.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace sterna {
+
+extern const Kernels kScalarKernels;
+#if defined(__x86_64__)
+extern const Kernels kAvx2Kernels;
+#elif defined(__aarch64__)
+extern const Kernels kNeonKernels;
+#endif
+
+namespace {
+
+std::vector<const Kernels*> detect() {
+    std::vector<const Kernels*> found;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) found.push_back(&kAvx2Kernels);
+#elif defined(__aarch64__) && defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(&kNeonKernels);
+#elif defined(__aarch64__)
+    found.push_back(&kNeonKernels);  // every Apple processor of this architecture has the dot product extension
+#endif
+    found.push_back(&kScalarKernels);
+    return found;
+}
+
+// xorshift32: the known-answer check needs the same inputs everywhere, not good randomness.
+struct Noise {
+    std::uint32_t state = 2463534242u;
+    std::uint32_t next() {
+        state ^= state << 13;
+        state ^= state >> 17;
+        return state ^= state << 5;
+    }
+    float real() { return static_cast<float>(static_cast<std::int32_t>(next())) * 0x1p-30f; }
+};
+
+struct Answers {
+    std::array<std::int32_t, 3 * 5> dots{};
+    std::array<float, 4 * 256> floats{};
+    bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
+};
+
+Answers answers(const Kernels& k) {
+    constexpr std::size_t kCols = 1280, kRows = 3, kTokens = 5, kN = 256;
+    Noise noise;
+    Answers result;
+    std::vector<std::uint8_t> rows(kRows * kCols / 4);
+    for (auto& byte : rows) {
+        byte = 0;
+        for (int shift = 0; shift < 8; shift += 2) byte = static_cast<std::uint8_t>(byte | (noise.next() % 3) << shift);
+    }
+    std::vector<std::int8_t> x(kTokens * kCols);
+    for (auto& v : x) v = static_cast<std::int8_t>(noise.next());
+    std::array<std::int32_t, kTokens> sums{};
+    for (std::size_t t = 0; t < kTokens; ++t)
+        for (std::size_t i = 0; i < kCols; ++i) sums[t] += x[t * kCols + i];
+    k.ternary_dot(rows.data(), kCols / 4, kRows, x.data(), kCols, sums.data(), kTokens, kCols, result.dots.data(), kRows);
+
+    std::vector<float> a(kN), b(kN);
+    for (auto& v : a) v = noise.real();
+    for (auto& v : b) v = noise.real();
+    float* out = result.floats.data();
+    k.rms_norm(a.data(), b.data(), 1e-5f, kN, out);
+    k.gated(Activation::silu, a.data(), b.data(), kN, out + kN);
+
+    constexpr std::size_t kHead = 64;
+    std::vector<std::uint16_t> pool(4 * kBlockSize * kHead);
+    for (std::size_t i = 0; i < pool.size(); i += kN) k.to_f16(i % (2 * kN) ? a.data() : b.data(), kN, &pool[i]);
+    const std::array<std::int32_t, 2> blocks{1, 0};
+    std::vector<float> scratch(attention_scratch(2, kHead));
+    k.attention({.q = a.data(), .out = out + 2 * kN, .pool = pool.data(), .blocks = blocks.data(),
+                 .block_stride = 2 * kBlockSize * kHead, .value_offset = kBlockSize * kHead, .group = 2, .head_dim = kHead,
+                 .head_stride = kHead, .position = 99, .scale = 0.125f, .scratch = scratch.data()});
+
+    std::array<std::int8_t, kN> codes{};
+    std::int32_t sum = 0;
+    k.quantize(a.data(), kN, codes.data(), out + 3 * kN, &sum);
+    for (std::size_t i = 1; i < kN; ++i) out[3 * kN + i] = static_cast<float>(codes[i] + sum);
+    return result;
+}
+
+}  // namespace
+
+std::span<const Kernels* const> available_kernels() {
+    static const std::vector<const Kernels*> found = detect();
+    return found;
+}
+
+const Kernels& kernels_for(const std::string& isa) {
+    const auto all = available_kernels();
+    if (isa.empty()) return *all.front();
+    const auto match = std::find_if(all.begin(), all.end(), [&](const Kernels* k) { return isa == k->isa; });
+    if (match != all.end()) return **match;
+    std::string names;
+    for (const Kernels* k : all) names += std::string(names.empty() ? "" : ", ") + k->isa;
+    throw std::invalid_argument("The instruction set '" + isa + "' is unknown or this processor lacks it; it has " + names + ".");
+}
+
+bool known_answers_hold(const Kernels& kernels) { return answers(kernels) == answers(kScalarKernels); }
+
+}  // namespace sterna

@@ -1,0 +1,21 @@
+// Chooses the kernel table for this processor.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace sterna {
+
+// Tables that this build holds and this processor can run, best first; scalar is always last.
+std::span<const Kernels* const> available_kernels();
+
+// The table named `isa` ("" takes the best). Throws std::invalid_argument where it is unknown or cannot run here.
+const Kernels& kernels_for(const std::string& isa);
+
+// True where every kernel of the table gives scalar's answer, to the bit, on fixed pseudo-random inputs.
+bool known_answers_hold(const Kernels& kernels);
+
+}  // namespace sterna

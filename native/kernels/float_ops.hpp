@@ -1,0 +1,77 @@
+// RMSNorm, absmax quantisation, gated activation, RoPE and the float dot product, written once for every ISA on lanes.hpp.
+#pragma once
+
+#include "kernels.hpp"
+#include "lanes.hpp"
+
+namespace sterna {
+namespace {
+
+float dot(const float* a, const float* b, std::size_t n) {
+    Lanes acc = splat(0.0f);
+    for (std::size_t k = 0; k < n; k += kLanes) acc = acc + load(a + k) * load(b + k);
+    return sum(acc);
+}
+
+void rms_norm(const float* x, const float* weight, float eps, std::size_t n, float* out) {
+    const std::size_t end = padded(n);
+    const float mean = dot(x, x, end) / static_cast<float>(n);
+    const Lanes inverse = splat(1.0f / __builtin_sqrtf(mean + eps));
+    for (std::size_t k = 0; k < end; k += kLanes) store(out + k, load(x + k) * inverse * load(weight + k));
+}
+
+void quantize(const float* x, std::size_t n, std::int8_t* codes, float* factor, std::int32_t* code_sum) {
+    Lanes largest = splat(1e-5f);
+    for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
+    const float m = max_of(largest);
+    const Lanes scale = splat(127.0f / m);
+    std::int32_t total = 0;
+    for (std::size_t k = 0; k < n; k += kLanes) {
+        // min first: a NaN becomes 127 rather than an undefined conversion.
+        const Lanes rounded = max(min(round_even(load(x + k) * scale), splat(127.0f)), splat(-128.0f));
+        float values[kLanes];
+        store(values, rounded);
+        for (int i = 0; i < kLanes; ++i) {
+            const auto code = static_cast<std::int32_t>(values[i]);
+            codes[k + i] = static_cast<std::int8_t>(code);
+            total += code;
+        }
+    }
+    *factor = m / 127.0f;
+    *code_sum = total;
+}
+
+void gated(Activation activation, const float* gate, const float* up, std::size_t n, float* out) {
+    if (activation == Activation::relu2) {
+        for (std::size_t k = 0; k < n; k += kLanes) {
+            const Lanes positive = max(load(gate + k), splat(0.0f));
+            store(out + k, positive * positive * load(up + k));
+        }
+    } else {
+        for (std::size_t k = 0; k < n; k += kLanes) {
+            const Lanes g = load(gate + k);
+            store(out + k, g / (splat(1.0f) + exp(splat(0.0f) - g)) * load(up + k));
+        }
+    }
+}
+
+void rope(RopeStyle style, const float* cos, const float* sin, std::size_t half, float* head) {
+    const std::size_t step = style == RopeStyle::half ? 1 : 2;
+    const std::size_t partner = style == RopeStyle::half ? half : 1;
+    for (std::size_t i = 0; i < half; ++i) {
+        float& first = head[i * step];
+        float& second = head[i * step + partner];
+        const float a = first, b = second;
+        first = a * cos[i] - b * sin[i];
+        second = b * cos[i] + a * sin[i];
+    }
+}
+
+void to_f16(const float* src, std::size_t n, std::uint16_t* dst) {
+    std::size_t k = 0;
+    for (; k + kLanes <= n; k += kLanes) store_half(dst + k, load(src + k));
+    for (; k < n; ++k) dst[k] = float_to_half(src[k]);
+}
+
+}  // namespace
+}  // namespace sterna

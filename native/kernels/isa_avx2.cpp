@@ -1,0 +1,88 @@
+// AVX2: four maddubs per 32 bytes of I2_S codes.
+#include <immintrin.h>
+
+#include "isa_table.hpp"
+
+namespace sterna {
+namespace {
+
+// A maddubs lane adds two products of a code (0..3) and an int8: at most 2 * 3 * 128 = 768 in magnitude. A block of 128
+// columns adds four of them to a lane, 3072; eight blocks make 24576 < 32767, so 16-bit partial sums cannot overflow.
+constexpr std::size_t kBlocksPer16Bit = 8;
+
+inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+inline std::int32_t sum32(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+}
+
+template <int R, int T>
+void tile(const std::uint8_t* rows, std::size_t row_bytes, const std::int8_t* x, std::size_t x_stride,
+          const std::int32_t* x_sum, std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+    const __m256i mask = _mm256_set1_epi8(3);
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i acc32[R][T];
+    for (int r = 0; r < R; ++r)
+        for (int t = 0; t < T; ++t) acc32[r][t] = _mm256_setzero_si256();
+    const std::size_t blocks = cols / 128;
+    for (std::size_t first = 0; first < blocks; first += kBlocksPer16Bit) {
+        const std::size_t last = first + kBlocksPer16Bit < blocks ? first + kBlocksPer16Bit : blocks;
+        __m256i acc16[R][T];
+        for (int r = 0; r < R; ++r)
+            for (int t = 0; t < T; ++t) acc16[r][t] = _mm256_setzero_si256();
+        for (std::size_t block = first; block < last; ++block) {
+            __m256i w[R];
+            for (int r = 0; r < R; ++r) {
+                const std::uint8_t* p = rows + static_cast<std::size_t>(r) * row_bytes + block * 32;
+                w[r] = load256(p);
+                _mm_prefetch(reinterpret_cast<const char*>(p + 4096), _MM_HINT_T0);
+            }
+            for (int q = 0; q < 4; ++q)
+                for (int r = 0; r < R; ++r) {
+                    const __m256i codes = _mm256_and_si256(_mm256_srli_epi16(w[r], 6 - 2 * q), mask);
+                    for (int t = 0; t < T; ++t) {
+                        const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + block * 128;
+                        acc16[r][t] =
+                            _mm256_add_epi16(acc16[r][t], _mm256_maddubs_epi16(codes, load256(a + 32 * q)));
+                    }
+                }
+        }
+        for (int r = 0; r < R; ++r)
+            for (int t = 0; t < T; ++t)
+                acc32[r][t] = _mm256_add_epi32(acc32[r][t], _mm256_madd_epi16(acc16[r][t], ones));
+    }
+    for (int r = 0; r < R; ++r)
+        for (int t = 0; t < T; ++t)
+            dots[static_cast<std::size_t>(t) * dots_stride + static_cast<std::size_t>(r)] =
+                sum32(acc32[r][t]) - x_sum[t];
+}
+
+template <int R>
+void row_band(const std::uint8_t* rows, std::size_t row_bytes, const std::int8_t* x, std::size_t x_stride,
+              const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols, std::int32_t* dots,
+              std::size_t dots_stride) {
+    std::size_t t = 0;
+    for (; t + 4 <= n_tokens; t += 4)
+        tile<R, 4>(rows, row_bytes, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride, dots_stride);
+    for (; t < n_tokens; ++t)
+        tile<R, 1>(rows, row_bytes, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride, dots_stride);
+}
+
+void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
+                 std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
+                 std::int32_t* dots, std::size_t dots_stride) {
+    std::size_t r = 0;
+    for (; r + 2 <= n_rows; r += 2)
+        row_band<2>(rows + r * row_bytes, row_bytes, x, x_stride, x_sum, n_tokens, cols, dots + r, dots_stride);
+    if (r < n_rows)
+        row_band<1>(rows + r * row_bytes, row_bytes, x, x_stride, x_sum, n_tokens, cols, dots + r, dots_stride);
+}
+
+}  // namespace
+
+extern const Kernels kAvx2Kernels = make_table("avx2", ternary_dot);
+
+}  // namespace sterna

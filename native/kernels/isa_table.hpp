@@ -1,0 +1,16 @@
+// Fills one ISA's table from the functions that the including translation unit has just defined.
+#pragma once
+
+#include "attention.hpp"
+#include "decode.hpp"
+#include "float_ops.hpp"
+
+namespace sterna {
+namespace {
+
+constexpr Kernels make_table(const char* isa, decltype(Kernels::ternary_dot) ternary_dot) {
+    return {isa, ternary_dot, decode, dot, rms_norm, quantize, gated, rope, to_f16, attention};
+}
+
+}  // namespace
+}  // namespace sterna

@@ -1,0 +1,73 @@
+// The table of inner loops. One table per ISA, each filled by its own translation unit (isa_*.cpp) and chosen at run time
+// (dispatch.cpp). Everything here is plain data and pointers, so that no inline library code is compiled with ISA flags.
+//
+// Conventions: float vectors are padded with zeros to a multiple of kPad elements, so loops have no tails. Float sums run over
+// 16 virtual lanes and a fixed tree (lanes.hpp): every ISA gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+
+enum class Encoding : std::uint8_t { f32, f16, bf16, q8_0, q6_k, i2_s };
+enum class Activation : std::uint8_t { relu2, silu };
+enum class RopeStyle : std::uint8_t { half, interleaved };
+
+inline constexpr std::size_t kPad = 128;        // elements; also the block of I2_S (128 codes in 32 bytes)
+inline constexpr std::size_t kBlockSize = 64;   // positions in one KV block
+
+constexpr std::size_t padded(std::size_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+// One query token against the cached keys and values of one kv head; `group` query heads share that kv head.
+struct AttentionTask {
+    const float* q;                // [group, head_dim]
+    float* out;                    // [group, head_dim]
+    const std::uint16_t* pool;     // float16 pool, already at (layer, kv head) of block 0
+    const std::int32_t* blocks;    // block table of the sequence
+    std::size_t block_stride;      // halfs from one block to the next
+    std::size_t value_offset;      // halfs from keys to values within a block
+    std::size_t group, head_dim, head_stride;  // head_stride: head_dim padded to 16
+    std::size_t position;          // the token attends to positions 0..position
+    float scale;
+    float* scratch;                // attention_scratch(group, head_stride) floats
+};
+
+constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
+    return group * (2 * head_stride + kBlockSize + 2) + head_stride + 64;
+}
+
+struct Kernels {
+    const char* isa;
+
+    // dots[t * dots_stride + r] = sum over k of w[r, k] * x[t, k], exactly, with w in {-1, 0, 1}.
+    // rows: I2_S blocks of 128 columns, x86 interleaving; cols is a multiple of 128; x_sum[t] is the sum of x[t, :].
+    void (*ternary_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
+                        std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
+                        std::int32_t* dots, std::size_t dots_stride);
+
+    // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
+    void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);
+
+    // Sum of a[k] * b[k]; n is a multiple of 16.
+    float (*dot)(const float* a, const float* b, std::size_t n);
+
+    // out = x / sqrt(mean(x^2) + eps) * weight over n values; all three are padded to a multiple of kPad.
+    void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out);
+
+    // absmax per token: codes = clip(round(x * 127 / m), -128, 127), factor = m / 127, m = max(|x|, 1e-5); n multiple of kPad.
+    void (*quantize)(const float* x, std::size_t n, std::int8_t* codes, float* factor, std::int32_t* sum);
+
+    // out = activation(gate) * up; n multiple of kPad.
+    void (*gated)(Activation activation, const float* gate, const float* up, std::size_t n, float* out);
+
+    // Rotates the first 2 * half values of one head by the given cosines and sines [half].
+    void (*rope)(RopeStyle style, const float* cos, const float* sin, std::size_t half, float* head);
+
+    // dst = float16(src), round to nearest even.
+    void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);
+
+    void (*attention)(const AttentionTask& task);
+};
+
+}  // namespace sterna

@@ -1,0 +1,195 @@
+// Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes fold in one fixed
+// order, products and sums stay separate (no FMA), so the same source gives the same bits on every ISA.
+// Internal linkage throughout: this header is compiled once per ISA.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+namespace sterna {
+namespace {
+
+#if defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+constexpr int kLanes = 16;
+constexpr int kRegisters = kLanes / kWidth;
+
+typedef float Vec __attribute__((vector_size(kWidth * 4)));
+typedef std::int32_t IntVec __attribute__((vector_size(kWidth * 4)));
+
+struct Lanes {
+    Vec v[kRegisters];
+};
+
+inline Lanes load(const float* p) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) std::memcpy(&r.v[i], p + i * kWidth, sizeof(Vec));
+    return r;
+}
+
+inline void store(float* p, const Lanes& a) {
+    for (int i = 0; i < kRegisters; ++i) std::memcpy(p + i * kWidth, &a.v[i], sizeof(Vec));
+}
+
+inline Lanes splat(float x) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = Vec{} + x;
+    return r;
+}
+
+inline Lanes operator+(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] + b.v[i];
+    return r;
+}
+
+inline Lanes operator-(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] - b.v[i];
+    return r;
+}
+
+inline Lanes operator*(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] * b.v[i];
+    return r;
+}
+
+inline Lanes operator/(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] / b.v[i];
+    return r;
+}
+
+inline Lanes max(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+    return r;
+}
+
+inline Lanes min(const Lanes& a, const Lanes& b) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+    return r;
+}
+
+inline Lanes abs(const Lanes& a) { return max(a, splat(0.0f) - a); }
+
+inline float sum(const Lanes& a) {
+    float s[kLanes];
+    store(s, a);
+    for (int w = kLanes / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; ++i) s[i] += s[i + w];
+    return s[0];
+}
+
+inline float max_of(const Lanes& a) {
+    float s[kLanes];
+    store(s, a);
+    for (int w = kLanes / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; ++i) s[i] = s[i] > s[i + w] ? s[i] : s[i + w];
+    return s[0];
+}
+
+// Round to nearest even for |x| < 2^22: adding 1.5 * 2^23 pushes the fraction out of the mantissa.
+constexpr float kRoundMagic = 12582912.0f;
+
+inline Lanes round_even(const Lanes& a) { return (a + splat(kRoundMagic)) - splat(kRoundMagic); }
+
+// e^x to about 2 ulp for x in [-87, 88]; arguments outside are clamped. Range reduction by ln 2 in two parts, then a
+// polynomial of degree 6 (Taylor coefficients suffice on |r| <= 0.35).
+inline Lanes exp(const Lanes& x) {
+    const Lanes clamped = min(max(x, splat(-87.0f)), splat(88.0f));
+    const Lanes n = round_even(clamped * splat(1.44269504f));
+    const Lanes r = (clamped - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
+    Lanes p = splat(1.0f / 5040.0f);
+    const float coefficients[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
+    for (const float c : coefficients) p = p * r + splat(c);
+    Lanes power;
+    for (int i = 0; i < kRegisters; ++i) {
+        const IntVec bits = (__builtin_convertvector(n.v[i], IntVec) + 127) << 23;
+        std::memcpy(&power.v[i], &bits, sizeof(Vec));
+    }
+    return p * power;
+}
+
+inline float half_to_float(std::uint16_t h) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16;
+    const std::uint32_t rest = h & 0x7fffu;
+    std::uint32_t bits;
+    if (rest >= 0x7c00u) {  // infinity, NaN
+        bits = 0x7f800000u | ((rest & 0x3ffu) << 13);
+        if (rest > 0x7c00u) bits |= 0x400000u;
+    } else {  // scaling by 2^112 moves the exponent bias and normalises subnormals
+        const std::uint32_t shifted = rest << 13;
+        float f;
+        std::memcpy(&f, &shifted, 4);
+        f *= 0x1p112f;
+        std::memcpy(&bits, &f, 4);
+    }
+    bits |= sign;
+    float f;
+    std::memcpy(&f, &bits, 4);
+    return f;
+}
+
+inline std::uint16_t float_to_half(float f) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &f, 4);
+    const std::uint16_t sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+    bits &= 0x7fffffffu;
+    if (bits > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | ((bits >> 13) & 0x1ffu));
+    if (bits >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds past 65504
+    if (bits < 0x38800000u) {  // subnormal half: let the FPU round at 2^-24
+        float magnitude;
+        std::memcpy(&magnitude, &bits, 4);
+        magnitude += 0.5f;
+        std::uint32_t rounded;
+        std::memcpy(&rounded, &magnitude, 4);
+        return static_cast<std::uint16_t>(sign | (rounded - 0x3f000000u));
+    }
+    const std::uint32_t odd = (bits >> 13) & 1u;
+    return static_cast<std::uint16_t>(sign | ((bits - 0x38000000u + 0xfffu + odd) >> 13));
+}
+
+inline Lanes load_half(const std::uint16_t* p) {
+    Lanes r;
+#if defined(__F16C__)
+    for (int i = 0; i < kRegisters; ++i)
+        r.v[i] = reinterpret_cast<Vec>(
+            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kWidth))));
+#elif defined(__ARM_NEON)
+    for (int i = 0; i < kRegisters; ++i)
+        r.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i * kWidth)));
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) r.v[i][j] = half_to_float(p[i * kWidth + j]);
+#endif
+    return r;
+}
+
+inline void store_half(std::uint16_t* p, const Lanes& a) {
+#if defined(__F16C__)
+    for (int i = 0; i < kRegisters; ++i)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p + i * kWidth),
+                         _mm256_cvtps_ph(reinterpret_cast<__m256>(a.v[i]), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__ARM_NEON)
+    for (int i = 0; i < kRegisters; ++i)
+        vst1_u16(p + i * kWidth, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = float_to_half(a.v[i][j]);
+#endif
+}
+
+}  // namespace
+}  // namespace sterna

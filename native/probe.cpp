@@ -1,0 +1,141 @@
+// Runs one kernel on inputs from stdin and writes its outputs to stdout, so that tests can compare any build of the kernels
+// (cross-compiled under qemu, under sanitizers) with the numpy oracle.
+//
+//   sterna_probe ISA OPERATION [NUMBER ...]
+//
+// Arrays travel as a 64-bit byte count and the bytes.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/thread_pool.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace {
+
+using namespace sterna;
+
+template <class T>
+std::vector<T> read_array() {
+    std::uint64_t bytes = 0;
+    if (std::fread(&bytes, 8, 1, stdin) != 1 || bytes % sizeof(T) != 0) throw std::runtime_error("stdin is malformed");
+    std::vector<T> values(bytes / sizeof(T));
+    if (std::fread(values.data(), sizeof(T), values.size(), stdin) != values.size()) throw std::runtime_error("stdin ended early");
+    return values;
+}
+
+template <class T>
+void write_array(const std::vector<T>& values) {
+    const std::uint64_t bytes = values.size() * sizeof(T);
+    std::fwrite(&bytes, 8, 1, stdout);
+    std::fwrite(values.data(), sizeof(T), values.size(), stdout);
+}
+
+void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+    const auto rows = read_array<std::uint8_t>();
+    const auto x = read_array<std::int8_t>();
+    std::vector<std::int32_t> sums(n_tokens), dots(n_rows * n_tokens);
+    for (std::size_t t = 0; t < n_tokens; ++t)
+        for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
+    k.ternary_dot(rows.data(), cols / 4, n_rows, x.data(), cols, sums.data(), n_tokens, cols, dots.data(), n_rows);
+    write_array(dots);
+}
+
+void attention(const Kernels& k, std::size_t group, std::size_t head_dim, std::size_t position) {
+    const auto q = read_array<float>();
+    const auto pool = read_array<std::uint16_t>();  // [blocks, 2, 64, head_stride]
+    const auto blocks = read_array<std::int32_t>();
+    const std::size_t stride = (head_dim + 15) / 16 * 16;
+    std::vector<float> out(group * head_dim), scratch(attention_scratch(group, stride));
+    k.attention({.q = q.data(), .out = out.data(), .pool = pool.data(), .blocks = blocks.data(),
+                 .block_stride = 2 * kBlockSize * stride, .value_offset = kBlockSize * stride, .group = group,
+                 .head_dim = head_dim, .head_stride = stride, .position = position,
+                 .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)), .scratch = scratch.data()});
+    write_array(out);
+}
+
+void quantize(const Kernels& k) {
+    const auto x = read_array<float>();
+    std::vector<std::int8_t> codes(x.size());
+    std::vector<float> factor(1);
+    std::vector<std::int32_t> sum(1);
+    k.quantize(x.data(), x.size(), codes.data(), factor.data(), sum.data());
+    write_array(codes);
+    write_array(factor);
+    write_array(sum);
+}
+
+// Every thread adds its number in every phase; the sum tells whether a region or a phase was lost.
+void pool(std::size_t threads, std::size_t regions) {
+    std::vector<std::int32_t> sums(threads * 16);
+    for (std::size_t region = 0; region < regions; ++region)
+        ThreadPool::instance().run(threads, [&](std::size_t thread, Barrier& barrier) {
+            for (std::size_t phase = 0; phase < 3; ++phase) {
+                sums[(thread + phase) % threads * 16] += static_cast<std::int32_t>(phase + 1);
+                barrier.wait(threads);
+            }
+        });
+    write_array(sums);
+}
+
+void run(const Kernels& k, const std::string& operation, const std::vector<std::size_t>& n) {
+    if (operation == "known_answers") {
+        write_array(std::vector<std::int32_t>{known_answers_hold(k)});
+    } else if (operation == "ternary_dot") {
+        ternary_dot(k, n.at(0), n.at(1), n.at(2));
+    } else if (operation == "decode") {
+        const auto src = read_array<std::uint8_t>();
+        std::vector<float> out(n.at(1));
+        k.decode(static_cast<Encoding>(n.at(0)), src.data(), n.at(1), out.data());
+        write_array(out);
+    } else if (operation == "dot") {
+        const auto a = read_array<float>(), b = read_array<float>();
+        write_array(std::vector{k.dot(a.data(), b.data(), a.size())});
+    } else if (operation == "rms_norm") {
+        const auto x = read_array<float>(), weight = read_array<float>();
+        std::vector<float> out(x.size());
+        k.rms_norm(x.data(), weight.data(), 1e-5f, n.at(0), out.data());
+        write_array(out);
+    } else if (operation == "quantize") {
+        quantize(k);
+    } else if (operation == "gated") {
+        const auto gate = read_array<float>(), up = read_array<float>();
+        std::vector<float> out(gate.size());
+        k.gated(static_cast<Activation>(n.at(0)), gate.data(), up.data(), gate.size(), out.data());
+        write_array(out);
+    } else if (operation == "rope") {
+        auto head = read_array<float>();
+        const auto cos = read_array<float>(), sin = read_array<float>();
+        k.rope(static_cast<RopeStyle>(n.at(0)), cos.data(), sin.data(), cos.size(), head.data());
+        write_array(head);
+    } else if (operation == "to_f16") {
+        const auto x = read_array<float>();
+        std::vector<std::uint16_t> out(x.size());
+        k.to_f16(x.data(), x.size(), out.data());
+        write_array(out);
+    } else if (operation == "attention") {
+        attention(k, n.at(0), n.at(1), n.at(2));
+    } else if (operation == "pool") {
+        pool(n.at(0), n.at(1));
+    } else {
+        throw std::runtime_error("unknown operation " + operation);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        if (argc < 3) throw std::runtime_error("usage: sterna_probe ISA OPERATION [NUMBER ...]");
+        std::vector<std::size_t> numbers;
+        for (int i = 3; i < argc; ++i) numbers.push_back(std::stoul(argv[i]));
+        run(kernels_for(argv[1]), argv[2], numbers);
+    } catch (const std::exception& error) {
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
+}

@@ -1,0 +1,91 @@
+"""Who owns which KV block, and which full blocks can be shared by sequences that begin alike (the prefix cache)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from sterna._native import BLOCK_SIZE
+
+
+def block_keys(token_ids: Sequence[int]) -> list[bytes]:
+    """A key for every full block of 64 tokens; it covers all tokens up to the block's end, as its keys and values do."""
+    keys, parent = [], b""
+    for end in range(BLOCK_SIZE, len(token_ids) + 1, BLOCK_SIZE):
+        block = np.asarray(token_ids[end - BLOCK_SIZE : end], dtype=np.int32).tobytes()
+        parent = hashlib.blake2b(parent + block, digest_size=16).digest()
+        keys.append(parent)
+    return keys
+
+
+class BlockAllocator:
+    """Hands out the blocks of one pool. Blocks are reference-counted; a released full block stays cached for a while.
+
+    Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept: memory that the pool
+    has touched stays close to what sequences need.
+    """
+
+    def __init__(self, num_blocks: int, max_cached: int) -> None:
+        self._fresh = list(range(num_blocks - 1, -1, -1))
+        self._free: list[int] = []
+        self._references = [0] * num_blocks
+        self._max_cached = max_cached
+        self._by_key: dict[bytes, int] = {}
+        self._key_of: dict[int, bytes] = {}
+        self._idle: OrderedDict[int, None] = OrderedDict()
+        """Cached blocks that no sequence uses, oldest first."""
+
+    @property
+    def available(self) -> int:
+        """How many blocks `allocate` can still give."""
+        return len(self._fresh) + len(self._free) + len(self._idle)
+
+    def allocate(self) -> int:
+        """An unused block; the caller has made sure that one is available."""
+        if self._free:
+            block = self._free.pop()
+        elif self._fresh:
+            block = self._fresh.pop()
+        else:
+            block = self._evict()
+        self._references[block] = 1
+        return block
+
+    def match_prefix(self, keys: Sequence[bytes]) -> list[int]:
+        """The cached blocks of the longest run of `keys` from the first, now also owned by the caller."""
+        blocks = []
+        for key in keys:
+            block = self._by_key.get(key)
+            if block is None:
+                break
+            self._idle.pop(block, None)
+            self._references[block] += 1
+            blocks.append(block)
+        return blocks
+
+    def publish(self, block: int, key: bytes) -> None:
+        """Makes a full block findable. Where another block already has the key, nothing changes."""
+        if key not in self._by_key and block not in self._key_of:
+            self._by_key[key] = block
+            self._key_of[block] = key
+
+    def release(self, blocks: Sequence[int]) -> None:
+        """Gives up one reference to each block. Later blocks of a prefix go first: they are of use to fewer."""
+        for block in reversed(blocks):
+            self._references[block] -= 1
+            if self._references[block] > 0:
+                continue
+            if block in self._key_of:
+                self._idle[block] = None
+            else:
+                self._free.append(block)
+        while len(self._idle) > self._max_cached:
+            self._free.append(self._evict())
+
+    def _evict(self) -> int:
+        block, _ = self._idle.popitem(last=False)
+        del self._by_key[self._key_of.pop(block)]
+        return block

@@ -1,0 +1,43 @@
+"""What this process may use of the machine: threads and instruction set."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from sterna import _native
+from sterna.errors import ArgumentError
+
+MAX_THREADS = 1024
+
+
+def default_threads() -> int:
+    """`STERNA_THREADS`, or the processors that this process may run on. Raises `ArgumentError` for a malformed value."""
+    text = os.environ.get("STERNA_THREADS", "")
+    if text:
+        return checked_threads(int(text) if text.isascii() and text.isdigit() else 0, "STERNA_THREADS")
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS)
+
+
+def checked_threads(threads: int, name: str = "threads") -> int:
+    """`threads` if it is from 1 to 1024, else `ArgumentError`."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(f"{name} must be a whole number from 1 to {MAX_THREADS}.")
+    return threads
+
+
+def choose_isa() -> str:
+    """`STERNA_ISA`, or the best instruction set whose known answers hold; on a mismatch a warning, and scalar.
+
+    Raises `ArgumentError` where `STERNA_ISA` names one that is unknown or that this processor lacks.
+    """
+    available = _native.available_isas()
+    isa = os.environ.get("STERNA_ISA") or available[0]
+    if isa not in available:
+        raise ArgumentError(
+            f"STERNA_ISA is '{isa}', but this processor and build have {', '.join(available)}; unset it or name one."
+        )
+    if not _native.known_answers_hold(isa):
+        warnings.warn(f"The {isa} kernels gave wrong answers on this machine; using scalar.", stacklevel=2)
+        return "scalar"
+    return isa

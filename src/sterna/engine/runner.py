@@ -1,0 +1,94 @@
+"""The native engine with the weights of one checkpoint: batches of tokens in, hidden rows, logits or tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sterna import _native
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.errors import FormatError
+from sterna.model.plan import Plan
+from sterna.ternary.i2s import pack_i2s, unpack_i2s
+
+CODES_PER_BLOCK = 128
+"""Columns in one block of I2_S; the engine's rows begin at a block."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Some consecutive tokens of one sequence, as a forward pass takes them."""
+
+    token_ids: Sequence[int]
+    start: int
+    """Position of the first of them in the sequence."""
+    blocks: Sequence[int]
+    """The sequence's KV blocks, for positions 0 to the last one here."""
+    output: str = "last"
+    """Whose hidden rows are wanted: `last`, `all` or `none`."""
+
+
+class Runner:
+    """One compiled plan and its KV pool. Raises `FormatError` where the weights do not fit the plan."""
+
+    def __init__(self, plan: Plan, tensors: Mapping[str, Tensor], *, isa: str, threads: int, blocks: int) -> None:
+        self.isa = isa
+        self.threads = threads
+        used = {op["weight"] for op in plan.operations if "weight" in op} | {plan.head}
+        table = {name: native_tensor(tensors[name]) for name in sorted(used)}
+        try:
+            self._model = _native.Model(plan.to_dict(), table, isa)
+            self.pool = _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks)
+        except ValueError as error:
+            raise FormatError(str(error)) from None
+
+    def forward(self, spans: Sequence[Span]) -> np.ndarray:
+        """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans."""
+        lengths = [len(span.token_ids) for span in spans]
+        ends = np.cumsum(lengths)
+        width = max(len(span.blocks) for span in spans)
+        tables = np.full((len(spans), width), -1, np.int32)
+        for row, span in zip(tables, spans, strict=True):
+            row[: len(span.blocks)] = span.blocks
+        outputs: list[int] = []
+        for span, length, end in zip(spans, lengths, ends, strict=True):
+            first = {"last": end - 1, "all": end - length, "none": end}[span.output]
+            outputs.extend(range(first, end))
+        return self._model.forward(
+            np.concatenate([np.asarray(span.token_ids, np.int32) for span in spans]),
+            np.concatenate(
+                [np.arange(span.start, span.start + n, dtype=np.int32) for span, n in zip(spans, lengths, strict=True)]
+            ),
+            np.concatenate([[0], ends]).astype(np.int32),
+            tables,
+            np.asarray(outputs, np.int32),
+            self.pool,
+            self.threads,
+        )
+
+    def logits(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits float32 `[n, vocab]` of hidden rows float32 `[n, hidden_size]`."""
+        return self._model.logits(hidden, self.threads)
+
+    def select(self, hidden: np.ndarray, samplings: list[_native.Sampling]) -> np.ndarray:
+        """One token id (int32 `[n]`) for each hidden row."""
+        return self._model.select(hidden, samplings, self.threads)
+
+
+def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, float]:
+    """A tensor as the native engine takes it: the mapped bytes themselves wherever they can serve as they are.
+
+    Ternary rows that do not fill whole blocks are packed again, each padded with zeros; the code 3, which means nothing,
+    becomes 0.
+    """
+    data = tensor.data
+    if tensor.encoding is Encoding.I2_S:
+        ragged = tensor.shape[-1] % CODES_PER_BLOCK
+        if ragged or _native.i2s_has_code_3(data):
+            codes = unpack_i2s(data, tensor.shape)
+            if ragged:
+                codes = np.pad(codes, ((0, 0), (0, CODES_PER_BLOCK - ragged)))
+            data = pack_i2s(codes)
+    return tensor.encoding.value, tensor.shape, data, tensor.scale

@@ -1,0 +1,115 @@
+"""A forward pass as data: named slots, and operations on them. Every engine (CPU, browser, GPU) runs the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.model.config import ModelConfig
+
+
+@dataclass
+class Plan:
+    """Operations in order. A slot holds one float32 row a token; `slots` gives each row's width.
+
+    Operations (`kind` and its arguments; unless said otherwise they name slots):
+    `embed` weight(tensor) -> out; `norm` x, weight(tensor), eps -> out (RMSNorm); `linear` x, weight(tensor), int8(0|1) -> out;
+    `rope` x in place, heads, style(half|interleaved), table(of frequencies); `attention` q, k, v, layer, heads, scale -> out
+    (stores k and v first); `gated` gate, up, activation(relu2|silu) -> out; `add` x, y -> out.
+    """
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    head: str
+    """Tensor of the output matrix `[vocab, hidden]`."""
+    output: str = "hidden"
+    """Slot of the hidden rows that the head reads."""
+    slots: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, list[float]] = field(default_factory=dict)
+    """Rotary frequencies in radians a position, one for each rotated pair."""
+    operations: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready values."""
+        return asdict(self)
+
+
+class PlanBuilder:
+    """Appends operations in the order of the mathematics; each method names its output slot."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], *, int8: bool = True) -> None:
+        """`int8`: ternary matrices take int8 activations; otherwise float32."""
+        self.config = config
+        self.tensors = tensors
+        self.int8 = int8
+        self.plan = Plan(
+            layers=config.num_layers,
+            kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            vocab_size=config.vocab_size,
+            head="token_embd.weight" if config.tied_head else "output.weight",
+            tables={"rope": rope_frequencies(config)},
+        )
+
+    def embed(self, out: str, weight: str) -> str:
+        return self._append("embed", out, self.config.hidden_size, weight=weight)
+
+    def norm(self, out: str, x: str, weight: str) -> str:
+        return self._append("norm", out, self.plan.slots[x], x=x, weight=weight, eps=self.config.rms_norm_eps)
+
+    def linears(self, x: str, weights: Mapping[str, str]) -> None:
+        """Matrices that read the same slot: `weights` maps each output slot to a tensor's name without `.weight`.
+
+        A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output.
+        """
+        inputs = {
+            out: self.norm(f"{out}_norm_in", x, f"{name}_norm_in.weight")
+            if f"{name}_norm_in.weight" in self.tensors
+            else x
+            for out, name in weights.items()
+        }
+        for out, name in weights.items():
+            weight = self.tensors[f"{name}.weight"]
+            int8 = self.int8 and weight.encoding is Encoding.I2_S
+            self._append("linear", out, weight.shape[0], x=inputs[out], weight=weight.name, int8=int(int8))
+
+    def rope(self, x: str, heads: int) -> None:
+        self.plan.operations.append(
+            {"kind": "rope", "x": x, "heads": heads, "style": self.config.rope_style, "table": "rope"}
+        )
+
+    def attention(self, out: str, layer: int) -> str:
+        """Causal attention of slots `q`, `k`, `v` with grouped heads, scaled by 1/sqrt(head_dim)."""
+        config = self.config
+        return self._append(
+            "attention",
+            out,
+            config.num_heads * config.head_dim,
+            q="q",
+            k="k",
+            v="v",
+            layer=layer,
+            heads=config.num_heads,
+            scale=config.head_dim**-0.5,
+        )
+
+    def gated(self, out: str, gate: str, up: str) -> str:
+        width = self.plan.slots[gate]
+        return self._append("gated", out, width, gate=gate, up=up, activation=self.config.activation)
+
+    def add(self, out: str, x: str, y: str) -> str:
+        return self._append("add", out, self.plan.slots[x], x=x, y=y)
+
+    def _append(self, kind: str, out: str, width: int, **arguments: Any) -> str:
+        self.plan.slots[out] = width
+        self.plan.operations.append({"kind": kind, "out": out, **arguments})
+        return out
+
+
+def rope_frequencies(config: ModelConfig) -> list[float]:
+    """`theta ** (-2 i / head_dim)` for each pair i of a head (RoFormer, arXiv 2104.09864, section 3.2.2)."""
+    return [config.rope_theta ** (-2.0 * i / config.head_dim) for i in range(config.head_dim // 2)]

@@ -1,0 +1,44 @@
+"""One fixture, `probe`: every build of the kernels that this machine can run."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .probe import Probe, build
+
+X86 = platform.machine() == "x86_64"
+BUILDS = {
+    "native": (),
+    "sanitized": ("-DSTERNA_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"),
+    "aarch64": (
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    ),
+}
+TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in (("scalar", "avx2") if X86 else ("scalar", "neon"))]
+TARGETS += [("aarch64", "scalar"), ("aarch64", "neon")] if X86 else []
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Probe programs by build, filled as tests ask for them."""
+    return {}
+
+
+@pytest.fixture(scope="session", params=TARGETS, ids=lambda target: "-".join(target))
+def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Probe:
+    name, isa = request.param
+    if name == "aarch64" and not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
+        pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user")
+    if isa == "avx2" and " avx2 " not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX2")
+    if name not in programs:
+        programs[name] = build(tmp_path_factory.mktemp(name), *BUILDS[name])
+    emulator = ("qemu-aarch64", "-cpu", "max") if name == "aarch64" else ()
+    return Probe((*emulator, str(programs[name])), isa)

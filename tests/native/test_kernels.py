@@ -1,0 +1,155 @@
+"""Every kernel, in every build, against numpy: integers exactly, floats to 1e-5 and alike to the bit in all builds."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
+from sterna.ternary.i2s import pack_i2s
+from sterna.ternary.quantize import absmax
+
+from .probe import Probe
+
+ENCODINGS = ("f32", "f16", "bf16", "q8_0", "q6_k", "i2_s")
+SEEN: dict[str, str] = {}
+"""Digest of each float result, by the name of the check: the first build sets it, the others must meet it."""
+
+
+def assert_same_bits(name: str, data: bytes) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    assert SEEN.setdefault(name, digest) == digest, f"{name} differs from another build"
+
+
+def floats(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.float32)
+
+
+def test_known_answers_hold(probe: Probe) -> None:
+    assert np.frombuffer(probe.call("known_answers")[0], np.int32) == 1
+
+
+@pytest.mark.parametrize("cols", [128, 256, 1024, 1152, 2560, 6912])
+@pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
+def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str) -> None:
+    rng = np.random.default_rng(cols)
+    n_rows, n_tokens = 5, 6
+    codes = {"all -1": -1, "all +1": 1, "all 0": 0}.get(kind)
+    w = rng.integers(-1, 2, (n_rows, cols)) if codes is None else np.full((n_rows, cols), codes)
+    x = rng.integers(-128, 128, (n_tokens, cols))
+    x[1], x[2] = 127, -128
+    (dots,) = probe.call("ternary_dot", n_rows, n_tokens, cols, arrays=(pack_i2s(w.astype(np.int8)), x.astype(np.int8)))
+    assert np.array_equal(np.frombuffer(dots, np.int32).reshape(n_tokens, n_rows), x @ w.T)
+
+
+def test_decode_matches_the_formats(probe: Probe) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(1024).astype(np.float32)
+    codes = rng.integers(-1, 2, (8, 128)).astype(np.int8)
+    q8_0, q6_k = quantize_q8_0(values), quantize_q6_k(values)
+    cases = {
+        "f32": (values, values),
+        "f16": (values.astype(np.float16), values.astype(np.float16).astype(np.float32)),
+        "bf16": (values.view(np.uint32) >> 16).astype(np.uint16),
+        "q8_0": (q8_0, dequantize_q8_0(q8_0)),
+        "q6_k": (q6_k, dequantize_q6_k(q6_k)),
+        "i2_s": (pack_i2s(codes), codes.reshape(-1).astype(np.float32)),
+    }
+    cases["bf16"] = (cases["bf16"], (values.view(np.uint32) & 0xFFFF0000).view(np.float32))
+    for index, name in enumerate(ENCODINGS):
+        stored, expected = cases[name]
+        (out,) = probe.call("decode", index, 1024, arrays=(stored,))
+        assert np.array_equal(floats(out), np.asarray(expected, np.float32).reshape(-1)), name
+
+
+def test_every_half_converts_both_ways(probe: Probe) -> None:
+    halfs = np.arange(65536, dtype=np.uint16)
+    (out,) = probe.call("decode", ENCODINGS.index("f16"), 65536, arrays=(halfs,))
+    expected = halfs.view(np.float16).astype(np.float32)
+    assert np.array_equal(floats(out), expected, equal_nan=True)
+    rng = np.random.default_rng(2)
+    finite = expected[np.isfinite(expected)]
+    between = (finite * (1 + rng.uniform(-1e-3, 1e-3, finite.shape))).astype(np.float32)
+    ties = ((finite[:-1].astype(np.float64) + finite[1:]) / 2).astype(np.float32)
+    extremes = np.array([65504, 65519.996, 65520, 1e9, -1e9, np.inf, -np.inf, 6e-8, 2.9e-8, 3e-8, 1e-30], np.float32)
+    x = np.concatenate([between, ties, extremes])
+    (out,) = probe.call("to_f16", arrays=(x,))
+    with np.errstate(over="ignore"):
+        assert np.array_equal(np.frombuffer(out, np.uint16), x.astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("n", [128, 200, 2560])
+def test_rms_norm_and_dot(probe: Probe, n: int) -> None:
+    rng = np.random.default_rng(n)
+    padded = -(-n // 128) * 128
+    x, w = np.zeros((2, padded), np.float32)
+    x[:n], w[:n] = rng.standard_normal((2, n))
+    (out,) = probe.call("rms_norm", n, arrays=(x, w))
+    expected = x / np.sqrt(np.mean(np.square(x[:n], dtype=np.float64)) + 1e-5) * w
+    np.testing.assert_allclose(floats(out), expected, rtol=1e-5)
+    assert_same_bits(f"rms_norm {n}", out)
+    (out,) = probe.call("dot", arrays=(x, w))
+    np.testing.assert_allclose(floats(out)[0], np.dot(x.astype(np.float64), w), atol=1e-4)
+    assert_same_bits(f"dot {n}", out)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
+def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
+    x = (np.random.default_rng(3).standard_normal(1280) * scale).astype(np.float32)
+    codes, factor, total = probe.call("quantize", arrays=(x,))
+    expected, s = absmax(x)
+    got = np.frombuffer(codes, np.int8)
+    assert np.array_equal(got, expected)
+    np.testing.assert_allclose(floats(factor)[0] * np.ravel(s)[0], 1.0, rtol=1e-6)
+    assert np.frombuffer(total, np.int32)[0] == expected.astype(np.int64).sum()
+    assert_same_bits(f"quantize {scale}", codes + factor)
+
+
+@pytest.mark.parametrize("activation", ["relu2", "silu"])
+def test_gated(probe: Probe, activation: str) -> None:
+    rng = np.random.default_rng(4)
+    gate = np.concatenate([rng.standard_normal(120) * 5, [0, -0.0, 30, -30, 88, -88, 200, -200]]).astype(np.float32)
+    up = rng.standard_normal(128).astype(np.float32)
+    (out,) = probe.call("gated", ("relu2", "silu").index(activation), arrays=(gate, up))
+    g = gate.astype(np.float64)
+    expected = (np.maximum(g, 0) ** 2 if activation == "relu2" else g / (1 + np.exp(-g))) * up
+    np.testing.assert_allclose(floats(out), expected, rtol=1e-5, atol=1e-30)
+    assert_same_bits(f"gated {activation}", out)
+
+
+@pytest.mark.parametrize("style", ["half", "interleaved"])
+def test_rope(probe: Probe, style: str) -> None:
+    rng = np.random.default_rng(5)
+    head = rng.standard_normal(64).astype(np.float32)
+    angles = rng.uniform(0, 6, 32)
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    (out,) = probe.call("rope", ("half", "interleaved").index(style), arrays=(head, cos, sin))
+    pairs = head.reshape(2, 32).T if style == "half" else head.reshape(32, 2)
+    rotated = (pairs[:, 0] + 1j * pairs[:, 1]) * np.exp(1j * angles)
+    turned = np.stack([rotated.real, rotated.imag], axis=1)
+    np.testing.assert_allclose(floats(out), (turned.T if style == "half" else turned).reshape(-1), atol=1e-5)
+    assert_same_bits(f"rope {style}", out)
+
+
+@pytest.mark.parametrize(("group", "head_dim", "position"), [(1, 64, 0), (2, 40, 63), (4, 128, 64), (3, 96, 300)])
+def test_attention(probe: Probe, group: int, head_dim: int, position: int) -> None:
+    rng = np.random.default_rng(position)
+    stride, n_blocks = -(-head_dim // 16) * 16, position // 64 + 1
+    q = (rng.standard_normal((group, head_dim)) * 3).astype(np.float32)
+    pool = np.zeros((n_blocks + 2, 2, 64, stride), np.float16)
+    pool[..., :head_dim] = rng.standard_normal((n_blocks + 2, 2, 64, head_dim))
+    blocks = rng.permutation(n_blocks + 2)[:n_blocks].astype(np.int32)
+    (out,) = probe.call("attention", group, head_dim, position, arrays=(q, pool, blocks))
+    k, v = (pool[blocks, i].reshape(-1, stride)[: position + 1, :head_dim].astype(np.float64) for i in (0, 1))
+    scores = q @ k.T / np.sqrt(head_dim)
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    expected = (p / p.sum(axis=1, keepdims=True)) @ v
+    np.testing.assert_allclose(floats(out).reshape(group, head_dim), expected, rtol=1e-4, atol=1e-5)
+    assert_same_bits(f"attention {position}", out)
+
+
+def test_pool_runs_every_phase_on_every_thread(probe: Probe) -> None:
+    (sums,) = probe.call("pool", 3, 50)
+    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [300, 300, 300])
