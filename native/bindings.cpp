@@ -57,7 +57,8 @@ Plan to_plan(const nb::dict& fields) {
     Plan plan;
     plan.slots = nb::cast<std::map<std::string, std::size_t>>(fields["slots"]);
     plan.tables = nb::cast<std::map<std::string, std::vector<double>>>(fields["tables"]);
-    for (const nb::handle op : nb::cast<nb::list>(fields["operations"])) plan.operations.push_back(to_operation(nb::cast<nb::dict>(op)));
+    for (const nb::handle op : nb::cast<nb::list>(fields["operations"]))
+        plan.operations.push_back(to_operation(nb::cast<nb::dict>(op)));
     plan.output = nb::cast<std::string>(fields["output"]);
     plan.head = nb::cast<std::string>(fields["head"]);
     plan.layers = nb::cast<std::size_t>(fields["layers"]);
@@ -73,8 +74,8 @@ public:
     PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
         : tensors_(tensors), model_(to_plan(plan), to_table(tensors), kernels_for(isa)) {}
 
-    Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables, Indices output_rows,
-                          const KvPool& pool, std::size_t threads) {
+    Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables,
+                          Indices output_rows, const KvPool& pool, std::size_t threads) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
@@ -142,23 +143,33 @@ NB_MODULE(_native, m) {
     m.doc() = "Sterna's native engine.";
     m.attr("BLOCK_SIZE") = kBlockSize;
 
-    m.def("available_isas", [] {
-        std::vector<std::string> names;
-        for (const Kernels* k : available_kernels()) names.emplace_back(k->isa);
-        return names;
-    }, "Instruction sets that this build holds and this processor can run, best first.");
-    m.def("known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
-          "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
+    m.def(
+        "available_isas",
+        [] {
+            std::vector<std::string> names;
+            for (const Kernels* k : available_kernels()) names.emplace_back(k->isa);
+            return names;
+        },
+        "Instruction sets that this build holds and this processor can run, best first.");
+    m.def(
+        "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
+        "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
     m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
 
     nb::class_<Sampling>(m, "Sampling")
-        .def("__init__", [](Sampling* self, float temperature, std::int32_t top_k, float top_p, float min_p,
-                            float repetition_penalty, std::uint64_t seed, std::uint64_t step, std::vector<std::int32_t> penalized) {
-            new (self) Sampling{temperature, top_k, top_p, min_p, repetition_penalty, seed, step, std::move(penalized)};
-        }, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "step"_a, "penalized"_a);
+        .def(
+            "__init__",
+            [](Sampling* self, float temperature, std::int32_t top_k, float top_p, float min_p,
+               float repetition_penalty, std::uint64_t seed, std::uint64_t step, std::vector<std::int32_t> penalized) {
+                new (self)
+                    Sampling{temperature, top_k, top_p, min_p, repetition_penalty, seed, step, std::move(penalized)};
+            },
+            "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "step"_a,
+            "penalized"_a);
 
     nb::class_<KvPool>(m, "KvPool")
-        .def(nb::init<std::size_t, std::size_t, std::size_t, std::size_t>(), "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a)
+        .def(nb::init<std::size_t, std::size_t, std::size_t, std::size_t>(), "layers"_a, "kv_heads"_a, "head_dim"_a,
+             "blocks"_a)
         .def_prop_ro("blocks", &KvPool::blocks)
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 

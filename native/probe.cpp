@@ -1,5 +1,5 @@
-// Runs one kernel on inputs from stdin and writes its outputs to stdout, so that tests can compare any build of the kernels
-// (cross-compiled under qemu, under sanitizers) with the numpy oracle.
+// Runs one kernel on inputs from stdin and writes its outputs to stdout, so that tests can compare any build of the
+// kernels (cross-compiled under qemu, under sanitizers) with the numpy oracle.
 //
 //   sterna_probe ISA OPERATION [NUMBER ...]
 //
@@ -24,7 +24,8 @@ std::vector<T> read_array() {
     std::uint64_t bytes = 0;
     if (std::fread(&bytes, 8, 1, stdin) != 1 || bytes % sizeof(T) != 0) throw std::runtime_error("stdin is malformed");
     std::vector<T> values(bytes / sizeof(T));
-    if (std::fread(values.data(), sizeof(T), values.size(), stdin) != values.size()) throw std::runtime_error("stdin ended early");
+    if (std::fread(values.data(), sizeof(T), values.size(), stdin) != values.size())
+        throw std::runtime_error("stdin ended early");
     return values;
 }
 
@@ -51,10 +52,18 @@ void attention(const Kernels& k, std::size_t group, std::size_t head_dim, std::s
     const auto blocks = read_array<std::int32_t>();
     const std::size_t stride = (head_dim + 15) / 16 * 16;
     std::vector<float> out(group * head_dim), scratch(attention_scratch(group, stride));
-    k.attention({.q = q.data(), .out = out.data(), .pool = pool.data(), .blocks = blocks.data(),
-                 .block_stride = 2 * kBlockSize * stride, .value_offset = kBlockSize * stride, .group = group,
-                 .head_dim = head_dim, .head_stride = stride, .position = position,
-                 .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)), .scratch = scratch.data()});
+    k.attention({.q = q.data(),
+                 .out = out.data(),
+                 .pool = pool.data(),
+                 .blocks = blocks.data(),
+                 .block_stride = 2 * kBlockSize * stride,
+                 .value_offset = kBlockSize * stride,
+                 .group = group,
+                 .head_dim = head_dim,
+                 .head_stride = stride,
+                 .position = position,
+                 .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                 .scratch = scratch.data()});
     write_array(out);
 }
 

@@ -10,7 +10,11 @@
 namespace sterna {
 
 KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks)
-    : layers_(layers), kv_heads_(kv_heads), head_dim_(head_dim), head_stride_((head_dim + 15) / 16 * 16), blocks_(blocks) {
+    : layers_(layers),
+      kv_heads_(kv_heads),
+      head_dim_(head_dim),
+      head_stride_((head_dim + 15) / 16 * 16),
+      blocks_(blocks) {
     std::size_t bytes = 0;
     bool overflow = layers == 0 || kv_heads == 0 || head_dim == 0 || blocks == 0 || head_dim > 65536 || layers > 65536;
     overflow = overflow || __builtin_mul_overflow(kv_heads, layers * 4 * kBlockSize * head_stride_, &bytes);
@@ -22,8 +26,12 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     data_ = static_cast<std::uint16_t*>(memory);
 }
 
-KvPool::~KvPool() { munmap(data_, bytes_); }
+KvPool::~KvPool() {
+    munmap(data_, bytes_);
+}
 
-std::size_t KvPool::head_halfs() const { return kBlockSize * head_stride_; }
+std::size_t KvPool::head_halfs() const {
+    return kBlockSize * head_stride_;
+}
 
 }  // namespace sterna

@@ -1,5 +1,5 @@
-// Linear, the unit of kernels: a stored matrix and the way it is multiplied. Ternary codes meet int8 activations in exact
-// integer sums; every other pair is decoded row by row and multiplied in float32.
+// Linear, the unit of kernels: a stored matrix and the way it is multiplied. Ternary codes meet int8 activations in
+// exact integer sums; every other pair is decoded row by row and multiplied in float32.
 #pragma once
 
 #include <span>
@@ -9,7 +9,8 @@
 
 namespace sterna {
 
-// Activations of several tokens. Float rows are padded with zeros to `stride`; the int8 view holds the same values quantised.
+// Activations of several tokens. Float rows are padded with zeros to `stride`; the int8 view holds the same values
+// quantised.
 struct Activations {
     std::size_t n_tokens = 0;
     std::size_t stride = 0;  // elements from one token to the next, in both views

@@ -13,16 +13,16 @@ bool overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& 
     return std::any_of(a.begin(), a.end(), [&](std::size_t i) { return std::find(b.begin(), b.end(), i) != b.end(); });
 }
 
-// A phase is a run of steps that need no barrier between them: steps on tokens, where every thread keeps its own tokens; or
-// matrices that do not read or overwrite what another one in the phase writes.
+// A phase is a run of steps that need no barrier between them: steps on tokens, where every thread keeps its own
+// tokens; or matrices that do not read or overwrite what another one in the phase writes.
 std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& steps) {
     std::vector<std::size_t> starts;
     for (std::size_t i = 0; i < steps.size(); ++i) {
         bool joins = i > 0 && steps[i]->grain == steps[i - 1]->grain && steps[i]->grain != Grain::heads;
         if (joins && steps[i]->grain == Grain::rows)
             for (std::size_t j = starts.back(); j < i; ++j)
-                joins = joins && !overlap(steps[i]->reads, steps[j]->writes) && !overlap(steps[i]->writes, steps[j]->writes) &&
-                        !overlap(steps[i]->writes, steps[j]->reads);
+                joins = joins && !overlap(steps[i]->reads, steps[j]->writes) &&
+                        !overlap(steps[i]->writes, steps[j]->writes) && !overlap(steps[i]->writes, steps[j]->reads);
         if (!joins) starts.push_back(i);
     }
     starts.push_back(steps.size());

@@ -17,14 +17,16 @@ public:
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_.out_features(); }
 
-    // hidden[i] = hidden state of batch.output_rows[i], [n, hidden_size]. Writes keys and values of all tokens to the pool.
+    // hidden[i] = hidden state of batch.output_rows[i], [n, hidden_size]. Writes keys and values of all tokens to the
+    // pool.
     void forward(Batch& batch, const KvPool& pool, std::size_t n_threads, float* hidden);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
     void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
 
     // tokens[i] = the token chosen from the logits of hidden[i], by samplings[i].
-    void select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads, std::int32_t* tokens);
+    void select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads,
+                std::int32_t* tokens);
 
 private:
     void reserve(std::size_t tokens, std::size_t n_threads);

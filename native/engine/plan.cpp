@@ -9,13 +9,16 @@ namespace {
 template <class Map>
 const typename Map::mapped_type& argument(const Map& map, const std::string& key, const std::string& kind) {
     const auto found = map.find(key);
-    if (found == map.end()) throw std::invalid_argument("The operation '" + kind + "' lacks its argument '" + key + "'.");
+    if (found == map.end())
+        throw std::invalid_argument("The operation '" + kind + "' lacks its argument '" + key + "'.");
     return found->second;
 }
 
 }  // namespace
 
-const std::string& Operation::name(const std::string& key) const { return argument(names, key, kind); }
+const std::string& Operation::name(const std::string& key) const {
+    return argument(names, key, kind);
+}
 
 double Operation::number(const std::string& key) const {
     const double value = argument(numbers, key, kind);

@@ -19,11 +19,11 @@ struct Operation {
 };
 
 struct Plan {
-    std::map<std::string, std::size_t> slots;            // name -> width
-    std::map<std::string, std::vector<double>> tables;   // rotary frequencies, by name
+    std::map<std::string, std::size_t> slots;           // name -> width
+    std::map<std::string, std::vector<double>> tables;  // rotary frequencies, by name
     std::vector<Operation> operations;
-    std::string output;                                  // slot that holds the hidden rows
-    std::string head;                                    // tensor of the output matrix
+    std::string output;  // slot that holds the hidden rows
+    std::string head;    // tensor of the output matrix
     std::size_t layers = 0, kv_heads = 0, head_dim = 0, vocab_size = 0;
 };
 

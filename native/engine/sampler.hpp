@@ -14,7 +14,7 @@ struct Sampling {
     float min_p = 0.0f;        // 0 is off
     float repetition_penalty = 1.0f;
     std::uint64_t seed = 0;
-    std::uint64_t step = 0;               // how many tokens the sequence has chosen: (seed, step) fixes the random number
+    std::uint64_t step = 0;  // how many tokens the sequence has chosen: (seed, step) fixes the random number
     std::vector<std::int32_t> penalized;  // ids that the repetition penalty (arXiv 1909.05858) applies to
 };
 

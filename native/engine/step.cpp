@@ -79,7 +79,8 @@ public:
             if (op.kind == "linear" && op.number("int8") != 0) slots_[slot(op.name("x"))].quantized = true;
         for (const Operation& op : plan_.operations) {
             const auto emitter = kEmitters.find(op.kind);
-            if (emitter == kEmitters.end()) throw std::invalid_argument("The engine does not know the operation '" + op.kind + "'.");
+            if (emitter == kEmitters.end())
+                throw std::invalid_argument("The engine does not know the operation '" + op.kind + "'.");
             kind_ = op.kind;
             (this->*emitter->second)(op);
         }
@@ -175,18 +176,20 @@ private:
         require(heads > 0 && width(x) % heads == 0 && 2 * half <= width(x) / heads, "heads and dimensions do not fit");
         const std::string& style = op.name("style");
         require(style == "half" || style == "interleaved", "the style '" + style + "' is unknown");
-        emit(std::make_unique<Rope>(style == "half" ? RopeStyle::half : RopeStyle::interleaved, angles, half, heads, x));
+        emit(
+            std::make_unique<Rope>(style == "half" ? RopeStyle::half : RopeStyle::interleaved, angles, half, heads, x));
     }
 
     void attention(const Operation& op) {
         const std::size_t q = slot(op, "q"), k = slot(op, "k"), v = slot(op, "v"), out = slot(op, "out");
         const std::size_t layer = op.size("layer", plan_.layers - 1), heads = op.size("heads", kMaxWidth);
         require(heads > 0 && heads % plan_.kv_heads == 0, "query heads must be a multiple of kv heads");
-        require(width(q) == heads * plan_.head_dim && width(out) == width(q) && q != out, "q or out differs from its heads");
+        require(width(q) == heads * plan_.head_dim && width(out) == width(q) && q != out,
+                "q or out differs from its heads");
         require(width(k) == plan_.kv_heads * plan_.head_dim && width(v) == width(k), "k or v differs from its heads");
         emit(std::make_unique<StoreKv>(layer, k, v));
-        emit(std::make_unique<Attend>(layer, heads / plan_.kv_heads, plan_.head_dim, static_cast<float>(op.number("scale")),
-                                      q, out));
+        emit(std::make_unique<Attend>(layer, heads / plan_.kv_heads, plan_.head_dim,
+                                      static_cast<float>(op.number("scale")), q, out));
     }
 
     const Plan& plan_;
@@ -197,14 +200,15 @@ private:
 };
 
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
-    {"embed", &Compiler::embed}, {"norm", &Compiler::norm}, {"linear", &Compiler::linear},
-    {"gated", &Compiler::gated}, {"add", &Compiler::add},   {"rope", &Compiler::rope},
+    {"embed", &Compiler::embed},         {"norm", &Compiler::norm}, {"linear", &Compiler::linear},
+    {"gated", &Compiler::gated},         {"add", &Compiler::add},   {"rope", &Compiler::rope},
     {"attention", &Compiler::attention},
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors, std::vector<Slot>& slots) {
+std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors,
+                                                 std::vector<Slot>& slots) {
     return Compiler(plan, tensors, slots).compile();
 }
 

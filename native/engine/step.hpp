@@ -1,5 +1,5 @@
-// The steps that a plan compiles to. Each divides its own work among the threads; what it computes for a token (or a row of
-// a token) never depends on that division.
+// The steps that a plan compiles to. Each divides its own work among the threads; what it computes for a token (or a
+// row of a token) never depends on that division.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,8 @@
 
 namespace sterna {
 
-// What a step divides: tokens (each thread keeps its own tokens, so such steps follow each other without a barrier), rows of
-// a matrix, or (token, kv head) pairs.
+// What a step divides: tokens (each thread keeps its own tokens, so such steps follow each other without a barrier),
+// rows of a matrix, or (token, kv head) pairs.
 enum class Grain : std::uint8_t { tokens, rows, heads };
 
 class Step {
@@ -24,8 +24,9 @@ public:
     std::vector<std::size_t> reads, writes;  // slots
 };
 
-// Compiles the operations of the plan, in order; marks in `slots` which need an int8 copy and adds the slots of rotary angles.
-// Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
-std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors, std::vector<Slot>& slots);
+// Compiles the operations of the plan, in order; marks in `slots` which need an int8 copy and adds the slots of rotary
+// angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
+std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors,
+                                                 std::vector<Slot>& slots);
 
 }  // namespace sterna

@@ -18,7 +18,9 @@ constexpr BlockLayout kLayouts[] = {
     {"q8_0", Encoding::q8_0, 32, 34}, {"q6_k", Encoding::q6_k, 256, 210}, {"i2_s", Encoding::i2_s, 128, 32},
 };
 
-const BlockLayout& layout_of(Encoding encoding) { return kLayouts[static_cast<std::size_t>(encoding)]; }
+const BlockLayout& layout_of(Encoding encoding) {
+    return kLayouts[static_cast<std::size_t>(encoding)];
+}
 
 }  // namespace
 

@@ -23,8 +23,8 @@ using TensorTable = std::map<std::string, Tensor>;
 // Throws std::invalid_argument for an unknown name.
 Encoding encoding_named(const std::string& name);
 
-// Bytes of one row of n values. A row of I2_S codes fills whole blocks, the last one padded with zeros (code 1); for other
-// encodings std::invalid_argument is thrown where n is no multiple of the block.
+// Bytes of one row of n values. A row of I2_S codes fills whole blocks, the last one padded with zeros (code 1); for
+// other encodings std::invalid_argument is thrown where n is no multiple of the block.
 std::size_t row_bytes(Encoding encoding, std::size_t n);
 
 // A vector of exactly n values, decoded to float32 and padded with zeros to a multiple of kPad.

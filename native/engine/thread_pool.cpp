@@ -5,8 +5,8 @@
 namespace sterna {
 namespace {
 
-// About 50 microseconds on today's processors: longer than Python takes between two tokens of a small model, short enough
-// that a parked pool leaves its cores to others.
+// About 50 microseconds on today's processors: longer than Python takes between two tokens of a small model, short
+// enough that a parked pool leaves its cores to others.
 constexpr int kSpins = 2000;
 
 inline void relax() {
@@ -75,7 +75,8 @@ void ThreadPool::run(std::size_t n, const std::function<void(std::size_t, Barrie
 }
 
 void ThreadPool::grow(std::size_t n) {
-    while (threads_.size() + 1 < n) threads_.emplace_back([this, thread = threads_.size() + 1, seen = region_.load()] {
+    while (threads_.size() + 1 < n)
+        threads_.emplace_back([this, thread = threads_.size() + 1, seen = region_.load()] {
             for (std::uint32_t region = seen;;) {
                 spin_then_park(region_, region);
                 region = region_.load(std::memory_order_acquire);

@@ -1,4 +1,5 @@
-// One pool of persistent threads per process. A parallel region wakes them once; inside it, phases are parted by a barrier.
+// One pool of persistent threads per process. A parallel region wakes them once; inside it, phases are parted by a
+// barrier.
 #pragma once
 
 #include <atomic>
@@ -26,8 +27,8 @@ public:
     // The pool of this process. A forked child, whose parent's threads do not exist in it, gets a new one.
     static ThreadPool& instance();
 
-    // Runs work(thread, barrier) on n threads, the caller being thread 0, and returns when all are done. Regions asked for
-    // at the same time queue up. `work` must not throw.
+    // Runs work(thread, barrier) on n threads, the caller being thread 0, and returns when all are done. Regions asked
+    // for at the same time queue up. `work` must not throw.
     void run(std::size_t n, const std::function<void(std::size_t thread, Barrier& barrier)>& work);
 
 private:

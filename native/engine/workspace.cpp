@@ -26,15 +26,18 @@ void Batch::check(std::size_t vocab_size, std::size_t pool_blocks) {
     require(block_tables.size() == n_seqs * table_width, "block_tables must have one row a sequence");
     sequence_of.resize(n);
     for (std::size_t s = 0; s < n_seqs; ++s)
-        std::fill(sequence_of.begin() + cu_seqlens[s], sequence_of.begin() + cu_seqlens[s + 1], static_cast<std::int32_t>(s));
+        std::fill(sequence_of.begin() + cu_seqlens[s], sequence_of.begin() + cu_seqlens[s + 1],
+                  static_cast<std::int32_t>(s));
     for (std::size_t t = 0; t < n; ++t) {
-        require(tokens[t] >= 0 && static_cast<std::size_t>(tokens[t]) < vocab_size, "a token id is outside the vocabulary");
+        require(tokens[t] >= 0 && static_cast<std::size_t>(tokens[t]) < vocab_size,
+                "a token id is outside the vocabulary");
         require(positions[t] >= 0 && position(t) / kBlockSize < table_width, "a position is outside its block table");
         // A token reads every block up to its own.
         if (t == 0 || sequence_of[t] != sequence_of[t - 1] || positions[t] != positions[t - 1] + 1) {
             const std::int32_t* blocks = blocks_of(t);
             for (std::size_t b = 0; b <= position(t) / kBlockSize; ++b)
-                require(blocks[b] >= 0 && static_cast<std::size_t>(blocks[b]) < pool_blocks, "a block is outside the pool");
+                require(blocks[b] >= 0 && static_cast<std::size_t>(blocks[b]) < pool_blocks,
+                        "a block is outside the pool");
         } else {
             const std::int32_t block = blocks_of(t)[position(t) / kBlockSize];
             require(block >= 0 && static_cast<std::size_t>(block) < pool_blocks, "a block is outside the pool");

@@ -50,13 +50,14 @@ struct Slot {
 
 // Any mixture of prefill chunks and single steps. Tokens of sequence s are cu_seqlens[s] .. cu_seqlens[s + 1].
 struct Batch {
-    std::span<const std::int32_t> tokens;        // [n]
-    std::span<const std::int32_t> positions;     // [n], position of each token in its sequence
-    std::span<const std::int32_t> cu_seqlens;    // [n_seqs + 1]
-    std::span<const std::int32_t> block_tables;  // [n_seqs, table_width]: block that holds positions 64 * i .. 64 * i + 63
-    std::span<const std::int32_t> output_rows;   // rows of `tokens` whose hidden state is wanted
+    std::span<const std::int32_t> tokens;      // [n]
+    std::span<const std::int32_t> positions;   // [n], position of each token in its sequence
+    std::span<const std::int32_t> cu_seqlens;  // [n_seqs + 1]
+    std::span<const std::int32_t>
+        block_tables;  // [n_seqs, table_width]: block that holds positions 64 * i .. 64 * i + 63
+    std::span<const std::int32_t> output_rows;  // rows of `tokens` whose hidden state is wanted
     std::size_t table_width = 0;
-    std::vector<std::int32_t> sequence_of;       // [n], filled by check()
+    std::vector<std::int32_t> sequence_of;  // [n], filled by check()
 
     // Throws std::invalid_argument where sizes disagree or an index is out of range.
     void check(std::size_t vocab_size, std::size_t pool_blocks);

@@ -1,5 +1,5 @@
-// Attention of one token over the KV blocks of its sequence, in the manner of FlashAttention (arXiv 2205.14135): blocks are
-// merged in index order with a running maximum, so the result depends on the position and the cache alone.
+// Attention of one token over the KV blocks of its sequence, in the manner of FlashAttention (arXiv 2205.14135): blocks
+// are merged in index order with a running maximum, so the result depends on the position and the cache alone.
 #pragma once
 
 #include "float_ops.hpp"

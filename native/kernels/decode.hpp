@@ -8,7 +8,9 @@
 namespace sterna {
 namespace {
 
-void decode_f32(const std::uint8_t* src, std::size_t n, float* out) { std::memcpy(out, src, n * 4); }
+void decode_f32(const std::uint8_t* src, std::size_t n, float* out) {
+    std::memcpy(out, src, n * 4);
+}
 
 void decode_f16(const std::uint8_t* src, std::size_t n, float* out) {
     const auto* halfs = reinterpret_cast<const std::uint16_t*>(src);
@@ -38,8 +40,8 @@ void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
 }
 
 // 256 values in 210 bytes: 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 int8 scales, float16 d.
-// Each half of 128 values: value i + 32 * q (q = 0..3) takes its low bits from byte i + 32 * (q & 1), nibble q / 2, and its
-// high bits from byte i at bit 2 * q.
+// Each half of 128 values: value i + 32 * q (q = 0..3) takes its low bits from byte i + 32 * (q & 1), nibble q / 2, and
+// its high bits from byte i at bit 2 * q.
 void decode_q6_k(const std::uint8_t* src, std::size_t n, float* out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 210) {
         const auto* scales = reinterpret_cast<const std::int8_t*>(src + 192);
@@ -69,12 +71,18 @@ void decode_i2_s(const std::uint8_t* src, std::size_t n, float* out) {
 
 void decode(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out) {
     switch (encoding) {
-        case Encoding::f32: return decode_f32(src, n, out);
-        case Encoding::f16: return decode_f16(src, n, out);
-        case Encoding::bf16: return decode_bf16(src, n, out);
-        case Encoding::q8_0: return decode_q8_0(src, n, out);
-        case Encoding::q6_k: return decode_q6_k(src, n, out);
-        case Encoding::i2_s: return decode_i2_s(src, n, out);
+        case Encoding::f32:
+            return decode_f32(src, n, out);
+        case Encoding::f16:
+            return decode_f16(src, n, out);
+        case Encoding::bf16:
+            return decode_bf16(src, n, out);
+        case Encoding::q8_0:
+            return decode_q8_0(src, n, out);
+        case Encoding::q6_k:
+            return decode_q6_k(src, n, out);
+        case Encoding::i2_s:
+            return decode_i2_s(src, n, out);
     }
 }
 

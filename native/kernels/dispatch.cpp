@@ -66,7 +66,8 @@ Answers answers(const Kernels& k) {
     std::array<std::int32_t, kTokens> sums{};
     for (std::size_t t = 0; t < kTokens; ++t)
         for (std::size_t i = 0; i < kCols; ++i) sums[t] += x[t * kCols + i];
-    k.ternary_dot(rows.data(), kCols / 4, kRows, x.data(), kCols, sums.data(), kTokens, kCols, result.dots.data(), kRows);
+    k.ternary_dot(rows.data(), kCols / 4, kRows, x.data(), kCols, sums.data(), kTokens, kCols, result.dots.data(),
+                  kRows);
 
     std::vector<float> a(kN), b(kN);
     for (auto& v : a) v = noise.real();
@@ -80,9 +81,18 @@ Answers answers(const Kernels& k) {
     for (std::size_t i = 0; i < pool.size(); i += kN) k.to_f16(i % (2 * kN) ? a.data() : b.data(), kN, &pool[i]);
     const std::array<std::int32_t, 2> blocks{1, 0};
     std::vector<float> scratch(attention_scratch(2, kHead));
-    k.attention({.q = a.data(), .out = out + 2 * kN, .pool = pool.data(), .blocks = blocks.data(),
-                 .block_stride = 2 * kBlockSize * kHead, .value_offset = kBlockSize * kHead, .group = 2, .head_dim = kHead,
-                 .head_stride = kHead, .position = 99, .scale = 0.125f, .scratch = scratch.data()});
+    k.attention({.q = a.data(),
+                 .out = out + 2 * kN,
+                 .pool = pool.data(),
+                 .blocks = blocks.data(),
+                 .block_stride = 2 * kBlockSize * kHead,
+                 .value_offset = kBlockSize * kHead,
+                 .group = 2,
+                 .head_dim = kHead,
+                 .head_stride = kHead,
+                 .position = 99,
+                 .scale = 0.125f,
+                 .scratch = scratch.data()});
 
     std::array<std::int8_t, kN> codes{};
     std::int32_t sum = 0;
@@ -105,9 +115,12 @@ const Kernels& kernels_for(const std::string& isa) {
     if (match != all.end()) return **match;
     std::string names;
     for (const Kernels* k : all) names += std::string(names.empty() ? "" : ", ") + k->isa;
-    throw std::invalid_argument("The instruction set '" + isa + "' is unknown or this processor lacks it; it has " + names + ".");
+    throw std::invalid_argument("The instruction set '" + isa + "' is unknown or this processor lacks it; it has " +
+                                names + ".");
 }
 
-bool known_answers_hold(const Kernels& kernels) { return answers(kernels) == answers(kScalarKernels); }
+bool known_answers_hold(const Kernels& kernels) {
+    return answers(kernels) == answers(kScalarKernels);
+}
 
 }  // namespace sterna

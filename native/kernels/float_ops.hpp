@@ -1,4 +1,5 @@
-// RMSNorm, absmax quantisation, gated activation, RoPE and the float dot product, written once for every ISA on lanes.hpp.
+// RMSNorm, absmax quantisation, gated activation, RoPE and the float dot product, written once for every ISA on
+// lanes.hpp.
 #pragma once
 
 #include "kernels.hpp"

@@ -10,7 +10,9 @@ namespace {
 // columns adds four of them to a lane, 3072; eight blocks make 24576 < 32767, so 16-bit partial sums cannot overflow.
 constexpr std::size_t kBlocksPer16Bit = 8;
 
-inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i load256(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
 
 inline std::int32_t sum32(__m256i v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -45,8 +47,7 @@ void tile(const std::uint8_t* rows, std::size_t row_bytes, const std::int8_t* x,
                     const __m256i codes = _mm256_and_si256(_mm256_srli_epi16(w[r], 6 - 2 * q), mask);
                     for (int t = 0; t < T; ++t) {
                         const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + block * 128;
-                        acc16[r][t] =
-                            _mm256_add_epi16(acc16[r][t], _mm256_maddubs_epi16(codes, load256(a + 32 * q)));
+                        acc16[r][t] = _mm256_add_epi16(acc16[r][t], _mm256_maddubs_epi16(codes, load256(a + 32 * q)));
                     }
                 }
         }

@@ -7,8 +7,8 @@ namespace sterna {
 namespace {
 
 template <int T>
-void row(const std::uint8_t* w, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
-         std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+void row(const std::uint8_t* w, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum, std::size_t cols,
+         std::int32_t* dots, std::size_t dots_stride) {
     const uint8x16_t mask = vdupq_n_u8(3);
     int32x4_t acc[T];
     for (int t = 0; t < T; ++t) acc[t] = vdupq_n_s32(0);

@@ -1,8 +1,9 @@
-// The table of inner loops. One table per ISA, each filled by its own translation unit (isa_*.cpp) and chosen at run time
-// (dispatch.cpp). Everything here is plain data and pointers, so that no inline library code is compiled with ISA flags.
+// The table of inner loops. One table per ISA, each filled by its own translation unit (isa_*.cpp) and chosen at run
+// time (dispatch.cpp). Everything here is plain data and pointers, so that no inline library code is compiled with ISA
+// flags.
 //
-// Conventions: float vectors are padded with zeros to a multiple of kPad elements, so loops have no tails. Float sums run over
-// 16 virtual lanes and a fixed tree (lanes.hpp): every ISA gives the same bits.
+// Conventions: float vectors are padded with zeros to a multiple of kPad elements, so loops have no tails. Float sums
+// run over 16 virtual lanes and a fixed tree (lanes.hpp): every ISA gives the same bits.
 #pragma once
 
 #include <cstddef>
@@ -14,23 +15,25 @@ enum class Encoding : std::uint8_t { f32, f16, bf16, q8_0, q6_k, i2_s };
 enum class Activation : std::uint8_t { relu2, silu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
-inline constexpr std::size_t kPad = 128;        // elements; also the block of I2_S (128 codes in 32 bytes)
-inline constexpr std::size_t kBlockSize = 64;   // positions in one KV block
+inline constexpr std::size_t kPad = 128;       // elements; also the block of I2_S (128 codes in 32 bytes)
+inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
 
-constexpr std::size_t padded(std::size_t n) { return (n + kPad - 1) / kPad * kPad; }
+constexpr std::size_t padded(std::size_t n) {
+    return (n + kPad - 1) / kPad * kPad;
+}
 
 // One query token against the cached keys and values of one kv head; `group` query heads share that kv head.
 struct AttentionTask {
-    const float* q;                // [group, head_dim]
-    float* out;                    // [group, head_dim]
-    const std::uint16_t* pool;     // float16 pool, already at (layer, kv head) of block 0
-    const std::int32_t* blocks;    // block table of the sequence
-    std::size_t block_stride;      // halfs from one block to the next
-    std::size_t value_offset;      // halfs from keys to values within a block
+    const float* q;                            // [group, head_dim]
+    float* out;                                // [group, head_dim]
+    const std::uint16_t* pool;                 // float16 pool, already at (layer, kv head) of block 0
+    const std::int32_t* blocks;                // block table of the sequence
+    std::size_t block_stride;                  // halfs from one block to the next
+    std::size_t value_offset;                  // halfs from keys to values within a block
     std::size_t group, head_dim, head_stride;  // head_stride: head_dim padded to 16
-    std::size_t position;          // the token attends to positions 0..position
+    std::size_t position;                      // the token attends to positions 0..position
     float scale;
-    float* scratch;                // attention_scratch(group, head_stride) floats
+    float* scratch;  // attention_scratch(group, head_stride) floats
 };
 
 constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
@@ -55,7 +58,8 @@ struct Kernels {
     // out = x / sqrt(mean(x^2) + eps) * weight over n values; all three are padded to a multiple of kPad.
     void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out);
 
-    // absmax per token: codes = clip(round(x * 127 / m), -128, 127), factor = m / 127, m = max(|x|, 1e-5); n multiple of kPad.
+    // absmax per token: codes = clip(round(x * 127 / m), -128, 127), factor = m / 127, m = max(|x|, 1e-5); n multiple
+    // of kPad.
     void (*quantize)(const float* x, std::size_t n, std::int8_t* codes, float* factor, std::int32_t* sum);
 
     // out = activation(gate) * up; n multiple of kPad.

@@ -1,6 +1,6 @@
-// Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes fold in one fixed
-// order, products and sums stay separate (no FMA), so the same source gives the same bits on every ISA.
-// Internal linkage throughout: this header is compiled once per ISA.
+// Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes fold in one
+// fixed order, products and sums stay separate (no FMA), so the same source gives the same bits on every ISA. Internal
+// linkage throughout: this header is compiled once per ISA.
 #pragma once
 
 #include <cstdint>
@@ -82,7 +82,9 @@ inline Lanes min(const Lanes& a, const Lanes& b) {
     return r;
 }
 
-inline Lanes abs(const Lanes& a) { return max(a, splat(0.0f) - a); }
+inline Lanes abs(const Lanes& a) {
+    return max(a, splat(0.0f) - a);
+}
 
 inline float sum(const Lanes& a) {
     float s[kLanes];
@@ -103,7 +105,9 @@ inline float max_of(const Lanes& a) {
 // Round to nearest even for |x| < 2^22: adding 1.5 * 2^23 pushes the fraction out of the mantissa.
 constexpr float kRoundMagic = 12582912.0f;
 
-inline Lanes round_even(const Lanes& a) { return (a + splat(kRoundMagic)) - splat(kRoundMagic); }
+inline Lanes round_even(const Lanes& a) {
+    return (a + splat(kRoundMagic)) - splat(kRoundMagic);
+}
 
 // e^x to about 2 ulp for x in [-87, 88]; arguments outside are clamped. Range reduction by ln 2 in two parts, then a
 // polynomial of degree 6 (Taylor coefficients suffice on |r| <= 0.35).
@@ -165,11 +169,10 @@ inline Lanes load_half(const std::uint16_t* p) {
     Lanes r;
 #if defined(__F16C__)
     for (int i = 0; i < kRegisters; ++i)
-        r.v[i] = reinterpret_cast<Vec>(
-            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kWidth))));
+        r.v[i] =
+            reinterpret_cast<Vec>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kWidth))));
 #elif defined(__ARM_NEON)
-    for (int i = 0; i < kRegisters; ++i)
-        r.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i * kWidth)));
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i * kWidth)));
 #else
     for (int i = 0; i < kRegisters; ++i)
         for (int j = 0; j < kWidth; ++j) r.v[i][j] = half_to_float(p[i * kWidth + j]);
@@ -183,8 +186,7 @@ inline void store_half(std::uint16_t* p, const Lanes& a) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p + i * kWidth),
                          _mm256_cvtps_ph(reinterpret_cast<__m256>(a.v[i]), _MM_FROUND_TO_NEAREST_INT));
 #elif defined(__ARM_NEON)
-    for (int i = 0; i < kRegisters; ++i)
-        vst1_u16(p + i * kWidth, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));
+    for (int i = 0; i < kRegisters; ++i) vst1_u16(p + i * kWidth, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));
 #else
     for (int i = 0; i < kRegisters; ++i)
         for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = float_to_half(a.v[i][j]);

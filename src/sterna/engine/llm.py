@@ -20,7 +20,7 @@ from sterna.engine.scheduler import TOKENS_PER_STEP, Chunk, Scheduler
 from sterna.engine.sequence import Completion, Sequence
 from sterna.errors import ArgumentError, ContextLengthError
 from sterna.model.architectures import build_plan
-from sterna.model.tokenizer import StreamDecoder, Tokenizer
+from sterna.model.tokenizer import Tokenizer
 
 EMBEDDED_MODEL = Path(__file__).parent.parent / "models" / "sterna-tern.gguf"
 
@@ -70,7 +70,9 @@ class LLM:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, read when first asked for. Raises `FormatError` where the model has none."""
         if self._tokenizer is None:
-            self._tokenizer = self.checkpoint.tokenizer()
+            path = self.checkpoint.path
+            # A GGUF file's metadata has been read already; a folder keeps its tokenizer in files of its own.
+            self._tokenizer = Tokenizer(path) if path.is_dir() else Tokenizer.from_gguf_metadata(self.checkpoint.metadata)
         return self._tokenizer
 
     @overload
@@ -183,9 +185,7 @@ class LLM:
         except TypeError as error:
             raise ArgumentError(f"These generation options do not fit: {error}.") from None
         ids = self._checked(self._encode(prompt), self.context_length - 1)
-        tokenizer = self.tokenizer if isinstance(prompt, str) or self.checkpoint.has_tokenizer else None
-        decoder = tokenizer.stream() if tokenizer else StreamDecoder(lambda ids: "")
-        return Sequence(ids, sampling, tokenizer.eos_ids if tokenizer else frozenset(), decoder)
+        return Sequence(ids, sampling, self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True))
 
     def _finish(self, sequence: Sequence) -> None:
         while not sequence.finished:

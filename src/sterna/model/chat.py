@@ -21,7 +21,9 @@ ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function
 
 FALLBACK_TEMPLATE_NAME = "plain"
 FALLBACK_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ (message['content'] or '') | trim }}\n{% endfor %}"
+    "{% for message in messages %}"
+    "{{ message['role'] | capitalize }}: {{ (message['content'] or '') | trim }}\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 """For models without a template: one line a message, no special tokens, so that it fits every vocabulary."""
@@ -123,7 +125,7 @@ def _one_of(characters: Collection[str]) -> str:
 
 def _free_mark(template: str, messages: object) -> str:
     used = set(template)
-    _map_strings(messages, lambda text: (used.update(text), text)[1])
+    _map_strings(messages, used.update)
     mark = next((mark for mark in _MARKS if mark not in used), None)
     if mark is None:
         raise ArgumentError("The messages use every noncharacter of Unicode; take some of them out.")

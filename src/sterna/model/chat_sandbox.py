@@ -31,9 +31,9 @@ MAX_SECONDS = 1.5
 
 METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
-        "strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith removeprefix removesuffix "
-        "replace join upper lower title capitalize find rfind index count isdigit isalpha isalnum isspace isupper "
-        "islower".split()
+        "strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith removeprefix "
+        "removesuffix replace join upper lower title capitalize find rfind index count isdigit isalpha isalnum "
+        "isspace isupper islower".split()
     ),
     dict: frozenset("items keys values get".split()),
     list: frozenset("index count".split()),
@@ -204,7 +204,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
         raise SecurityError(f"reading {attribute!r} of a {type(obj).__name__}")
 
-    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         self.budget.step()
         name, text = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
         if isinstance(text, str) and name in _GROWTH:

@@ -1,0 +1,152 @@
+"""From a GGUF file to a model: what its metadata keys mean, architecture by architecture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from sterna.checkpoint.checkpoint import Checkpoint, about, finish
+from sterna.checkpoint.decode import decode
+from sterna.checkpoint.gguf.reader import read_gguf
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.config import ModelConfig
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "bitnet-b1.58": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
+    "bitnet-25": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
+    "bitnet": {"architecture": "bitnet", "activation": "silu", "rope_style": "half"},
+    "llama": {"architecture": "llama", "activation": "silu", "rope_style": "interleaved"},
+}
+VOCABULARY_OF_2B4T = 128256
+"""Some converters write the 2B-4T model as `bitnet` without saying that its activation is relu²."""
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "rope.scaling.type": ("none",),
+    "rope.scaling.factor": (1, 0),
+    "rope.scale_linear": (1, 0),
+    "rope.scaling.attn_factor": (1,),
+    "attention.causal": (True,),
+    "attention.scale": (0,),
+    "attention.clamp_kqv": (0,),
+    "attention.max_alibi_bias": (0,),
+    "attention.sliding_window": (0,),
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+    "logit_scale": (0, 1),
+    "residual_scale": (0, 1),
+    "embedding_scale": (0, 1),
+    "expert_count": (0,),
+    "use_parallel_residual": (False,),
+}
+"""Keys that change the mathematics, and the values with which they do not."""
+
+
+def load_gguf(path: str | os.PathLike[str]) -> Checkpoint:
+    """The model in a GGUF file; raises as `read_gguf` does, and for a model that Sterna cannot run (FormatError,
+    UnsupportedError)."""
+    file = read_gguf(path)
+    with about(file.path):
+        config = read_config(file.metadata, file.tensors, file.unsupported)
+        tensors = _fold_scales(file.tensors)
+        if config.architecture != "llama":
+            # bitnet.cpp loads the head of its own that such a file may have, and uses the embedding.
+            tensors.pop("output.weight", None)
+        return finish(file.path, config, tensors, file.metadata)
+
+
+def read_config(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], unsupported: Mapping[str, str]
+) -> ModelConfig:
+    """ModelConfig from metadata; the vocabulary size is that of the embedding."""
+    name = metadata.get("general.architecture")
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(ARCHITECTURES)}.")
+    for tensor, kind in unsupported.items():
+        raise UnsupportedError(f"its tensor {tensor} has the type {kind}, which Sterna does not read.")
+    keys = _Keys(metadata, name)
+    for key, accepted in NEUTRAL.items():
+        if keys.get(key, accepted[0]) not in accepted:
+            raise UnsupportedError(f"Sterna does not do what {name}.{key} = {keys.get(key)!r} asks for.")
+    if "token_embd.weight" not in tensors:
+        raise FormatError("it has no tensor token_embd.weight (a vocabulary without a model?).")
+    vocab_size = tensors["token_embd.weight"].shape[0]
+    if keys.integer("vocab_size", vocab_size) != vocab_size:
+        raise FormatError(
+            f"its vocabulary size {keys.integer('vocab_size')} is not that of its embedding, {vocab_size}."
+        )
+
+    hidden_size, num_heads = keys.integer("embedding_length"), keys.integer("attention.head_count")
+    head_dim = keys.integer("attention.key_length", hidden_size // max(num_heads, 1))
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if keys.integer(key, head_dim) != head_dim:
+            raise UnsupportedError(f"its {key} is {keys.integer(key)}, and Sterna needs the head size, {head_dim}.")
+    if name == "bitnet" and vocab_size == VOCABULARY_OF_2B4T:
+        default_activation = "relu2"
+    else:
+        default_activation = ARCHITECTURES[name]["activation"]
+    return ModelConfig(
+        architecture=ARCHITECTURES[name]["architecture"],
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=keys.integer("feed_forward_length"),
+        num_layers=keys.integer("block_count"),
+        num_heads=num_heads,
+        num_kv_heads=keys.integer("attention.head_count_kv", num_heads),
+        head_dim=head_dim,
+        context_length=keys.integer("context_length"),
+        rms_norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
+        rope_theta=keys.number("rope.freq_base", 10000.0),
+        rope_style=ARCHITECTURES[name]["rope_style"],
+        activation=keys.get("hidden_activation", default_activation),
+        tied_head=name != "llama" or "output.weight" not in tensors,
+    )
+
+
+class _Keys:
+    """Metadata keys below the architecture's name, with their types checked."""
+
+    def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
+        self.metadata = metadata
+        self.architecture = architecture
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        if not isinstance(value, str | bool | int | float | None):
+            raise UnsupportedError(
+                f"its {self.architecture}.{key} is a list, and Sterna needs one value for all layers."
+            )
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.get(key, default)
+        if value is None:
+            raise FormatError(f"it has no metadata key {self.architecture}.{key}.")
+        if isinstance(value, bool | str):
+            raise FormatError(f"its {self.architecture}.{key} is no number.")
+        return float(value)
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.number(key, default)
+        if not isfinite(value) or value != int(value) or value < 0:
+            raise FormatError(f"its {self.architecture}.{key} is {value}, and must be a whole number.")
+        return int(value)
+
+
+def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Older `bitnet` files keep factors of ternary matrices in tensors of their own, `blk.0.attn_q.scale`."""
+    folded = {name: tensor for name, tensor in tensors.items() if not name.endswith(".scale")}
+    for name in tensors.keys() - folded.keys():
+        factor, matrix = tensors[name], name.removesuffix("scale") + "weight"
+        if matrix not in folded or folded[matrix].encoding is not Encoding.I2_S:
+            raise UnsupportedError(f"its tensor {name} scales a matrix that is not ternary.")
+        if factor.shape != (1,) or factor.encoding is not Encoding.F32:
+            raise FormatError(f"its tensor {name} is not one float32 number.")
+        scale = folded[matrix].scale * float(decode(factor)[0])
+        if not isfinite(scale):
+            raise FormatError(f"its tensor {name} is not finite.")
+        folded[matrix] = replace(folded[matrix], scale=scale)
+    return folded

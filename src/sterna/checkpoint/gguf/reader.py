@@ -1,0 +1,252 @@
+"""GGUF reader (versions 2 and 3, ggml `docs/gguf.md`): every count, offset, size and type is bounded before use."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from math import isfinite, prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sterna.checkpoint.gguf.types import (
+    ARRAY,
+    DEFAULT_ALIGNMENT,
+    ENCODINGS,
+    I2_S_TAIL,
+    MAGIC,
+    OTHER_TYPES,
+    SCALARS,
+    STRING,
+    data_bytes,
+)
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.errors import ArgumentError, FormatError, UnsupportedError
+
+MAX_KEYS = 1 << 16
+MAX_TENSORS = 1 << 17
+MAX_NAME_BYTES = 1 << 10
+MAX_STRINGS = 1 << 23
+MAX_ALIGNMENT = 1 << 20
+MAX_WEIGHTS = 1 << 44
+
+
+@dataclass(frozen=True)
+class GGUFFile:
+    """A mapped GGUF file.
+
+    `metadata`: int, float, bool, str, list[str] for arrays of strings, numpy arrays for arrays of numbers.
+    `tensors`: those whose encoding Sterna knows, in file order; `unsupported`: type names of the others.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, Tensor]
+    unsupported: dict[str, str]
+
+
+def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
+    """Map the GGUF file at `path` and describe what lies in it; weights are not copied.
+
+    Raises ArgumentError where there is no readable file, FormatError for a file that breaks the format, and
+    UnsupportedError for a version, byte order or metadata type that Sterna does not read.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size < 24:
+                raise FormatError(f"{path} is too short to be a GGUF file.")
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return _parse(path, buffer)
+    except _Broken as broken:
+        raise FormatError(f"{path} is no valid GGUF file: {broken}.") from broken
+    except _Foreign as foreign:
+        raise UnsupportedError(f"{path} cannot be used: {foreign}.") from foreign
+
+
+class _Broken(Exception):
+    """The file breaks the format; the text is the reason."""
+
+
+class _Foreign(Exception):
+    """The file is of a kind that is not read here; the text is the reason."""
+
+
+class _Entry(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+
+def _parse(path: Path, buffer: mmap.mmap) -> GGUFFile:
+    cursor = _Cursor(buffer)
+    if cursor.take("4s") != MAGIC:
+        raise _Broken("it does not begin with the letters GGUF")
+    version = cursor.take("I")
+    if version in (0x02000000, 0x03000000):
+        raise _Foreign("its numbers are big-endian")
+    if version not in (2, 3):
+        raise _Foreign(f"it has GGUF version {version}, and Sterna reads 2 and 3")
+    tensor_count = cursor.count("tensors", MAX_TENSORS, 24)
+    key_count = cursor.count("metadata keys", MAX_KEYS, 13)
+
+    metadata: dict[str, Any] = {}
+    for _ in range(key_count):
+        key = cursor.name()
+        if key in metadata:
+            raise _Broken(f"the metadata key {key!r} occurs twice")
+        metadata[key] = cursor.value(cursor.take("I"), key)
+
+    entries = [_entry(cursor) for _ in range(tensor_count)]
+    if len({entry.name for entry in entries}) != tensor_count:
+        raise _Broken("two of its tensors have the same name")
+    alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or not 8 <= alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
+        raise _Broken("its alignment is not a power of two from 8 on")
+    start = -(-cursor.position // alignment) * alignment
+    data = np.frombuffer(buffer, np.uint8)[start:]
+
+    spans = sorted(_span(entry, alignment, len(data)) for entry in entries)
+    for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise _Broken(f"the tensors {first!r} and {second!r} overlap")
+    tensors = {entry.name: _tensor(entry, data) for entry in entries if entry.type in ENCODINGS}
+    unsupported = {entry.name: type_name(entry.type) for entry in entries if entry.type not in ENCODINGS}
+    return GGUFFile(path, metadata, tensors, unsupported)
+
+
+def type_name(number: int) -> str:
+    """How people call a tensor type."""
+    return ENCODINGS[number].name if number in ENCODINGS else OTHER_TYPES.get(number, f"number {number}")
+
+
+def _entry(cursor: _Cursor) -> _Entry:
+    name = cursor.name()
+    dimensions = cursor.take("I")
+    if not 1 <= dimensions <= 4:
+        raise _Broken(f"the tensor {name!r} has {dimensions} dimensions")
+    shape = tuple(cursor.take("Q") for _ in range(dimensions))[::-1]
+    if not all(1 <= size <= MAX_WEIGHTS for size in shape) or prod(shape) > MAX_WEIGHTS:
+        raise _Broken(f"the tensor {name!r} has an impossible shape")
+    return _Entry(name, shape, cursor.take("I"), cursor.take("Q"))
+
+
+def _span(entry: _Entry, alignment: int, available: int) -> tuple[int, int, str]:
+    """First byte of a tensor, the byte after its last, and its name; inside the file, or an error."""
+    size = 1
+    if entry.type in ENCODINGS:
+        encoding = ENCODINGS[entry.type]
+        try:
+            size = data_bytes(encoding, entry.shape)
+        except ValueError as error:
+            raise _Broken(f"the tensor {entry.name!r} does not fit its type: {error}") from error
+        if encoding is Encoding.I2_S:
+            size += I2_S_TAIL
+    if entry.offset % alignment:
+        raise _Broken(f"the tensor {entry.name!r} does not lie on a multiple of {alignment} bytes")
+    if entry.offset + size > available:
+        raise _Broken(f"the tensor {entry.name!r} reaches past the end of the file (a broken download?)")
+    return entry.offset, entry.offset + size, entry.name
+
+
+def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
+    encoding = ENCODINGS[entry.type]
+    end = entry.offset + data_bytes(encoding, entry.shape)
+    scale = 1.0
+    if encoding is Encoding.I2_S:
+        scale = float(data[end : end + 4].view("<f4")[0])
+        if not isfinite(scale):
+            raise _Broken(f"the scale of the tensor {entry.name!r} is {scale}")
+    return Tensor(entry.name, entry.shape, encoding, data[entry.offset : end], scale)
+
+
+class _Cursor:
+    """A position in the header that only moves over bytes that are there."""
+
+    def __init__(self, buffer: mmap.mmap) -> None:
+        self.buffer = buffer
+        self.position = 0
+
+    def advance(self, size: int) -> int:
+        """Move over `size` bytes and return where they begin."""
+        start = self.position
+        if size > len(self.buffer) - start:
+            raise _Broken("its header ends early")
+        self.position = start + size
+        return start
+
+    def take(self, format: str) -> Any:
+        """One little-endian value of a struct format."""
+        layout = struct.Struct("<" + format)
+        return layout.unpack_from(self.buffer, self.advance(layout.size))[0]
+
+    def count(self, what: str, most: int, item_bytes: int) -> int:
+        """A number of things of at least `item_bytes` each."""
+        count: int = self.take("Q")
+        if count > most or count * item_bytes > len(self.buffer) - self.position:
+            raise _Broken(f"it claims {count} {what}")
+        return count
+
+    def name(self) -> str:
+        """A short string that must be UTF-8."""
+        size = self.take("Q")
+        if size > MAX_NAME_BYTES:
+            raise _Broken(f"a name in it claims {size} bytes")
+        start = self.advance(size)
+        try:
+            return self.buffer[start : self.position].decode()
+        except UnicodeDecodeError as error:
+            raise _Broken("a name in it is not UTF-8") from error
+
+    def value(self, type: int, key: str) -> Any:
+        """A metadata value."""
+        if type == STRING:
+            return self.strings(1)[0]
+        if type == ARRAY:
+            return self.array(key)
+        if type not in SCALARS:
+            raise _Foreign(f"the metadata key {key!r} has the unknown type {type}")
+        return self.numbers(SCALARS[type], 1)[0].item()
+
+    def array(self, key: str) -> list[str] | np.ndarray:
+        """A metadata array of strings or numbers; nobody writes arrays of arrays, and ggml refuses them too."""
+        type = self.take("I")
+        if type == STRING:
+            return self.strings(self.count(f"strings in {key!r}", MAX_STRINGS, 8))
+        if type not in SCALARS:
+            raise _Foreign(f"the metadata array {key!r} has the type {type}, which Sterna does not read")
+        dtype = SCALARS[type]
+        return self.numbers(dtype, self.count(f"numbers in {key!r}", len(self.buffer), dtype.itemsize))
+
+    def numbers(self, dtype: np.dtype, count: int) -> np.ndarray:
+        """A read-only vector over the file; a boolean is true where its byte is not 0."""
+        start = self.advance(count * dtype.itemsize)
+        if dtype.kind == "b":
+            return np.frombuffer(self.buffer, np.uint8, count, start) != 0
+        return np.frombuffer(self.buffer, dtype, count, start)
+
+    def strings(self, count: int) -> list[str]:
+        """Strings one after the other; bytes that are no UTF-8 read as U+FFFD.
+
+        Vocabularies have hundreds of thousands of them, so this loop is kept bare.
+        """
+        buffer, end, length = self.buffer, len(self.buffer), struct.Struct("<Q").unpack_from
+        position = self.position
+        strings: list[str] = []
+        for _ in range(count):
+            start = position + 8
+            if start > end:
+                raise _Broken("its header ends early")
+            position = start + length(buffer, position)[0]
+            if position > end:
+                raise _Broken("a string in it reaches past the end of the file")
+            strings.append(buffer[start:position].decode("utf-8", "replace"))
+        self.position = position
+        return strings

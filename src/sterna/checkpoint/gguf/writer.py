@@ -1,0 +1,128 @@
+"""GGUF writer (version 3, ggml `docs/gguf.md`)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from sterna.checkpoint.atomic import atomic_write
+from sterna.checkpoint.gguf.types import (
+    ARRAY,
+    DEFAULT_ALIGNMENT,
+    I2_S_TAIL,
+    MAGIC,
+    SCALAR_TYPES,
+    STRING,
+    TENSOR_TYPES,
+    data_bytes,
+)
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.errors import ArgumentError
+
+MAX_TENSOR_NAME_BYTES = 63
+"""ggml keeps tensor names in 64 bytes, the last of them 0."""
+
+
+def write_gguf(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> None:
+    """Write a GGUF file atomically.
+
+    Python ints become u32 (i32 if negative, 64 bits if large), floats f32, lists of ints int32 (int64 if large), of
+    floats float32; strings, lists of strings and booleans stay; numpy scalars and arrays keep their type.
+    Raises ArgumentError for a value without a GGUF type and for a tensor that contradicts itself.
+    """
+    tensors = list(tensors)
+    _check(tensors)
+    header = [MAGIC, struct.pack("<IQQ", 3, len(tensors), len(metadata))]
+    header += [_string(key) + _value(key, value) for key, value in metadata.items()]
+    alignment = int(metadata.get("general.alignment", DEFAULT_ALIGNMENT))
+    if alignment < 8 or alignment & (alignment - 1):
+        raise ArgumentError(f"general.alignment must be a power of two from 8 on, not {alignment}.")
+    offset = 0
+    for tensor in tensors:
+        shape = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape[::-1])
+        header.append(_string(tensor.name) + shape + struct.pack("<IQ", TENSOR_TYPES[tensor.encoding], offset))
+        offset += _padded(_stored_bytes(tensor), alignment)
+    start = b"".join(header)
+
+    with atomic_write(path) as file:
+        file.write(start.ljust(_padded(len(start), alignment), b"\0"))
+        for tensor in tensors:
+            file.write(np.ascontiguousarray(tensor.data).data)
+            if tensor.encoding is Encoding.I2_S:
+                file.write(struct.pack("<f", tensor.scale).ljust(I2_S_TAIL, b"\0"))
+            size = _stored_bytes(tensor)
+            file.write(bytes(_padded(size, alignment) - size))
+
+
+def _check(tensors: Sequence[Tensor]) -> None:
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise ArgumentError("A GGUF file cannot hold two tensors of the same name.")
+    for tensor in tensors:
+        if len(tensor.name.encode()) > MAX_TENSOR_NAME_BYTES:
+            raise ArgumentError(f"The tensor name {tensor.name!r} is longer than {MAX_TENSOR_NAME_BYTES} bytes.")
+        if not 1 <= len(tensor.shape) <= 4 or min(tensor.shape) < 1:
+            raise ArgumentError(
+                f"The tensor {tensor.name!r} has the shape {list(tensor.shape)}, which GGUF cannot hold."
+            )
+        try:
+            size = data_bytes(tensor.encoding, tensor.shape)
+        except ValueError as error:
+            raise ArgumentError(f"The tensor {tensor.name!r} does not fit its encoding: {error}.") from error
+        if tensor.data.dtype != np.uint8 or tensor.data.size != size:
+            raise ArgumentError(f"The tensor {tensor.name!r} needs {size} bytes of data.")
+        if not isfinite(tensor.scale) or (tensor.scale != 1 and tensor.encoding is not Encoding.I2_S):
+            raise ArgumentError(f"The tensor {tensor.name!r} cannot have the scale {tensor.scale}.")
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    return tensor.data.size + (I2_S_TAIL if tensor.encoding is Encoding.I2_S else 0)
+
+
+def _padded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(key: str, value: Any) -> bytes:
+    """The type number and the bytes of a metadata value."""
+    if isinstance(value, str):
+        return struct.pack("<I", STRING) + _string(value)
+    is_list = isinstance(value, Sequence)
+    if is_list and all(isinstance(item, str) for item in value):
+        return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_string, value))
+    numbers = np.asarray(value, _narrow(value))
+    type = SCALAR_TYPES.get(numbers.dtype.newbyteorder("<"))
+    if type is None or numbers.ndim > 1:
+        raise ArgumentError(f"The metadata value of {key!r} has no GGUF type.")
+    data = numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
+    if numbers.ndim == 0:
+        return struct.pack("<I", type) + data
+    return struct.pack("<IIQ", ARRAY, type, numbers.size) + data
+
+
+def _narrow(value: Any) -> np.dtype | None:
+    """The type for Python numbers; None keeps what numpy says, as for its own scalars and arrays."""
+    if isinstance(value, np.ndarray | np.generic) or isinstance(value, bool):
+        return None
+    numbers = value if isinstance(value, Sequence) else [value]
+    if all(isinstance(number, bool) for number in numbers):
+        return None
+    if any(isinstance(number, float) for number in numbers):
+        return np.dtype("<f4")
+    if not all(isinstance(number, int) for number in numbers):
+        return None
+    candidates = ["<i4", "<i8"] if isinstance(value, Sequence) else ["<u4", "<i4", "<u8", "<i8"]
+    for candidate in map(np.dtype, candidates):
+        limits = np.iinfo(candidate)
+        if all(limits.min <= number <= limits.max for number in numbers):
+            return candidate
+    return None

@@ -1,0 +1,155 @@
+"""From a Hugging Face folder (config.json and safetensors) to a model with ternary matrices in I2_S."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from sterna.checkpoint.checkpoint import Checkpoint, about, finish
+from sterna.checkpoint.decode import decode
+from sterna.checkpoint.hf_config import Quantization, architecture_class, read_config, read_quantization
+from sterna.checkpoint.safetensors import StoredTensor, read_folder, read_json
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.validate import check_config
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.config import ModelConfig
+from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+NAMES = {EMBEDDING: "token_embd.weight", "model.norm.weight": "output_norm.weight", HEAD: "output.weight"}
+MATRICES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+NORMS = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    # The names of the 1bitLLM models.
+    "self_attn.inner_attn_ln": "attn_sub_norm",
+    "mlp.ffn_layernorm": "ffn_sub_norm",
+} | {f"{matrix}.rms_norm": f"{name}_norm_in" for matrix, name in MATRICES.items()}
+ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
+
+
+def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
+    """The model in a folder: packed (`uint8`), latent (quantised by absmean here), or of plain float matrices.
+
+    Raises ArgumentError where files are missing, FormatError for broken ones, UnsupportedError for a model or a
+    quantisation that Sterna does not know.
+    """
+    folder = Path(path)
+    raw = read_json(folder / "config.json")
+    with about(folder):
+        # Before the weights are looked for: a model of another kind may keep them in another way.
+        architecture_class(raw)
+    stored = read_folder(folder)
+    with about(folder):
+        if EMBEDDING not in stored or len(stored[EMBEDDING].shape) != 2:
+            raise FormatError(f"it has no matrix {EMBEDDING}.")
+        config = read_config(raw, stored[EMBEDDING].shape[0], HEAD in stored)
+        check_config(config)
+        return finish(folder, config, _tensors(stored, config, read_quantization(raw, config)), raw)
+
+
+def _tensors(
+    stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None
+) -> dict[str, Tensor]:
+    names = canonical_names(config.num_layers)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
+            continue
+        if name not in names:
+            raise UnsupportedError(f"it has a tensor {name}, which Sterna does not know.")
+        scale = stored.get(name.removesuffix("weight") + "weight_scale")
+        tensors[names[name]] = _convert(names[name], tensor, scale, quantization)
+    _check_input_norms(tensors, config, quantization)
+    return tensors
+
+
+def canonical_names(num_layers: int) -> dict[str, str]:
+    """Canonical names of all tensors that a folder may have, by its own names."""
+    layer = {f"{source}.weight": f"{name}.weight" for source, name in (MATRICES | NORMS).items()}
+    return NAMES | {
+        f"model.layers.{index}.{source}": f"blk.{index}.{name}"
+        for index in range(num_layers)
+        for source, name in layer.items()
+    }
+
+
+def _convert(name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None) -> Tensor:
+    """A stored tensor under its canonical name; matrices that are quantised come out as I2_S."""
+    module = stored.name.removesuffix(".weight")
+    in_layer = module.split(".", 3)[-1] in MATRICES
+    if stored.dtype == "U8":
+        if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
+            raise UnsupportedError(f"its tensor {stored.name} is packed, but not by bitnet's quantisation.")
+        try:
+            codes = unpack_hf(stored.data.reshape(stored.shape))
+        except ValueError as error:
+            raise FormatError(f"its tensor {stored.name} is broken: {error}.") from error
+        return _ternary(name, codes, _scale(scale, quantization.divide))
+    if stored.dtype not in ENCODINGS:
+        raise UnsupportedError(f"its tensor {stored.name} has the type {stored.dtype}, which Sterna does not read.")
+    tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
+    if not in_layer or len(stored.shape) != 2 or 0 in stored.shape:
+        return tensor
+    return _quantize(stored.name, tensor, scale, quantization)
+
+
+def _quantize(source: str, tensor: Tensor, scale: StoredTensor | None, quantization: Quantization | None) -> Tensor:
+    """A float matrix of a layer: ternary already, latent, or meant to stay float."""
+    values = decode(tensor)
+    given = ternary_scale(values)
+    converted = quantization is not None and quantization.converts(source.removesuffix(".weight"))
+    if not converted and (quantization is not None or given is None):
+        return tensor
+    if not np.isfinite(values).all():
+        raise FormatError(f"its tensor {source} has values that are not finite.")
+    factor = 1.0 if scale is None or quantization is None else _scale(scale, quantization.divide)
+    if given is not None:
+        return _ternary(tensor.name, np.sign(values).astype(np.int8), given * factor)
+    if scale is not None:
+        raise FormatError(f"its tensor {source} has a weight_scale, but values that are not ternary.")
+    return _ternary(tensor.name, *absmean(values))
+
+
+def _ternary(name: str, codes: np.ndarray, scale: float) -> Tensor:
+    try:
+        return Tensor(name, codes.shape, Encoding.I2_S, pack_i2s(codes), float(np.float32(scale)))
+    except ValueError as error:
+        raise UnsupportedError(f"its matrix {name} cannot be packed: {error}.") from error
+
+
+def _scale(stored: StoredTensor, divide: bool) -> float:
+    """A `weight_scale`, as the factor that multiplies codes."""
+    if stored.dtype not in ENCODINGS or stored.shape not in ((), (1,)):
+        raise FormatError(f"its {stored.name} is not one float number.")
+    value = float(decode(Tensor(stored.name, (1,), ENCODINGS[stored.dtype], stored.data))[0])
+    if not isfinite(value) or value == 0:
+        raise FormatError(f"its {stored.name} is {value}.")
+    factor = 1 / value if divide else value
+    if abs(factor) > float(np.finfo(np.float32).max):
+        raise FormatError(f"its {stored.name} is {value}, which float32 cannot invert.")
+    return factor
+
+
+def _check_input_norms(tensors: Mapping[str, Tensor], config: ModelConfig, quantization: Quantization | None) -> None:
+    """Every quantised matrix has its own norm where the configuration says so, and no other has one."""
+    for index in range(config.num_layers):
+        for source, name in MATRICES.items():
+            module, norm = f"model.layers.{index}.{source}", f"blk.{index}.{name}_norm_in.weight"
+            wanted = quantization is not None and quantization.input_norm and quantization.converts(module)
+            if wanted != (norm in tensors):
+                raise FormatError(f"its quantization_config and its tensors disagree about {module}.rms_norm.")

@@ -1,0 +1,131 @@
+"""Safetensors (huggingface/safetensors, "Format"): mapped, with every size and offset bounded before use."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sterna.errors import ArgumentError, FormatError
+
+MAX_HEADER_BYTES = 100_000_000
+MAX_JSON_BYTES = 1 << 26
+ITEM_BYTES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E5M2": 1,
+    "F8_E4M3": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a safetensors file: `dtype` as the format names it, `data` its bytes as a read-only uint8 vector."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: np.ndarray
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of bounded size; the last of repeated keys counts (published configs repeat some).
+
+    Raises ArgumentError where the file cannot be read, FormatError where it holds no JSON object.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(text) > MAX_JSON_BYTES:
+        raise FormatError(f"{path} is too large for a JSON file.")
+    return _json_object(text, path)
+
+
+def read_folder(folder: Path) -> dict[str, StoredTensor]:
+    """All tensors of a folder: of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
+
+    Raises ArgumentError where a file is missing, FormatError where one is broken or a shard lies elsewhere.
+    """
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return read_safetensors(folder / "model.safetensors")
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise FormatError(f"{index} has no usable weight_map.")
+    tensors: dict[str, StoredTensor] = {}
+    for shard in sorted(set(weight_map.values())):
+        if shard != os.path.basename(shard) or not shard.isprintable() or not shard.endswith(".safetensors"):
+            raise FormatError(f"{index} names the shard {shard!r}, which is no file beside it.")
+        for name, tensor in read_safetensors(folder / shard).items():
+            if weight_map.get(name) == shard:
+                tensors[name] = tensor
+    missing = next((name for name in weight_map if name not in tensors), None)
+    if missing is not None:
+        raise FormatError(f"{index} promises a tensor {missing}, which its shard {weight_map[missing]} does not hold.")
+    return tensors
+
+
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """Map one safetensors file and describe its tensors; raises ArgumentError and FormatError as `read_folder`."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < 10:
+                raise FormatError(f"{path} is too short to be a safetensors file.")
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+    header_bytes = int.from_bytes(buffer[:8], "little")
+    if header_bytes > min(MAX_HEADER_BYTES, size - 8):
+        raise FormatError(f"{path} is no safetensors file: its header claims {header_bytes} bytes.")
+    header = _json_object(buffer[8 : 8 + header_bytes], path)
+    header.pop("__metadata__", None)
+    data = np.frombuffer(buffer, np.uint8)[8 + header_bytes :]
+    tensors = {name: _tensor(path, name, entry, data) for name, entry in header.items()}
+    spans = sorted((entry["data_offsets"], name) for name, entry in header.items())
+    for ((_, end), first), ((begin, _), second) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise FormatError(f"{path} is broken: its tensors {first} and {second} overlap.")
+    return tensors
+
+
+def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor:
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        integers = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+    except (TypeError, ValueError, KeyError) as error:
+        raise FormatError(f"{path} is broken: the entry of its tensor {name} is incomplete.") from error
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise FormatError(f"{path} is broken: its tensor {name} has an unknown type.")
+    if not integers or len(shape) > 8 or end > len(data) or prod(shape) * ITEM_BYTES[dtype] != end - begin:
+        raise FormatError(f"{path} is broken: the shape and place of its tensor {name} contradict each other.")
+    return StoredTensor(name, dtype, tuple(shape), data[begin:end])
+
+
+def _json_object(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} holds no readable JSON.") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path} holds no JSON object.")
+    return value

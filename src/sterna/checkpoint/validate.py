@@ -1,0 +1,106 @@
+"""What a model's configuration and tensors must be before anything runs on them, whatever file they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.config import ModelConfig
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "vocab_size": (1, 1 << 22),
+    "hidden_size": (2, 1 << 20),
+    "intermediate_size": (1, 1 << 20),
+    "num_layers": (1, 1 << 10),
+    "num_heads": (1, 1 << 12),
+    "num_kv_heads": (1, 1 << 12),
+    "head_dim": (2, 1 << 12),
+    "context_length": (1, 1 << 24),
+    "rms_norm_eps": (1e-30, 1),
+    "rope_theta": (1, 1e12),
+}
+SUB_NORMS = {"bitnet-b1.58": True, "bitnet": True, "llama": False}
+"""The architectures, and whether they normalise before the attention output and before ffn_down."""
+
+FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
+
+
+def check_config(config: ModelConfig) -> None:
+    """Raise FormatError for numbers that no model has, UnsupportedError for an unknown architecture or activation."""
+    if config.architecture not in SUB_NORMS:
+        raise UnsupportedError(f"Sterna does not know the architecture {config.architecture!r}.")
+    if config.activation not in ("relu2", "silu"):
+        raise UnsupportedError(f"Sterna does not know the activation {config.activation!r}.")
+    for name, (least, most) in LIMITS.items():
+        value = getattr(config, name)
+        if not isfinite(value) or not least <= value <= most:
+            raise FormatError(f"The model's {name} is {value}, which is out of bounds.")
+    if config.num_heads % config.num_kv_heads:
+        raise FormatError(f"{config.num_heads} heads cannot share {config.num_kv_heads} key and value heads evenly.")
+    if config.head_dim % 2:
+        raise FormatError(f"The head size {config.head_dim} is odd, so RoPE cannot pair its dimensions.")
+    if SUB_NORMS[config.architecture] and config.num_heads * config.head_dim != config.hidden_size:
+        raise FormatError(f"{config.architecture} needs heads x head size = {config.hidden_size}, the hidden size.")
+
+
+def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """(out, in) of the seven linear matrices of a layer, by canonical name without `blk.N.` and `.weight`."""
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    return {
+        "attn_q": (q, hidden),
+        "attn_k": (kv, hidden),
+        "attn_v": (kv, hidden),
+        "attn_output": (hidden, q),
+        "ffn_gate": (intermediate, hidden),
+        "ffn_up": (intermediate, hidden),
+        "ffn_down": (hidden, intermediate),
+    }
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that the architecture needs, by canonical name."""
+    table = (config.vocab_size, config.hidden_size)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (config.hidden_size,)}
+    if not config.tied_head:
+        shapes["output.weight"] = table
+    layer: dict[str, tuple[int, ...]] = {"attn_norm": (config.hidden_size,), "ffn_norm": (config.hidden_size,)}
+    if SUB_NORMS[config.architecture]:
+        layer |= {"attn_sub_norm": (config.hidden_size,), "ffn_sub_norm": (config.intermediate_size,)}
+    layer |= matrix_shapes(config)
+    for index in range(config.num_layers):
+        shapes |= {f"blk.{index}.{name}.weight": shape for name, shape in layer.items()}
+    return shapes
+
+
+def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of the RMSNorms that a model may have directly before single matrices."""
+    matrices = matrix_shapes(config).items()
+    layers = range(config.num_layers)
+    return {f"blk.{index}.{name}_norm_in.weight": (shape[1],) for index in layers for name, shape in matrices}
+
+
+def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Raise FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for one too many.
+
+    A tensor that nothing is known about (a bias, RoPE factors, ...) changes the mathematics: it is never ignored.
+    """
+    needed = tensor_shapes(config)
+    for name in needed:
+        if name not in tensors:
+            raise FormatError(f"The model has no tensor {name}, which {config.architecture} needs.")
+    known = needed | input_norm_shapes(config)
+    for name, tensor in tensors.items():
+        if name not in known:
+            raise UnsupportedError(
+                f"The model has a tensor {name}, which Sterna does not know for {config.architecture}."
+            )
+        if tensor.shape != known[name]:
+            shapes = f"{list(tensor.shape)} instead of {list(known[name])}"
+            raise FormatError(f"The tensor {name} has the shape {shapes}.")
+        if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
+            raise UnsupportedError(f"The norm {name} is kept as {tensor.encoding.name}, which Sterna does not read.")
+        if not name.startswith("blk.") and tensor.encoding is Encoding.I2_S:
+            raise UnsupportedError(f"The tensor {name} is ternary, which Sterna supports in layers alone.")

@@ -1,0 +1,35 @@
+"""`sterna eval`: how well a model predicts a text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sterna.cli.options import Context, Json, Model, Threads, print_json, progress, read_text
+
+
+def evaluate(
+    text: Annotated[Path, typer.Option("--text", help="A UTF-8 text file.", show_default=False)],
+    model: Model = None,
+    ctx: Context = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Bits per byte and perplexity of a text file."""
+    content = read_text(text)
+    from sterna.engine.llm import LLM
+    from sterna.evaluate.perplexity import evaluate_text
+
+    llm = LLM(model, threads=threads, ctx=ctx)
+    with progress("evaluating") as advance:
+        score = evaluate_text(llm, content, advance)
+    if json:
+        print_json(asdict(score))
+    else:
+        print(
+            f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.3f} "
+            f"over {score.tokens:,} tokens ({score.bytes:,} bytes) in {score.seconds:.1f} s"
+        )

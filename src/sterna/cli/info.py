@@ -1,0 +1,48 @@
+"""`sterna info`: what a model file holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from sterna.cli.options import Json, Model, print_json
+
+
+def info(model: Model = None, json: Json = False) -> None:
+    """Architecture, size, share of zeros and every tensor of a model."""
+    from sterna.checkpoint import open_checkpoint
+    from sterna.checkpoint.summary import summarize
+    from sterna.engine.llm import EMBEDDED_MODEL
+
+    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model)
+    config = checkpoint.config
+    summary = summarize(checkpoint.tensors.values())
+    tensors = [
+        {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes}
+        for t in checkpoint.tensors.values()
+    ]
+    if json:
+        shape = {"context_length": config.context_length, "vocab_size": config.vocab_size}
+        print_json({"architecture": config.architecture, **asdict(summary), **shape, "tensors": tensors})
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    facts = Table.grid(padding=(0, 2))
+    for name, value in {
+        "architecture": config.architecture,
+        "parameters": f"{summary.parameters:,}",
+        "ternary": f"{summary.ternary_parameters:,}, {summary.zero_fraction:.1%} of them zero",
+        "size": f"{summary.bytes:,} bytes, {summary.bits_per_weight:.2f} bits a weight",
+        "shape": f"hidden {config.hidden_size}, ffn {config.intermediate_size}, {config.num_layers} layers, "
+        f"{config.num_heads} heads of {config.head_dim}, {config.num_kv_heads} kv heads",
+        "context": f"{config.context_length:,} tokens",
+        "vocabulary": f"{config.vocab_size:,} tokens, {'tied' if config.tied_head else 'own'} head",
+    }.items():
+        facts.add_row(name, value)
+    console.print(facts)
+    table = Table("tensor", "shape", "type", "bytes")
+    for tensor in tensors:
+        table.add_row(str(tensor["name"]), " × ".join(map(str, tensor["shape"])), str(tensor["type"]), f"{tensor['bytes']:,}")
+    console.print(table)

@@ -1,0 +1,53 @@
+"""Arguments and output that several verbs share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from sterna.errors import FormatError
+
+Model = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="A GGUF file or a folder; default: the embedded model.", show_default=False),
+]
+Threads = Annotated[int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)]
+Context = Annotated[int | None, typer.Option("--ctx", help="Context length; default: the model's.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on a line of stdout."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file. Raises `FormatError` for other bytes, `OSError` where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is not UTF-8 text.") from None
+
+
+class Advance(Protocol):
+    """Moves a bar to a share from 0 to 1."""
+
+    def __call__(self, share: float) -> None: ...
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Advance]:
+    """A progress bar on stderr, silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=sys.stderr)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

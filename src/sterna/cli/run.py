@@ -1,0 +1,79 @@
+"""`sterna run`: complete a prompt and write the text as it comes."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sterna.cli.options import Context, Json, Model, Threads, print_json, read_text
+from sterna.errors import ArgumentError
+
+
+def run(
+    model: Model = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="The text to continue.")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="A file that holds the prompt.")] = None,
+    max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", help="Most tokens to generate.")] = 256,
+    ctx: Context = None,
+    threads: Threads = None,
+    temperature: Annotated[float, typer.Option("--temp", help="0 takes the most likely token.")] = 0.8,
+    top_k: Annotated[int, typer.Option("--top-k", help="Only the K most likely; 0 is off.")] = 40,
+    top_p: Annotated[float, typer.Option("--top-p", help="Only the most likely that make up P; 1 is off.")] = 0.95,
+    min_p: Annotated[float, typer.Option("--min-p", help="Only those with P of the best one's chance.")] = 0.05,
+    repetition_penalty: Annotated[float, typer.Option("--repeat-penalty", help="1 is off.")] = 1.0,
+    seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same text; default: random.")] = None,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be repeated.")] = None,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end of text.")] = False,
+    json: Json = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Speeds on stderr at the end.")] = False,
+) -> None:
+    """Complete a prompt: from -p, from a file, or from stdin."""
+    text = read_prompt(prompt, file)
+    from sterna.engine.llm import LLM
+
+    llm = LLM(model, threads=threads, ctx=ctx)
+    stream = llm.stream_completion(
+        text,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=secrets.randbits(32) if seed is None else seed,
+        stop=stop,
+        ignore_eos=ignore_eos,
+    )
+    completion = None
+    for piece, completion in stream:
+        if not json:
+            print(piece, end="", flush=True)
+    assert completion is not None
+    if json:
+        print_json(asdict(completion))
+    else:
+        print()
+    if stats:
+        print(
+            f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, {completion.completion_tokens} "
+            f"generated at {completion.decode_tps:.1f}/s, ended by {completion.stop_reason}; {llm.threads} threads, {llm.isa}",
+            file=sys.stderr,
+        )
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt from wherever it was given. Raises `ArgumentError` where it was given twice or not at all."""
+    if prompt is not None and file is not None:
+        raise ArgumentError("Give the prompt with -p or with -f, not with both.")
+    if prompt is not None:
+        return prompt
+    if file is not None:
+        return read_text(file)
+    if sys.stdin.isatty():
+        raise ArgumentError("There is no prompt: give one with -p TEXT, -f FILE or on stdin.")
+    return sys.stdin.read()

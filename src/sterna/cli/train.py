@@ -1,0 +1,21 @@
+"""`sterna train`: a ternary model from scratch, as a TOML file describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sterna.errors import UnsupportedError
+
+
+def train(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")]) -> None:
+    """Train a model; a run that was interrupted goes on from its last checkpoint."""
+    try:
+        from sterna.train import run_training
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UnsupportedError("Training needs PyTorch: pip install 'sterna[train]'.") from None
+    run_training(config)

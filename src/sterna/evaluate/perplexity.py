@@ -1,0 +1,67 @@
+"""How well a model predicts a text: bits per byte and perplexity."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sterna.engine.llm import LLM
+from sterna.errors import ArgumentError
+from sterna.evaluate.windows import bits_per_byte, windows
+
+HEAD_ROWS = 64
+"""Rows of logits in memory at a time: 64 of a 128k vocabulary are 33 MB."""
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """Scores of one text; `tokens` are the scored ones, `bytes` the UTF-8 length of the text."""
+
+    bits_per_byte: float
+    perplexity: float
+    nll_per_token: float
+    """Mean negative log-likelihood in nats."""
+    tokens: int
+    bytes: int
+    seconds: float
+
+
+def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None) -> TextScore:
+    """Scores every token of `text` once, with at least half a context before it where the text has that much.
+
+    The text is opened by the model's BOS if it wants one; otherwise the first token is not scored. `progress` is called
+    with the share done, 0 to 1. Raises `ArgumentError` for a text without a token to score.
+    """
+    started = time.perf_counter()
+    tokens = np.asarray(llm.tokenizer.encode(text), np.int64)
+    spans = windows(len(tokens), llm.context_length)
+    if not spans:
+        raise ArgumentError("The text is too short: it has no token to score.")
+    nats = 0.0
+    for done, (start, end, first) in enumerate(spans, 1):
+        hidden = llm.hidden(tokens[start : end - 1])[first - 1 - start :]
+        for at in range(0, len(hidden), HEAD_ROWS):
+            logits = llm.head(hidden[at : at + HEAD_ROWS])
+            targets = tokens[first + at : first + at + len(logits)]
+            nats += float(negative_log_likelihood(logits, targets).sum())
+        progress(done / len(spans))
+    count = len(tokens) - 1
+    return TextScore(
+        bits_per_byte=bits_per_byte(nats, len(text.encode())),
+        perplexity=math.exp(min(nats / count, 700.0)),
+        nll_per_token=nats / count,
+        tokens=count,
+        bytes=len(text.encode()),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """`-log softmax(logits)[target]` in nats; float32 `[n, vocab]` and integer `[n]` in, float64 `[n]` out."""
+    top = logits.max(axis=1, keepdims=True)
+    normalizer = np.log(np.exp(logits - top).sum(axis=1, dtype=np.float64)) + top[:, 0]
+    return normalizer - logits[np.arange(len(targets)), targets]

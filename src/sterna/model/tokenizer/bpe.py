@@ -1,0 +1,99 @@
+"""Byte-level BPE and SentencePiece's BPE as `tokenizers` models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sterna.errors import FormatError
+from sterna.model.tokenizer.pre import Pre
+from sterna.model.tokenizer.special import TokenType
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+def byte_level(
+    vocab: dict[str, int], merges: Iterable[str], pre: Pre, user_defined: Sequence[str]
+) -> tokenizers.Tokenizer:
+    """GPT-2's byte-level BPE over `vocab`, with merges written "left right"; merges of unknown tokens are dropped."""
+    from tokenizers import Regex, pre_tokenizers
+
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    encoder = _encoder(vocab, pairs, ignore_merges=pre.ignore_merges)
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in pre.patterns]
+    alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    encoder.pre_tokenizer = pre_tokenizers.Sequence([*splits, alphabet])
+    _add(encoder, user_defined)
+    return encoder
+
+
+def sentencepiece(
+    tokens: Sequence[str], types: Sequence[int], scores: Sequence[float], unknown: str | None
+) -> tokenizers.Tokenizer:
+    """SentencePiece's BPE: the pair whose piece scores highest merges first, the leftmost of equals.
+
+    Takes text whose spaces are already "▁". Characters without a piece fall back to byte pieces, else to `unknown`.
+    """
+    mergeable = {
+        text.replace(" ", "▁"): token
+        for token, (text, kind) in enumerate(zip(tokens, types, strict=True))
+        if text and kind in (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
+    }
+    vocab = dict(mergeable)
+    vocab |= {text: token for token, text in enumerate(tokens) if types[token] == TokenType.BYTE}
+    if unknown is not None:
+        vocab.setdefault(unknown, tokens.index(unknown))
+    pairs = merges_by_rank(mergeable, {text: -scores[token] for text, token in mergeable.items()})
+    encoder = _encoder(vocab, pairs, byte_fallback=True, unk_token=unknown)
+    _add(encoder, [text for text, token in mergeable.items() if types[token] == TokenType.USER_DEFINED])
+    return encoder
+
+
+@contextmanager
+def library_errors(sentence: str) -> Iterator[None]:
+    """Raises FormatError for whatever goes wrong in the `tokenizers` library, panics of its Rust code included."""
+    try:
+        yield
+    except BaseException as error:
+        # The panic's class is no Exception and has no public name.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise FormatError(f"{sentence}: {' '.join(str(error).split())[:200].rstrip('.')}.") from error
+
+
+def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[tuple[str, str]]:
+    """All (left, right) whose concatenation is in `vocab`, by the rank of the concatenation: lower merges first.
+
+    This is how tiktoken and SentencePiece choose, which store no merges. There all ways to make one piece rank alike
+    and the leftmost in the text goes first; a list of merges must order them, and the longest left part first is
+    what keeps to the leftmost in runs of one character.
+    """
+    merges = [
+        (rank[text], vocab[text], -cut, text[:cut], text[cut:])
+        for text in vocab
+        for cut in range(1, len(text))
+        if text[:cut] in vocab and text[cut:] in vocab
+    ]
+    merges.sort()
+    return [(left, right) for _, _, _, left, right in merges]
+
+
+def _encoder(vocab: dict[str, int], merges: list[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer, models
+
+    try:
+        model = models.BPE(vocab=vocab, merges=merges, **options)
+    except Exception:  # what `tokenizers` raises for a merge of unknown tokens has no class of its own
+        known = [pair for pair in merges if pair[0] in vocab and pair[1] in vocab and "".join(pair) in vocab]
+        with library_errors("The vocabulary is none that BPE can use"):
+            model = models.BPE(vocab=vocab, merges=known, **options)
+    return Tokenizer(model)
+
+
+def _add(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
+    """Tokens that are found in any text before BPE begins; they keep the ids that they have in the vocabulary."""
+    from tokenizers import AddedToken
+
+    encoder.add_tokens([AddedToken(text, normalized=False) for text in texts if text])

@@ -1,0 +1,169 @@
+"""A vocabulary from the `tokenizer.*` metadata of a GGUF file (v3; key names as in ggml's docs/gguf.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.tokenizer.bpe import byte_level, sentencepiece
+from sterna.model.tokenizer.pre import PRE
+from sterna.model.tokenizer.special import TokenType, ends_a_text, is_special
+from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
+
+PREFIX = "tokenizer.ggml."
+CHAT_TEMPLATE = "tokenizer.chat_template"
+# Generation configs may name more ends than GGUF's three keys hold.
+EXTRA_EOS = "tokenizer.sterna.eos_token_ids"
+MAX_TOKENS = 1 << 20
+"""Four times the largest vocabulary in use: a list beyond it is a broken or hostile file."""
+LLAMA3_VOCAB_SIZE = 128256
+
+
+def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
+    """Raises FormatError for metadata that contradicts itself, UnsupportedError for a tokenizer unknown here."""
+    tokens = _strings(metadata, "tokens", MAX_TOKENS)
+    if not tokens:
+        raise FormatError("The file has no vocabulary (tokenizer.ggml.tokens is missing or empty).")
+    model = _value(metadata, "model", str, "gpt2")
+    readers = {"gpt2": _byte_level, "llama": _sentencepiece}
+    if model not in readers:
+        raise UnsupportedError(
+            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE) and llama (SentencePiece) are."
+        )
+    types = _types(metadata, tokens)
+    ids = {name: _token_id(metadata, name, tokens) for name in ("bos", "eos", "eot", "eom", "unknown")}
+    # A token that begins or ends texts is special even where the file calls it ordinary.
+    for token in (ids["bos"], ids["eos"], ids["eot"], ids["eom"]):
+        if token is not None and types[token] != TokenType.UNKNOWN:
+            types[token] = TokenType.CONTROL
+    special = {
+        text: token for token, text in enumerate(tokens) if types[token] in (TokenType.CONTROL, TokenType.UNKNOWN)
+    }
+    eos = {token for token in (ids["eos"], ids["eot"], ids["eom"], *_extra_eos(metadata, tokens)) if token is not None}
+    template = metadata.get(CHAT_TEMPLATE)
+    if template is not None and not isinstance(template, str):
+        raise FormatError(f"{CHAT_TEMPLATE} is no text.")
+    return readers[model](
+        metadata,
+        tokens=tokens,
+        types=types,
+        bos_id=ids["bos"],
+        eos_id=ids["eos"],
+        eos_ids=frozenset(eos) | ends_a_text(special),
+        chat_template=template,
+    )
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: list[int], **common: Any) -> Vocabulary:
+    name = _value(metadata, "pre", str, "llama-bpe" if len(tokens) == LLAMA3_VOCAB_SIZE else "default")
+    if name not in PRE:
+        raise UnsupportedError(f"The pre-tokenizer type {name!r} is not supported; supported are {', '.join(PRE)}.")
+    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
+    # Special tokens are no part of the BPE vocabulary, so no typed text can become one.
+    vocab = {text: token for token, text in enumerate(tokens) if types[token] not in _NEVER_IN_TEXT}
+    user_defined = [text for token, text in enumerate(tokens) if types[token] == TokenType.USER_DEFINED]
+    add_bos = _value(metadata, "add_bos_token", bool, PRE[name].add_bos) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        encoder=byte_level(vocab, merges, PRE[name], user_defined),
+        byte_level=True,
+        prefix=Prefix.NONE,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, pre=name, merges=merges),
+        **common,
+    )
+
+
+def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: list[int], **common: Any) -> Vocabulary:
+    scores = _numbers(metadata, "scores", "f", len(tokens))
+    if scores is None or not np.isfinite(scores).all():
+        raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
+    for token, kind in enumerate(types):
+        if kind == TokenType.BYTE and tokens[token] not in _BYTE_PIECES:
+            raise FormatError(f"Token {token} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
+    unknown = next((text for token, text in enumerate(tokens) if types[token] == TokenType.UNKNOWN and text), None)
+    space_prefix = _value(metadata, "add_space_prefix", bool, True)
+    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        encoder=sentencepiece(tokens, types, scores.tolist(), unknown),
+        byte_level=False,
+        prefix=Prefix.EACH_RUN if space_prefix else Prefix.NONE,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, scores=scores, add_space_prefix=space_prefix),
+        **common,
+    )
+
+
+_NEVER_IN_TEXT = (TokenType.CONTROL, TokenType.UNKNOWN)
+_BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+
+
+def _canonical(metadata: Mapping[str, Any], types: list[int], add_bos: bool, **resolved: Any) -> dict[str, Any]:
+    """The tokenizer keys of a file, with what was left to defaults written out."""
+    kept = ("model", "tokens", *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")))
+    keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
+    keys.setdefault(PREFIX + "model", "gpt2")
+    keys[PREFIX + "token_type"] = np.array(types, dtype=np.int32)
+    keys[PREFIX + "add_bos_token"] = add_bos
+    keys |= {PREFIX + name: value for name, value in resolved.items()}
+    return keys | {name: metadata[name] for name in (CHAT_TEMPLATE, EXTRA_EOS) if name in metadata}
+
+
+def _types(metadata: Mapping[str, Any], tokens: list[str]) -> list[int]:
+    given = _numbers(metadata, "token_type", "iu", len(tokens))
+    if given is None:
+        return [TokenType.NORMAL] * len(tokens)
+    types: list[int] = given.tolist()
+    for token, kind in enumerate(types):
+        if kind == TokenType.USER_DEFINED and is_special(tokens[token], kind):
+            types[token] = TokenType.CONTROL
+    return types
+
+
+def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int | None:
+    """A special token's id; None where the file has none, or one outside the vocabulary (llama.cpp drops it too)."""
+    token = _value(metadata, f"{name}_token_id", int, None)
+    return token if token is not None and 0 <= token < len(tokens) else None
+
+
+def _extra_eos(metadata: Mapping[str, Any], tokens: list[str]) -> list[int]:
+    ids = metadata.get(EXTRA_EOS, ())
+    return [int(token) for token in ids if isinstance(token, int | np.integer) and 0 <= token < len(tokens)]
+
+
+def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = metadata.get(PREFIX + name, default)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise FormatError(f"{PREFIX}{name} is a {type(value).__name__} where a {kind.__name__} is expected.")
+    return value
+
+
+def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:
+    value = metadata.get(PREFIX + name, [])
+    if not isinstance(value, list) or len(value) > limit or not all(isinstance(text, str) for text in value):
+        raise FormatError(f"{PREFIX}{name} is no list of at most {limit} strings.")
+    return value
+
+
+def _numbers(metadata: Mapping[str, Any], name: str, kinds: str, length: int) -> np.ndarray | None:
+    """A numeric array with one entry a token; `kinds` are the numpy dtype kinds allowed."""
+    value = metadata.get(PREFIX + name)
+    if value is None:
+        return None
+    if not isinstance(value, np.ndarray | list | tuple) or len(value) != length:
+        raise FormatError(f"{PREFIX}{name} is no array of {length} numbers, one for each token.")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if array.shape != (length,) or array.dtype.kind not in kinds:
+        raise FormatError(f"{PREFIX}{name} is no array of {length} numbers of the kind that belongs there.")
+    return array

@@ -1,0 +1,221 @@
+"""A vocabulary from Hugging Face files: tokenizer.json, or a folder with its configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.tokenizer.bpe import library_errors
+from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PREFIX, from_metadata
+from sterna.model.tokenizer.pre import identify, pre_steps
+from sterna.model.tokenizer.special import TokenType, ends_a_text, is_special
+from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
+from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
+
+if TYPE_CHECKING:
+    import tokenizers
+
+MAX_BYTES = 1 << 28
+MAX_CONFIG_BYTES = 1 << 24
+
+
+def from_folder(folder: Path) -> Vocabulary:
+    """tokenizer.json (else a tiktoken tokenizer.model) with tokenizer_config.json and generation_config.json."""
+    config = _config(folder / "tokenizer_config.json")
+    generation = _config(folder / "generation_config.json")
+    template = _chat_template(folder, config)
+    if (folder / "tokenizer.json").is_file():
+        return from_tokenizer_json(folder / "tokenizer.json", config, generation, template)
+    model = folder / "tokenizer.model"
+    if not model.is_file():
+        raise FormatError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is in it.")
+    if not is_tiktoken(model):
+        raise UnsupportedError(
+            f"{model} is a SentencePiece model, which Sterna does not read: convert it to tokenizer.json "
+            "(transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)) or take the model's GGUF."
+        )
+    metadata = read_tiktoken(model) | ({} if template is None else {CHAT_TEMPLATE: template})
+    return from_metadata(metadata | {EXTRA_EOS: _integers(generation.get("eos_token_id"))})
+
+
+def from_tokenizer_json(
+    path: Path, config: Mapping[str, Any], generation: Mapping[str, Any], template: str | None
+) -> Vocabulary:
+    """Text is encoded by the `tokenizers` library exactly as the file says; special tokens are left to templates."""
+    encoder = _read(path)
+    by_text = encoder.get_vocab(with_added_tokens=True)
+    size = max(by_text.values(), default=-1) + 1
+    if not 0 < size <= MAX_TOKENS:
+        raise FormatError(f"{path} has {size} tokens, where 1 to {MAX_TOKENS} are possible.")
+    tokens = [f"[PAD{token}]" for token in range(size)]
+    types: list[int] = [TokenType.UNUSED] * size
+    for text, token in by_text.items():
+        tokens[token], types[token] = text, TokenType.NORMAL
+    for token, added in encoder.get_added_tokens_decoder().items():
+        special = added.special or is_special(added.content, TokenType.USER_DEFINED)
+        types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED
+    byte_level = _is_byte_level(encoder, path)
+    if not byte_level:
+        for token, text in enumerate(tokens):
+            if types[token] == TokenType.NORMAL and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+                types[token] = TokenType.BYTE
+
+    bos_id, adds_bos = _bos(encoder, by_text, config, generation)
+    eos = _integers(generation.get("eos_token_id"))
+    named_eos = by_text.get(_token_text(config.get("eos_token")))
+    eos = [token for token in ([named_eos] if named_eos is not None else []) + eos if 0 <= token < size]
+    for token in (*eos, *([] if bos_id is None else [bos_id])):
+        types[token] = TokenType.CONTROL
+    special_ids = {tokens[token]: token for token in range(size) if types[token] == TokenType.CONTROL}
+    _leave_to_templates(encoder, special_ids)
+    eos_ids = frozenset(eos) | ends_a_text(special_ids)
+    eos_id = next(iter([*eos, *sorted(eos_ids)]), None)
+
+    def metadata() -> dict[str, Any]:
+        keys = _byte_level_metadata(encoder, path) if byte_level else _refuse(path)
+        keys |= {PREFIX + "tokens": tokens, PREFIX + "token_type": np.array(types, dtype=np.int32)}
+        keys |= {PREFIX + "add_bos_token": adds_bos, EXTRA_EOS: sorted(eos_ids)}
+        keys |= {} if bos_id is None else {PREFIX + "bos_token_id": bos_id}
+        keys |= {} if eos_id is None else {PREFIX + "eos_token_id": eos_id}
+        return keys | ({} if template is None else {CHAT_TEMPLATE: template})
+
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        encoder=encoder,
+        byte_level=byte_level,
+        prefix=Prefix.NONE if byte_level else _take_prefix_over(encoder),
+        bos_id=bos_id,
+        eos_id=eos_id,
+        eos_ids=eos_ids,
+        add_bos=adds_bos,
+        chat_template=template,
+        gguf_metadata=metadata,
+    )
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer
+
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(f"{path} is larger than any tokenizer.json.")
+    with library_errors(f"{path} is no tokenizer.json that the tokenizers library reads"):
+        encoder = Tokenizer.from_file(str(path))
+    encoder.no_truncation()
+    encoder.no_padding()
+    return encoder
+
+
+def _state(component: Any) -> dict[str, Any] | None:
+    """The JSON form of a part of a `tokenizers` pipeline."""
+    return None if component is None else json.loads(component.__getstate__())
+
+
+def _is_byte_level(encoder: tokenizers.Tokenizer, path: Path) -> bool:
+    decoder = _state(encoder.decoder) or {"type": "none"}
+    steps = decoder.get("decoders", [decoder])
+    kinds = {step["type"] for step in steps}
+    if "ByteLevel" in kinds:
+        return True
+    if kinds & {"Metaspace", "ByteFallback"}:
+        return False
+    raise UnsupportedError(f"{path} is neither byte-level BPE nor SentencePiece (its decoder is {decoder['type']}).")
+
+
+def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
+    """Where the prefix goes. A prompt made by a template is encoded in runs, of which the library knows no first:
+    `prepend_scheme: first` becomes ours.
+    """
+    from tokenizers import pre_tokenizers
+
+    steps = pre_steps(_state(encoder.pre_tokenizer))
+    for step in steps:
+        if step["type"] == "Metaspace":
+            scheme = step.get("prepend_scheme", "always")
+            if scheme == "first" and len(steps) == 1:
+                encoder.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=step.get("split", True))
+                return Prefix.FIRST_RUN
+            return Prefix.NONE if scheme == "never" else Prefix.LIBRARY
+    normalizer = _state(encoder.normalizer) or {}
+    normalizers = normalizer.get("normalizers", [normalizer])
+    return Prefix.LIBRARY if any(step.get("type") == "Prepend" for step in normalizers) else Prefix.NONE
+
+
+def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int]) -> None:
+    """No special token is found in text any more, not even those that the file does not flag as special."""
+    from tokenizers import AddedToken
+
+    encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
+    encoder.encode_special_tokens = True
+
+
+def _bos(
+    encoder: tokenizers.Tokenizer, by_text: Mapping[str, int], config: Mapping[str, Any], generation: Mapping[str, Any]
+) -> tuple[int | None, bool]:
+    """The token that begins a text, and whether one is wanted: the post-processor's word, else the configs'."""
+    with library_errors("The tokenizer.json cannot encode a text"):
+        plain, full = (encoder.encode("a", add_special_tokens=add).ids for add in (False, True))
+    processed = full[0] if len(full) > len(plain) and full[:1] != plain[:1] else None
+    named = by_text.get(_token_text(config.get("bos_token")))
+    candidates = (processed, named, *_integers(generation.get("bos_token_id")))
+    known = set(by_text.values())
+    bos = next((token for token in candidates if token in known), None)
+    wanted = config.get("add_bos_token")
+    return bos, bos is not None and (wanted if isinstance(wanted, bool) else processed is not None)
+
+
+def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str, Any]:
+    """Model, pre type and merges. A normalizer (Qwen's NFC) has no place in GGUF; llama.cpp's files drop it too."""
+    state = json.loads(encoder.to_str())
+    pre = identify(state["pre_tokenizer"])
+    if pre is None or state["model"]["type"] != "BPE":
+        raise UnsupportedError(f"The pre-tokenizer of {path} has no name in GGUF that Sterna knows.")
+    pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in state["model"]["merges"]]
+    return {PREFIX + "model": "gpt2", PREFIX + "pre": pre, PREFIX + "merges": [" ".join(pair) for pair in pairs]}
+
+
+def _refuse(path: Path) -> dict[str, Any]:
+    raise UnsupportedError(f"{path} is a SentencePiece vocabulary without scores, which GGUF asks for.")
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no file."""
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise FormatError(f"{path} is larger than any configuration.")
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not JSON.") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path} is no JSON object.")
+    return value
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """chat_template.jinja, else tokenizer_config.json's; of several named ones the default."""
+    file = folder / "chat_template.jinja"
+    if file.is_file() and file.stat().st_size <= MAX_CONFIG_BYTES:
+        return file.read_text(encoding="utf-8", errors="replace")
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _token_text(value: object) -> str:
+    """A token in a config: its text, or an object with `content`."""
+    text = value.get("content") if isinstance(value, dict) else value
+    return text if isinstance(text, str) else ""
+
+
+def _integers(value: object) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]

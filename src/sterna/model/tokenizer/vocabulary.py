@@ -1,0 +1,44 @@
+"""What every source of a tokenizer (GGUF, tokenizer.json, tiktoken) comes down to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class Prefix(Enum):
+    """Where a SentencePiece vocabulary gets a space before text; `decode` takes the first one away."""
+
+    NONE = "none"
+    EACH_RUN = "each run"
+    """Before each run of text between special tokens, as llama.cpp does."""
+    FIRST_RUN = "first run"
+    """Before a text that begins a sequence, unless it begins with a space: `prepend_scheme: first`."""
+    LIBRARY = "library"
+    """The encoder puts it there by itself."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a model, the `tokenizers` encoder for ordinary text, and what goes before and after a text."""
+
+    tokens: list[str]
+    types: list[int]
+    """GGUF's `TokenType`, one a token; what may enter through templates only is CONTROL or UNKNOWN."""
+    encoder: tokenizers.Tokenizer
+    byte_level: bool
+    """True: GPT-2's alphabet of bytes. False: SentencePiece pieces, "▁" for the space."""
+    prefix: Prefix
+    bos_id: int | None
+    eos_id: int | None
+    """The one end that templates call `eos_token`."""
+    eos_ids: frozenset[int]
+    add_bos: bool
+    chat_template: str | None
+    gguf_metadata: Callable[[], dict[str, Any]]
+    """The `tokenizer.*` keys that make an equal tokenizer; raises UnsupportedError where GGUF has no words for it."""

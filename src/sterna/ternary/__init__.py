@@ -1,0 +1,22 @@
+"""The mathematics of ternary models in readable numpy: quantisers, packings and the oracle that tests compare with."""
+
+from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
+from sterna.ternary.hf_packed import pack_hf, unpack_hf
+from sterna.ternary.i2s import pack_i2s, unpack_i2s
+from sterna.ternary.oracle import Oracle
+from sterna.ternary.quantize import absmax, absmean, ternary_scale
+
+__all__ = [
+    "Oracle",
+    "absmax",
+    "absmean",
+    "dequantize_q6_k",
+    "dequantize_q8_0",
+    "pack_hf",
+    "pack_i2s",
+    "quantize_q6_k",
+    "quantize_q8_0",
+    "ternary_scale",
+    "unpack_hf",
+    "unpack_i2s",
+]

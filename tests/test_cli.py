@@ -1,0 +1,150 @@
+"""The command line as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .helpers import DATA
+
+
+def sterna(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sterna", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL if stdin is None else None,
+    )
+
+
+def test_run_writes_text() -> None:
+    result = sterna("run", "-p", "It was a dark and stormy night", "-n", "20", "--seed", "1")
+    assert result.returncode == 0 and len(result.stdout.split()) > 5 and result.stderr == ""
+
+
+def test_run_json_has_the_documented_fields() -> None:
+    result = sterna("run", "-p", "Once", "-n", "12", "--json", "--temp", "0", "--ignore-eos")
+    fields = json.loads(result.stdout)
+    assert fields["completion_tokens"] == len(fields["token_ids"]) == 12
+    assert fields["stop_reason"] == "length" and fields["text"] and fields["prompt_tokens"] >= 1
+    assert fields["prefill_tps"] > 0 and fields["decode_tps"] > 0
+
+
+def test_prompts_from_stdin_and_file_and_option_agree(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("The ship")
+    options = ("-n", "10", "--temp", "0")
+    texts = {
+        sterna("run", "-p", "The ship", *options).stdout,
+        sterna("run", "-f", str(tmp_path / "prompt.txt"), *options).stdout,
+        sterna("run", *options, stdin="The ship").stdout,
+    }
+    assert len(texts) == 1
+
+
+def test_the_same_seed_gives_the_same_text_with_every_isa() -> None:
+    command = ("run", "-p", "The ship", "-n", "16", "--seed", "7")
+    texts = {sterna(*command).stdout, sterna(*command).stdout, sterna(*command, STERNA_ISA="scalar").stdout}
+    assert len(texts) == 1
+
+
+def test_info_and_eval_json() -> None:
+    fields = json.loads(sterna("info", str(DATA / "tiny-bitnet-b158-i2_s.gguf"), "--json").stdout)
+    assert fields["architecture"] == "bitnet-b1.58" and fields["vocab_size"] == 512
+    assert fields["ternary_parameters"] == 3 * 786432 and 0.2 < fields["zero_fraction"] < 0.6
+    assert fields["parameters"] > fields["ternary_parameters"] and 2 < fields["bits_per_weight"] < 4
+    embedding = next(t for t in fields["tensors"] if t["name"] == "token_embd.weight")
+    assert embedding["shape"] == [512, 256] and embedding["bytes"] == 2 * 512 * 256
+
+
+def test_eval_scores_a_text(tmp_path: Path) -> None:
+    text = "The captain went on deck, and looked at the sea. " * 20
+    (tmp_path / "text.txt").write_text(text)
+    fields = json.loads(sterna("eval", "--text", str(tmp_path / "text.txt"), "--json").stdout)
+    assert fields["bytes"] == len(text)
+    assert fields["bits_per_byte"] == pytest.approx(fields["nll_per_token"] * fields["tokens"] / 0.6931472 / fields["bytes"])
+    assert 0 < fields["bits_per_byte"] < 3 and fields["perplexity"] > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "/nowhere.gguf", "-p", "x"], None, "/nowhere.gguf"),
+        (["run", "{text}", "-p", "x"], 1, "GGUF"),
+        (["run", "-f", "/nowhere.txt"], 1, "/nowhere.txt"),
+        (["run", "-p", "x", "-f", "{text}"], 2, "-p"),
+        (["run", "-p", "x", "--temp", "-1"], 2, "emperature"),
+        (["run", "-p", "x", "--frobnicate"], 2, "frobnicate"),
+        (["run", "-p", "x", "-t", "0"], 2, "threads"),
+        (["run", "-p", "word " * 3000], 1, "context"),
+        (["eval", "--text", "{binary}"], 1, "UTF-8"),
+        (["eval", "--text", "{empty}"], 2, "short"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["train", "/nowhere.toml"], None, "/nowhere.toml"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], status: int | None, words: str) -> None:
+    (tmp_path / "text").write_text("no model")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty").write_text("")
+    result = sterna(*(a.format(**{n: tmp_path / n for n in ("text", "binary", "empty")}) for a in arguments))
+    assert result.returncode == status or (status is None and result.returncode in (1, 2))
+    assert words in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["STERNA_ISA", "STERNA_THREADS"])
+def test_a_wrong_environment_is_one_sentence(name: str) -> None:
+    result = sterna("run", "-p", "x", **{name: "vax"})
+    assert result.returncode == 2 and name in result.stderr and "Traceback" not in result.stderr
+
+
+def test_ctrl_c_stops_cleanly() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sterna", "run", "-p", "Once", "-n", "100000", "--ignore-eos", "--ctx", "512"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STERNA_ISA": "scalar", "STERNA_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in stderr
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    result = subprocess.run(
+        f"{sys.executable} -m sterna run -p Once -n 60 --ignore-eos | head -c 1",
+        shell=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert result.stderr == b""
+
+
+def test_import_is_quick_and_light() -> None:
+    code = "import sys, sterna; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        times.append(time.perf_counter() - started)
+        assert output == "False False\n"
+    bare = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    assert min(times) - (time.perf_counter() - bare) < 0.3
+
+
+def test_running_a_model_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; from sterna import LLM; print(LLM().generate('Once', max_tokens=4))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

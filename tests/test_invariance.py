@@ -1,0 +1,84 @@
+"""A token's logits depend on its own sequence alone, to the bit."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sterna.checkpoint import open_checkpoint
+from sterna.engine import llm as llm_module
+from sterna.engine import scheduler as scheduler_module
+from sterna.engine.llm import LLM
+from sterna.engine.machine import choose_isa
+from sterna.engine.runner import Runner, Span
+from sterna.model.architectures import build_plan
+
+from .helpers import DATA
+
+RNG = np.random.default_rng(11)
+PROMPT = RNG.integers(0, 512, 150).tolist()
+OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
+MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf")
+
+
+def make_runner(name: str, threads: int) -> Runner:
+    checkpoint = open_checkpoint(DATA / name)
+    plan = build_plan(checkpoint.config, checkpoint.tensors)
+    return Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=64)
+
+
+def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
+    """Logits of PROMPT's positions, which enters in chunks, alone or with others entering beside it.
+
+    With a prefix hit the keys and values of the first 64 positions were left by an earlier pass, and the logits begin there.
+    """
+    blocks, free = [40, 7, 23], iter(range(24, 40))
+    company = [(tokens, [next(free) for _ in range(2)]) for tokens in OTHERS] if crowd else []
+    first = 64 if prefix_hit else 0
+    if prefix_hit:
+        runner.forward([Span(PROMPT[:128], 0, blocks, "none")])
+    rows = []
+    for start in range(first, len(PROMPT), chunk):
+        others = [Span(tokens[: start % 64 + 1], 0, table, "last") for tokens, table in company]
+        spans = [*others[:4], Span(PROMPT[start : start + chunk], start, blocks, "all"), *others[4:]]
+        hidden = runner.forward(spans)
+        rows.append(hidden[len(others[:4]) : len(hidden) - len(others[4:])])
+    return runner.logits(np.concatenate(rows))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str) -> None:
+    expected = logits(make_runner(name, 1), len(PROMPT), crowd=False, prefix_hit=False)
+    for threads in (1, 2):
+        runner = make_runner(name, threads)
+        for chunk, crowd, prefix_hit in itertools.product((1, 7, 64, len(PROMPT)), (False, True), (False, True)):
+            got = logits(runner, chunk, crowd, prefix_hit)
+            assert np.array_equal(got, expected[-len(got) :]), (threads, chunk, crowd, prefix_hit)
+            assert len(got) == len(PROMPT) - 64 * prefix_hit
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_instruction_sets_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = LLM(DATA / name).logits(PROMPT)
+    monkeypatch.setenv("STERNA_ISA", "scalar")
+    assert np.array_equal(LLM(DATA / name).logits(PROMPT), expected)
+
+
+def test_generation_is_the_same_alone_in_a_crowd_and_from_the_prefix_cache() -> None:
+    llm = LLM(DATA / MODELS[0], threads=2)
+    options = {"max_tokens": 20, "ignore_eos": True, "temperature": 0.9, "seed": 5}
+    (alone,) = llm.complete([PROMPT], **options)
+    (again,) = llm.complete([PROMPT], **options)
+    crowd = llm.complete([*OTHERS, PROMPT], **options)
+    assert alone.token_ids == again.token_ids == crowd[-1].token_ids
+    assert LLM(DATA / MODELS[0], threads=1).complete([PROMPT], **options)[0].token_ids == alone.token_ids
+
+
+def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"max_tokens": 12, "ignore_eos": True}
+    expected = [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)]
+    monkeypatch.setattr(scheduler_module, "TOKENS_PER_STEP", 7)
+    monkeypatch.setattr(llm_module, "TOKENS_PER_STEP", 7)
+    assert [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)] == expected

@@ -1,0 +1,203 @@
+"""The Python face: generate, stream, chat, embed, logits, and what they refuse."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from sterna import LLM
+from sterna.errors import ArgumentError, ContextLengthError, FormatError
+
+
+@pytest.fixture(scope="module")
+def llm() -> LLM:
+    """The embedded model."""
+    return LLM(threads=2)
+
+
+def test_text_in_text_out(llm: LLM) -> None:
+    text = llm.generate("It was a dark", max_tokens=16)
+    assert isinstance(text, str) and text
+    assert llm.generate(["It was a dark", "She said"], max_tokens=16)[0] == text
+    assert llm.generate(llm.tokenizer.encode("It was a dark"), max_tokens=16) == text
+
+
+def test_stream_pieces_join_to_the_text(llm: LLM) -> None:
+    options = {"max_tokens": 40, "temperature": 0.8, "seed": 3}
+    assert "".join(llm.stream("Once", **options)) == llm.generate("Once", **options)
+
+
+def test_the_same_seed_gives_the_same_text(llm: LLM) -> None:
+    texts = [llm.generate("Once", max_tokens=24, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_greedy_takes_the_most_likely_token(llm: LLM) -> None:
+    prompt = llm.tokenizer.encode("The old man")
+    (completion,) = llm.complete([prompt], max_tokens=5, ignore_eos=True)
+    ids = list(prompt)
+    for token in completion.token_ids:
+        assert token == int(llm.logits(ids)[-1].argmax())
+        ids.append(token)
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}], ids=lambda o: next(iter(o))
+)
+def test_narrow_sampling_is_greedy(llm: LLM, options: dict[str, float]) -> None:
+    greedy = llm.generate("Once upon a", max_tokens=12)
+    assert llm.generate("Once upon a", max_tokens=12, **{"temperature": 1.0, "seed": 9, **options}) == greedy
+
+
+def test_samples_follow_the_distribution(llm: LLM) -> None:
+    prompt = llm.tokenizer.encode("He took the")
+    logits = llm.logits(prompt)[-1].astype(np.float64)
+    top = np.argsort(-logits)[:4]
+    p = np.exp(logits[top] - logits[top].max())
+    drawn = [
+        c.token_ids[0]
+        for seed in range(600)
+        for c in llm.complete([prompt], max_tokens=1, temperature=1.0, top_k=4, seed=seed, ignore_eos=True)
+    ]
+    shares = np.array([drawn.count(token) for token in top]) / len(drawn)
+    assert np.abs(shares - p / p.sum()).max() < 0.08
+
+
+def test_repetition_penalty_avoids_what_was_said(llm: LLM) -> None:
+    (completion,) = llm.complete(["the the the"], max_tokens=30, repetition_penalty=1e6, ignore_eos=True)
+    seen = set(llm.tokenizer.encode("the the the"))
+    for token in completion.token_ids:
+        assert token not in seen
+        seen.add(token)
+
+
+def test_a_stop_string_ends_the_text_before_it(llm: LLM) -> None:
+    text = llm.generate("Once upon a time", max_tokens=40)
+    stop = text[10:14]
+    at = text.index(stop)
+    (completion,) = llm.complete(["Once upon a time"], max_tokens=40, stop=stop)
+    assert completion.text == text[:at] and completion.stop_reason == "stop"
+    pieces = list(llm.stream("Once upon a time", max_tokens=40, stop=[stop, "never there"]))
+    assert "".join(pieces) == text[:at]
+
+
+def test_a_full_context_ends_with_length() -> None:
+    llm = LLM(ctx=40)
+    (completion,) = llm.complete(["It was"], ignore_eos=True)
+    assert completion.stop_reason == "length"
+    assert completion.prompt_tokens + completion.completion_tokens == 40
+
+
+def test_a_prompt_that_does_not_fit_is_a_clear_error(llm: LLM) -> None:
+    with pytest.raises(ContextLengthError, match="has 600 tokens"):
+        llm.generate([5] * 600)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"min_p": 2.0},
+        {"top_k": -1},
+        {"max_tokens": 0},
+        {"repetition_penalty": 0.0},
+        {"seed": -1},
+        {"stop": [""]},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work_are_refused(llm: LLM, options: dict[str, object]) -> None:
+    with pytest.raises(ArgumentError):
+        llm.generate("Once", **{"max_tokens": 4, **options})
+
+
+def test_bad_arguments_are_refused(llm: LLM) -> None:
+    for make in (lambda: LLM(threads=0), lambda: LLM(ctx=1), lambda: LLM(ctx=10**6), lambda: LLM(activations="int4")):
+        with pytest.raises(ArgumentError):
+            make()
+    with pytest.raises(ArgumentError, match="outside the vocabulary"):
+        llm.logits([10**6])
+    with pytest.raises(ArgumentError, match="empty"):
+        llm.logits([])
+    with pytest.raises((ArgumentError, FormatError)):
+        LLM("/nowhere/model.gguf")
+
+
+def test_threads_and_isa_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STERNA_THREADS", "3")
+    monkeypatch.setenv("STERNA_ISA", "scalar")
+    llm = LLM()
+    assert (llm.threads, llm.isa) == (3, "scalar")
+    monkeypatch.setenv("STERNA_ISA", "vax")
+    with pytest.raises(ArgumentError, match="vax"):
+        LLM()
+
+
+def test_logits_are_one_causal_pass(llm: LLM) -> None:
+    ids = llm.tokenizer.encode("He looked at the sea and said nothing.")
+    logits = llm.logits(ids)
+    assert logits.shape == (len(ids), llm.vocab_size) and logits.dtype == np.float32
+    assert np.array_equal(llm.logits(ids[:4]), logits[:4])
+
+
+def test_embeddings_are_normalised(llm: LLM) -> None:
+    vectors = llm.embed(["the sea", "the sea", "a house"])
+    assert vectors.shape[0] == 3 and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.array_equal(vectors[0], vectors[1]) and not np.array_equal(vectors[0], vectors[2])
+
+
+def test_chat_uses_the_fallback_template(llm: LLM) -> None:
+    answer = llm.chat([{"role": "user", "content": "Who are you?"}], max_tokens=8)
+    assert isinstance(answer, str)
+    assert answer == llm.generate(llm.tokenizer.encode_chat([{"role": "user", "content": "Who are you?"}]), max_tokens=8)
+
+
+def test_many_prompts_share_batches_and_more_than_fit_wait(llm: LLM) -> None:
+    prompts = [[i % 500 + 1] * (i % 70 + 1) for i in range(150)]
+    together = llm.complete(prompts, max_tokens=6, ignore_eos=True)
+    assert all(c.completion_tokens == 6 for c in together)
+    for index in (0, 75, 149):
+        assert llm.complete([prompts[index]], max_tokens=6, ignore_eos=True)[0].token_ids == together[index].token_ids
+
+
+def test_concurrent_callers_get_their_own_texts(llm: LLM) -> None:
+    prompts = ["Once", "The captain", "In the garden", "My dear"]
+    expected = [llm.generate(prompt, max_tokens=20) for prompt in prompts]
+    results: dict[int, str] = {}
+
+    def work(index: int) -> None:
+        results[index] = llm.generate(prompts[index], max_tokens=20)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [results[i] for i in range(len(prompts))] == expected
+
+
+def test_an_abandoned_stream_frees_its_blocks(llm: LLM) -> None:
+    before = llm._allocator.available
+    stream = llm.stream("Once", max_tokens=50)
+    next(stream)
+    assert llm._allocator.available < before
+    stream.close()
+    assert llm._allocator.available == before
+
+
+def test_a_forked_child_can_generate(llm: LLM) -> None:
+    import multiprocessing
+
+    expected = llm.generate("Once", max_tokens=8)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(False)
+    child = context.Process(target=lambda: sender.send(llm.generate("Once", max_tokens=8)))
+    child.start()
+    assert receiver.poll(60), "the child hangs"
+    assert receiver.recv() == expected
+    child.join(10)
