@@ -70,11 +70,11 @@ void attention(const Kernels& k, std::size_t group, std::size_t head_dim, std::s
 void quantize(const Kernels& k) {
     const auto x = read_array<float>();
     std::vector<std::int8_t> codes(x.size());
-    std::vector<float> factor(1);
+    std::vector<float> scale(1);
     std::vector<std::int32_t> sum(1);
-    k.quantize(x.data(), x.size(), codes.data(), factor.data(), sum.data());
+    k.quantize(x.data(), x.size(), codes.data(), scale.data(), sum.data());
     write_array(codes);
-    write_array(factor);
+    write_array(scale);
     write_array(sum);
 }
 

@@ -52,7 +52,7 @@ void Linear::multiply_int8(const Kernels& kernels, const Activations& x, std::si
             kernels.ternary_dot(data_ + r * row_bytes_, row_bytes_, n_rows, x.codes + t * x.stride, x.stride,
                                 x.sums + t, n_tokens, padded(in_features_), dots.data(), kTileRows);
             for (std::size_t i = 0; i < n_tokens; ++i) {
-                const float factor = scale_ * x.factors[t + i];
+                const float factor = scale_ / x.scales[t + i];
                 for (std::size_t j = 0; j < n_rows; ++j)
                     out[(t + i) * out_stride + r + j] = static_cast<float>(dots[i * kTileRows + j]) * factor;
             }

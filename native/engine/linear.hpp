@@ -16,7 +16,7 @@ struct Activations {
     std::size_t stride = 0;  // elements from one token to the next, in both views
     const float* values = nullptr;
     const std::int8_t* codes = nullptr;
-    const float* factors = nullptr;      // [n_tokens]: value = code * factor
+    const float* scales = nullptr;       // [n_tokens]: value = code / scale
     const std::int32_t* sums = nullptr;  // [n_tokens]: sum of the token's codes
 };
 

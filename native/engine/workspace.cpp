@@ -9,7 +9,7 @@ void Slot::resize(std::size_t tokens) {
     values = Buffer<float>(tokens * stride);
     if (!quantized) return;
     codes = Buffer<std::int8_t>(tokens * stride);
-    factors = Buffer<float>(tokens);
+    scales = Buffer<float>(tokens);
     sums = Buffer<std::int32_t>(tokens);
 }
 

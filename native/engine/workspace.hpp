@@ -38,13 +38,13 @@ struct Slot {
     bool quantized = false;  // an int8 copy follows every write
     Buffer<float> values;
     Buffer<std::int8_t> codes;
-    Buffer<float> factors;
+    Buffer<float> scales;
     Buffer<std::int32_t> sums;
 
     void resize(std::size_t tokens);
     float* row(std::size_t token) const { return values.get() + token * stride; }
     Activations activations(std::size_t n_tokens) const {
-        return {n_tokens, stride, values.get(), codes.get(), factors.get(), sums.get()};
+        return {n_tokens, stride, values.get(), codes.get(), scales.get(), sums.get()};
     }
 };
 

@@ -16,20 +16,20 @@ float dot(const float* a, const float* b, std::size_t n) {
 
 void rms_norm(const float* x, const float* weight, float eps, std::size_t n, float* out) {
     const std::size_t end = padded(n);
-    const float mean = dot(x, x, end) / static_cast<float>(n);
+    const auto mean = static_cast<float>(sum_of_squares(x, end) / static_cast<double>(n));
     const Lanes inverse = splat(1.0f / __builtin_sqrtf(mean + eps));
     for (std::size_t k = 0; k < end; k += kLanes) store(out + k, load(x + k) * inverse * load(weight + k));
 }
 
-void quantize(const float* x, std::size_t n, std::int8_t* codes, float* factor, std::int32_t* code_sum) {
+void quantize(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* code_sum) {
     Lanes largest = splat(1e-5f);
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
-    const float m = max_of(largest);
-    const Lanes scale = splat(127.0f / m);
+    *scale = 127.0f / max_of(largest);
+    const Lanes factor = splat(*scale);
     std::int32_t total = 0;
     for (std::size_t k = 0; k < n; k += kLanes) {
         // min first: a NaN becomes 127 rather than an undefined conversion.
-        const Lanes rounded = max(min(round_even(load(x + k) * scale), splat(127.0f)), splat(-128.0f));
+        const Lanes rounded = max(min(round_even(load(x + k) * factor), splat(127.0f)), splat(-128.0f));
         float values[kLanes];
         store(values, rounded);
         for (int i = 0; i < kLanes; ++i) {
@@ -38,7 +38,6 @@ void quantize(const float* x, std::size_t n, std::int8_t* codes, float* factor, 
             total += code;
         }
     }
-    *factor = m / 127.0f;
     *code_sum = total;
 }
 

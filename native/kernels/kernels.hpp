@@ -55,12 +55,12 @@ struct Kernels {
     // Sum of a[k] * b[k]; n is a multiple of 16.
     float (*dot)(const float* a, const float* b, std::size_t n);
 
-    // out = x / sqrt(mean(x^2) + eps) * weight over n values; all three are padded to a multiple of kPad.
+    // out = x / sqrt(mean(x^2) + eps) * weight over n values; all three are padded to a multiple of kPad. The mean is
+    // taken in double precision, so that its float32 value depends on no order of summation.
     void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out);
 
-    // absmax per token: codes = clip(round(x * 127 / m), -128, 127), factor = m / 127, m = max(|x|, 1e-5); n multiple
-    // of kPad.
-    void (*quantize)(const float* x, std::size_t n, std::int8_t* codes, float* factor, std::int32_t* sum);
+    // absmax per token: scale = 127 / max(|x|, 1e-5), codes = clip(round(x * scale), -128, 127); n is a multiple of kPad.
+    void (*quantize)(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* sum);
 
     // out = activation(gate) * up; n multiple of kPad.
     void (*gated)(Activation activation, const float* gate, const float* up, std::size_t n, float* out);

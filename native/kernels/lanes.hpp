@@ -94,6 +94,26 @@ inline float sum(const Lanes& a) {
     return s[0];
 }
 
+typedef float HalfVec __attribute__((vector_size(kWidth * 2)));
+typedef double DoubleVec __attribute__((vector_size(kWidth * 4)));
+
+// Sum of x[k]^2 in double precision, in which every square is exact; n is a multiple of 16.
+inline double sum_of_squares(const float* x, std::size_t n) {
+    DoubleVec acc[2 * kRegisters] = {};
+    for (std::size_t k = 0; k < n; k += kLanes)
+        for (int i = 0; i < 2 * kRegisters; ++i) {
+            HalfVec part;
+            std::memcpy(&part, x + k + static_cast<std::size_t>(i * kWidth / 2), sizeof(part));
+            const DoubleVec wide = __builtin_convertvector(part, DoubleVec);
+            acc[i] += wide * wide;
+        }
+    double s[kLanes];
+    std::memcpy(s, acc, sizeof(s));
+    for (int w = kLanes / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; ++i) s[i] += s[i + w];
+    return s[0];
+}
+
 inline float max_of(const Lanes& a) {
     float s[kLanes];
     store(s, a);

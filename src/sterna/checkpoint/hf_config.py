@@ -36,7 +36,7 @@ QUANTIZATION: dict[str, tuple[Any, ...]] = {
     "quantization_mode": ("online", "offline"),
     "use_rms_norm": (True, False),
 }
-"""The keys of `quantization_config` with a closed set of values; `rms_norm_eps`, `modules_to_not_convert` are the rest."""
+"""Its keys with a closed set of values; `rms_norm_eps` and `modules_to_not_convert` are the others."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig) -> Quantizati
     eps = _number(section.get("rms_norm_eps", 1e-6), "rms_norm_eps")
     if input_norm and eps != config.rms_norm_eps:
         raise UnsupportedError(
-            f"its quantization_config has rms_norm_eps = {eps}, and Sterna uses that of the model, {config.rms_norm_eps}."
+            f"its quantization_config has rms_norm_eps = {eps}, and Sterna needs that of the model."
         )
     return Quantization(
         divide=section.get("linear_class", "bitlinear") == "bitlinear",

@@ -13,7 +13,7 @@ from sterna.errors import UnsupportedError
 def train(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")]) -> None:
     """Train a model; a run that was interrupted goes on from its last checkpoint."""
     try:
-        from sterna.train import run_training
+        from sterna.train.trainer import run_training
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

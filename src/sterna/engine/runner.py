@@ -17,6 +17,10 @@ CODES_PER_BLOCK = 128
 """Columns in one block of I2_S; the engine's rows begin at a block."""
 
 
+ALIGNMENT = 4
+"""Bytes."""
+
+
 @dataclass(frozen=True)
 class Span:
     """Some consecutive tokens of one sequence, as a forward pass takes them."""
@@ -80,6 +84,8 @@ class Runner:
 def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, float]:
     """A tensor as the native engine takes it: the mapped bytes themselves wherever they can serve as they are.
 
+    Kernels read whole floats and halfs, so bytes that a file has put at an odd place are copied.
+
     Ternary rows that do not fill whole blocks are packed again, each padded with zeros; the code 3, which means nothing,
     becomes 0.
     """
@@ -91,4 +97,6 @@ def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, flo
             if ragged:
                 codes = np.pad(codes, ((0, 0), (0, CODES_PER_BLOCK - ragged)))
             data = pack_i2s(codes)
+    if data.ctypes.data % ALIGNMENT:
+        data = data.copy()
     return tensor.encoding.value, tensor.shape, data, tensor.scale

@@ -41,9 +41,12 @@ class Config(Protocol):
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    """`x / sqrt(mean(x²) + eps) * weight` over the last axis (arXiv 1910.07467, equation 4), float32."""
-    mean = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
-    return x / np.sqrt(mean + np.float32(eps)) * weight
+    """`x / sqrt(mean(x²) + eps) * weight` over the last axis (arXiv 1910.07467, equation 4), float32.
+
+    The mean is taken in float64, so that its float32 value depends on no order of summation.
+    """
+    mean = np.mean(np.square(x, dtype=np.float64), axis=-1, keepdims=True).astype(np.float32)
+    return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
 
 
 def rope(x: np.ndarray, positions: np.ndarray, theta: float, style: str) -> np.ndarray:

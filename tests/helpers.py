@@ -1,0 +1,138 @@
+"""What several tests share: where data lies, tiny models, and how two engines are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sterna.checkpoint import Checkpoint, decode
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.validate import input_norm_shapes, tensor_shapes
+from sterna.model.config import ModelConfig
+from sterna.ternary import pack_i2s
+from sterna.ternary.oracle import Weight
+
+DATA = Path(__file__).parent / "data"
+SHARED = Path(__file__).parents[2] / "shared"
+TOKENS: list[int] = json.loads((DATA / "tokens.json").read_text())
+GOLDEN = {
+    "bitnet-b1.58": ("tiny-bitnet-b158-i2_s.gguf", "bitnetcpp-i2_s.logits.f32"),
+    "llama": ("tiny-llama-i2_s.gguf", "bitnetcpp-llama-i2_s.logits.f32"),
+}
+"""Model file and bitnet.cpp's logits for TOKENS, in DATA."""
+
+TINY = ModelConfig(
+    architecture="bitnet-b1.58",
+    vocab_size=96,
+    hidden_size=64,
+    intermediate_size=160,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=16,
+    context_length=128,
+    rms_norm_eps=1e-5,
+    rope_theta=10000.0,
+    rope_style="half",
+    activation="relu2",
+    tied_head=True,
+)
+
+
+def shared(*parts: str) -> Path:
+    """A path below the project's shared folder; skips the test where a checkout has none."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"{path} is not in this checkout")
+    return path
+
+
+def golden_logits(path: Path) -> np.ndarray:
+    """Logits [48, 512] of a golden file."""
+    return np.fromfile(path, np.float32).reshape(len(TOKENS), -1)
+
+
+def float_tensor(name: str, values: np.ndarray, encoding: Encoding = Encoding.F32) -> Tensor:
+    """A tensor in F32 or F16."""
+    dtype = {Encoding.F32: np.float32, Encoding.F16: np.float16}[encoding]
+    return Tensor(name, values.shape, encoding, np.ascontiguousarray(values, dtype).reshape(-1).view(np.uint8))
+
+
+def tiny_tensors(config: ModelConfig = TINY, seed: int = 0, input_norms: bool = False) -> dict[str, Tensor]:
+    """Random tensors of a model: ternary matrices in layers, F16 embedding and head, F32 norms."""
+    rng = np.random.default_rng(seed)
+    shapes = tensor_shapes(config) | (input_norm_shapes(config) if input_norms else {})
+    tensors = {}
+    for name, shape in shapes.items():
+        if len(shape) == 1:
+            tensors[name] = float_tensor(name, rng.uniform(0.5, 1.5, shape))
+        elif name.startswith("blk."):
+            codes = rng.integers(-1, 2, shape).astype(np.int8)
+            scale = float(np.float32(rng.uniform(0.5, 1.5) / shape[1] ** 0.5))
+            tensors[name] = Tensor(name, shape, Encoding.I2_S, pack_i2s(codes), scale)
+        else:
+            tensors[name] = float_tensor(name, rng.standard_normal(shape), Encoding.F16)
+    return tensors
+
+
+def gguf_metadata(config: ModelConfig = TINY) -> dict[str, Any]:
+    """The keys that describe `config`, without a tokenizer."""
+    prefix = config.architecture
+    return {
+        "general.architecture": prefix,
+        f"{prefix}.vocab_size": config.vocab_size,
+        f"{prefix}.context_length": config.context_length,
+        f"{prefix}.embedding_length": config.hidden_size,
+        f"{prefix}.block_count": config.num_layers,
+        f"{prefix}.feed_forward_length": config.intermediate_size,
+        f"{prefix}.attention.head_count": config.num_heads,
+        f"{prefix}.attention.head_count_kv": config.num_kv_heads,
+        f"{prefix}.attention.key_length": config.head_dim,
+        f"{prefix}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        f"{prefix}.rope.freq_base": config.rope_theta,
+    }
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def mean_kl(reference: np.ndarray, logits: np.ndarray) -> float:
+    """Mean over positions of KL(reference || logits), in nats."""
+    p, q = log_softmax(reference), log_softmax(logits)
+    return float((np.exp(p) * (p - q)).sum(axis=-1).mean())
+
+
+def top1_matches(reference: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """For each position, whether both have the same top token."""
+    matches: np.ndarray = reference.argmax(axis=-1) == logits.argmax(axis=-1)
+    return matches
+
+
+def top1_margin(logits: np.ndarray) -> np.ndarray:
+    """For each position, how far the top logit is above the next."""
+    best = np.sort(logits, axis=-1)
+    margin: np.ndarray = best[:, -1] - best[:, -2]
+    return margin
+
+
+def relative_error(reference: np.ndarray, value: np.ndarray) -> float:
+    """Largest difference as a share of the largest reference value."""
+    return float(np.abs(reference - value).max() / np.abs(reference).max())
+
+
+def oracle_weights(checkpoint: Checkpoint) -> dict[str, Weight]:
+    """The weights of a checkpoint as `Oracle` takes them."""
+    return decode.oracle_weights(checkpoint.tensors)
+
+
+def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
+    """Tensors as comparable values."""
+    return {name: (t.shape, t.encoding, t.data.tobytes(), t.scale) for name, t in tensors.items()}
