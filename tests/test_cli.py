@@ -71,7 +71,9 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(text)
     fields = json.loads(sterna("eval", "--text", str(tmp_path / "text.txt"), "--json").stdout)
     assert fields["bytes"] == len(text)
-    assert fields["bits_per_byte"] == pytest.approx(fields["nll_per_token"] * fields["tokens"] / 0.6931472 / fields["bytes"])
+    assert fields["bits_per_byte"] == pytest.approx(
+        fields["nll_per_token"] * fields["tokens"] / 0.6931472 / fields["bytes"]
+    )
     assert 0 < fields["bits_per_byte"] < 3 and fields["perplexity"] > 1
 
 
@@ -146,5 +148,6 @@ def test_import_is_quick_and_light() -> None:
 
 
 def test_running_a_model_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; from sterna import LLM; print(LLM().generate('Once', max_tokens=4))"
+    hide = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None"
+    code = f"{hide}; from sterna import LLM; print(LLM().generate('Once', max_tokens=4))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

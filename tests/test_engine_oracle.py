@@ -1,7 +1,7 @@
 """Every layer of the engine, fed the oracle's inputs, against the numpy oracle.
 
-A layer is cut where activations become int8: in front of the output projections both engines get the same values, so that a
-rounding tie cannot hide or feign a difference.
+A layer is cut where activations become int8: in front of the output projections both engines get the same values, so
+that a rounding tie cannot hide or feign a difference.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ class Layer:
         self.plan = build_plan(config, self.tensors)
 
     def run(self, first: str, last: str, x: np.ndarray) -> np.ndarray:
-        """Rows x enter as an embedding table and pass the operations from the one that uses tensor `first`
-        (or from the start of the layer) to the one that uses `last`, which is a tensor or a kind; its output comes back."""
+        """What the operation that `last` names (its tensor, or its kind) gives for rows x.
+
+        They enter as an embedding table, in front of the operation that uses tensor `first`.
+        """
         ops = self.plan.operations
         begin = next(i for i, op in enumerate(ops) if op.get("weight") == f"blk.0.{first}.weight")
         end = next(i for i, op in enumerate(ops) if i >= begin and last in (op["kind"], op.get("weight", "")[6:-7]))
@@ -60,25 +62,25 @@ def test_layers_and_integer_sums_equal_the_oracle(name: str) -> None:
 
     for index in range(checkpoint.config.num_layers):
         layer, block = Layer(checkpoint, index), f"blk.{index}"
-
-        def assert_sums_equal(matrix: str, first: str, x: np.ndarray) -> None:
-            """The integers behind the matrix's output, recovered by undoing its scales, are the oracle's."""
-            key = f"{block}.{matrix}"
-            _, scale = weights[f"{key}.weight"]
-            out = layer.run(first, matrix, x).astype(np.float64)
-            assert np.array_equal(np.rint(out / scale * trace[f"{key}.scale"]), trace[f"{key}.sums"]), key
-
+        sub_norms = f"{block}.attn_sub_norm.weight" in weights
         x = trace[f"{block}.input"]
         attention, gated = trace[f"{block}.attention"], trace[f"{block}.gated"]
         residual = trace[f"{block}.attn_residual"]
         np.testing.assert_allclose(layer.run("attn_norm", "attention", x), attention, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(layer.run("ffn_norm", "gated", residual), gated, rtol=1e-4, atol=1e-4)
-        for matrix in ("attn_q", "attn_k", "attn_v"):
-            assert_sums_equal(matrix, "attn_norm", x)
-        for matrix in ("ffn_gate", "ffn_up"):
-            assert_sums_equal(matrix, "ffn_norm", residual)
-        sub_norms = f"{block}.attn_sub_norm.weight" in weights
-        assert_sums_equal("attn_output", "attn_sub_norm" if sub_norms else "attn_output", attention)
-        assert_sums_equal("ffn_down", "ffn_sub_norm" if sub_norms else "ffn_down", gated)
-        down = layer.run("ffn_sub_norm" if sub_norms else "ffn_down", "ffn_down", gated)
-        np.testing.assert_allclose(residual + down, trace[f"{block}.output"], rtol=1e-4, atol=1e-4)
+        before_output, before_down = ("attn_sub_norm", "ffn_sub_norm") if sub_norms else ("attn_output", "ffn_down")
+        for matrix, first, values in (
+            ("attn_q", "attn_norm", x),
+            ("attn_k", "attn_norm", x),
+            ("attn_v", "attn_norm", x),
+            ("attn_output", before_output, attention),
+            ("ffn_gate", "ffn_norm", residual),
+            ("ffn_up", "ffn_norm", residual),
+            ("ffn_down", before_down, gated),
+        ):
+            out = layer.run(first, matrix, values)
+            # The integers behind the output, recovered by undoing its scales.
+            key = f"{block}.{matrix}"
+            _, scale = weights[f"{key}.weight"]
+            assert np.array_equal(np.rint(out / np.float64(scale) * trace[f"{key}.scale"]), trace[f"{key}.sums"]), key
+        np.testing.assert_allclose(residual + out, trace[f"{block}.output"], rtol=1e-4, atol=1e-4)

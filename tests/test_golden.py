@@ -1,4 +1,4 @@
-"""The engine against logits that bitnet.cpp and llama.cpp gave for the same files (provenance: tests/data/README.md)."""
+"""The engine against logits that bitnet.cpp and llama.cpp gave for the same files."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def make_runner(name: str, threads: int) -> Runner:
 def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
     """Logits of PROMPT's positions, which enters in chunks, alone or with others entering beside it.
 
-    With a prefix hit the keys and values of the first 64 positions were left by an earlier pass, and the logits begin there.
+    With a prefix hit an earlier pass left the keys and values of the first 64 positions; the logits begin there.
     """
     blocks, free = [40, 7, 23], iter(range(24, 40))
     company = [(tokens, [next(free) for _ in range(2)]) for tokens in OTHERS] if crowd else []

@@ -154,7 +154,9 @@ def test_embeddings_are_normalised(llm: LLM) -> None:
 def test_chat_uses_the_fallback_template(llm: LLM) -> None:
     answer = llm.chat([{"role": "user", "content": "Who are you?"}], max_tokens=8)
     assert isinstance(answer, str)
-    assert answer == llm.generate(llm.tokenizer.encode_chat([{"role": "user", "content": "Who are you?"}]), max_tokens=8)
+    assert answer == llm.generate(
+        llm.tokenizer.encode_chat([{"role": "user", "content": "Who are you?"}]), max_tokens=8
+    )
 
 
 def test_many_prompts_share_batches_and_more_than_fit_wait(llm: LLM) -> None:

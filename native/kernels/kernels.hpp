@@ -59,7 +59,8 @@ struct Kernels {
     // taken in double precision, so that its float32 value depends on no order of summation.
     void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out);
 
-    // absmax per token: scale = 127 / max(|x|, 1e-5), codes = clip(round(x * scale), -128, 127); n is a multiple of kPad.
+    // absmax per token: scale = 127 / max(|x|, 1e-5), codes = clip(round(x * scale), -128, 127); n is a multiple of
+    // kPad.
     void (*quantize)(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* sum);
 
     // out = activation(gate) * up; n multiple of kPad.

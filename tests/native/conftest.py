@@ -21,7 +21,9 @@ BUILDS = {
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     ),
 }
-TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in (("scalar", "avx2") if X86 else ("scalar", "neon"))]
+TARGETS = [
+    (name, isa) for name in ("native", "sanitized") for isa in (("scalar", "avx2") if X86 else ("scalar", "neon"))
+]
 TARGETS += [("aarch64", "scalar"), ("aarch64", "neon")] if X86 else []
 
 

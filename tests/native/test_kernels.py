@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_
 from sterna.ternary.i2s import pack_i2s
 from sterna.ternary.quantize import absmax
 
-from .probe import Probe
+from .probe import Probe, build
 
 ENCODINGS = ("f32", "f16", "bf16", "q8_0", "q6_k", "i2_s")
 SEEN: dict[str, str] = {}
@@ -25,6 +28,18 @@ def assert_same_bits(name: str, data: bytes) -> None:
 
 def floats(data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.float32)
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs Debian's qemu-user")
+def test_a_processor_without_avx2_runs_scalar(
+    programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if "native" not in programs:
+        programs["native"] = build(tmp_path_factory.mktemp("native"))
+    old = ("qemu-x86_64", "-cpu", "Nehalem", str(programs["native"]))
+    assert np.frombuffer(Probe(old, "scalar").call("known_answers")[0], np.int32) == 1
+    refused = subprocess.run([*old, "avx2", "known_answers"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "it has scalar." in refused.stderr
 
 
 def test_known_answers_hold(probe: Probe) -> None:

@@ -71,7 +71,7 @@ def _tensors(
         if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
             continue
         if name not in names:
-            raise UnsupportedError(f"it has a tensor {name}, which Sterna does not know.")
+            raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         scale = stored.get(name.removesuffix("weight") + "weight_scale")
         tensors[names[name]] = _convert(names[name], tensor, scale, quantization)
     _check_input_norms(tensors, config, quantization)
@@ -94,14 +94,14 @@ def _convert(name: str, stored: StoredTensor, scale: StoredTensor | None, quanti
     in_layer = module.split(".", 3)[-1] in MATRICES
     if stored.dtype == "U8":
         if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
-            raise UnsupportedError(f"its tensor {stored.name} is packed, but not by bitnet's quantisation.")
+            raise UnsupportedError(f"its tensor {stored.name!r} is packed, but not by bitnet's quantisation.")
         try:
             codes = unpack_hf(stored.data.reshape(stored.shape))
         except ValueError as error:
-            raise FormatError(f"its tensor {stored.name} is broken: {error}.") from error
+            raise FormatError(f"its tensor {stored.name!r} is broken: {error}.") from error
         return _ternary(name, codes, _scale(scale, quantization.divide))
     if stored.dtype not in ENCODINGS:
-        raise UnsupportedError(f"its tensor {stored.name} has the type {stored.dtype}, which Sterna does not read.")
+        raise UnsupportedError(f"its tensor {stored.name!r} has the type {stored.dtype}, which Sterna does not read.")
     tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
     if not in_layer or len(stored.shape) != 2 or 0 in stored.shape:
         return tensor
@@ -116,12 +116,12 @@ def _quantize(source: str, tensor: Tensor, scale: StoredTensor | None, quantizat
     if not converted and (quantization is not None or given is None):
         return tensor
     if not np.isfinite(values).all():
-        raise FormatError(f"its tensor {source} has values that are not finite.")
+        raise FormatError(f"its tensor {source!r} has values that are not finite.")
     factor = 1.0 if scale is None or quantization is None else _scale(scale, quantization.divide)
     if given is not None:
         return _ternary(tensor.name, np.sign(values).astype(np.int8), given * factor)
     if scale is not None:
-        raise FormatError(f"its tensor {source} has a weight_scale, but values that are not ternary.")
+        raise FormatError(f"its tensor {source!r} has a weight_scale, but values that are not ternary.")
     return _ternary(tensor.name, *absmean(values))
 
 
@@ -135,13 +135,13 @@ def _ternary(name: str, codes: np.ndarray, scale: float) -> Tensor:
 def _scale(stored: StoredTensor, divide: bool) -> float:
     """A `weight_scale`, as the factor that multiplies codes."""
     if stored.dtype not in ENCODINGS or stored.shape not in ((), (1,)):
-        raise FormatError(f"its {stored.name} is not one float number.")
+        raise FormatError(f"its {stored.name!r} is not one float number.")
     value = float(decode(Tensor(stored.name, (1,), ENCODINGS[stored.dtype], stored.data))[0])
     if not isfinite(value) or value == 0:
-        raise FormatError(f"its {stored.name} is {value}.")
+        raise FormatError(f"its {stored.name!r} is {value}.")
     factor = 1 / value if divide else value
     if abs(factor) > float(np.finfo(np.float32).max):
-        raise FormatError(f"its {stored.name} is {value}, which float32 cannot invert.")
+        raise FormatError(f"its {stored.name!r} is {value}, which float32 cannot invert.")
     return factor
 
 

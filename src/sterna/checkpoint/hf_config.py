@@ -108,9 +108,7 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig) -> Quantizati
     input_norm = section.get("use_rms_norm", False)
     eps = _number(section.get("rms_norm_eps", 1e-6), "rms_norm_eps")
     if input_norm and eps != config.rms_norm_eps:
-        raise UnsupportedError(
-            f"its quantization_config has rms_norm_eps = {eps}, and Sterna needs that of the model."
-        )
+        raise UnsupportedError(f"its quantization_config has rms_norm_eps = {eps}, and Sterna needs that of the model.")
     return Quantization(
         divide=section.get("linear_class", "bitlinear") == "bitlinear",
         input_norm=input_norm,

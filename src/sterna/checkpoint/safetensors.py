@@ -80,7 +80,9 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
                 tensors[name] = tensor
     missing = next((name for name in weight_map if name not in tensors), None)
     if missing is not None:
-        raise FormatError(f"{index} promises a tensor {missing}, which its shard {weight_map[missing]} does not hold.")
+        raise FormatError(
+            f"{index} promises a tensor {missing!r}, which its shard {weight_map[missing]!r} does not hold."
+        )
     return tensors
 
 
@@ -104,7 +106,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     spans = sorted((entry["data_offsets"], name) for name, entry in header.items())
     for ((_, end), first), ((begin, _), second) in zip(spans, spans[1:], strict=False):
         if begin < end:
-            raise FormatError(f"{path} is broken: its tensors {first} and {second} overlap.")
+            raise FormatError(f"{path} is broken: its tensors {first!r} and {second!r} overlap.")
     return tensors
 
 
@@ -113,11 +115,11 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         integers = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     except (TypeError, ValueError, KeyError) as error:
-        raise FormatError(f"{path} is broken: the entry of its tensor {name} is incomplete.") from error
+        raise FormatError(f"{path} is broken: the entry of its tensor {name!r} is incomplete.") from error
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise FormatError(f"{path} is broken: its tensor {name} has an unknown type.")
+        raise FormatError(f"{path} is broken: its tensor {name!r} has an unknown type.")
     if not integers or len(shape) > 8 or end > len(data) or prod(shape) * ITEM_BYTES[dtype] != end - begin:
-        raise FormatError(f"{path} is broken: the shape and place of its tensor {name} contradict each other.")
+        raise FormatError(f"{path} is broken: the shape and place of its tensor {name!r} contradict each other.")
     return StoredTensor(name, dtype, tuple(shape), data[begin:end])
 
 

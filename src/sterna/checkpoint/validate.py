@@ -90,17 +90,17 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     needed = tensor_shapes(config)
     for name in needed:
         if name not in tensors:
-            raise FormatError(f"The model has no tensor {name}, which {config.architecture} needs.")
+            raise FormatError(f"The model has no tensor {name!r}, which {config.architecture} needs.")
     known = needed | input_norm_shapes(config)
     for name, tensor in tensors.items():
         if name not in known:
             raise UnsupportedError(
-                f"The model has a tensor {name}, which Sterna does not know for {config.architecture}."
+                f"The model has a tensor {name!r}, which Sterna does not know for {config.architecture}."
             )
         if tensor.shape != known[name]:
             shapes = f"{list(tensor.shape)} instead of {list(known[name])}"
-            raise FormatError(f"The tensor {name} has the shape {shapes}.")
+            raise FormatError(f"The tensor {name!r} has the shape {shapes}.")
         if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
-            raise UnsupportedError(f"The norm {name} is kept as {tensor.encoding.name}, which Sterna does not read.")
+            raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")
         if not name.startswith("blk.") and tensor.encoding is Encoding.I2_S:
-            raise UnsupportedError(f"The tensor {name} is ternary, which Sterna supports in layers alone.")
+            raise UnsupportedError(f"The tensor {name!r} is ternary, which Sterna supports in layers alone.")

@@ -16,11 +16,11 @@ def info(model: Model = None, json: Json = False) -> None:
     checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model)
     config = checkpoint.config
     summary = summarize(checkpoint.tensors.values())
-    tensors = [
-        {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes}
-        for t in checkpoint.tensors.values()
-    ]
     if json:
+        tensors = [
+            {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes}
+            for t in checkpoint.tensors.values()
+        ]
         shape = {"context_length": config.context_length, "vocab_size": config.vocab_size}
         print_json({"architecture": config.architecture, **asdict(summary), **shape, "tensors": tensors})
         return
@@ -43,6 +43,6 @@ def info(model: Model = None, json: Json = False) -> None:
         facts.add_row(name, value)
     console.print(facts)
     table = Table("tensor", "shape", "type", "bytes")
-    for tensor in tensors:
-        table.add_row(str(tensor["name"]), " × ".join(map(str, tensor["shape"])), str(tensor["type"]), f"{tensor['bytes']:,}")
+    for t in checkpoint.tensors.values():
+        table.add_row(t.name, " × ".join(map(str, t.shape)), t.encoding.value, f"{t.data.nbytes:,}")
     console.print(table)

@@ -17,7 +17,9 @@ Model = Annotated[
     str | None,
     typer.Argument(metavar="[MODEL]", help="A GGUF file or a folder; default: the embedded model.", show_default=False),
 ]
-Threads = Annotated[int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)]
+Threads = Annotated[
+    int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)
+]
 Context = Annotated[int | None, typer.Option("--ctx", help="Context length; default: the model's.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

@@ -26,7 +26,9 @@ def run(
     top_p: Annotated[float, typer.Option("--top-p", help="Only the most likely that make up P; 1 is off.")] = 0.95,
     min_p: Annotated[float, typer.Option("--min-p", help="Only those with P of the best one's chance.")] = 0.05,
     repetition_penalty: Annotated[float, typer.Option("--repeat-penalty", help="1 is off.")] = 1.0,
-    seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same text; default: random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="The same seed gives the same text; default: random.")
+    ] = None,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be repeated.")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end of text.")] = False,
     json: Json = False,
@@ -49,19 +51,20 @@ def run(
         stop=stop,
         ignore_eos=ignore_eos,
     )
-    completion = None
-    for piece, completion in stream:
+    for piece, result in stream:
         if not json:
             print(piece, end="", flush=True)
-    assert completion is not None
+        if result is not None:
+            completion = result
     if json:
         print_json(asdict(completion))
     else:
         print()
     if stats:
         print(
-            f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, {completion.completion_tokens} "
-            f"generated at {completion.decode_tps:.1f}/s, ended by {completion.stop_reason}; {llm.threads} threads, {llm.isa}",
+            f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, "
+            f"{completion.completion_tokens} generated at {completion.decode_tps:.1f}/s, "
+            f"ended by {completion.stop_reason}; {llm.threads} threads, {llm.isa}",
             file=sys.stderr,
         )
 

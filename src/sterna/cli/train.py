@@ -10,7 +10,9 @@ import typer
 from sterna.errors import UnsupportedError
 
 
-def train(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")]) -> None:
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")],
+) -> None:
     """Train a model; a run that was interrupted goes on from its last checkpoint."""
     try:
         from sterna.train.trainer import run_training

@@ -12,7 +12,7 @@ from sterna._native import BLOCK_SIZE
 
 
 def block_keys(token_ids: Sequence[int]) -> list[bytes]:
-    """A key for every full block of 64 tokens; it covers all tokens up to the block's end, as its keys and values do."""
+    """A key for every full block of 64 tokens; like its keys and values, it covers all tokens up to the block's end."""
     keys, parent = [], b""
     for end in range(BLOCK_SIZE, len(token_ids) + 1, BLOCK_SIZE):
         block = np.asarray(token_ids[end - BLOCK_SIZE : end], dtype=np.int32).tobytes()
@@ -24,8 +24,8 @@ def block_keys(token_ids: Sequence[int]) -> list[bytes]:
 class BlockAllocator:
     """Hands out the blocks of one pool. Blocks are reference-counted; a released full block stays cached for a while.
 
-    Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept: memory that the pool
-    has touched stays close to what sequences need.
+    Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept: memory that the
+    pool has touched stays close to what sequences need.
     """
 
     def __init__(self, num_blocks: int, max_cached: int) -> None:

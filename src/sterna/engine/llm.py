@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence as SequenceOf
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,7 +26,7 @@ from sterna.model.tokenizer import Tokenizer
 EMBEDDED_MODEL = Path(__file__).parent.parent / "models" / "sterna-tern.gguf"
 
 POOL_TOKENS = 65536
-"""Positions that the KV pool can hold when contexts are shorter. Address space only: memory is taken when it is used."""
+"""Positions that the KV pool can hold when contexts are shorter: address space, memory only when it is used."""
 
 Prompt = str | SequenceOf[int]
 
@@ -72,7 +73,9 @@ class LLM:
         if self._tokenizer is None:
             path = self.checkpoint.path
             # A GGUF file's metadata has been read already; a folder keeps its tokenizer in files of its own.
-            self._tokenizer = Tokenizer(path) if path.is_dir() else Tokenizer.from_gguf_metadata(self.checkpoint.metadata)
+            self._tokenizer = (
+                Tokenizer(path) if path.is_dir() else Tokenizer.from_gguf_metadata(self.checkpoint.metadata)
+            )
         return self._tokenizer
 
     @overload
@@ -136,7 +139,7 @@ class LLM:
         rows = np.stack([self.hidden(self._encode(text))[-1] for text in texts])
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
-    def hidden(self, token_ids: SequenceOf[int]) -> np.ndarray:
+    def hidden(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:
         """Hidden states after the last norm, one causal pass; float32 `[n, hidden_size]`."""
         ids = self._checked(token_ids, self.context_length)
         with self._lock:
@@ -155,18 +158,18 @@ class LLM:
             finally:
                 self._allocator.release(blocks)
 
-    def logits(self, token_ids: SequenceOf[int]) -> np.ndarray:
+    def logits(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:
         """Logits of every position, one causal pass; float32 `[n, vocab]`."""
         return self._runner.logits(self.hidden(token_ids))
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`, for callers that want them in parts."""
+        """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`, to ask for in parts."""
         return self._runner.logits(np.ascontiguousarray(hidden, np.float32))
 
     def _encode(self, prompt: Prompt) -> SequenceOf[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
-    def _checked(self, token_ids: SequenceOf[int], limit: int) -> list[int]:
+    def _checked(self, token_ids: SequenceOf[int] | np.ndarray, limit: int) -> list[int]:
         ids = [int(token) for token in token_ids]
         if not ids:
             raise ArgumentError("The prompt is empty, and this model has no token that begins a text.")

@@ -12,7 +12,7 @@ MAX_THREADS = 1024
 
 
 def default_threads() -> int:
-    """`STERNA_THREADS`, or the processors that this process may run on. Raises `ArgumentError` for a malformed value."""
+    """`STERNA_THREADS`, or the processors that this process may run on. Raises `ArgumentError` if malformed."""
     text = os.environ.get("STERNA_THREADS", "")
     if text:
         return checked_threads(int(text) if text.isascii() and text.isdigit() else 0, "STERNA_THREADS")

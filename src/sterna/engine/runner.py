@@ -9,7 +9,7 @@ import numpy as np
 
 from sterna import _native
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.errors import FormatError
+from sterna.errors import FormatError, UnsupportedError
 from sterna.model.plan import Plan
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 
@@ -35,7 +35,8 @@ class Span:
 
 
 class Runner:
-    """One compiled plan and its KV pool. Raises `FormatError` where the weights do not fit the plan."""
+    """One compiled plan and its KV pool. Raises `FormatError` where the weights do not fit the plan,
+    `UnsupportedError` where the KV cache cannot be had."""
 
     def __init__(self, plan: Plan, tensors: Mapping[str, Tensor], *, isa: str, threads: int, blocks: int) -> None:
         self.isa = isa
@@ -47,6 +48,11 @@ class Runner:
             self.pool = _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks)
         except ValueError as error:
             raise FormatError(str(error)) from None
+        except MemoryError:
+            raise UnsupportedError(
+                f"The system refuses the address space of a KV cache of {blocks * _native.BLOCK_SIZE} positions; "
+                "ask for a smaller context."
+            ) from None
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans."""
@@ -86,8 +92,8 @@ def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, flo
 
     Kernels read whole floats and halfs, so bytes that a file has put at an odd place are copied.
 
-    Ternary rows that do not fill whole blocks are packed again, each padded with zeros; the code 3, which means nothing,
-    becomes 0.
+    Ternary rows that do not fill whole blocks are packed again, each padded with zeros; the code 3, which means
+    nothing, becomes 0.
     """
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:

@@ -10,9 +10,9 @@ from sterna.errors import ArgumentError
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """Order: repetition penalty, temperature, top-k, top-p, min-p (as in Hugging Face); the same seed gives the same text.
+    """Order: repetition penalty, temperature, top-k, top-p, min-p (as in Hugging Face).
 
-    Raises `ArgumentError` for a value that cannot work.
+    The same seed gives the same text. Raises `ArgumentError` for a value that cannot work.
     """
 
     max_tokens: int | None = None
@@ -25,7 +25,7 @@ class SamplingParams:
     min_p: float = 0.0
     """Drops tokens less likely than this share of the most likely one (arXiv 2407.01082)."""
     repetition_penalty: float = 1.0
-    """Divides the positive logits, multiplies the negative ones, of ids already in prompt or text (arXiv 1909.05858)."""
+    """Divides positive logits of ids already in prompt or text, multiplies negative ones (arXiv 1909.05858)."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not part of it."""

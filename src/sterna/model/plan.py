@@ -15,9 +15,13 @@ class Plan:
     """Operations in order. A slot holds one float32 row a token; `slots` gives each row's width.
 
     Operations (`kind` and its arguments; unless said otherwise they name slots):
-    `embed` weight(tensor) -> out; `norm` x, weight(tensor), eps -> out (RMSNorm); `linear` x, weight(tensor), int8(0|1) -> out;
-    `rope` x in place, heads, style(half|interleaved), table(of frequencies); `attention` q, k, v, layer, heads, scale -> out
-    (stores k and v first); `gated` gate, up, activation(relu2|silu) -> out; `add` x, y -> out.
+    - `embed` weight(tensor) -> out
+    - `norm` x, weight(tensor), eps -> out: RMSNorm
+    - `linear` x, weight(tensor), int8(0|1) -> out
+    - `rope` x in place, heads, style(half|interleaved), table(of frequencies)
+    - `attention` q, k, v, layer, heads, scale -> out: stores k and v first
+    - `gated` gate, up, activation(relu2|silu) -> out
+    - `add` x, y -> out
     """
 
     layers: int

@@ -89,13 +89,21 @@ class Oracle:
     """The reference model: `config` as `sterna.model.config.ModelConfig`, `weights` by canonical (GGUF) names.
 
     `activations` is `int8` (the model as trained) or `float` (ternary matrices too take float32 activations).
+    `kv_dtype` is what K and V are rounded to; float32 is for comparing with engines that keep them so.
     Sub-norms and input norms (`attn_sub_norm`, `attn_q_norm_in`, ...) apply where `weights` has them.
     """
 
-    def __init__(self, config: Config, weights: Mapping[str, Weight], activations: str = "int8") -> None:
+    def __init__(
+        self,
+        config: Config,
+        weights: Mapping[str, Weight],
+        activations: str = "int8",
+        kv_dtype: type[np.floating] = np.float16,
+    ) -> None:
         self.config = config
         self.weights = weights
         self.activations = activations
+        self.kv_dtype = kv_dtype
 
     def linear(self, name: str, x: np.ndarray, trace: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """`W @ x` of the matrix `name` (without `.weight`) for each row of x, after its input norm if it has one.
@@ -164,7 +172,7 @@ class Oracle:
         q = rope(heads("attn_q", c.num_heads), positions, c.rope_theta, c.rope_style)
         k = rope(heads("attn_k", c.num_kv_heads), positions, c.rope_theta, c.rope_style)
         v = heads("attn_v", c.num_kv_heads)
-        k, v = (a.astype(np.float16).astype(np.float32) for a in (k, v))
+        k, v = (a.astype(self.kv_dtype).astype(np.float32) for a in (k, v))
         _record(trace, f"{block}.q", q)
         _record(trace, f"{block}.k", k)
         _record(trace, f"{block}.v", v)

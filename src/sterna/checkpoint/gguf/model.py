@@ -66,7 +66,7 @@ def read_config(
     if not isinstance(name, str) or name not in ARCHITECTURES:
         raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(ARCHITECTURES)}.")
     for tensor, kind in unsupported.items():
-        raise UnsupportedError(f"its tensor {tensor} has the type {kind}, which Sterna does not read.")
+        raise UnsupportedError(f"its tensor {tensor!r} has the type {kind}, which Sterna does not read.")
     keys = _Keys(metadata, name)
     for key, accepted in NEUTRAL.items():
         if keys.get(key, accepted[0]) not in accepted:
@@ -142,11 +142,11 @@ def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in tensors.keys() - folded.keys():
         factor, matrix = tensors[name], name.removesuffix("scale") + "weight"
         if matrix not in folded or folded[matrix].encoding is not Encoding.I2_S:
-            raise UnsupportedError(f"its tensor {name} scales a matrix that is not ternary.")
+            raise UnsupportedError(f"its tensor {name!r} scales a matrix that is not ternary.")
         if factor.shape != (1,) or factor.encoding is not Encoding.F32:
-            raise FormatError(f"its tensor {name} is not one float32 number.")
+            raise FormatError(f"its tensor {name!r} is not one float32 number.")
         scale = folded[matrix].scale * float(decode(factor)[0])
         if not isfinite(scale):
-            raise FormatError(f"its tensor {name} is not finite.")
+            raise FormatError(f"its tensor {name!r} is not finite.")
         folded[matrix] = replace(folded[matrix], scale=scale)
     return folded

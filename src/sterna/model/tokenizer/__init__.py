@@ -16,7 +16,7 @@ from sterna.errors import ArgumentError, UnsupportedError
 from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.tokenizer import gguf, hf, tiktoken
 from sterna.model.tokenizer.bpe import library_errors
-from sterna.model.tokenizer.special import SpecialSplitter, TokenType
+from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
 
@@ -39,13 +39,10 @@ class Tokenizer:
 
     def _take(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        special_types = (TokenType.CONTROL, TokenType.UNKNOWN)
-        special_ids = [token for token, kind in enumerate(vocabulary.types) if kind in special_types]
+        special_ids = ids_of(vocabulary.types, *SPECIAL_TYPES)
         self._special = {vocabulary.tokens[token]: token for token in special_ids}
         self._pieces = Pieces(vocabulary.tokens, vocabulary.types, frozenset(special_ids), vocabulary.byte_level)
-        self._byte_ids = {
-            text: token for token, text in enumerate(vocabulary.tokens) if vocabulary.types[token] == TokenType.BYTE
-        }
+        self._byte_ids = {vocabulary.tokens[token]: token for token in ids_of(vocabulary.types, TokenType.BYTE)}
 
     @property
     def vocab_size(self) -> int:

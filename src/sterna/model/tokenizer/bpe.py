@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sterna.errors import FormatError
 from sterna.model.tokenizer.pre import Pre
-from sterna.model.tokenizer.special import TokenType
+from sterna.model.tokenizer.special import TokenType, ids_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -30,19 +32,15 @@ def byte_level(
 
 
 def sentencepiece(
-    tokens: Sequence[str], types: Sequence[int], scores: Sequence[float], unknown: str | None
+    tokens: Sequence[str], types: np.ndarray, scores: Sequence[float], unknown: str | None
 ) -> tokenizers.Tokenizer:
     """SentencePiece's BPE: the pair whose piece scores highest merges first, the leftmost of equals.
 
     Takes text whose spaces are already "▁". Characters without a piece fall back to byte pieces, else to `unknown`.
     """
-    mergeable = {
-        text.replace(" ", "▁"): token
-        for token, (text, kind) in enumerate(zip(tokens, types, strict=True))
-        if text and kind in (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
-    }
-    vocab = dict(mergeable)
-    vocab |= {text: token for token, text in enumerate(tokens) if types[token] == TokenType.BYTE}
+    ordinary = ids_of(types, TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
+    mergeable = {tokens[token].replace(" ", "▁"): token for token in ordinary if tokens[token]}
+    vocab = mergeable | {tokens[token]: token for token in ids_of(types, TokenType.BYTE)}
     if unknown is not None:
         vocab.setdefault(unknown, tokens.index(unknown))
     pairs = merges_by_rank(mergeable, {text: -scores[token] for text, token in mergeable.items()})
@@ -83,11 +81,13 @@ def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[
 def _encoder(vocab: dict[str, int], merges: list[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, models
 
+    broken = "The vocabulary is none that BPE can use"
     try:
-        model = models.BPE(vocab=vocab, merges=merges, **options)
-    except Exception:  # what `tokenizers` raises for a merge of unknown tokens has no class of its own
+        with library_errors(broken):
+            model = models.BPE(vocab=vocab, merges=merges, **options)
+    except FormatError:  # a merge of unknown tokens is such a case; without those merges it is a vocabulary again
         known = [pair for pair in merges if pair[0] in vocab and pair[1] in vocab and "".join(pair) in vocab]
-        with library_errors("The vocabulary is none that BPE can use"):
+        with library_errors(broken):
             model = models.BPE(vocab=vocab, merges=known, **options)
     return Tokenizer(model)
 

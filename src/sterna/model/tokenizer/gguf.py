@@ -10,7 +10,7 @@ import numpy as np
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.bpe import byte_level, sentencepiece
 from sterna.model.tokenizer.pre import PRE
-from sterna.model.tokenizer.special import TokenType, ends_a_text, is_special
+from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
 
 PREFIX = "tokenizer.ggml."
@@ -39,9 +39,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     for token in (ids["bos"], ids["eos"], ids["eot"], ids["eom"]):
         if token is not None and types[token] != TokenType.UNKNOWN:
             types[token] = TokenType.CONTROL
-    special = {
-        text: token for token, text in enumerate(tokens) if types[token] in (TokenType.CONTROL, TokenType.UNKNOWN)
-    }
+    special = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
     eos = {token for token in (ids["eos"], ids["eot"], ids["eom"], *_extra_eos(metadata, tokens)) if token is not None}
     template = metadata.get(CHAT_TEMPLATE)
     if template is not None and not isinstance(template, str):
@@ -57,14 +55,15 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     )
 
 
-def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: list[int], **common: Any) -> Vocabulary:
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     name = _value(metadata, "pre", str, "llama-bpe" if len(tokens) == LLAMA3_VOCAB_SIZE else "default")
     if name not in PRE:
         raise UnsupportedError(f"The pre-tokenizer type {name!r} is not supported; supported are {', '.join(PRE)}.")
     merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
     # Special tokens are no part of the BPE vocabulary, so no typed text can become one.
-    vocab = {text: token for token, text in enumerate(tokens) if types[token] not in _NEVER_IN_TEXT}
-    user_defined = [text for token, text in enumerate(tokens) if types[token] == TokenType.USER_DEFINED]
+    in_text = np.flatnonzero(~np.isin(types, SPECIAL_TYPES)).tolist()
+    vocab = {tokens[token]: token for token in in_text}
+    user_defined = [tokens[token] for token in ids_of(types, TokenType.USER_DEFINED)]
     add_bos = _value(metadata, "add_bos_token", bool, PRE[name].add_bos) and common["bos_id"] is not None
     return Vocabulary(
         tokens=tokens,
@@ -78,14 +77,14 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: list[int]
     )
 
 
-def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: list[int], **common: Any) -> Vocabulary:
+def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     scores = _numbers(metadata, "scores", "f", len(tokens))
     if scores is None or not np.isfinite(scores).all():
         raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
-    for token, kind in enumerate(types):
-        if kind == TokenType.BYTE and tokens[token] not in _BYTE_PIECES:
+    for token in ids_of(types, TokenType.BYTE):
+        if tokens[token] not in BYTE_PIECES:
             raise FormatError(f"Token {token} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
-    unknown = next((text for token, text in enumerate(tokens) if types[token] == TokenType.UNKNOWN and text), None)
+    unknown = next((tokens[token] for token in ids_of(types, TokenType.UNKNOWN) if tokens[token]), None)
     space_prefix = _value(metadata, "add_space_prefix", bool, True)
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
     return Vocabulary(
@@ -100,28 +99,24 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: list[i
     )
 
 
-_NEVER_IN_TEXT = (TokenType.CONTROL, TokenType.UNKNOWN)
-_BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
-
-
-def _canonical(metadata: Mapping[str, Any], types: list[int], add_bos: bool, **resolved: Any) -> dict[str, Any]:
+def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **resolved: Any) -> dict[str, Any]:
     """The tokenizer keys of a file, with what was left to defaults written out."""
     kept = ("model", "tokens", *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")))
     keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
     keys.setdefault(PREFIX + "model", "gpt2")
-    keys[PREFIX + "token_type"] = np.array(types, dtype=np.int32)
+    keys[PREFIX + "token_type"] = types
     keys[PREFIX + "add_bos_token"] = add_bos
     keys |= {PREFIX + name: value for name, value in resolved.items()}
     return keys | {name: metadata[name] for name in (CHAT_TEMPLATE, EXTRA_EOS) if name in metadata}
 
 
-def _types(metadata: Mapping[str, Any], tokens: list[str]) -> list[int]:
+def _types(metadata: Mapping[str, Any], tokens: list[str]) -> np.ndarray:
     given = _numbers(metadata, "token_type", "iu", len(tokens))
     if given is None:
-        return [TokenType.NORMAL] * len(tokens)
-    types: list[int] = given.tolist()
-    for token, kind in enumerate(types):
-        if kind == TokenType.USER_DEFINED and is_special(tokens[token], kind):
+        return np.full(len(tokens), TokenType.NORMAL, dtype=np.int32)
+    types = given.astype(np.int32)
+    for token in ids_of(types, TokenType.USER_DEFINED):
+        if is_special(tokens[token], TokenType.USER_DEFINED):
             types[token] = TokenType.CONTROL
     return types
 
@@ -148,7 +143,7 @@ def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> 
 
 def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:
     value = metadata.get(PREFIX + name, [])
-    if not isinstance(value, list) or len(value) > limit or not all(isinstance(text, str) for text in value):
+    if not isinstance(value, list) or len(value) > limit or not set(map(type, value)) <= {str}:
         raise FormatError(f"{PREFIX}{name} is no list of at most {limit} strings.")
     return value
 

@@ -13,7 +13,7 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PREFIX, from_metadata
 from sterna.model.tokenizer.pre import identify, pre_steps
-from sterna.model.tokenizer.special import TokenType, ends_a_text, is_special
+from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
 
@@ -52,33 +52,33 @@ def from_tokenizer_json(
     size = max(by_text.values(), default=-1) + 1
     if not 0 < size <= MAX_TOKENS:
         raise FormatError(f"{path} has {size} tokens, where 1 to {MAX_TOKENS} are possible.")
-    tokens = [f"[PAD{token}]" for token in range(size)]
-    types: list[int] = [TokenType.UNUSED] * size
-    for text, token in by_text.items():
-        tokens[token], types[token] = text, TokenType.NORMAL
+    ids = list(by_text.values())
+    types = np.full(size, TokenType.UNUSED, dtype=np.int32)
+    types[ids] = TokenType.NORMAL
+    texts = np.empty(size, dtype=object)
+    texts[ids] = list(by_text)
+    tokens = texts.tolist()
+    for token in ids_of(types, TokenType.UNUSED):
+        tokens[token] = f"[PAD{token}]"
     for token, added in encoder.get_added_tokens_decoder().items():
         special = added.special or is_special(added.content, TokenType.USER_DEFINED)
         types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED
     byte_level = _is_byte_level(encoder, path)
     if not byte_level:
-        for token, text in enumerate(tokens):
-            if types[token] == TokenType.NORMAL and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
-                types[token] = TokenType.BYTE
-
+        types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
     bos_id, adds_bos = _bos(encoder, by_text, config, generation)
     eos = _integers(generation.get("eos_token_id"))
     named_eos = by_text.get(_token_text(config.get("eos_token")))
     eos = [token for token in ([named_eos] if named_eos is not None else []) + eos if 0 <= token < size]
-    for token in (*eos, *([] if bos_id is None else [bos_id])):
-        types[token] = TokenType.CONTROL
-    special_ids = {tokens[token]: token for token in range(size) if types[token] == TokenType.CONTROL}
+    types[[token for token in (named_eos, bos_id) if token is not None]] = TokenType.CONTROL
+    special_ids = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
     _leave_to_templates(encoder, special_ids)
     eos_ids = frozenset(eos) | ends_a_text(special_ids)
     eos_id = next(iter([*eos, *sorted(eos_ids)]), None)
 
     def metadata() -> dict[str, Any]:
         keys = _byte_level_metadata(encoder, path) if byte_level else _refuse(path)
-        keys |= {PREFIX + "tokens": tokens, PREFIX + "token_type": np.array(types, dtype=np.int32)}
+        keys |= {PREFIX + "tokens": tokens, PREFIX + "token_type": types}
         keys |= {PREFIX + "add_bos_token": adds_bos, EXTRA_EOS: sorted(eos_ids)}
         keys |= {} if bos_id is None else {PREFIX + "bos_token_id": bos_id}
         keys |= {} if eos_id is None else {PREFIX + "eos_token_id": eos_id}

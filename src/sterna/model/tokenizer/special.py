@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 
+import numpy as np
+
 
 class TokenType(IntEnum):
     """`tokenizer.ggml.token_type` (GGUF v3; SentencePiece's piece types)."""
@@ -43,6 +45,16 @@ def is_special(text: str, kind: int) -> bool:
     if kind in (TokenType.CONTROL, TokenType.UNKNOWN):
         return True
     return kind == TokenType.USER_DEFINED and _LOOKS_SPECIAL.fullmatch(text) is not None
+
+
+SPECIAL_TYPES = (TokenType.CONTROL, TokenType.UNKNOWN)
+BYTE_PIECES = {f"<0x{byte:02X}>": byte for byte in range(256)}
+"""How SentencePiece vocabularies write their byte tokens."""
+
+
+def ids_of(types: np.ndarray, *kinds: TokenType) -> list[int]:
+    """The ids of all tokens of these types, ascending."""
+    return np.flatnonzero(np.isin(types, kinds)).tolist()
 
 
 def ends_a_text(special: Mapping[str, int]) -> frozenset[int]:

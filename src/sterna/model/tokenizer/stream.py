@@ -5,8 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence, Set
 
+import numpy as np
+
 from sterna.errors import ArgumentError
-from sterna.model.tokenizer.special import TokenType
+from sterna.model.tokenizer.special import BYTE_PIECES, TokenType
 
 # GPT-2's alphabet: byte-level vocabularies write each byte as one visible character. Bytes that are visible in
 # Latin-1 stand for themselves, the other 68 follow from U+0100 on (openai/gpt-2, encoder.py).
@@ -31,8 +33,8 @@ def from_byte_level(text: str) -> bytes:
 class Pieces:
     """The bytes of each token: `pieces(id, skip_special)`."""
 
-    def __init__(self, tokens: Sequence[str], types: Sequence[int], special: Set[int], byte_level: bool) -> None:
-        self._tokens, self._types, self._special, self._byte_level = tokens, types, special, byte_level
+    def __init__(self, tokens: Sequence[str], types: np.ndarray, special: Set[int], byte_level: bool) -> None:
+        self._tokens, self._types, self._special, self._byte_level = tokens, types.tolist(), special, byte_level
 
     def __call__(self, token: int, skip_special: bool = True) -> bytes:
         """Raises ArgumentError for an id that the vocabulary does not have."""
@@ -44,7 +46,7 @@ class Pieces:
         if self._byte_level:
             return from_byte_level(text) if kind != TokenType.USER_DEFINED else text.encode("utf-8", "replace")
         if kind == TokenType.BYTE:
-            return bytes([int(text[3:5], 16)])
+            return bytes([BYTE_PIECES[text]])
         return text.replace("▁", " ").encode("utf-8", "replace")
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import tokenizers
 
@@ -28,8 +30,8 @@ class Vocabulary:
     """The tokens of a model, the `tokenizers` encoder for ordinary text, and what goes before and after a text."""
 
     tokens: list[str]
-    types: list[int]
-    """GGUF's `TokenType`, one a token; what may enter through templates only is CONTROL or UNKNOWN."""
+    types: np.ndarray
+    """int [n]: GGUF's `TokenType`; what may enter through templates only is of `SPECIAL_TYPES`."""
     encoder: tokenizers.Tokenizer
     byte_level: bool
     """True: GPT-2's alphabet of bytes. False: SentencePiece pieces, "▁" for the space."""

@@ -1,0 +1,68 @@
+"""The native engine (native/bindings.cpp). Arrays are C-contiguous; wrong shapes and values raise ValueError."""
+
+from typing import Any
+
+import numpy as np
+
+BLOCK_SIZE: int
+"""Positions in one KV block."""
+
+def available_isas() -> list[str]:
+    """Instruction sets that this build holds and this processor can run, best first."""
+
+def known_answers_hold(isa: str) -> bool:
+    """True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs."""
+
+def i2s_has_code_3(codes: np.ndarray) -> bool:
+    """True where packed I2_S codes (uint8 vector) hold the code 3, which means nothing."""
+
+class Sampling:
+    """How one token is chosen; `step` counts the tokens chosen before, `penalized` are ids to repeat less."""
+
+    def __init__(
+        self,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repetition_penalty: float,
+        seed: int,
+        step: int,
+        penalized: list[int],
+    ) -> None: ...
+
+class KvPool:
+    """Blocks of keys and values in float16; memory is taken when a block is first written."""
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, blocks: int) -> None: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def block_bytes(self) -> int: ...
+
+class Model:
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale); the arrays are kept alive."""
+
+    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str) -> None: ...
+    def forward(
+        self,
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        cu_seqlens: np.ndarray,
+        block_tables: np.ndarray,
+        output_rows: np.ndarray,
+        pool: KvPool,
+        threads: int,
+    ) -> np.ndarray:
+        """int32 arrays in, hidden rows float32 `[len(output_rows), hidden_size]` out."""
+
+    def logits(self, hidden: np.ndarray, threads: int) -> np.ndarray:
+        """float32 `[n, hidden_size]` to float32 `[n, vocab]`."""
+
+    def select(self, hidden: np.ndarray, samplings: list[Sampling], threads: int) -> np.ndarray:
+        """float32 `[n, hidden_size]` to token ids int32 `[n]`."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...

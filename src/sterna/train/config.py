@@ -1,0 +1,192 @@
+"""The TOML file that describes a training run, as dataclasses: every key is checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from sterna.errors import ArgumentError
+from sterna.model.config import ModelConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """Shape of a `bitnet-b1.58` decoder (tied head, relu², half-split RoPE, sub-norms)."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    context_length: int
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+
+    def model_config(self) -> ModelConfig:
+        """The same shape as the rest of Sterna reads it. Raises ArgumentError where the numbers do not fit together."""
+        for condition, sentence in (
+            (
+                min(self.hidden_size, self.intermediate_size, self.num_layers, self.context_length) >= 1,
+                "sizes of [model] must be positive",
+            ),
+            (
+                320 <= self.vocab_size <= 65536,
+                "model.vocab_size must lie in 320..65536 (256 bytes, merges, 16-bit token files)",
+            ),
+            (
+                min(self.num_heads, self.num_kv_heads) >= 1 and self.num_heads % self.num_kv_heads == 0,
+                "model.num_heads must be a multiple of model.num_kv_heads",
+            ),
+            (
+                self.num_heads >= 1 and self.hidden_size % (2 * self.num_heads) == 0,
+                "model.hidden_size must be a multiple of 2 * model.num_heads",
+            ),
+            (
+                self.hidden_size % 128 == 0 and self.intermediate_size % 128 == 0,
+                "model.hidden_size and model.intermediate_size must be multiples of 128 (I2_S blocks)",
+            ),
+        ):
+            if not condition:
+                raise ArgumentError(f"{sentence}.")
+        return ModelConfig(
+            architecture="bitnet-b1.58",
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.hidden_size // self.num_heads,
+            context_length=self.context_length,
+            rms_norm_eps=self.rms_norm_eps,
+            rope_theta=self.rope_theta,
+            rope_style="half",
+            activation="relu2",
+            tied_head=True,
+        )
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Text files (.txt or .xz), documents parted by a line `<|endoftext|>`; paths are relative to the TOML file."""
+
+    train: list[str]
+    valid: list[str]
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """How to train: AdamW with a warm-up, a constant and a linear-decay phase (WSD, arXiv 2404.06395)."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    embedding_learning_rate: float
+    optimizer: str = "adamw"
+    warmup_steps: int = 100
+    decay_fraction: float = 0.2
+    weight_decay: float = 0.1
+    gradient_clip: float = 1.0
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    compile: bool = False
+    eval_bytes: int = 100_000
+    eval_steps: int = 500
+    checkpoint_steps: int = 100
+    log_steps: int = 20
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: what, on what, how, and the folder that receives tokenizer, tokens, checkpoint and exports."""
+
+    name: str
+    output: str
+    model: ModelSection
+    data: DataSection
+    training: TrainingSection
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """`value` as `hint` asks for it; TOML integers serve as floats, booleans do not serve as integers."""
+    if get_origin(hint) is list:
+        (item,) = get_args(hint)
+        if not isinstance(value, list) or not value:
+            raise ArgumentError(f"{where} must be a list that is not empty.")
+        return [_typed(entry, item, where) for entry in value]
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        return _section(value, hint, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ArgumentError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}.")
+    return value
+
+
+def _section(table: Any, kind: type[T], where: str) -> T:
+    """A dataclass of `kind` from a TOML table. Raises ArgumentError for unknown, missing and wrongly typed keys."""
+    if not isinstance(table, dict):
+        raise ArgumentError(f"{where} must be a table.")
+    prefix = f"{where}." if where else ""
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ArgumentError(f"Unknown key {prefix}{key} in the training config; known here: {', '.join(known)}.")
+    for name, field in known.items():
+        if name not in table and field.default is MISSING:
+            raise ArgumentError(f"The training config lacks {prefix}{name}.")
+    hints = get_type_hints(kind)
+    return kind(**{key: _typed(value, hints[key], f"{prefix}{key}") for key, value in table.items()})
+
+
+def parse_config(table: dict[str, Any]) -> RunConfig:
+    """A checked RunConfig from a parsed TOML table. Raises ArgumentError with one sentence."""
+    config = _section(table, RunConfig, "")
+    config.model.model_config()
+    training = config.training
+    for condition, sentence in (
+        (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name),
+            "name must consist of letters, digits, '.', '_' and '-'",
+        ),
+        (training.precision in ("fp32", "bf16"), 'training.precision must be "fp32" or "bf16"'),
+        (training.optimizer in ("adamw", "muon"), 'training.optimizer must be "adamw" or "muon"'),
+        (training.steps >= 1 and training.batch_size >= 1, "training.steps and training.batch_size must be positive"),
+        (0.0 <= training.decay_fraction <= 1.0, "training.decay_fraction must lie in 0..1"),
+        (training.learning_rate > 0 and training.embedding_learning_rate > 0, "learning rates must be positive"),
+        (
+            min(training.eval_steps, training.checkpoint_steps, training.log_steps, training.eval_bytes) >= 1,
+            "intervals of [training] must be positive",
+        ),
+        (
+            training.warmup_steps >= 0
+            and training.weight_decay >= 0
+            and training.gradient_clip > 0
+            and training.seed >= 0,
+            "training.warmup_steps, weight_decay, gradient_clip and seed must not be negative",
+        ),
+    ):
+        if not condition:
+            raise ArgumentError(f"{sentence}.")
+    return config
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read and check a TOML file. Raises ArgumentError for a missing file, broken TOML and wrong keys."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
+    return parse_config(table)

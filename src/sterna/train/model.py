@@ -1,0 +1,105 @@
+"""The `bitnet-b1.58` decoder in torch; its parameters carry GGUF's canonical tensor names."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sterna.model.config import ModelConfig
+from sterna.train.bitlinear import BitLinear
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate x [batch, heads, tokens, head_dim] in half-split pairs; cos, sin are [tokens, head_dim / 2].
+
+    Source: RoFormer, arXiv 2104.09864, equation 34, in the order of Hugging Face's `rotate_half`.
+    """
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class Block(nn.Module):
+    """`x += Wo·sub_norm(attention(norm(x)))`, then `x += Wdown·sub_norm(relu(Wgate·n)² * (Wup·n))`, `n = norm(x)`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, inner, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
+        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        kv_size = config.num_kv_heads * config.head_dim
+        std = hidden**-0.5
+        residual_std = (
+            2 * config.num_layers
+        ) ** -0.5  # 2 * num_layers additions keep the residual stream near unit size
+        self.attn_norm = RMSNorm(hidden, eps)
+        self.attn_q = BitLinear(hidden, hidden, std)
+        self.attn_k = BitLinear(hidden, kv_size, std)
+        self.attn_v = BitLinear(hidden, kv_size, std)
+        self.attn_sub_norm = RMSNorm(hidden, eps)
+        self.attn_output = BitLinear(hidden, hidden, std * residual_std)
+        self.ffn_norm = RMSNorm(hidden, eps)
+        self.ffn_gate = BitLinear(hidden, inner, std)
+        self.ffn_up = BitLinear(hidden, inner, std)
+        self.ffn_sub_norm = RMSNorm(inner, eps)
+        self.ffn_down = BitLinear(inner, hidden, inner**-0.5 * residual_std)
+
+    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x [batch, tokens, hidden], normed -> causal grouped-query attention [batch, tokens, hidden]."""
+        batch, tokens, hidden = x.shape
+
+        def heads(projected: Tensor, count: int) -> Tensor:
+            return projected.view(batch, tokens, count, self.head_dim).transpose(1, 2)
+
+        group = self.num_heads // self.num_kv_heads
+        q = rope(heads(self.attn_q(x), self.num_heads), cos, sin)
+        k = rope(heads(self.attn_k(x), self.num_kv_heads), cos, sin).repeat_interleave(group, dim=1)
+        v = heads(self.attn_v(x), self.num_kv_heads).repeat_interleave(group, dim=1)
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return mixed.transpose(1, 2).reshape(batch, tokens, hidden).float()
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attn_output(self.attn_sub_norm(self.attention(self.attn_norm(x), cos, sin)))
+        n = self.ffn_norm(x)
+        return x + self.ffn_down(self.ffn_sub_norm(F.relu(self.ffn_gate(n)).square() * self.ffn_up(n)))
+
+
+class Decoder(nn.Module):
+    """Token ids to logits. `state_dict()` keys are canonical GGUF names (`blk.0.attn_q.weight`, ...)."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embd = nn.Embedding(config.vocab_size, config.hidden_size)
+        nn.init.normal_(self.token_embd.weight, std=config.hidden_size**-0.5)
+        self.blk = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.output_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        frequencies = config.rope_theta ** (-torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim)
+        angles = torch.outer(torch.arange(config.context_length, dtype=torch.float64), frequencies)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [batch, n] int64, n <= context_length -> logits [batch, n, vocab_size] float32."""
+        n = tokens.shape[1]
+        x = self.token_embd(tokens)
+        for block in self.blk:
+            x = block(x, self.cos[:n], self.sin[:n])
+        return F.linear(self.output_norm(x), self.token_embd.weight).float()

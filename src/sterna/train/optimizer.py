@@ -1,0 +1,57 @@
+"""The optimizer: ternary matrices by AdamW or Muon, embedding and norms by AdamW, one schedule for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sterna.train.bitlinear import BitLinear
+from sterna.train.config import TrainingSection
+
+
+def schedule(step: int, training: TrainingSection) -> float:
+    """The factor on every learning rate: linear warm-up, constant, linear decay over the last `decay_fraction`."""
+    warmup = (step + 1) / max(training.warmup_steps, 1)
+    decay = (training.steps - step) / max(training.steps * training.decay_fraction, 1)
+    return max(0.0, min(1.0, warmup, decay))
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """One or two torch optimizers with their peak learning rates; `state` is theirs, by parameter."""
+
+    parts: tuple[tuple[torch.optim.Optimizer, float], ...]
+
+    def step(self, factor: float) -> None:
+        """One update at `factor` times the peak learning rates; gradients are cleared."""
+        for optimizer, peak in self.parts:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_of(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+        """The state tensors of one parameter; writing into the dictionary restores them."""
+        for optimizer, _ in self.parts:
+            if any(parameter is own for group in optimizer.param_groups for own in group["params"]):
+                return optimizer.state[parameter]
+        raise KeyError("The parameter belongs to no optimizer.")
+
+
+def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
+    """AdamW (arXiv 1711.05101); for ternary matrices Muon if asked, its updates as large as AdamW's (arXiv 2502.16982).
+
+    Only ternary matrices decay.
+    """
+    ternary = [module.weight for module in model.modules() if isinstance(module, BitLinear)]
+    chosen = set(map(id, ternary))
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    first: torch.optim.Optimizer
+    if training.optimizer == "muon":
+        first = torch.optim.Muon(ternary, lr=0.0, weight_decay=training.weight_decay, adjust_lr_fn="match_rms_adamw")
+    else:
+        first = torch.optim.AdamW(ternary, lr=0.0, weight_decay=training.weight_decay, betas=(0.9, 0.95), fused=True)
+    second = torch.optim.AdamW(rest, lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
+    return Optimizers(((first, training.learning_rate), (second, training.embedding_learning_rate)))

@@ -1,0 +1,50 @@
+"""A training state on disk: latent weights, the optimizers' moments and the step in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from sterna.checkpoint.atomic import atomic_write
+from sterna.errors import FormatError
+from sterna.train.optimizer import Optimizers
+
+
+def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, shape: dict[str, object]) -> None:
+    """Write `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `shape` (the model section)."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        tensors[f"model.{name}"] = parameter.detach()
+        for slot, tensor in optimizers.state_of(parameter).items():
+            tensors[f"{slot}.{name}"] = tensor
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={"step": str(step), "model": json.dumps(shape)}))
+
+
+def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, shape: dict[str, object]) -> int:
+    """Fill `model` (and `optimizers`) from `path`; returns the step. Raises FormatError where they do not match."""
+    parameters = dict(model.named_parameters())
+    try:
+        with safe_open(str(path), framework="pt") as file, torch.no_grad():
+            metadata = file.metadata() or {}
+            if json.loads(metadata.get("model", "null")) != shape:
+                raise FormatError(
+                    f"{path} holds a model of another shape than the config's [model]; move one of them away."
+                )
+            for name, parameter in parameters.items():
+                parameter.copy_(file.get_tensor(f"model.{name}"))
+            for key in file.keys():
+                slot, name = key.split(".", 1)
+                if slot != "model" and optimizers is not None:
+                    parameter = parameters[name]
+                    # Fused AdamW counts steps beside the parameter; every slot lies on the parameter's device.
+                    optimizers.state_of(parameter)[slot] = file.get_tensor(key).to(parameter.device)
+            return int(metadata["step"])
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise FormatError(f"{path} is no training state of this model: {error}.") from error

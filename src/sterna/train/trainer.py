@@ -1,0 +1,112 @@
+"""The training loop: read it from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from sterna.checkpoint.atomic import atomic_write
+from sterna.errors import SternaError
+from sterna.train.config import load_config
+from sterna.train.data import prepare, random_windows
+from sterna.train.evaluation import read_prefix, text_bits_per_byte
+from sterna.train.export import export_gguf
+from sterna.train.export_hf import export_hf
+from sterna.train.model import Decoder
+from sterna.train.optimizer import make_optimizers, schedule
+from sterna.train.state import load_state, save_state
+
+STATE_FILE = "state.safetensors"
+
+
+class DivergedError(SternaError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run reached, on the whole held-out text, and where its exports lie."""
+
+    steps: int
+    tokens: int
+    bits_per_byte: float
+    gguf: Path
+    hf: Path
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) -> TrainingResult:
+    """Train as the TOML file says, from its checkpoint if there is one, then evaluate and export.
+
+    The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint),
+    `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines. On a CPU a resumed run equals the unbroken
+    one bit for bit.
+    Raises ArgumentError for a wrong config, FormatError for another model's checkpoint, DivergedError.
+    """
+    config = load_config(config_path)
+    training, base = config.training, config_path.parent
+    output = base / config.output
+    train_paths, valid_paths = ([base / path for path in paths] for paths in (config.data.train, config.data.valid))
+    tokenizer, tokens = prepare(output, train_paths, valid_paths, config.model.vocab_size)
+    context, shape = config.model.context_length, asdict(config.model)
+
+    # Without it the gradient of the embedding sums in any order, and no compiled run repeats another.
+    torch.use_deterministic_algorithms(training.device == "cpu", warn_only=True)
+    torch.manual_seed(training.seed)
+    model = Decoder(config.model.model_config()).to(training.device)
+    optimizers = make_optimizers(model, training)
+    state = output / STATE_FILE
+    step = load_state(state, model, optimizers, shape) if state.exists() else 0
+    valid = read_prefix(valid_paths, training.eval_bytes)
+
+    def loss_of(batch: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+            logits = model(batch[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+    step_loss = torch.compile(loss_of) if training.compile else loss_of
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {step} of {training.steps}")
+    begun, first_step = time.monotonic(), step
+    while step < training.steps:
+        factor = schedule(step, training)
+        batch = torch.from_numpy(random_windows(tokens, training.seed, step, training.batch_size, context))
+        loss = step_loss(batch.to(training.device))
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
+        optimizers.step(factor)
+        step += 1
+        if step % training.log_steps == 0:
+            speed = (step - first_step) * training.batch_size * context / (time.monotonic() - begun)
+            report(f"step {step} loss {loss.item():.4f} norm {norm.item():.2f} lr {factor:.3f} tokens/s {speed:.0f}")
+            if not math.isfinite(loss.item()):
+                raise DivergedError(f"The loss is {loss.item()} at step {step}; lower training.learning_rate.")
+        if step % training.checkpoint_steps == 0 or step == training.steps:
+            save_state(state, model, optimizers, step, shape)
+        if step % training.eval_steps == 0:
+            report(f"step {step} valid {text_bits_per_byte(model, tokenizer, valid, context):.4f} bits per byte")
+
+    result = TrainingResult(
+        steps=step,
+        tokens=step * training.batch_size * context,
+        bits_per_byte=text_bits_per_byte(model, tokenizer, read_prefix(valid_paths, sys.maxsize), context),
+        gguf=output / f"{config.name}.gguf",
+        hf=output / "hf",
+    )
+    export_gguf(result.gguf, model, output / "tokenizer.json", config.name)
+    export_hf(result.hf, model, output / "tokenizer.json")
+    with atomic_write(output / "result.json") as file:
+        file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+    report(f"{result.bits_per_byte:.4f} bits per byte on the held-out text; wrote {result.gguf} and {result.hf}")
+    return result

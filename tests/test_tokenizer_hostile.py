@@ -1,0 +1,139 @@
+"""Metadata that lies: a sentence of `sterna.errors` or a tokenizer that works, never another exception."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.model.tokenizer import Tokenizer
+from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
+
+KEYS = "model pre tokens token_type scores merges bos_token_id eos_token_id eot_token_id add_bos_token".split()
+PLAIN: dict[str, Any] = {
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "llama-bpe",
+    "tokenizer.ggml.tokens": [*"abcdefgh", "ab", "cd", "abcd", "<s>", "</s>"],
+    "tokenizer.ggml.token_type": np.array([1] * 11 + [3, 3], dtype=np.int32),
+    "tokenizer.ggml.merges": ["a b", "c d", "ab cd"],
+    "tokenizer.ggml.bos_token_id": 11,
+    "tokenizer.ggml.eos_token_id": 12,
+}
+
+
+def test_the_plain_case_works() -> None:
+    tokenizer = Tokenizer.from_gguf_metadata(PLAIN)
+    assert tokenizer.encode("abcda") == [11, 10, 0]
+    assert tokenizer.decode([11, 10, 0, 12]) == "abcda"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"model": "bert"}, UnsupportedError),
+        ({"pre": "of-tomorrow"}, UnsupportedError),
+        ({"model": 3}, FormatError),
+        ({"pre": ["default"]}, FormatError),
+        ({"tokens": []}, FormatError),
+        ({"tokens": "abc"}, FormatError),
+        ({"tokens": ["a", 1]}, FormatError),
+        ({"tokens": ["a"] * 10_000_000}, FormatError),
+        ({"token_type": np.zeros(3, dtype=np.int32)}, FormatError),
+        ({"token_type": np.zeros(13, dtype=np.float32)}, FormatError),
+        ({"token_type": "normal"}, FormatError),
+        ({"merges": 7}, FormatError),
+        ({"bos_token_id": "first"}, FormatError),
+        ({"bos_token_id": True}, FormatError),
+        ({"add_bos_token": 2}, FormatError),
+    ],
+)
+def test_wrong_values_are_refused_in_a_sentence(change: dict[str, Any], error: type[SternaError]) -> None:
+    start = time.monotonic()
+    with pytest.raises(error, match=r"^[^\n]+\.$"):
+        Tokenizer.from_gguf_metadata(PLAIN | {f"tokenizer.ggml.{name}": value for name, value in change.items()})
+    assert time.monotonic() - start < 2
+
+
+def test_an_unknown_pre_type_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="of-tomorrow"):
+        Tokenizer.from_gguf_metadata(PLAIN | {"tokenizer.ggml.pre": "of-tomorrow"})
+
+
+@pytest.mark.parametrize("merges", [["a x", "c d"], ["x y"], ["ab", ""], ["<s> a", "a  b", " "], ["a b"] * 3, ["a h"]])
+def test_merges_of_unknown_tokens_are_dropped(merges: list[str]) -> None:
+    tokenizer = Tokenizer.from_gguf_metadata(PLAIN | {"tokenizer.ggml.merges": merges})
+    assert tokenizer.decode(tokenizer.encode("abcdah")) == "abcdah"
+
+
+def test_ids_outside_the_vocabulary_count_as_absent() -> None:
+    for token in (-1, 13, 2**63):
+        change = {"tokenizer.ggml.bos_token_id": token, "tokenizer.ggml.eos_token_id": token}
+        tokenizer = Tokenizer.from_gguf_metadata(PLAIN | change)
+        assert tokenizer.bos_id is None
+        assert tokenizer.encode("a") == [0]
+        assert all(0 <= end < tokenizer.vocab_size for end in tokenizer.eos_ids)
+
+
+def test_duplicate_and_empty_tokens_do_no_harm() -> None:
+    tokens = ["a", "a", "", "", *"efgh", "ab", "cd", "abcd", "<s>", "<s>"]
+    tokenizer = Tokenizer.from_gguf_metadata(PLAIN | {"tokenizer.ggml.tokens": tokens})
+    assert tokenizer.decode(tokenizer.encode("aef")) == "aef"
+    assert tokenizer.decode(range(13)) == "aaefghabcdabcd"
+
+
+@pytest.mark.parametrize("base", [PLAIN, sentencepiece_metadata()], ids=["bpe", "spm"])
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_arbitrary_changes_end_in_a_sentence_or_a_working_tokenizer(base: dict[str, Any], data: st.DataObject) -> None:
+    size = len(base["tokenizer.ggml.tokens"])
+    values = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=5),
+        st.lists(st.text(max_size=3), max_size=5),
+        st.lists(st.text(alphabet="abcd <|>s/ø▁", max_size=4), min_size=size, max_size=size),
+        st.lists(st.integers(0, 7), min_size=size, max_size=size).map(lambda v: np.array(v, dtype=np.int32)),
+        st.lists(st.floats(width=32), min_size=size, max_size=size).map(lambda v: np.array(v, dtype=np.float32)),
+    )
+    changes = data.draw(st.dictionaries(st.sampled_from([f"tokenizer.ggml.{key}" for key in KEYS]), values, max_size=3))
+    try:
+        tokenizer = Tokenizer.from_gguf_metadata(base | changes)
+    except SternaError as error:
+        assert "\n" not in str(error)
+        return
+    ids = tokenizer.encode("abcd <s>ø▁", parse_special=True)
+    assert isinstance(tokenizer.decode(ids), str)
+    assert all(0 <= token < tokenizer.vocab_size for token in [*ids, *tokenizer.eos_ids])
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_changed_tokenizer_json_ends_the_same_way(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    state = json.loads(byte_level_json())
+    node = state
+    while isinstance(node, dict) and node:
+        key = data.draw(st.sampled_from(sorted(node)))
+        if not isinstance(node[key], dict) or data.draw(st.booleans()):
+            node[key] = data.draw(
+                st.one_of(st.none(), st.integers(-2, 2**40), st.text(max_size=3), st.just([]), st.just({}))
+            )
+            break
+        node = node[key]
+    path = tmp_path_factory.mktemp("json") / "tokenizer.json"
+    path.write_text(json.dumps(state))
+    try:
+        tokenizer = Tokenizer(path)
+        ids = tokenizer.encode("It was <|eot_id|>", parse_special=True)
+        assert isinstance(tokenizer.decode(ids), str)
+    except SternaError as error:
+        assert "\n" not in str(error)

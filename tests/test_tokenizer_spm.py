@@ -1,0 +1,156 @@
+"""SentencePiece vocabularies against a plain implementation of its BPE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.tokenizer import Tokenizer
+from sterna.model.tokenizer.bpe import merges_by_rank
+from tests.tiny_vocabularies import SHARED, sentencepiece_metadata
+
+METADATA = sentencepiece_metadata()
+
+
+def reference(metadata: dict, text: str) -> list[int]:
+    """Merge the neighbours whose piece scores highest, the leftmost of equals, until none is left."""
+    tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    scores = metadata["tokenizer.ggml.scores"]
+    ids = {token: i for i, token in enumerate(tokens) if types[i] in (1, 4, 5)}
+    symbols = list(" " + text) if text else []
+    symbols = [symbol.replace(" ", "▁") for symbol in symbols]
+    while True:
+        pairs = [(-scores[ids[a + b]], i) for i, (a, b) in enumerate(zip(symbols, symbols[1:])) if a + b in ids]  # noqa: B905
+        if not pairs:
+            break
+        _, i = min(pairs)
+        symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
+    out = []
+    for symbol in symbols:
+        out += [ids[symbol]] if symbol in ids else [tokens.index(f"<0x{byte:02X}>") for byte in symbol.encode()]
+    return out
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_gguf_metadata(METADATA)
+
+
+@given(st.text(alphabet="ab the ing.!äжñ🦙"))
+@settings(max_examples=300, deadline=None)
+def test_ids_are_sentencepieces(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text, add_special=False) == reference(METADATA, text)
+
+
+@given(st.text(alphabet="aab "))
+@settings(max_examples=300, deadline=None)
+def test_runs_of_one_character_merge_from_the_left(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text, add_special=False) == reference(METADATA, text)
+
+
+@given(st.text())
+@settings(max_examples=200, deadline=None)
+def test_any_text_comes_back_even_the_space_mark(tokenizer: Tokenizer, text: str) -> None:
+    for each in (text, text + "▁", "▁" + text):
+        assert tokenizer.decode(tokenizer.encode(each)) == each
+
+
+@given(st.lists(st.integers(0, len(METADATA["tokenizer.ggml.tokens"]) - 1)))
+@settings(max_examples=200, deadline=None)
+def test_a_stream_is_the_decoded_whole(tokenizer: Tokenizer, ids: list[int]) -> None:
+    for continuation in (False, True):
+        stream = tokenizer.stream(continuation=continuation)
+        assert "".join([*map(stream.push, ids), stream.flush()]) == tokenizer.decode(ids, continuation=continuation)
+
+
+def test_the_space_before_a_text_is_undone_but_not_inside_one(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("the", add_special=False)
+    assert [METADATA["tokenizer.ggml.tokens"][token] for token in ids] == ["▁the"]
+    assert tokenizer.decode(ids) == "the"
+    assert tokenizer.decode(ids, continuation=True) == " the"
+    without = Tokenizer.from_gguf_metadata(METADATA | {"tokenizer.ggml.add_space_prefix": False})
+    assert without.decode(without.encode("the")) == "the"
+    assert without.encode("the", add_special=False) != ids
+
+
+def test_typed_special_tokens_and_byte_names_stay_text(tokenizer: Tokenizer) -> None:
+    for text in ("<s>", "</s>", "<unk>", "<0x41>"):
+        ids = tokenizer.encode(text, add_special=False)
+        assert len(ids) > 3
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.encode("</s>", parse_special=True) == [1, 2]
+
+
+def test_own_metadata_gives_an_equal_tokenizer(tokenizer: Tokenizer) -> None:
+    again = Tokenizer.from_gguf_metadata(tokenizer.gguf_metadata())
+    assert again.encode("the ñ <s>") == tokenizer.encode("the ñ <s>")
+    assert (again.bos_id, again.eos_ids) == (1, {2})
+
+
+def test_scores_are_needed_and_finite() -> None:
+    for scores in (None, METADATA["tokenizer.ggml.scores"] * float("nan"), METADATA["tokenizer.ggml.scores"][1:]):
+        with pytest.raises(FormatError):
+            Tokenizer.from_gguf_metadata(METADATA | {"tokenizer.ggml.scores": scores})
+
+
+@pytest.mark.skipif(not (SHARED / "vocab").is_dir(), reason="../shared/vocab is not there (a fixture of the project)")
+def test_llamas_own_vocabulary_merges_as_sentencepiece_does() -> None:
+    from sterna.checkpoint.gguf.reader import read_gguf
+
+    metadata = read_gguf(SHARED / "vocab" / "ggml-vocab-llama-spm.gguf").metadata
+    tokenizer = Tokenizer.from_gguf_metadata(metadata)
+
+    @given(st.text(alphabet=st.sampled_from("aaeinrst  \n\t==--__..\"'1230ABéжслов我工作")))
+    @settings(max_examples=150, deadline=None)
+    def equal(text: str) -> None:
+        assert tokenizer.encode(text, add_special=False) == reference(metadata, text)
+
+    equal()
+
+
+def as_tokenizer_json(path: Path, legacy: bool) -> Path:
+    """The same vocabulary as transformers' converters write it: a prefix by normalizer (legacy) or by Metaspace."""
+    tokens = METADATA["tokenizer.ggml.tokens"]
+    ids = {token: i for i, token in enumerate(tokens)}
+    words = {token: ids[token] for token in tokens[259:]}
+    merges = merges_by_rank(words, words)
+    library = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=merges, byte_fallback=True, unk_token="<unk>"))
+    if legacy:
+        library.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        library.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    library.decoder = decoders.Sequence(steps)
+    library.add_special_tokens(["<unk>", "<s>"])
+    library.add_tokens(["</s>"])  # Phi-3's file, too, does not flag its own
+    library.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("text", ["the thing", " the", "aaaa ñ", "<s></s>", "a\n b"])
+def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path, legacy: bool, text: str) -> None:
+    read = Tokenizer(as_tokenizer_json(tmp_path / "tokenizer.json", legacy))
+    expected = tokenizer.encode(text, add_special=False)
+    if not legacy and text.startswith(" "):  # Metaspace adds no second space
+        expected = tokenizer.encode(text[1:], add_special=False)
+    assert read.encode(text, add_special=False) == expected
+    assert read.decode(expected) == tokenizer.decode(expected)
+    with pytest.raises(UnsupportedError, match="without scores"):
+        read.gguf_metadata()
+
+
+def test_a_space_goes_before_each_run_of_text_or_only_the_first(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    space_the = METADATA["tokenizer.ggml.tokens"].index("▁the")
+    first = Tokenizer(as_tokenizer_json(tmp_path / "tokenizer.json", legacy=False))
+    assert tokenizer.encode("the<s>the", False, parse_special=True) == [space_the, 1, space_the]
+    tail = first.encode("the<s>the", False, parse_special=True)
+    assert tail[:2] == [space_the, 1]
+    assert tail[2:] != [space_the]
+    assert first.decode(tail) == "thethe"
