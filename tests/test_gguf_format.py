@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sterna.checkpoint.gguf import read_gguf, write_gguf
+from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
 
@@ -76,8 +77,6 @@ def test_metadata_round_trip(tmp_path: Path, metadata: dict[str, Any]) -> None:
 def test_tensor_round_trip(
     tmp_path: Path, shapes: list[tuple[int, int]], encodings: list[Encoding], alignment: int
 ) -> None:
-    from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
-
     rng = np.random.default_rng(0)
     tensors = []
     for index, ((rows, blocks), encoding) in enumerate(zip(shapes, encodings, strict=False)):
@@ -105,7 +104,8 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     good = helpers.float_tensor("x", np.ones((2, 3)))
     bad = [
         ({"a": object()}, []),
-        ({"a": [[1], [2]]}, []),
+        ({"a": [[1], [2, 3]]}, []),
+        ({"a": b"bytes"}, []),
         ({"general.alignment": 12}, []),
         ({}, [good, good]),
         ({}, [Tensor("x", (2, 3), Encoding.F32, good.data[:-1])]),

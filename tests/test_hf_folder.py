@@ -64,11 +64,8 @@ def bf16(values: np.ndarray) -> np.ndarray:
 
 def stored(matrices: str = "packed", divide: bool = False, old_names: bool = False) -> dict[str, np.ndarray]:
     """TINY's tensors as a folder keeps them; the matrices `packed`, `latent` or `dequantised`."""
-    names = {canonical: name for name, canonical in canonical_names(2).items() if ("_ln." in name) <= old_names}
-    if old_names:
-        names |= {c: n for n, c in canonical_names(2).items() if "inner_attn_ln" in n or "ffn_layernorm" in n}
-    else:
-        names |= {c: n for n, c in canonical_names(2).items() if "_sub_norm" in n}
+    others = ("_sub_norm",) if old_names else ("inner_attn_ln", "ffn_layernorm")
+    names = {c: name for name, c in canonical_names(2).items() if not any(part in name for part in others)}
     rng = np.random.default_rng(1)
     tensors: dict[str, np.ndarray] = {}
     for canonical, tensor in helpers.tiny_tensors().items():

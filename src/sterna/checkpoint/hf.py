@@ -127,9 +127,10 @@ def _quantize(source: str, tensor: Tensor, scale: StoredTensor | None, quantizat
 
 def _ternary(name: str, codes: np.ndarray, scale: float) -> Tensor:
     try:
-        return Tensor(name, codes.shape, Encoding.I2_S, pack_i2s(codes), float(np.float32(scale)))
+        data = pack_i2s(codes)
     except ValueError as error:
         raise UnsupportedError(f"its matrix {name} cannot be packed: {error}.") from error
+    return Tensor(name, codes.shape, Encoding.I2_S, data, scale)
 
 
 def _scale(stored: StoredTensor, divide: bool) -> float:
@@ -139,10 +140,7 @@ def _scale(stored: StoredTensor, divide: bool) -> float:
     value = float(decode(Tensor(stored.name, (1,), ENCODINGS[stored.dtype], stored.data))[0])
     if not isfinite(value) or value == 0:
         raise FormatError(f"its {stored.name!r} is {value}.")
-    factor = 1 / value if divide else value
-    if abs(factor) > float(np.finfo(np.float32).max):
-        raise FormatError(f"its {stored.name!r} is {value}, which float32 cannot invert.")
-    return factor
+    return 1 / value if divide else value
 
 
 def _check_input_norms(tensors: Mapping[str, Tensor], config: ModelConfig, quantization: Quantization | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
+import numpy as np
+
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
@@ -24,6 +26,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 SUB_NORMS = {"bitnet-b1.58": True, "bitnet": True, "llama": False}
 """The architectures, and whether they normalise before the attention output and before ffn_down."""
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
 
 
@@ -100,6 +103,8 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         if tensor.shape != known[name]:
             shapes = f"{list(tensor.shape)} instead of {list(known[name])}"
             raise FormatError(f"The tensor {name!r} has the shape {shapes}.")
+        if not abs(tensor.scale) <= FLOAT32_MAX:
+            raise FormatError(f"The scale of the tensor {name!r} is not finite in float32.")
         if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
             raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")
         if not name.startswith("blk.") and tensor.encoding is Encoding.I2_S:

@@ -145,8 +145,5 @@ def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise UnsupportedError(f"its tensor {name!r} scales a matrix that is not ternary.")
         if factor.shape != (1,) or factor.encoding is not Encoding.F32:
             raise FormatError(f"its tensor {name!r} is not one float32 number.")
-        scale = folded[matrix].scale * float(decode(factor)[0])
-        if not isfinite(scale):
-            raise FormatError(f"its tensor {name!r} is not finite.")
-        folded[matrix] = replace(folded[matrix], scale=scale)
+        folded[matrix] = replace(folded[matrix], scale=folded[matrix].scale * float(decode(factor)[0]))
     return folded

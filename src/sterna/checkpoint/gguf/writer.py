@@ -96,10 +96,12 @@ def _value(key: str, value: Any) -> bytes:
     """The type number and the bytes of a metadata value."""
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _string(value)
-    is_list = isinstance(value, Sequence)
-    if is_list and all(isinstance(item, str) for item in value):
+    if _is_list(value) and all(isinstance(item, str) for item in value):
         return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_string, value))
-    numbers = np.asarray(value, _narrow(value))
+    try:
+        numbers = np.asarray(value, _narrow(value))
+    except ValueError as error:
+        raise ArgumentError(f"The metadata value of {key!r} is a list of unlike things.") from error
     type = SCALAR_TYPES.get(numbers.dtype.newbyteorder("<"))
     if type is None or numbers.ndim > 1:
         raise ArgumentError(f"The metadata value of {key!r} has no GGUF type.")
@@ -109,18 +111,22 @@ def _value(key: str, value: Any) -> bytes:
     return struct.pack("<IIQ", ARRAY, type, numbers.size) + data
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, bytes)
+
+
 def _narrow(value: Any) -> np.dtype | None:
     """The type for Python numbers; None keeps what numpy says, as for its own scalars and arrays."""
     if isinstance(value, np.ndarray | np.generic) or isinstance(value, bool):
         return None
-    numbers = value if isinstance(value, Sequence) else [value]
+    numbers = value if _is_list(value) else [value]
     if all(isinstance(number, bool) for number in numbers):
         return None
     if any(isinstance(number, float) for number in numbers):
         return np.dtype("<f4")
     if not all(isinstance(number, int) for number in numbers):
         return None
-    candidates = ["<i4", "<i8"] if isinstance(value, Sequence) else ["<u4", "<i4", "<u8", "<i8"]
+    candidates = ["<i4", "<i8"] if _is_list(value) else ["<u4", "<i4", "<u8", "<i8"]
     for candidate in map(np.dtype, candidates):
         limits = np.iinfo(candidate)
         if all(limits.min <= number <= limits.max for number in numbers):
