@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
+from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
 from sterna.checkpoint.tensor import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any] | None, bool]] =
     "llama autobitlinear online": ("LlamaForCausalLM", "grouped", {"tie_word_embeddings": True}, ONLINE, False),
     "llama bitlinear packed": ("LlamaForCausalLM", "one-kv", {}, DIVIDE, True),
     "llama no class packed": ("LlamaForCausalLM", "grouped", {"head_dim": 32}, {}, True),
+    "bitnet input norms": ("BitNetForCausalLM", "grouped", {}, ONLINE | {"use_rms_norm": True}, False),
     "llama input norms": ("LlamaForCausalLM", "grouped", {}, ONLINE | {"use_rms_norm": True}, False),
     "llama some float": (
         "LlamaForCausalLM",
@@ -85,6 +87,11 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     assert helpers.top1_matches(theirs, ours).mean() >= 0.97
     differing = ~helpers.top1_matches(theirs, rounded)
     assert differing.mean() <= 0.1 and np.all(helpers.top1_margin(theirs)[differing] < 0.15 * theirs.std())
+
+    engine = LLM(tmp_path).logits(TOKENS)
+    differing = ~helpers.top1_matches(theirs, engine)
+    assert differing.mean() <= 0.1 and np.all(helpers.top1_margin(theirs)[differing] < 0.15 * theirs.std())
+    assert helpers.mean_kl(rounded, engine) < 1e-3
 
     for index in range(checkpoint.config.num_layers):
         reference = run_layer(model, index, trace[f"blk.{index}.input"])

@@ -86,6 +86,8 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         rope_style="half",
         activation=str(raw.get("hidden_act") or base["activation"]),
         tied_head=not has_head or raw.get("tie_word_embeddings") is True,
+        # transformers' BitNetQuantConfig has an epsilon of its own for the norms of `use_rms_norm`.
+        input_norm_eps=_number(_mapping(raw, "quantization_config").get("rms_norm_eps", 1e-6), "rms_norm_eps"),
     )
 
 
@@ -105,13 +107,9 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig) -> Quantizati
             raise UnsupportedError(
                 f"its quantization_config asks for {key} = {section[key]!r}, which Sterna does not do."
             )
-    input_norm = section.get("use_rms_norm", False)
-    eps = _number(section.get("rms_norm_eps", 1e-6), "rms_norm_eps")
-    if input_norm and eps != config.rms_norm_eps:
-        raise UnsupportedError(f"its quantization_config has rms_norm_eps = {eps}, and Sterna needs that of the model.")
     return Quantization(
         divide=section.get("linear_class", "bitlinear") == "bitlinear",
-        input_norm=input_norm,
+        input_norm=section.get("use_rms_norm", False),
         unconverted=_unconverted(section.get("modules_to_not_convert"), config),
     )
 

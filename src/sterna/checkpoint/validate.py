@@ -21,6 +21,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "head_dim": (2, 1 << 12),
     "context_length": (1, 1 << 24),
     "rms_norm_eps": (1e-30, 1),
+    "input_norm_eps": (1e-30, 1),
     "rope_theta": (1, 1e12),
 }
 SUB_NORMS = {"bitnet-b1.58": True, "bitnet": True, "llama": False}
@@ -38,6 +39,8 @@ def check_config(config: ModelConfig) -> None:
         raise UnsupportedError(f"Sterna does not know the activation {config.activation!r}.")
     for name, (least, most) in LIMITS.items():
         value = getattr(config, name)
+        if value is None:
+            continue
         if not isfinite(value) or not least <= value <= most:
             raise FormatError(f"The model's {name} is {value}, which is out of bounds.")
     if config.num_heads % config.num_kv_heads:

@@ -29,3 +29,5 @@ class ModelConfig:
     """`relu2` or `silu`."""
     tied_head: bool
     """True where the head reads `token_embd.weight`, False where it has an `output.weight` of its own."""
+    input_norm_eps: float | None = None
+    """Epsilon of the RMSNorms directly before single matrices, where a model has such norms."""

@@ -62,8 +62,9 @@ class PlanBuilder:
     def embed(self, out: str, weight: str) -> str:
         return self._append("embed", out, self.config.hidden_size, weight=weight)
 
-    def norm(self, out: str, x: str, weight: str) -> str:
-        return self._append("norm", out, self.plan.slots[x], x=x, weight=weight, eps=self.config.rms_norm_eps)
+    def norm(self, out: str, x: str, weight: str, eps: float | None = None) -> str:
+        eps = self.config.rms_norm_eps if eps is None else eps
+        return self._append("norm", out, self.plan.slots[x], x=x, weight=weight, eps=eps)
 
     def linears(self, x: str, weights: Mapping[str, str]) -> None:
         """Matrices that read the same slot: `weights` maps each output slot to a tensor's name without `.weight`.
@@ -71,7 +72,9 @@ class PlanBuilder:
         A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output.
         """
         inputs = {
-            out: self.norm(f"{out}_norm_in", x, f"{name}_norm_in.weight")
+            out: self.norm(
+                f"{name.rpartition('.')[2]}_norm_in", x, f"{name}_norm_in.weight", self.config.input_norm_eps
+            )
             if f"{name}_norm_in.weight" in self.tensors
             else x
             for out, name in weights.items()
@@ -109,7 +112,7 @@ class PlanBuilder:
         return self._append("add", out, self.plan.slots[x], x=x, y=y)
 
     def _append(self, kind: str, out: str, width: int, **arguments: Any) -> str:
-        self.plan.slots[out] = width
+        assert self.plan.slots.setdefault(out, width) == width, f"slot {out} has two widths"
         self.plan.operations.append({"kind": kind, "out": out, **arguments})
         return out
 

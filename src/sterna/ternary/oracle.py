@@ -31,6 +31,8 @@ class Config(Protocol):
     @property
     def rms_norm_eps(self) -> float: ...
     @property
+    def input_norm_eps(self) -> float | None: ...
+    @property
     def rope_theta(self) -> float: ...
     @property
     def rope_style(self) -> str: ...
@@ -110,7 +112,7 @@ class Oracle:
 
         The int32 sums and activation scales of a ternary matrix go to `trace` as `<name>.sums` and `<name>.scale`.
         """
-        x = self._norm(f"{name}_norm_in", x)
+        x = self._norm(f"{name}_norm_in", x, self.config.input_norm_eps)
         weight = self.weights[f"{name}.weight"]
         if not isinstance(weight, tuple):
             return x @ weight.T
@@ -154,12 +156,12 @@ class Oracle:
         x = self._norm("output_norm", self.hidden(tokens, trace))
         return self.linear("token_embd" if self.config.tied_head else "output", x)
 
-    def _norm(self, name: str, x: np.ndarray) -> np.ndarray:
+    def _norm(self, name: str, x: np.ndarray, eps: float | None = None) -> np.ndarray:
         weight = self.weights.get(f"{name}.weight")
         if weight is None:
             return x
         assert not isinstance(weight, tuple)
-        return rms_norm(x, weight, self.config.rms_norm_eps)
+        return rms_norm(x, weight, self.config.rms_norm_eps if eps is None else eps)
 
     def _attention(
         self, block: str, x: np.ndarray, positions: np.ndarray, trace: dict[str, np.ndarray] | None
