@@ -214,7 +214,7 @@ def test_what_would_change_the_mathematics_is_refused(
         ({"rope_theta": float("nan")}, "rope_theta"),
         ({"vocab_size": 95}, "vocab_size"),
         ({"num_hidden_layers": 3}, "blk.2"),
-        ({"quantization_config": AUTO | {"rms_norm_eps": 0}}, "input_norm_eps"),
+        ({"quantization_config": AUTO | {"use_rms_norm": True, "rms_norm_eps": 0}}, "input_norm_eps"),
         ({"quantization_config": [1]}, "quantization_config"),
         ({"quantization_config": AUTO | {"use_rms_norm": True, "rms_norm_eps": 1e-5}}, "rms_norm"),
         ({"quantization_config": AUTO | {"modules_to_not_convert": 5}}, "modules_to_not_convert"),

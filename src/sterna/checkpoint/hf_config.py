@@ -65,6 +65,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
     _accept(raw, NEUTRAL, "config.json")
     scaling = _mapping(raw, "rope_scaling")
     rope = _mapping(raw, "rope_parameters")
+    norms = _mapping(raw, "quantization_config")
     _accept(scaling, NEUTRAL_ROPE, "rope_scaling")
     _accept(rope, NEUTRAL_ROPE, "rope_parameters")
     if _integer(raw, "vocab_size", vocab_size) != vocab_size:
@@ -86,8 +87,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         rope_style="half",
         activation=str(raw.get("hidden_act") or base["activation"]),
         tied_head=not has_head or raw.get("tie_word_embeddings") is True,
-        # transformers' BitNetQuantConfig has an epsilon of its own for the norms of `use_rms_norm`.
-        input_norm_eps=_number(_mapping(raw, "quantization_config").get("rms_norm_eps", 1e-6), "rms_norm_eps"),
+        input_norm_eps=_number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps") if norms.get("use_rms_norm") else None,
     )
 
 

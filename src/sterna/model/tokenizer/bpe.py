@@ -68,28 +68,21 @@ def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[
     and the leftmost in the text goes first; a list of merges must order them, and the longest left part first is
     what keeps to the leftmost in runs of one character.
     """
-    merges = [
-        (rank[text], vocab[text], -cut, text[:cut], text[cut:])
-        for text in vocab
-        for cut in range(1, len(text))
+    return [
+        (text[:cut], text[cut:])
+        for text in sorted(vocab, key=lambda text: (rank[text], vocab[text]))
+        for cut in range(len(text) - 1, 0, -1)
         if text[:cut] in vocab and text[cut:] in vocab
     ]
-    merges.sort()
-    return [(left, right) for _, _, _, left, right in merges]
 
 
 def _encoder(vocab: dict[str, int], merges: list[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, models
 
-    broken = "The vocabulary is none that BPE can use"
-    try:
-        with library_errors(broken):
-            model = models.BPE(vocab=vocab, merges=merges, **options)
-    except FormatError:  # a merge of unknown tokens is such a case; without those merges it is a vocabulary again
-        known = [pair for pair in merges if pair[0] in vocab and pair[1] in vocab and "".join(pair) in vocab]
-        with library_errors(broken):
-            model = models.BPE(vocab=vocab, merges=known, **options)
-    return Tokenizer(model)
+    # The library panics or raises at a merge of unknown tokens; published files have some.
+    known = [pair for pair in merges if pair[0] in vocab and pair[1] in vocab and pair[0] + pair[1] in vocab]
+    with library_errors("The vocabulary is none that BPE can use"):
+        return Tokenizer(models.BPE(vocab=vocab, merges=known, **options))
 
 
 def _add(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
