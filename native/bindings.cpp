@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "engine/ceilings.hpp"
 #include "engine/model.hpp"
 #include "kernels/dispatch.hpp"
 
@@ -68,6 +69,10 @@ Plan to_plan(const nb::dict& fields) {
     return plan;
 }
 
+std::size_t at_least_one(std::size_t threads) {
+    return std::clamp<std::size_t>(threads, 1, 1024);
+}
+
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
@@ -107,8 +112,6 @@ public:
     std::size_t vocab_size() const { return model_.vocab_size(); }
 
 private:
-    static std::size_t at_least_one(std::size_t threads) { return std::clamp<std::size_t>(threads, 1, 1024); }
-
     static TensorTable to_table(const nb::dict& tensors) {
         TensorTable table;
         for (const auto& [key, value] : tensors) {
@@ -155,6 +158,23 @@ NB_MODULE(_native, m) {
         "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
     m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
+
+    m.def(
+        "read_bandwidth",
+        [](const std::string& isa, std::size_t bytes, std::size_t threads) {
+            const Kernels& kernels = kernels_for(isa);
+            const nb::gil_scoped_release release;
+            return read_bandwidth(kernels, bytes, at_least_one(threads));
+        },
+        "isa"_a, "bytes"_a, "threads"_a);
+    m.def(
+        "multiply_add_rate",
+        [](const std::string& isa, std::size_t threads) {
+            const Kernels& kernels = kernels_for(isa);
+            const nb::gil_scoped_release release;
+            return multiply_add_rate(kernels, at_least_one(threads));
+        },
+        "isa"_a, "threads"_a);
 
     nb::class_<Sampling>(m, "Sampling")
         .def(

@@ -43,8 +43,22 @@ void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_
     }
 }
 
+std::uint64_t multiply_add(std::size_t rounds) {
+    int32x4_t sums[8];
+    int8x16_t codes = vdupq_n_s8(1);
+    const int8x16_t x = vdupq_n_s8(3);
+    for (int32x4_t& sum : sums) sum = vdupq_n_s32(0);
+    for (std::size_t round = 0; round < rounds; ++round)
+        for (int32x4_t& sum : sums) {
+            opaque(codes);
+            sum = vdotq_s32(sum, codes, x);
+        }
+    for (auto& sum : sums) opaque(sum);
+    return rounds * 8 * 16;
+}
+
 }  // namespace
 
-extern const Kernels kNeonKernels = make_table("neon", ternary_dot);
+extern const Kernels kNeonKernels = make_table("neon", ternary_dot, multiply_add);
 
 }  // namespace sterna

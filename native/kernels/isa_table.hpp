@@ -2,14 +2,16 @@
 #pragma once
 
 #include "attention.hpp"
+#include "ceilings.hpp"
 #include "decode.hpp"
 #include "float_ops.hpp"
 
 namespace sterna {
 namespace {
 
-constexpr Kernels make_table(const char* isa, decltype(Kernels::ternary_dot) ternary_dot) {
-    return {isa, ternary_dot, decode, dot, rms_norm, quantize, gated, rope, to_f16, attention};
+constexpr Kernels make_table(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
+                             decltype(Kernels::multiply_add) multiply_add) {
+    return {isa, ternary_dot, decode, dot, rms_norm, quantize, gated, rope, to_f16, attention, read_all, multiply_add};
 }
 
 }  // namespace

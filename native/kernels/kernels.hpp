@@ -73,6 +73,12 @@ struct Kernels {
     void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);
 
     void (*attention)(const AttentionTask& task);
+
+    // The machine's ceilings, for sterna bench. `read_all` touches every byte (n a multiple of 512) and gives a value
+    // that depends on each; `multiply_add` does rounds of the int8 multiply-adds that ternary_dot is made of, on
+    // registers alone, and gives how many it did.
+    std::uint64_t (*read_all)(const std::uint8_t* data, std::size_t n);
+    std::uint64_t (*multiply_add)(std::size_t rounds);
 };
 
 }  // namespace sterna

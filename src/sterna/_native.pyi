@@ -16,6 +16,12 @@ def known_answers_hold(isa: str) -> bool:
 def i2s_has_code_3(codes: np.ndarray) -> bool:
     """True where packed I2_S codes (uint8 vector) hold the code 3, which means nothing."""
 
+def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
+    """Bytes a second that `threads` threads read together from a buffer of `bytes` bytes."""
+
+def multiply_add_rate(isa: str, threads: int) -> float:
+    """int8 multiply-adds a second that `threads` threads do together, on registers."""
+
 class Sampling:
     """How one token is chosen; `step` counts the tokens chosen before, `penalized` are ids to repeat less."""
 

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
+from sterna.cli import bench, info, run, train
 from sterna.cli import eval as eval_verb
-from sterna.cli import info, run, train
 from sterna.errors import ArgumentError, SternaError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("info")(info.info)
+app.command("bench")(bench.bench)
 app.command("eval")(eval_verb.evaluate)
 app.command("train")(train.train)
 

@@ -21,7 +21,7 @@ from sterna.engine.scheduler import TOKENS_PER_STEP, Chunk, Scheduler
 from sterna.engine.sequence import Completion, Sequence
 from sterna.errors import ArgumentError, ContextLengthError
 from sterna.model.architectures import build_plan
-from sterna.model.tokenizer import Tokenizer
+from sterna.model.tokenizer import StreamDecoder, Tokenizer
 
 EMBEDDED_MODEL = Path(__file__).parent.parent / "models" / "sterna-tern.gguf"
 
@@ -34,15 +34,15 @@ Prompt = str | SequenceOf[int]
 class LLM:
     """A language model on the CPU.
 
-    `model`: path of a GGUF file or a folder; None is the embedded model. `threads`: default `STERNA_THREADS`, else all
-    processors. `ctx`: most positions of a sequence, default and upper bound the model's own context length.
-    `activations`: `int8` (the contract for ternary matrices) or `float`.
+    `model`: path of a GGUF file or a folder, or a `Checkpoint`; None is the embedded model. `threads`: default
+    `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
+    context length. `activations`: `int8` (the contract for ternary matrices) or `float`.
     Raises `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | Checkpoint | None = None,
         *,
         threads: int | None = None,
         ctx: int | None = None,
@@ -51,7 +51,9 @@ class LLM:
         if activations not in ("int8", "float"):
             raise ArgumentError("activations must be 'int8' or 'float'.")
         self.threads = default_threads() if threads is None else checked_threads(threads)
-        self.checkpoint: Checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model)
+        if not isinstance(model, Checkpoint):
+            model = open_checkpoint(EMBEDDED_MODEL if model is None else model)
+        self.checkpoint = model
         config = self.checkpoint.config
         if ctx is not None and not 1 < ctx <= config.context_length:
             raise ArgumentError(f"ctx must be from 2 to {config.context_length}, the context length of this model.")
@@ -188,7 +190,13 @@ class LLM:
         except TypeError as error:
             raise ArgumentError(f"These generation options do not fit: {error}.") from None
         ids = self._checked(self._encode(prompt), self.context_length - 1)
-        return Sequence(ids, sampling, self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True))
+        if isinstance(prompt, str) or self._has_tokenizer():
+            return Sequence(ids, sampling, self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True))
+        return Sequence(ids, sampling, frozenset(), StreamDecoder(lambda token: b""))
+
+    def _has_tokenizer(self) -> bool:
+        """False for a model of weights alone, which still completes token ids."""
+        return self.checkpoint.path.is_dir() or "tokenizer.ggml.tokens" in self.checkpoint.metadata
 
     def _finish(self, sequence: Sequence) -> None:
         while not sequence.finished:

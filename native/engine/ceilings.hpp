@@ -1,0 +1,16 @@
+// What this machine can do at most: the rooflines that speeds are compared with.
+#pragma once
+
+#include <cstddef>
+
+#include "../kernels/kernels.hpp"
+
+namespace sterna {
+
+// Bytes a second that `n_threads` threads read together from a buffer of `bytes` bytes.
+double read_bandwidth(const Kernels& kernels, std::size_t bytes, std::size_t n_threads);
+
+// int8 multiply-adds a second that `n_threads` threads do together, on registers.
+double multiply_add_rate(const Kernels& kernels, std::size_t n_threads);
+
+}  // namespace sterna

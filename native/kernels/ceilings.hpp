@@ -1,0 +1,39 @@
+// Loops that measure what the machine can do. `opaque` makes a value unknown to the compiler in every round, so that it
+// can neither hoist the work out of the loop nor drop it.
+#pragma once
+
+#include "kernels.hpp"
+#include "lanes.hpp"
+
+namespace sterna {
+namespace {
+
+template <class T>
+inline void opaque(T& value) {
+#if defined(__aarch64__)
+    asm volatile("" : "+w"(value));
+#else
+    asm volatile("" : "+x"(value));
+#endif
+}
+
+std::uint64_t read_all(const std::uint8_t* data, std::size_t n) {
+    constexpr std::size_t kStreams = 8;  // independent sums, so that loads and not additions set the pace
+    IntVec sums[kStreams] = {};
+    for (std::size_t k = 0; k < n; k += kStreams * sizeof(IntVec)) {
+        __builtin_prefetch(data + k + 4096);
+        __builtin_prefetch(data + k + 4096 + 64);
+        for (std::size_t i = 0; i < kStreams; ++i) {
+            IntVec part;
+            std::memcpy(&part, data + k + i * sizeof(IntVec), sizeof(part));
+            sums[i] += part;
+        }
+    }
+    std::uint64_t total = 0;
+    for (std::size_t i = 0; i < kStreams; ++i)
+        for (int j = 0; j < kWidth; ++j) total += static_cast<std::uint32_t>(sums[i][j]);
+    return total;
+}
+
+}  // namespace
+}  // namespace sterna

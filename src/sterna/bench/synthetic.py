@@ -1,0 +1,71 @@
+"""Random models in the shape of published ones, made in memory: for speed only, their text means nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sterna.checkpoint import Checkpoint
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.validate import tensor_shapes
+from sterna.errors import ArgumentError
+from sterna.model.config import ModelConfig
+
+# architecture, hidden_size, intermediate_size, layers, heads, kv heads, vocabulary
+SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {
+    "700M": ("bitnet", 1536, 4096, 24, 16, 16, 32002),
+    "2B4T": ("bitnet-b1.58", 2560, 6912, 30, 20, 5, 128256),
+    "3B": ("bitnet", 3200, 8640, 26, 32, 32, 32002),
+    "falcon3-1b": ("llama", 2048, 8192, 18, 8, 4, 131072),
+    "8B": ("llama", 4096, 14336, 32, 32, 8, 128256),
+    # One layer of a dense model of 100 billion parameters in 80 layers; its small head keeps the layer in view.
+    "100B-layer": ("llama", 10240, 28672, 1, 80, 8, 4096),
+}
+CONTEXT_LENGTH = 4096
+PATTERN_BYTES = 1 << 20
+
+
+def synthetic_checkpoint(name: str) -> Checkpoint:
+    """A model of a published shape: random ternary matrices, 40 % zeros, and a tied head in Q6_K.
+
+    Raises `ArgumentError` for an unknown name.
+    """
+    if name not in SHAPES:
+        raise ArgumentError(f"There is no synthetic shape '{name}'; these are: {', '.join(SHAPES)}.")
+    architecture, hidden_size, intermediate_size, num_layers, num_heads, num_kv_heads, vocab_size = SHAPES[name]
+    config = ModelConfig(
+        architecture=architecture,
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=hidden_size // num_heads,
+        context_length=CONTEXT_LENGTH,
+        rms_norm_eps=1e-5,
+        rope_theta=500000.0,
+        rope_style="half",
+        activation="relu2" if architecture == "bitnet-b1.58" else "silu",
+        tied_head=True,
+    )
+    rng = np.random.default_rng(0)
+    tensors = {name: _tensor(name, shape, rng) for name, shape in tensor_shapes(config).items()}
+    return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
+
+
+def _tensor(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    if len(shape) == 1:
+        return Tensor(name, shape, Encoding.F32, np.ones(shape, np.float32).view(np.uint8))
+    count = shape[0] * shape[1]
+    if name.startswith("blk."):
+        codes = rng.choice(np.arange(3, dtype=np.uint8), (4, PATTERN_BYTES), p=[0.3, 0.4, 0.3])
+        pattern = codes[0] << 6 | codes[1] << 4 | codes[2] << 2 | codes[3]
+        return Tensor(name, shape, Encoding.I2_S, np.resize(pattern, count // 4), shape[1] ** -0.5)
+    if shape[1] % 256 == 0:
+        blocks = rng.integers(0, 256, (PATTERN_BYTES // 256, 210), np.uint8)
+        blocks[:, 208:] = np.array([2e-5], np.float16).view(np.uint8)
+        return Tensor(name, shape, Encoding.Q6_K, np.resize(blocks, count // 256 * 210))
+    values = (rng.standard_normal(PATTERN_BYTES) * 0.02).astype(np.float16)
+    return Tensor(name, shape, Encoding.F16, np.resize(values, count).view(np.uint8))

@@ -1,0 +1,116 @@
+"""How fast a model runs, beside what the machine could do at most, measured in the same minutes."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from sterna import _native
+from sterna.checkpoint import Checkpoint
+from sterna.checkpoint.tensor import Encoding
+from sterna.engine.llm import LLM
+from sterna.engine.sequence import Completion
+from sterna.errors import ArgumentError
+
+CEILING_BYTES = 1 << 29
+"""Buffer of the bandwidth measurement: many times any cache."""
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Medians. Speeds in tokens a second, `memory_gbs` in 1e9 bytes, `int8_gmacs` in 1e9 multiply-adds a second.
+
+    `bytes_per_token`: weights, head, and keys and values that one decode step reads, at the middle of the generation.
+    `decode_roofline = decode_tps * bytes_per_token / memory_gbs / 1e9`; `prefill_roofline`: int8 multiply-adds of the
+    ternary matrices at the longest prompt's speed, as a share of `int8_gmacs`.
+    """
+
+    model: str
+    threads: int
+    isa: str
+    prefill_tps: dict[str, float]
+    decode_tps: float
+    bytes_per_token: int
+    memory_gbs: float
+    decode_roofline: float
+    int8_gmacs: float
+    prefill_roofline: float
+    load_s: float
+    peak_rss_mb: float
+
+
+def bench(
+    model: Checkpoint | str | None,
+    name: str,
+    *,
+    prompt_lengths: Sequence[int] = (512,),
+    decode_tokens: int = 128,
+    threads: int | None = None,
+    repetitions: int = 5,
+    progress: Callable[[float], None] = lambda share: None,
+) -> BenchResult:
+    """Measures prefill at each length and decode after a short prompt, alternating with the machine's ceilings.
+
+    `model` as `LLM` takes it; `progress` is called with the share done. Raises `ArgumentError` for lengths that do not
+    fit the context.
+    """
+    started = time.perf_counter()
+    llm = LLM(model, threads=threads)
+    load_s = time.perf_counter() - started
+    if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, decode_tokens + 1)):
+        raise ArgumentError(f"Lengths must be from 2 to {llm.context_length - 2}, to fit the context of this model.")
+    rng = np.random.default_rng(0)
+
+    def complete(prompt_tokens: int, new_tokens: int) -> Completion:
+        # Every prompt is new: the prefix cache must not help.
+        prompt = rng.integers(0, llm.vocab_size, prompt_tokens).tolist()
+        return llm.complete([prompt], max_tokens=new_tokens, ignore_eos=True)[0]
+
+    # Once unmeasured: pages are mapped, buffers allocated. The peak is the engine's, before the ceilings take memory.
+    complete(max(prompt_lengths), 2)
+    peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    prefill: dict[int, list[float]] = {n: [] for n in prompt_lengths}
+    decode, memory, int8 = [], [], []
+    for repetition in range(repetitions):
+        memory.append(_native.read_bandwidth(llm.isa, CEILING_BYTES, llm.threads) / 1e9)
+        decode.append(complete(8, decode_tokens).decode_tps)
+        int8.append(_native.multiply_add_rate(llm.isa, llm.threads) / 1e9)
+        for length in prompt_lengths:
+            prefill[length].append(complete(length, 1).prefill_tps)
+        progress((repetition + 1) / repetitions)
+    prefill_tps = {str(n): statistics.median(speeds) for n, speeds in prefill.items()}
+    decode_tps, memory_gbs, int8_gmacs = (statistics.median(values) for values in (decode, memory, int8))
+    bytes_per_token = step_bytes(llm.checkpoint, 8 + decode_tokens // 2)
+    return BenchResult(
+        model=name,
+        threads=llm.threads,
+        isa=llm.isa,
+        prefill_tps=prefill_tps,
+        decode_tps=decode_tps,
+        bytes_per_token=bytes_per_token,
+        memory_gbs=memory_gbs,
+        decode_roofline=decode_tps * bytes_per_token / memory_gbs / 1e9,
+        int8_gmacs=int8_gmacs,
+        prefill_roofline=prefill_tps[str(max(prompt_lengths))] * ternary_weights(llm.checkpoint) / int8_gmacs / 1e9,
+        load_s=load_s,
+        peak_rss_mb=peak_rss_mb,
+    )
+
+
+def step_bytes(checkpoint: Checkpoint, position: int) -> int:
+    """Bytes that one decode step must read at a position: matrices, head, float16 keys and values."""
+    config = checkpoint.config
+    untied_embedding = None if config.tied_head else "token_embd.weight"
+    weights = sum(tensor.data.nbytes for name, tensor in checkpoint.tensors.items() if name != untied_embedding)
+    return weights + 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim * position
+
+
+def ternary_weights(checkpoint: Checkpoint) -> int:
+    """Ternary weights, each of which is one int8 multiply-add a token."""
+    return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding is Encoding.I2_S)
