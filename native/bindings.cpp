@@ -77,7 +77,7 @@ std::size_t at_least_one(std::size_t threads) {
 class PyModel {
 public:
     PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
-        : tensors_(tensors), model_(to_plan(plan), to_table(tensors), kernels_for(isa)) {}
+        : model_(to_plan(plan), to_table(tensors, weights_), kernels_for(isa)) {}
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables,
                           Indices output_rows, const KvPool& pool, std::size_t threads) {
@@ -95,6 +95,7 @@ public:
     }
 
     Result<float> logits(Rows hidden, std::size_t threads) {
+        check_width(hidden);
         auto out = make_result<float>({hidden.shape(0), model_.vocab_size()});
         const nb::gil_scoped_release release;
         model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data());
@@ -102,6 +103,7 @@ public:
     }
 
     Result<std::int32_t> select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
+        check_width(hidden);
         auto out = make_result<std::int32_t>({samplings.size()});
         const nb::gil_scoped_release release;
         model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), out.data());
@@ -112,21 +114,27 @@ public:
     std::size_t vocab_size() const { return model_.vocab_size(); }
 
 private:
-    static TensorTable to_table(const nb::dict& tensors) {
+    void check_width(const Rows& hidden) const {
+        if (hidden.shape(1) != model_.hidden_size())
+            throw std::invalid_argument("Hidden rows must be hidden_size wide.");
+    }
+
+    static TensorTable to_table(const nb::dict& tensors, std::vector<Bytes>& weights) {
         TensorTable table;
         for (const auto& [key, value] : tensors) {
             const auto fields = nb::cast<nb::tuple>(value);
             Tensor tensor;
             tensor.encoding = encoding_named(nb::cast<std::string>(fields[0]));
             tensor.shape = nb::cast<std::vector<std::size_t>>(fields[1]);
-            tensor.bytes = view(nb::cast<Bytes>(fields[2]));
+            weights.push_back(nb::cast<Bytes>(fields[2], false));  // never a converted copy
+            tensor.bytes = view(weights.back());
             tensor.scale = nb::cast<float>(fields[3]);
             table[nb::cast<std::string>(key)] = std::move(tensor);
         }
         return table;
     }
 
-    nb::dict tensors_;
+    std::vector<Bytes> weights_;
     Model model_;
 };
 

@@ -78,6 +78,33 @@ void quantize(const Kernels& k) {
     write_array(sum);
 }
 
+void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+    const auto rows = read_array<std::uint8_t>();
+    const auto x = read_array<float>();
+    std::vector<float> out(n_rows * n_tokens);
+    k.float_dot(encoding, rows.data(), rows.size() / n_rows, n_rows, x.data(), cols, n_tokens, cols, out.data(),
+                n_rows);
+    write_array(out);
+}
+
+// Quantises the activations and multiplies; gives the halves of the activations, their scales, and the products.
+void wide_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+    const auto rows = read_array<std::uint8_t>();
+    const auto x = read_array<float>();
+    std::vector<std::int8_t> high(x.size()), low(x.size());
+    std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
+    std::vector<float> scales(n_tokens), out(n_rows * n_tokens);
+    for (std::size_t t = 0; t < n_tokens; ++t)
+        k.quantize_wide(x.data() + t * cols, cols, high.data() + t * cols, low.data() + t * cols,
+                        high_sums.data() + t * cols / 16, low_sums.data() + t * cols / 16, scales.data() + t);
+    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), scales.data(), cols};
+    k.wide_dot(encoding, rows.data(), rows.size() / n_rows, n_rows, wide, n_tokens, cols, out.data(), n_rows);
+    write_array(high);
+    write_array(low);
+    write_array(scales);
+    write_array(out);
+}
+
 // Every thread adds its number in every phase; the sum tells whether a region or a phase was lost.
 void pool(std::size_t threads, std::size_t regions) {
     std::vector<std::int32_t> sums(threads * 16);
@@ -101,6 +128,10 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         std::vector<float> out(n.at(1));
         k.decode(static_cast<Encoding>(n.at(0)), src.data(), n.at(1), out.data());
         write_array(out);
+    } else if (operation == "float_dot") {
+        float_dot(k, static_cast<Encoding>(n.at(0)), n.at(1), n.at(2), n.at(3));
+    } else if (operation == "wide_dot") {
+        wide_dot(k, static_cast<Encoding>(n.at(0)), n.at(1), n.at(2), n.at(3));
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});
@@ -128,6 +159,9 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         write_array(out);
     } else if (operation == "attention") {
         attention(k, n.at(0), n.at(1), n.at(2));
+    } else if (operation == "ceilings") {
+        const std::vector<std::uint8_t> data(4096 * 3);
+        write_array(std::vector<std::uint64_t>{k.read_all(data.data(), 4096), k.multiply_add(1000)});
     } else if (operation == "pool") {
         pool(n.at(0), n.at(1));
     } else {

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from sterna import LLM
+from sterna.bench.throughput import peak_rss_mb
 from sterna.errors import SternaError
 
 from .mutate import Corpus
@@ -51,8 +52,7 @@ def main(model: str, header_count: str, payload_count: str) -> None:
                 started = time.perf_counter()
                 report[kind][attempt(path)] += 1
                 slowest = max(slowest, time.perf_counter() - started)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({**report, "slowest": slowest, "peak_mb": peak_mb}))
+    print(json.dumps({**report, "slowest": slowest, "peak_mb": peak_rss_mb()}))
 
 
 if __name__ == "__main__":

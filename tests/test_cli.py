@@ -80,7 +80,7 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["run", "/nowhere.gguf", "-p", "x"], None, "/nowhere.gguf"),
+        (["run", "/nowhere.gguf", "-p", "x"], 1, "/nowhere.gguf"),
         (["run", "{text}", "-p", "x"], 1, "GGUF"),
         (["run", "-f", "/nowhere.txt"], 1, "/nowhere.txt"),
         (["run", "-p", "x", "-f", "{text}"], 2, "-p"),
@@ -89,7 +89,9 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         (["run", "-p", "x", "-t", "0"], 2, "threads"),
         (["run", "-p", "word " * 3000], 1, "context"),
         (["eval", "--text", "{binary}"], 1, "UTF-8"),
-        (["eval", "--text", "{empty}"], 2, "short"),
+        (["eval", "--text", "{empty}"], 1, "short"),
+        (["bench", "--synthetic", "9T"], 2, "2B4T"),
+        (["bench", "-p", "9999"], 2, "context"),
         (["frobnicate"], 2, "frobnicate"),
         (["train", "/nowhere.toml"], None, "/nowhere.toml"),
     ],
@@ -102,6 +104,26 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], status: i
     result = sterna(*(a.format(**{n: tmp_path / n for n in ("text", "binary", "empty")}) for a in arguments))
     assert result.returncode == status or (status is None and result.returncode in (1, 2))
     assert words in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+
+
+def test_stdin_that_is_no_text_and_stdout_that_lacks_characters() -> None:
+    result = subprocess.run([sys.executable, "-m", "sterna", "run"], input=b"\xff\xfe", capture_output=True)
+    assert result.returncode == 1 and b"stdin is not UTF-8" in result.stderr and b"Traceback" not in result.stderr
+    closed = subprocess.run(f"{sys.executable} -m sterna run <&-", shell=True, capture_output=True)
+    assert closed.returncode == 2 and b"Traceback" not in closed.stderr
+    plain = sterna("run", "-p", "“Quoted”", "-n", "8", "--json", "--seed", "1", PYTHONIOENCODING="ascii")
+    assert plain.returncode == 0 and plain.stdout.isascii() and json.loads(plain.stdout)["completion_tokens"] == 8
+
+
+def test_bench_json_has_the_documented_fields() -> None:
+    fields = json.loads(sterna("bench", "-p", "16", "-n", "8", "-r", "1", "--json").stdout)
+    assert fields["prefill_tps"]["16"] > 0 and fields["decode_tps"] > 0
+    assert fields["threads"] >= 1 and fields["isa"] in ("scalar", "avx2", "neon")
+    for key in ("memory_gbs", "int8_gmacs", "prefill_roofline", "load_s", "peak_rss_mb"):
+        assert fields[key] > 0
+    assert fields["decode_roofline"] == pytest.approx(
+        fields["decode_tps"] * fields["bytes_per_token"] / fields["memory_gbs"] / 1e9
+    )
 
 
 @pytest.mark.parametrize("name", ["STERNA_ISA", "STERNA_THREADS"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sterna.checkpoint.gguf import read_gguf, write_gguf
 from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError
 
 from . import helpers
 from .mutate import Corpus
@@ -207,7 +207,7 @@ def test_strings_that_are_no_utf_8_do_not_spoil_a_vocabulary(tmp_path: Path) -> 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.gguf", tmp_path):
-        with pytest.raises(ArgumentError, match="cannot be read"):
+        with pytest.raises(NotFoundError, match="cannot be read"):
             read_gguf(path)
 
 

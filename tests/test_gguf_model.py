@@ -12,7 +12,7 @@ import pytest
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.gguf import write_gguf
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
+from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
 
 from . import helpers
 from .mutate import Corpus
@@ -178,9 +178,9 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("This is a text, and no model." * 10)
     with pytest.raises(FormatError, match="GGUF"):
         open_checkpoint(tmp_path / "text")
-    with pytest.raises(ArgumentError, match="cannot be read"):
+    with pytest.raises(NotFoundError, match="cannot be read"):
         open_checkpoint(tmp_path / "nothing")
-    with pytest.raises(ArgumentError, match="config.json"):
+    with pytest.raises(NotFoundError, match="config.json"):
         open_checkpoint(tmp_path)
 
 

@@ -14,7 +14,7 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.hf import canonical_names
 from sterna.checkpoint.safetensors import read_safetensors
 from sterna.checkpoint.tensor import Encoding
-from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
+from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
 from sterna.ternary import absmean, pack_hf, unpack_i2s
 
 from . import helpers
@@ -207,6 +207,10 @@ def test_what_would_change_the_mathematics_is_refused(
     [
         ({"hidden_size": "64"}, "hidden_size"),
         ({"hidden_size": 1 << 40}, "hidden_size"),
+        ({"hidden_size": 10**400}, "hidden_size"),
+        ({"num_hidden_layers": -(10**400)}, "num_hidden_layers"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps"),
+        ({"rope_theta": 10**400}, "rope_theta"),
         ({"num_hidden_layers": 10**9}, "num_layers"),
         ({"num_attention_heads": 0}, "num_heads"),
         ({"num_key_value_heads": 3}, "share 3"),
@@ -298,10 +302,10 @@ def test_hostile_safetensors_headers_are_refused(tmp_path: Path, data: bytes) ->
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="config.json"):
+    with pytest.raises(NotFoundError, match="config.json"):
         open_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(ArgumentError, match="model.safetensors"):
+    with pytest.raises(NotFoundError, match="model.safetensors"):
         open_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(FormatError, match="JSON"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import open_checkpoint
-from sterna.engine import llm as llm_module
+from sterna.engine import core
 from sterna.engine import scheduler as scheduler_module
 from sterna.engine.llm import LLM
 from sterna.engine.machine import choose_isa
@@ -80,5 +80,5 @@ def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -
     options = {"max_tokens": 12, "ignore_eos": True}
     expected = [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)]
     monkeypatch.setattr(scheduler_module, "TOKENS_PER_STEP", 7)
-    monkeypatch.setattr(llm_module, "TOKENS_PER_STEP", 7)
+    monkeypatch.setattr(core, "TOKENS_PER_STEP", 7)
     assert [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)] == expected

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sterna import LLM
-from sterna.errors import ArgumentError, ContextLengthError, FormatError
+from sterna.checkpoint.gguf.writer import write_gguf
+from sterna.engine.machine import cpu_quota
+from sterna.errors import ArgumentError, ContextLengthError, NotFoundError
+
+from .helpers import gguf_metadata, tiny_tensors
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,14 @@ def test_a_prompt_that_does_not_fit_is_a_clear_error(llm: LLM) -> None:
         {"max_tokens": 0},
         {"repetition_penalty": 0.0},
         {"seed": -1},
+        {"seed": 1.5},
+        {"top_k": 2.5},
+        {"max_tokens": 2.5},
+        {"max_tokens": True},
+        {"temperature": "hot"},
         {"stop": [""]},
+        {"stop": [1]},
+        {"stop": 1},
         {"colour": "red"},
     ],
     ids=str,
@@ -117,15 +129,52 @@ def test_options_that_cannot_work_are_refused(llm: LLM, options: dict[str, objec
 
 
 def test_bad_arguments_are_refused(llm: LLM) -> None:
-    for make in (lambda: LLM(threads=0), lambda: LLM(ctx=1), lambda: LLM(ctx=10**6), lambda: LLM(activations="int4")):
+    for options in (
+        {"threads": 0},
+        {"threads": "2"},
+        {"ctx": 1},
+        {"ctx": 10**6},
+        {"ctx": 64.5},
+        {"activations": "int4"},
+    ):
         with pytest.raises(ArgumentError):
-            make()
+            LLM(**options)
+    for model in (5, "", "a\0b"):
+        with pytest.raises(ArgumentError):
+            LLM(model)
+    for prompts in (5, None, b"abc", iter(["a"]), [b"abc"], [[1.0, 2.0]], [None], [[True]], [np.array([0.5])]):
+        with pytest.raises(ArgumentError):
+            llm.generate(prompts, max_tokens=1)
+    for hidden in (np.zeros(256), np.zeros((1, 256 * 40)), np.zeros((2, 255))):
+        with pytest.raises(ArgumentError, match="shape"):
+            llm.head(hidden)
+    with pytest.raises(ArgumentError):
+        llm.embed("text")
     with pytest.raises(ArgumentError, match="outside the vocabulary"):
         llm.logits([10**6])
     with pytest.raises(ArgumentError, match="empty"):
         llm.logits([])
-    with pytest.raises((ArgumentError, FormatError)):
+    with pytest.raises(NotFoundError, match="/nowhere/model.gguf"):
         LLM("/nowhere/model.gguf")
+
+
+def test_without_a_seed_each_text_is_its_own(llm: LLM) -> None:
+    assert len(set(llm.generate(["Once"] * 3, max_tokens=24, temperature=1.0))) > 1
+
+
+def test_a_vocabulary_smaller_than_the_embedding_goes_on(tmp_path: Path) -> None:
+    tokens = [chr(c) for c in range(33, 73)]
+    vocabulary = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.tokens": tokens}
+    write_gguf(tmp_path / "m.gguf", gguf_metadata() | vocabulary, tiny_tensors().values())
+    (completion,) = LLM(tmp_path / "m.gguf").complete([[1, 2]], max_tokens=60, temperature=5.0, seed=0)
+    assert max(completion.token_ids) >= len(tokens) and completion.completion_tokens == 60
+
+
+def test_the_control_groups_quota_limits_threads(tmp_path: Path) -> None:
+    for text, processors in (("250000 100000", 3), ("50000 100000", 1), ("max 100000", 1024), ("", 1024)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert cpu_quota(tmp_path / "cpu.max") == processors
+    assert cpu_quota(tmp_path / "missing") == 1024
 
 
 def test_threads_and_isa_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,12 +233,35 @@ def test_concurrent_callers_get_their_own_texts(llm: LLM) -> None:
 
 
 def test_an_abandoned_stream_frees_its_blocks(llm: LLM) -> None:
-    before = llm._allocator.available
+    before = llm._engine.allocator.available
     stream = llm.stream("Once", max_tokens=50)
     next(stream)
-    assert llm._allocator.available < before
+    assert llm._engine.allocator.available < before
     stream.close()
-    assert llm._allocator.available == before
+    assert llm._engine.allocator.available == before
+
+
+def test_a_stream_closed_in_the_middle_of_a_step_leaves_at_the_next(llm: LLM) -> None:
+    """Garbage collection can close a forgotten stream on the very thread that runs a step and holds the lock."""
+    before = llm._engine.allocator.available
+    stream = llm.stream("Once", max_tokens=50)
+    next(stream)
+    with llm._engine._lock:
+        stream.close()
+    llm.generate("Twice", max_tokens=1)
+    assert llm._engine.allocator.available == before
+
+
+def test_a_sequence_that_fails_leaves_the_others_alone(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = llm.generate("Once", max_tokens=12)
+    broken = llm._sequence("Twice", {"max_tokens": 12})
+    healthy = llm._sequence("Once", {"max_tokens": 12})
+    monkeypatch.setattr(broken, "append", lambda token, context: 1 / 0)
+    llm._engine.submit([broken, healthy])
+    while not healthy.finished:
+        llm._engine.advance(healthy)
+    assert isinstance(broken.error, ZeroDivisionError)
+    assert healthy.completion().text == expected
 
 
 def test_a_forked_child_can_generate(llm: LLM) -> None:

@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.pre import PRE
 from sterna.model.tokenizer.stream import from_byte_level, to_byte_level
@@ -99,6 +99,13 @@ def test_ids_outside_the_vocabulary_are_refused(tokenizer: Tokenizer) -> None:
             tokenizer.decode([token])
 
 
+def test_a_stream_has_no_text_for_ids_outside_the_vocabulary(tokenizer: Tokenizer) -> None:
+    stream = tokenizer.stream()
+    ids = tokenizer.encode("a🫠", add_special=False)
+    pieces = [stream.push(token) for token in [*ids[:2], tokenizer.vocab_size, -1, *ids[2:]]]
+    assert "".join([*pieces, stream.flush()]) == "a🫠"
+
+
 def test_lone_surrogates_become_replacement_characters(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
 
@@ -139,7 +146,7 @@ def test_without_configs_there_is_no_bos(tmp_path: Path) -> None:
 
 
 def test_what_is_no_tokenizer_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="Cannot read"):
+    with pytest.raises(NotFoundError, match="Cannot read"):
         Tokenizer(tmp_path / "nothing")
     with pytest.raises(FormatError, match="has no tokenizer"):
         Tokenizer(tmp_path)

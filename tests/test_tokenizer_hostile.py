@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from sterna.errors import FormatError, SternaError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
+from sterna.model.tokenizer.special import SpecialSplitter
 from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
 
 KEYS = "model pre tokens token_type scores merges bos_token_id eos_token_id eot_token_id add_bos_token".split()
@@ -69,6 +73,46 @@ def test_an_unknown_pre_type_is_named() -> None:
 def test_merges_of_unknown_tokens_are_dropped(merges: list[str]) -> None:
     tokenizer = Tokenizer.from_gguf_metadata(PLAIN | {"tokenizer.ggml.merges": merges})
     assert tokenizer.decode(tokenizer.encode("abcdah")) == "abcdah"
+
+
+def long_gguf(path: Path, token: str) -> Tokenizer:
+    return Tokenizer.from_gguf_metadata(PLAIN | {"tokenizer.ggml.tokens": [token, *PLAIN["tokenizer.ggml.tokens"][1:]]})
+
+
+def long_sentencepiece(path: Path, token: str) -> Tokenizer:
+    metadata = sentencepiece_metadata()
+    return Tokenizer.from_gguf_metadata(
+        metadata | {"tokenizer.ggml.tokens": [*metadata["tokenizer.ggml.tokens"][:-1], token]}
+    )
+
+
+def long_json(path: Path, token: str) -> Tokenizer:
+    state = json.loads(byte_level_json())
+    state["model"]["vocab"][token] = len(state["model"]["vocab"]) + 10
+    path.write_text(json.dumps(state))
+    return Tokenizer(path)
+
+
+def long_tiktoken(path: Path, token: str) -> Tokenizer:
+    words = [*(b"%d" % number for number in range(127_999)), token.encode()]
+    path.write_bytes(b"".join(b"%s %d\n" % (base64.b64encode(word), rank) for rank, word in enumerate(words)))
+    return Tokenizer(path)
+
+
+@pytest.mark.parametrize("source", [long_gguf, long_sentencepiece, long_json, long_tiktoken])
+def test_a_token_of_a_megabyte_is_refused_at_once(tmp_path: Path, source: Callable[[Path, str], Tokenizer]) -> None:
+    start = time.monotonic()
+    with pytest.raises(FormatError, match="has 1000000 characters"):
+        source(tmp_path / "tokenizer", "a" * 1_000_000)
+    assert time.monotonic() - start < 5
+
+
+def test_many_lengths_of_special_tokens_do_not_slow_a_text_down() -> None:
+    splitter = SpecialSplitter({"<" * length + "x": length for length in range(1, 2000)})
+    start = time.monotonic()
+    assert list(splitter.split("<" * 20_000)) == ["<" * 20_000]
+    assert list(splitter.split("a<<<xb")) == ["a", 3, "b"]
+    assert time.monotonic() - start < 2
 
 
 def test_ids_outside_the_vocabulary_count_as_absent() -> None:

@@ -46,9 +46,43 @@ def test_each_document_opens_with_the_one_special_token(tmp_path: Path) -> None:
 def test_tokens_are_made_again_when_the_corpus_changes(tmp_path: Path) -> None:
     corpus, output = tmp_path / "a.txt", tmp_path / "out"
     corpus.write_text(TEXT)
-    before = len(prepare(output, [corpus], [corpus], 260)[1])
+    _, before, stamp = prepare(output, tmp_path, ["a.txt"], 260)
     corpus.write_text(TEXT * 4)
-    assert len(prepare(output, [corpus], [corpus], 260)[1]) > 2 * before
+    _, after, other = prepare(output, tmp_path, ["a.txt"], 260)
+    assert len(after) > 2 * len(before)
+    assert stamp != other
+
+
+def test_a_file_of_the_same_name_and_size_elsewhere_is_another_corpus(tmp_path: Path) -> None:
+    for folder, text in (("a", TEXT), ("b", TEXT.upper().replace("<|ENDOFTEXT|>", "<|endoftext|>"))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "text.txt").write_text(text)
+    first, _, _ = prepare(tmp_path, tmp_path, ["a/text.txt"], 260)
+    second, _, _ = prepare(tmp_path, tmp_path, ["b/text.txt"], 260)
+    assert first.get_vocab() != second.get_vocab()
+
+
+@pytest.mark.parametrize("name", ["data.json", "tokenizer.json", "train.bin"])
+def test_damaged_files_are_made_again(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    output = tmp_path / "out"
+    _, tokens, stamp = prepare(output, tmp_path, ["a.txt"], 260)
+    before = tokens.copy()
+    for damage in (b"{", b"[" * 100_000, b"\xff" * 7, b""):
+        (output / name).write_bytes(damage)
+        _, after, again = prepare(output, tmp_path, ["a.txt"], 260)
+        assert again == stamp
+        assert np.array_equal(after, before)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "folder").mkdir()
+    for name in ("absent.txt", "folder", "nul\0"):
+        with pytest.raises(ArgumentError, match=r"^Cannot read [^\n]*\.$"):
+            prepare(tmp_path / "out", tmp_path, [name], 260)
+    with pytest.raises(ArgumentError, match="output folder"):
+        prepare(tmp_path / "a.txt", tmp_path, ["a.txt"], 260)
 
 
 def test_windows_are_a_function_of_seed_and_step() -> None:

@@ -26,7 +26,7 @@ from sterna.train.config import load_config  # noqa: E402
 from sterna.train.data import documents  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.state import load_state  # noqa: E402
-from sterna.train.trainer import TrainingResult, run_training  # noqa: E402
+from sterna.train.trainer import DivergedError, TrainingResult, run_training  # noqa: E402
 
 CONFIG = """
 name = "tiny"
@@ -92,7 +92,7 @@ def trained(folder: Path) -> tuple[TrainingResult, Decoder, list[float]]:
     config = load_config(folder / "unbroken.toml")
     model = Decoder(config.model.model_config())
     state = folder / "unbroken" / "state.safetensors"
-    assert load_state(state, model, None, vars(config.model)) == 40
+    assert load_state(state, model, None, {"model": vars(config.model)}) == 40
     losses = [float(match[1]) for line in lines if (match := re.match(r"step \d+ loss ([\d.]+)", line))]
     return result, model, losses
 
@@ -121,6 +121,24 @@ def test_checkpoint_of_another_shape_is_refused(folder: Path) -> None:
     (folder / "shape.toml").write_text(other)
     with pytest.raises(FormatError, match="another shape"):
         run_training(folder / "shape.toml", lambda line: None)
+
+
+def test_checkpoint_of_another_corpus_is_refused(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    train(tmp_path, "out", 1)
+    (tmp_path / "corpus.txt").write_text((tmp_path / "corpus.txt").read_text() + "more")
+    with pytest.raises(FormatError, match="other files of data.train"):
+        train(tmp_path, "out", 2)
+
+
+def test_a_loss_that_is_no_number_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path)
+    train(tmp_path, "out", 1)
+    state = (tmp_path / "out" / "state.safetensors").read_bytes()
+    monkeypatch.setattr(Decoder, "forward", lambda self, tokens: self.token_embd(tokens) @ self.token_embd.weight.T / 0)
+    with pytest.raises(DivergedError, match="the loss is nan"):
+        train(tmp_path, "out", 2)
+    assert (tmp_path / "out" / "state.safetensors").read_bytes() == state
 
 
 def test_damaged_checkpoint_is_refused(folder: Path) -> None:
@@ -194,17 +212,36 @@ def test_transformers_loads_the_packed_export(trained: tuple[TrainingResult, Dec
         ('train = ["corpus.txt"]', 'train = "corpus.txt"', "data.train must be a list"),
         ('train = ["corpus.txt"]', 'train = ["absent.txt"]', "Cannot read a corpus file"),
         ("vocab_size = 384", "vocab_size = 60000", "lower it or take more text"),
+        ('valid = ["corpus.txt"]', 'valid = ["absent.txt"]', "Cannot read the text file"),
+        ('valid = ["corpus.txt"]', 'valid = ["empty.txt"]', "data.valid has no text"),
+        ("context_length = 32", "context_length = 1", "model.context_length must be at least 2"),
+        ("context_length = 32", "context_length = 32\nrms_norm_eps = 0", "rms_norm_eps is 0"),
+        ("context_length = 32", "context_length = 32\nrms_norm_eps = nan", "rms_norm_eps is nan"),
+        ("context_length = 32", "context_length = 32\nrope_theta = -1", "rope_theta is -1"),
+        ("context_length = 32", f"context_length = 32\nrope_theta = {10**400}", "64 bits"),
+        ("learning_rate = 6e-3", "learning_rate = inf", "learning rates must be positive and finite"),
+        ("batch_size = 4", 'batch_size = 4\ndevice = "nonsense"', "training.device is 'nonsense'"),
+        ("batch_size = 4", 'batch_size = 4\ndevice = "meta"', "training.device is 'meta'"),
+        ("batch_size = 4", 'batch_size = 4\ndevice = "cuda:77"', "training.device is 'cuda:77'"),
         ("[model]", "[model", "Cannot read the training config"),
+        ("[model]", f"x = {'[' * 5000}", "Cannot read the training config"),
     ],
 )
 def test_config_errors_are_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     write_corpus(tmp_path)
     text = CONFIG.format(output="out", steps=1, optimizer="adamw")
     assert old in text
+    (tmp_path / "empty.txt").touch()
     (tmp_path / "run.toml").write_text(text.replace(old, new))
     with pytest.raises(ArgumentError, match=re.escape(sentence)) as error:
         run_training(tmp_path / "run.toml", lambda line: None)
     assert str(error.value).endswith(".")
+
+
+def test_an_absent_config_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent.toml"):
+        with pytest.raises(ArgumentError, match="Cannot read the training config"):
+            run_training(path, lambda line: None)
 
 
 def test_engine_gives_the_trainers_own_loss(folder: Path, trained: tuple[TrainingResult, Decoder, list[float]]) -> None:

@@ -14,25 +14,41 @@ constexpr std::size_t kTileRows = 64, kTileTokens = 16;
 
 }  // namespace
 
+Operand operand_of(Encoding encoding, bool int8) {
+    if (int8) return Operand::int8;
+    return encoding == Encoding::q8_0 || encoding == Encoding::q6_k ? Operand::wide : Operand::float32;
+}
+
 Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
-    : encoding_(tensor.encoding), int8_(int8), scale_(tensor.scale), data_(tensor.bytes.data()) {
+    : encoding_(tensor.encoding),
+      operand_(operand_of(tensor.encoding, int8)),
+      scale_(tensor.scale),
+      data_(tensor.bytes.data()) {
     if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
         throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
     out_features_ = tensor.shape[0];
     in_features_ = tensor.shape[1];
     row_bytes_ = row_bytes(encoding_, in_features_);
+    direct_ = operand_ != Operand::float32 || (encoding_ != Encoding::i2_s && in_features_ % 16 == 0);
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(out_features_, row_bytes_, &bytes) || bytes != tensor.bytes.size())
         throw std::invalid_argument("The tensor '" + name + "' has " + std::to_string(tensor.bytes.size()) +
                                     " bytes, which is not what its shape needs.");
     if (!std::isfinite(scale_)) throw std::invalid_argument("The scale of the tensor '" + name + "' is not finite.");
-    if (int8_ && encoding_ != Encoding::i2_s)
+    if (operand_ == Operand::int8 && encoding_ != Encoding::i2_s)
         throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
 }
 
 void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
                       float* out, std::size_t out_stride) const {
-    if (int8_) return multiply_int8(kernels, x, first, last, out, out_stride);
+    const std::uint8_t* rows = data_ + first * row_bytes_;
+    if (operand_ == Operand::int8) return multiply_int8(kernels, x, first, last, out, out_stride);
+    if (operand_ == Operand::wide)
+        return kernels.wide_dot(encoding_, rows, row_bytes_, last - first, x.wide, x.n_tokens, in_features_,
+                                out + first, out_stride);
+    if (direct_)
+        return kernels.float_dot(encoding_, rows, row_bytes_, last - first, x.values, x.stride, x.n_tokens,
+                                 in_features_, out + first, out_stride);
     const std::size_t n = padded(in_features_);
     std::fill(scratch + in_features_, scratch + n, 0.0f);
     for (std::size_t r = first; r < last; ++r) {

@@ -1,9 +1,13 @@
 // Linear, the unit of kernels: a stored matrix and the way it is multiplied. Ternary codes meet int8 activations in
-// exact integer sums; every other pair is decoded row by row and multiplied in float32.
+// exact integer sums; Q8_0 and Q6_K meet activations of 15 bits, in integers too; float matrices meet float32
+// activations. What no kernel takes as it lies (ternary codes with float activations, ragged rows) is decoded row by
+// row.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "tensor.hpp"
 
@@ -18,7 +22,21 @@ struct Activations {
     const std::int8_t* codes = nullptr;
     const float* scales = nullptr;       // [n_tokens]: value = code / scale
     const std::int32_t* sums = nullptr;  // [n_tokens]: sum of the token's codes
+    WideActivations wide = {};
 };
+
+// What a matrix is multiplied with.
+enum class Operand : std::uint8_t { float32, int8, wide };
+
+// `int8` is what the plan asks for ternary matrices.
+Operand operand_of(Encoding encoding, bool int8);
+
+// The rows [first, last) of n that a thread multiplies: multiples of 16 keep two threads off one cache line of the
+// output.
+inline std::pair<std::size_t, std::size_t> row_share(std::size_t n, std::size_t thread, std::size_t n_threads) {
+    const std::size_t groups = (n + 15) / 16;
+    return {groups * thread / n_threads * 16, std::min(groups * (thread + 1) / n_threads * 16, n)};
+}
 
 class Linear {
 public:
@@ -28,8 +46,8 @@ public:
 
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
-    bool takes_int8() const { return int8_; }
-    std::size_t scratch() const { return int8_ ? 0 : padded(in_features_); }  // floats
+    Operand operand() const { return operand_; }
+    std::size_t scratch() const { return direct_ ? 0 : padded(in_features_); }  // floats
 
     // out[t * out_stride + r] for rows first <= r < last and all tokens. A result depends on its row and token alone.
     void multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
@@ -44,7 +62,8 @@ private:
 
     std::size_t out_features_, in_features_, row_bytes_;
     Encoding encoding_;
-    bool int8_;
+    Operand operand_;
+    bool direct_;  // a kernel takes the rows as they lie
     float scale_;
     const std::uint8_t* data_;
 };

@@ -29,6 +29,12 @@ std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& 
     return starts;
 }
 
+// Waking a thread and waiting for it costs microseconds: each should have at least about 50 of them to do.
+std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
+    constexpr std::size_t kLeast = 4'000'000;
+    return std::clamp<std::size_t>(multiply_adds / kLeast, 1, n_threads);
+}
+
 const Plan& checked(const Plan& plan) {
     if (plan.layers == 0 || plan.kv_heads == 0 || plan.head_dim == 0 || plan.vocab_size == 0)
         throw std::invalid_argument("The plan has a dimension of zero.");
@@ -62,7 +68,13 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
     if (head_.in_features() != slots_[output_].width)
         throw std::invalid_argument("The head and the hidden state differ in width.");
     scratch_size_ = head_.scratch();
-    for (const auto& step : steps_) scratch_size_ = std::max(scratch_size_, step->scratch());
+    for (const auto& step : steps_) {
+        scratch_size_ = std::max(scratch_size_, step->scratch());
+        multiply_adds_ += step->multiply_adds();
+    }
+    head_input_.width = head_.in_features();
+    head_input_.stride = padded(head_.in_features());
+    head_input_.require(head_.operand());
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
@@ -77,6 +89,7 @@ void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, flo
     if (pool.layers() < layers_ || pool.kv_heads() != kv_heads_ || pool.head_dim() != head_dim_)
         throw std::invalid_argument("The KV pool was made for a model of another shape.");
     batch.check(token_limit_, pool.blocks());
+    n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
     Run run{kernels_, batch, pool, slots_, scratch_};
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
@@ -92,16 +105,19 @@ void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, flo
 }
 
 void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
+    n_threads = worthwhile_threads(head_.out_features() * head_.in_features() * n, n_threads);
     reserve(0, n_threads);
-    const std::size_t width = head_.in_features(), stride = padded(width);
-    Buffer<float> rows(n * stride);
-    for (std::size_t i = 0; i < n; ++i) std::memcpy(rows.get() + i * stride, hidden + i * width, width * sizeof(float));
-    const Activations x{.n_tokens = n, .stride = stride, .values = rows.get()};
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
-        const std::size_t groups = (head_.out_features() + 15) / 16;
-        const std::size_t first = groups * thread / n_threads * 16;
-        const std::size_t last = std::min(groups * (thread + 1) / n_threads * 16, head_.out_features());
-        if (first < last) head_.multiply(kernels_, x, first, last, scratch_[thread].get(), out, head_.out_features());
+    head_input_.resize(n);
+    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+        for (std::size_t i = thread; i < n; i += n_threads) {
+            std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
+            head_input_.quantize(kernels_, i);
+        }
+        barrier.wait(n_threads);
+        const auto [first, last] = row_share(head_.out_features(), thread, n_threads);
+        if (first < last)
+            head_.multiply(kernels_, head_input_.activations(n), first, last, scratch_[thread].get(), out,
+                           head_.out_features());
     });
 }
 

@@ -39,6 +39,8 @@ private:
     std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
     std::size_t layers_, kv_heads_, head_dim_, token_limit_, output_;
     Linear head_;
+    Slot head_input_;
+    std::size_t multiply_adds_ = 0;  // of all matrices, a token
     std::size_t capacity_ = 0, scratch_size_ = 0;
     std::vector<Buffer<float>> scratch_;
 };

@@ -15,15 +15,13 @@ public:
         writes = {out};
     }
     void run(Run& run, std::size_t thread, std::size_t n_threads) const override {
-        // Multiples of 16 rows keep two threads off one cache line of the output.
-        const std::size_t groups = (matrix_.out_features() + 15) / 16;
-        const std::size_t first = groups * thread / n_threads * 16;
-        const std::size_t last = std::min(groups * (thread + 1) / n_threads * 16, matrix_.out_features());
+        const auto [first, last] = row_share(matrix_.out_features(), thread, n_threads);
         if (first < last)
             matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), first, last,
                              run.scratch[thread].get(), run.slots[out_].values.get(), run.slots[out_].stride);
     }
     std::size_t scratch() const override { return matrix_.scratch(); }
+    std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }
 
 private:
     Linear matrix_;
@@ -76,7 +74,9 @@ public:
             emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())));
         }
         for (const Operation& op : plan_.operations)
-            if (op.kind == "linear" && op.number("int8") != 0) slots_[slot(op.name("x"))].quantized = true;
+            if (op.kind == "linear")
+                slots_[slot(op.name("x"))].require(
+                    operand_of(tensor(op.name("weight")).encoding, op.number("int8") != 0));
         for (const Operation& op : plan_.operations) {
             const auto emitter = kEmitters.find(op.kind);
             if (emitter == kEmitters.end())
@@ -123,12 +123,12 @@ private:
 
     Linear matrix(const std::string& name, bool int8) const { return Linear(tensor(name), int8, name); }
 
-    // A slot that feeds int8 matrices is quantised as soon as it is written.
+    // A slot that feeds integer kernels is quantised as soon as it is written.
     void emit(std::unique_ptr<Step> step) {
         const std::vector<std::size_t> written = step->writes;
         steps_.push_back(std::move(step));
         for (const std::size_t index : written)
-            if (slots_[index].quantized) steps_.push_back(std::make_unique<Quantize>(index));
+            if (slots_[index].int8 || slots_[index].wide) steps_.push_back(std::make_unique<Quantize>(index));
     }
 
     void embed(const Operation& op) {

@@ -18,14 +18,15 @@ class Step {
 public:
     virtual ~Step() = default;
     virtual void run(Run& run, std::size_t thread, std::size_t n_threads) const = 0;
-    virtual std::size_t scratch() const { return 0; }  // floats a thread needs
+    virtual std::size_t scratch() const { return 0; }        // floats a thread needs
+    virtual std::size_t multiply_adds() const { return 0; }  // of matrices, a token
 
     Grain grain = Grain::tokens;
     std::vector<std::size_t> reads, writes;  // slots
 };
 
-// Compiles the operations of the plan, in order; marks in `slots` which need an int8 copy and adds the slots of rotary
-// angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
+// Compiles the operations of the plan, in order; marks in `slots` which need quantised copies and adds the slots of
+// rotary angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
 std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors,
                                                  std::vector<Slot>& slots);
 

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 namespace sterna {
 namespace {
 
@@ -67,11 +69,21 @@ void ThreadPool::run(std::size_t n, const std::function<void(std::size_t, Barrie
         region_.fetch_add(1, std::memory_order_release);
         region_.notify_all();
     }
-    work(0, barrier_);
+    attempt(0, work);
     if (n > 1)
         for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;
              left = running_.load(std::memory_order_acquire))
             spin_then_park(running_, left);
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void ThreadPool::attempt(std::size_t thread, const std::function<void(std::size_t, Barrier&)>& work) {
+    try {
+        work(thread, barrier_);
+    } catch (...) {
+        const std::lock_guard lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+    }
 }
 
 void ThreadPool::grow(std::size_t n) {
@@ -86,7 +98,7 @@ void ThreadPool::grow(std::size_t n) {
 }
 
 void ThreadPool::worker(std::size_t thread) {
-    if (thread < wanted_) (*work_)(thread, barrier_);
+    if (thread < wanted_) attempt(thread, *work_);
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
 }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -28,10 +29,12 @@ public:
     static ThreadPool& instance();
 
     // Runs work(thread, barrier) on n threads, the caller being thread 0, and returns when all are done. Regions asked
-    // for at the same time queue up. `work` must not throw.
+    // for at the same time queue up. What `work` throws is thrown here when all are done; work that waits at the
+    // barrier must not throw.
     void run(std::size_t n, const std::function<void(std::size_t thread, Barrier& barrier)>& work);
 
 private:
+    void attempt(std::size_t thread, const std::function<void(std::size_t, Barrier&)>& work);
     void worker(std::size_t thread);
     void grow(std::size_t n);
 
@@ -41,6 +44,8 @@ private:
     std::atomic<std::uint32_t> running_{0};
     std::size_t wanted_ = 0;
     const std::function<void(std::size_t, Barrier&)>* work_ = nullptr;
+    std::mutex error_mutex_;
+    std::exception_ptr error_;
     Barrier barrier_;
 };
 

@@ -46,11 +46,7 @@ struct Norm final : TokenStep<Norm> {
 
 struct Quantize final : TokenStep<Quantize> {
     explicit Quantize(std::size_t x) : x(x) { reads = writes = {x}; }
-    void token(Run& run, std::size_t t) const {
-        Slot& slot = run.slots[x];
-        run.kernels.quantize(slot.row(t), slot.stride, slot.codes.get() + t * slot.stride, slot.scales.get() + t,
-                             slot.sums.get() + t);
-    }
+    void token(Run& run, std::size_t t) const { run.slots[x].quantize(run.kernels, t); }
     std::size_t x;
 };
 

@@ -5,12 +5,43 @@
 
 namespace sterna {
 
+void Slot::require(Operand operand) {
+    int8 = int8 || operand == Operand::int8;
+    wide = wide || operand == Operand::wide;
+}
+
 void Slot::resize(std::size_t tokens) {
     values = Buffer<float>(tokens * stride);
-    if (!quantized) return;
-    codes = Buffer<std::int8_t>(tokens * stride);
-    scales = Buffer<float>(tokens);
-    sums = Buffer<std::int32_t>(tokens);
+    if (int8) {
+        codes = Buffer<std::int8_t>(tokens * stride);
+        scales = Buffer<float>(tokens);
+        sums = Buffer<std::int32_t>(tokens);
+    }
+    if (wide) {
+        high = Buffer<std::int8_t>(tokens * stride);
+        low = Buffer<std::int8_t>(tokens * stride);
+        high_sums = Buffer<std::int16_t>(tokens * stride / 16);
+        low_sums = Buffer<std::int16_t>(tokens * stride / 16);
+        wide_scales = Buffer<float>(tokens);
+    }
+}
+
+void Slot::quantize(const Kernels& kernels, std::size_t token) {
+    const std::size_t at = token * stride;
+    if (int8) kernels.quantize(row(token), stride, codes.get() + at, scales.get() + token, sums.get() + token);
+    if (wide)
+        kernels.quantize_wide(row(token), stride, high.get() + at, low.get() + at, high_sums.get() + at / 16,
+                              low_sums.get() + at / 16, wide_scales.get() + token);
+}
+
+Activations Slot::activations(std::size_t n_tokens) const {
+    return {n_tokens,
+            stride,
+            values.get(),
+            codes.get(),
+            scales.get(),
+            sums.get(),
+            {high.get(), low.get(), high_sums.get(), low_sums.get(), wide_scales.get(), stride}};
 }
 
 void Batch::check(std::size_t vocab_size, std::size_t pool_blocks) {

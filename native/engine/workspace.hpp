@@ -35,17 +35,20 @@ private:
 struct Slot {
     std::string name;
     std::size_t width = 0, stride = 0;
-    bool quantized = false;  // an int8 copy follows every write
+    bool int8 = false, wide = false;  // which quantised copies follow every write
     Buffer<float> values;
     Buffer<std::int8_t> codes;
     Buffer<float> scales;
     Buffer<std::int32_t> sums;
+    Buffer<std::int8_t> high, low;
+    Buffer<std::int16_t> high_sums, low_sums;
+    Buffer<float> wide_scales;
 
+    void require(Operand operand);
     void resize(std::size_t tokens);
+    void quantize(const Kernels& kernels, std::size_t token);
     float* row(std::size_t token) const { return values.get() + token * stride; }
-    Activations activations(std::size_t n_tokens) const {
-        return {n_tokens, stride, values.get(), codes.get(), scales.get(), sums.get()};
-    }
+    Activations activations(std::size_t n_tokens) const;
 };
 
 // Any mixture of prefill chunks and single steps. Tokens of sequence s are cu_seqlens[s] .. cu_seqlens[s + 1].

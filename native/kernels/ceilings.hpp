@@ -8,6 +8,8 @@
 namespace sterna {
 namespace {
 
+typedef std::uint32_t UnsignedVec __attribute__((vector_size(kWidth * 4)));
+
 template <class T>
 inline void opaque(T& value) {
 #if defined(__aarch64__)
@@ -19,19 +21,19 @@ inline void opaque(T& value) {
 
 std::uint64_t read_all(const std::uint8_t* data, std::size_t n) {
     constexpr std::size_t kStreams = 8;  // independent sums, so that loads and not additions set the pace
-    IntVec sums[kStreams] = {};
-    for (std::size_t k = 0; k < n; k += kStreams * sizeof(IntVec)) {
+    UnsignedVec sums[kStreams] = {};
+    for (std::size_t k = 0; k < n; k += kStreams * sizeof(UnsignedVec)) {
         __builtin_prefetch(data + k + 4096);
         __builtin_prefetch(data + k + 4096 + 64);
         for (std::size_t i = 0; i < kStreams; ++i) {
-            IntVec part;
-            std::memcpy(&part, data + k + i * sizeof(IntVec), sizeof(part));
+            UnsignedVec part;
+            std::memcpy(&part, data + k + i * sizeof(UnsignedVec), sizeof(part));
             sums[i] += part;
         }
     }
     std::uint64_t total = 0;
     for (std::size_t i = 0; i < kStreams; ++i)
-        for (int j = 0; j < kWidth; ++j) total += static_cast<std::uint32_t>(sums[i][j]);
+        for (int j = 0; j < kWidth; ++j) total += sums[i][j];
     return total;
 }
 

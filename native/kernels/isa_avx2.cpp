@@ -82,6 +82,57 @@ void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_
         row_band<1>(rows + r * row_bytes, row_bytes, x, x_stride, x_sum, n_tokens, cols, dots + r, dots_stride);
 }
 
+// |code| <= 128, |activation| <= 127: a maddubs lane stays within 2 * 128 * 127 = 32512 < 32767.
+WideSums avx2_sums_q8_0(const std::int8_t* codes, const std::int8_t* high, const std::int8_t* low) {
+    const __m256i w = load256(codes), magnitude = _mm256_abs_epi8(w), ones = _mm256_set1_epi16(1);
+    const auto sums_with = [&](const std::int8_t* x) {
+        return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(load256(x), w)), ones);
+    };
+    WideSums sums;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums.high), sums_with(high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums.low), sums_with(low));
+    return sums;
+}
+
+// code <= 63, |activation| <= 127: a maddubs lane stays within 2 * 63 * 127 = 16002.
+WideSums avx2_sums_q6_k(const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low,
+                        const std::int16_t* high_sums, const std::int16_t* low_sums) {
+    const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
+    const __m256i scales =
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192)));  // 16 groups
+    // -32 * scale * (sum of the group), two groups a lane.
+    const __m256i offsets = _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), scales), 5);
+    __m256i high_acc = _mm256_madd_epi16(offsets, load256(high_sums));
+    __m256i low_acc = _mm256_madd_epi16(offsets, load256(low_sums));
+    const __m128i scales8 = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
+    for (int half = 0; half < 2; ++half) {
+        const __m256i a = load256(block + 64 * half), b = load256(block + 64 * half + 32);
+        const __m256i h = load256(block + 128 + 32 * half);
+        const __m256i codes[4] = {
+            _mm256_or_si256(_mm256_and_si256(a, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 4), pair)),
+            _mm256_or_si256(_mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 2), pair)),
+            _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble), _mm256_and_si256(h, pair)),
+            _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(b, 4), nibble),
+                            _mm256_and_si256(_mm256_srli_epi16(h, 2), pair)),
+        };
+        for (int q = 0; q < 4; ++q) {
+            // Eight copies of the two groups' scales, as 16-bit numbers: the first group in the low half.
+            const auto first = static_cast<char>(8 * half + 2 * q);
+            const __m128i pick = _mm_set_epi64x(0x0101010101010101 * (first + 1), 0x0101010101010101 * first);
+            const __m256i scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales8, pick));
+            const int k = 128 * half + 32 * q;
+            high_acc =
+                _mm256_add_epi32(high_acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes[q], load256(high + k)), scale));
+            low_acc =
+                _mm256_add_epi32(low_acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes[q], load256(low + k)), scale));
+        }
+    }
+    WideSums sums;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums.high), high_acc);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums.low), low_acc);
+    return sums;
+}
+
 // In assembly: compilers spill these sums or shorten the loop.
 std::uint64_t multiply_add(std::size_t rounds) {
     const __m256i codes = _mm256_set1_epi8(1), x = _mm256_set1_epi8(3);
@@ -103,6 +154,7 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = make_table("avx2", ternary_dot, multiply_add);
+extern const Kernels kAvx2Kernels =
+    make_table("avx2", ternary_dot, wide_dot<avx2_sums_q8_0, avx2_sums_q6_k>, multiply_add);
 
 }  // namespace sterna

@@ -21,7 +21,7 @@ void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_
 }
 
 std::uint64_t multiply_add(std::size_t rounds) {
-    typedef std::int16_t Products __attribute__((vector_size(16)));
+    typedef std::uint16_t Products __attribute__((vector_size(16)));
     Products sums[8] = {}, a = {1, 2, 3, 4, 5, 6, 7, 8};
     for (std::size_t round = 0; round < rounds; ++round)
         for (Products& sum : sums) {
@@ -34,6 +34,7 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels = make_table("scalar", ternary_dot, multiply_add);
+extern const Kernels kScalarKernels =
+    make_table("scalar", ternary_dot, wide_dot<wide_sums_q8_0, wide_sums_q6_k>, multiply_add);
 
 }  // namespace sterna

@@ -18,7 +18,7 @@ enum class RopeStyle : std::uint8_t { half, interleaved };
 inline constexpr std::size_t kPad = 128;       // elements; also the block of I2_S (128 codes in 32 bytes)
 inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
 
-constexpr std::size_t padded(std::size_t n) {
+[[gnu::always_inline]] constexpr std::size_t padded(std::size_t n) {
     return (n + kPad - 1) / kPad * kPad;
 }
 
@@ -36,9 +36,17 @@ struct AttentionTask {
     float* scratch;  // attention_scratch(group, head_stride) floats
 };
 
-constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
+[[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
     return group * (2 * head_stride + kBlockSize + 2) + head_stride + 64;
 }
+
+// Activations of 15 bits: value = (128 * high + low) / scale (wide_dot.hpp).
+struct WideActivations {
+    const std::int8_t *high, *low;             // [n_tokens, stride]
+    const std::int16_t *high_sums, *low_sums;  // [n_tokens, stride / 16]: sums over groups of 16
+    const float* scales;                       // [n_tokens]
+    std::size_t stride;
+};
 
 struct Kernels {
     const char* isa;
@@ -51,6 +59,21 @@ struct Kernels {
 
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);
+
+    // out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] for rows of F32, F16 or BF16; cols is a multiple of 16.
+    void (*float_dot)(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
+                      const float* x, std::size_t x_stride, std::size_t n_tokens, std::size_t cols, float* out,
+                      std::size_t out_stride);
+
+    // The same for rows of Q8_0 or Q6_K and activations of 15 bits; cols is a multiple of the encoding's block.
+    void (*wide_dot)(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
+                     const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                     std::size_t out_stride);
+
+    // scale = 16256 / max(|x|, 1e-5), v = round(x * scale) = 128 * high + low; sums over groups of 16. n multiple of
+    // kPad.
+    void (*quantize_wide)(const float* x, std::size_t n, std::int8_t* high, std::int8_t* low, std::int16_t* high_sums,
+                          std::int16_t* low_sums, float* scale);
 
     // Sum of a[k] * b[k]; n is a multiple of 16.
     float (*dot)(const float* a, const float* b, std::size_t n);

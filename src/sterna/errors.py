@@ -9,6 +9,10 @@ class FormatError(SternaError):
     """A file is not what it claims to be: truncated, inconsistent, out of bounds."""
 
 
+class NotFoundError(SternaError):
+    """A file or folder that was named cannot be read."""
+
+
 class UnsupportedError(SternaError):
     """A file or request is valid, but asks for something that Sterna does not do."""
 

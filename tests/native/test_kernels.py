@@ -95,6 +95,61 @@ def test_every_half_converts_both_ways(probe: Probe) -> None:
         assert np.array_equal(np.frombuffer(out, np.uint16), x.astype(np.float16).view(np.uint16))
 
 
+@pytest.mark.parametrize("n_tokens", [1, 4, 6])
+@pytest.mark.parametrize("encoding", ["f32", "f16", "bf16"])
+def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
+    rng = np.random.default_rng(6)
+    n_rows, cols = 5, 1040
+    w = rng.standard_normal((n_rows, cols)).astype(np.float32)
+    stored = {"f32": w, "f16": w.astype(np.float16), "bf16": (w.view(np.uint32) >> 16).astype(np.uint16)}[encoding]
+    read = {"f32": w, "f16": stored.astype(np.float32), "bf16": (w.view(np.uint32) & 0xFFFF0000).view(np.float32)}
+    x = rng.standard_normal((n_tokens, cols)).astype(np.float32)
+    (out,) = probe.call("float_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x))
+    got = floats(out).reshape(n_tokens, n_rows)
+    np.testing.assert_allclose(got, x.astype(np.float64) @ read[encoding].T, atol=1e-4)
+    for t in range(n_tokens):  # a token's result is that of the plain dot product, whatever its company
+        (alone,) = probe.call("dot", arrays=(read[encoding][0], x[t]))
+        assert floats(alone)[0] == got[t, 0]
+    assert_same_bits(f"float_dot {encoding} {n_tokens}", out)
+
+
+@pytest.mark.parametrize("kind", ["random", "extreme"])
+@pytest.mark.parametrize("encoding", ["q8_0", "q6_k"])
+def test_wide_dot(probe: Probe, encoding: str, kind: str) -> None:
+    rng = np.random.default_rng(7)
+    n_rows, n_tokens, cols = 3, 4, 1280
+    size, dequantize = {"q8_0": (cols // 32 * 34, dequantize_q8_0), "q6_k": (cols // 256 * 210, dequantize_q6_k)}[
+        encoding
+    ]
+    stored = rng.integers(0, 256, (n_rows, size), np.uint8)
+    if kind == "extreme":  # every code and sub-scale at its largest magnitude
+        stored[:] = 0x80 if encoding == "q8_0" else 0xFF
+        if encoding == "q6_k":
+            stored.reshape(n_rows, -1, 210)[:, :, 192:208] = 0x80
+    blocks = stored.reshape(n_rows, -1, 34 if encoding == "q8_0" else 210)
+    at = 0 if encoding == "q8_0" else 208
+    blocks[:, :, at : at + 2] = np.array([2e-4], np.float16).view(np.uint8)
+    x = rng.standard_normal((n_tokens, cols)).astype(np.float32)
+    x[1] = np.where(rng.random(cols) < 0.5, 3.0, -3.0)
+    x[2], x[3] = 5.0, 0.0
+    high, low, scales, out = probe.call(
+        "wide_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x)
+    )
+    scale = floats(scales)[:, None].astype(np.float64)
+    values = (128.0 * np.frombuffer(high, np.int8) + np.frombuffer(low, np.int8)).reshape(x.shape) / scale
+    assert np.abs(values - x).max(axis=1) == pytest.approx(0, abs=5.0 / 32512 * 1.001)
+    weights = np.stack([dequantize(row).reshape(-1) for row in stored]).astype(np.float64)
+    exact = values @ weights.T
+    magnitude = np.abs(values) @ np.abs(weights).T + 1e-30
+    assert (np.abs(floats(out).reshape(n_tokens, n_rows) - exact) / magnitude).max() < 1e-6
+    assert_same_bits(f"wide_dot {encoding} {kind}", high + low + scales + out)
+
+
+def test_ceiling_loops_do_their_work(probe: Probe) -> None:
+    total, count = np.frombuffer(probe.call("ceilings")[0], np.uint64)
+    assert total == 0 and count >= 1000 * 32
+
+
 @pytest.mark.parametrize("n", [128, 200, 2560])
 def test_rms_norm_and_dot(probe: Probe, n: int) -> None:
     rng = np.random.default_rng(n)

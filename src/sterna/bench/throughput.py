@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def bench(
 
     # Once unmeasured: pages are mapped, buffers allocated. The peak is the engine's, before the ceilings take memory.
     complete(max(prompt_lengths), 2)
-    peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_rss_mb()
     prefill: dict[int, list[float]] = {n: [] for n in prompt_lengths}
     decode, memory, int8 = [], [], []
     for repetition in range(repetitions):
@@ -99,8 +100,17 @@ def bench(
         int8_gmacs=int8_gmacs,
         prefill_roofline=prefill_tps[str(max(prompt_lengths))] * ternary_weights(llm.checkpoint) / int8_gmacs / 1e9,
         load_s=load_s,
-        peak_rss_mb=peak_rss_mb,
+        peak_rss_mb=peak,
     )
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, in MB of 2^20 bytes."""
+    try:
+        # getrusage would count what the parent process used before exec.
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
 def step_bytes(checkpoint: Checkpoint, position: int) -> int:

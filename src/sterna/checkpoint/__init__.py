@@ -16,7 +16,7 @@ __all__ = ["Checkpoint", "Encoding", "Tensor", "load_gguf", "load_hf", "open_che
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The model at `path`, a GGUF file or a folder with `config.json` and safetensors.
 
-    Raises ArgumentError where nothing readable is there, FormatError for a broken file, UnsupportedError for a model
+    Raises NotFoundError where nothing readable is there, FormatError for a broken file, UnsupportedError for a model
     that Sterna cannot run.
     """
     return load_hf(path) if Path(path).is_dir() else load_gguf(path)

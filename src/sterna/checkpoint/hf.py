@@ -45,7 +45,7 @@ ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
     """The model in a folder: packed (`uint8`), latent (quantised by absmean here), or of plain float matrices.
 
-    Raises ArgumentError where files are missing, FormatError for broken ones, UnsupportedError for a model or a
+    Raises NotFoundError where files are missing, FormatError for broken ones, UnsupportedError for a model or a
     quantisation that Sterna does not know.
     """
     folder = Path(path)

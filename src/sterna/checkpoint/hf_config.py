@@ -38,6 +38,9 @@ QUANTIZATION: dict[str, tuple[Any, ...]] = {
 }
 """Its keys with a closed set of values; `rms_norm_eps` and `modules_to_not_convert` are the others."""
 
+MAX_INTEGER = 1 << 53
+"""JSON's integers beyond it are not the same to every reader (RFC 8259, section 6)."""
+
 
 @dataclass(frozen=True)
 class Quantization:
@@ -152,11 +155,16 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _number(value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(f"its {key} is {value!r}, and must be a number.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise FormatError(f"its {key} is larger than any float.") from error
 
 
 def _integer(raw: Mapping[str, Any], key: str, default: int | None = None) -> int:
     value = default if raw.get(key) is None else raw[key]
     if isinstance(value, bool) or not isinstance(value, int):
         raise FormatError(f"its {key} is {value!r}, and must be a whole number.")
+    if abs(value) > MAX_INTEGER:
+        raise FormatError(f"its {key} is beyond 2^53, more than JSON's readers agree on.")
     return value

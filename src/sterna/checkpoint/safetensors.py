@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna.errors import ArgumentError, FormatError
+from sterna.errors import FormatError, NotFoundError
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_JSON_BYTES = 1 << 26
@@ -48,13 +48,13 @@ class StoredTensor:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of bounded size; the last of repeated keys counts (published configs repeat some).
 
-    Raises ArgumentError where the file cannot be read, FormatError where it holds no JSON object.
+    Raises NotFoundError where the file cannot be read, FormatError where it holds no JSON object.
     """
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     if len(text) > MAX_JSON_BYTES:
         raise FormatError(f"{path} is too large for a JSON file.")
     return _json_object(text, path)
@@ -63,7 +63,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_folder(folder: Path) -> dict[str, StoredTensor]:
     """All tensors of a folder: of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
 
-    Raises ArgumentError where a file is missing, FormatError where one is broken or a shard lies elsewhere.
+    Raises NotFoundError where a file is missing, FormatError where one is broken or a shard lies elsewhere.
     """
     index = folder / "model.safetensors.index.json"
     if not index.exists():
@@ -87,7 +87,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Map one safetensors file and describe its tensors; raises ArgumentError and FormatError as `read_folder`."""
+    """Map one safetensors file and describe its tensors; raises NotFoundError and FormatError as `read_folder`."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -95,7 +95,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
                 raise FormatError(f"{path} is too short to be a safetensors file.")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     header_bytes = int.from_bytes(buffer[:8], "little")
     if header_bytes > min(MAX_HEADER_BYTES, size - 8):
         raise FormatError(f"{path} is no safetensors file: its header claims {header_bytes} bytes.")

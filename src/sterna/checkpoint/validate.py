@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def check_config(config: ModelConfig) -> None:
         value = getattr(config, name)
         if value is None:
             continue
-        if not isfinite(value) or not least <= value <= most:
+        if not least <= value <= most:  # NaN lies between nothing
             raise FormatError(f"The model's {name} is {value}, which is out of bounds.")
     if config.num_heads % config.num_kv_heads:
         raise FormatError(f"{config.num_heads} heads cannot share {config.num_kv_heads} key and value heads evenly.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
+import traceback
+from pathlib import Path
 
 import typer
 
@@ -26,11 +28,11 @@ app.command("train")(train.train)
 
 def main() -> None:
     """Runs the command line; exits 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another, and goes on
     try:
-        app(standalone_mode=True)
-    except BrokenPipeError:
-        # Whoever read our output has left; nothing is wrong, and Python must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        app()
     except KeyboardInterrupt:
         sys.exit(130)
     except ArgumentError as error:
@@ -40,7 +42,11 @@ def main() -> None:
     except MemoryError:
         fail("There is not enough memory for this model or context.")
     except OSError as error:
-        fail(f"{error.strerror or error}: {error.filename}." if error.filename else f"{error}.")
+        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        fail(f"Something that should not happen did: {what}. Please report it.")
 
 
 def fail(sentence: str, status: int = 1) -> None:

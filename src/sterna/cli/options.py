@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from sterna.errors import FormatError
+from sterna.errors import FormatError, NotFoundError
 
 Model = Annotated[
     str | None,
@@ -25,16 +25,25 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on a line of stdout."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One JSON object on a line of stdout, in ASCII where stdout is not UTF-8."""
+    is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises `FormatError` for other bytes, `OSError` where it cannot be read."""
+    """A UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return as_text(path.read_bytes(), str(path))
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def as_text(data: bytes, name: str) -> str:
+    """UTF-8 bytes as text, line ends as they are. Raises `FormatError`, naming `name`, for other bytes."""
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise FormatError(f"{path} is not UTF-8 text.") from None
+        raise FormatError(f"{name} is not UTF-8 text.") from None
 
 
 class Advance(Protocol):

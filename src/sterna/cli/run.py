@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Json, Model, Threads, print_json, read_text
+from sterna.cli.options import Context, Json, Model, Threads, as_text, print_json, read_text
 from sterna.errors import ArgumentError
 
 
@@ -47,7 +46,7 @@ def run(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
-        seed=secrets.randbits(32) if seed is None else seed,
+        seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
     )
@@ -77,6 +76,6 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
         return prompt
     if file is not None:
         return read_text(file)
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise ArgumentError("There is no prompt: give one with -p TEXT, -f FILE or on stdin.")
-    return sys.stdin.read()
+    return as_text(sys.stdin.buffer.read(), "stdin")

@@ -11,14 +11,15 @@ import numpy as np
 from sterna._native import BLOCK_SIZE
 
 
-def block_keys(token_ids: Sequence[int]) -> list[bytes]:
-    """A key for every full block of 64 tokens; like its keys and values, it covers all tokens up to the block's end."""
-    keys, parent = [], b""
-    for end in range(BLOCK_SIZE, len(token_ids) + 1, BLOCK_SIZE):
-        block = np.asarray(token_ids[end - BLOCK_SIZE : end], dtype=np.int32).tobytes()
-        parent = hashlib.blake2b(parent + block, digest_size=16).digest()
-        keys.append(parent)
-    return keys
+def extend_block_keys(keys: list[bytes], token_ids: Sequence[int]) -> None:
+    """Adds to `keys` the keys of the full blocks of 64 tokens that it lacks.
+
+    Like the keys and values in it, a block's key covers all tokens up to the block's end.
+    """
+    for start in range(len(keys) * BLOCK_SIZE, len(token_ids) - BLOCK_SIZE + 1, BLOCK_SIZE):
+        block = np.asarray(token_ids[start : start + BLOCK_SIZE], dtype=np.int32).tobytes()
+        parent = keys[-1] if keys else b""
+        keys.append(hashlib.blake2b(parent + block, digest_size=16).digest())
 
 
 class BlockAllocator:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from numbers import Integral
+from pathlib import Path
 
 from sterna import _native
 from sterna.errors import ArgumentError
@@ -16,14 +18,24 @@ def default_threads() -> int:
     text = os.environ.get("STERNA_THREADS", "")
     if text:
         return checked_threads(int(text) if text.isascii() and text.isdigit() else 0, "STERNA_THREADS")
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, cpu_quota(), MAX_THREADS)
+
+
+def cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors that the control group (v2) grants, rounded up; `MAX_THREADS` where it sets no limit."""
+    try:
+        quota, period = path.read_text().split()
+        return max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no control group, or "max": no limit
+        return MAX_THREADS
 
 
 def checked_threads(threads: int, name: str = "threads") -> int:
     """`threads` if it is from 1 to 1024, else `ArgumentError`."""
-    if not 1 <= threads <= MAX_THREADS:
+    if not isinstance(threads, Integral) or not 1 <= threads <= MAX_THREADS:
         raise ArgumentError(f"{name} must be a whole number from 1 to {MAX_THREADS}.")
-    return threads
+    return int(threads)
 
 
 def choose_isa() -> str:

@@ -38,21 +38,18 @@ class Runner:
     """One compiled plan and its KV pool. Raises `FormatError` where the weights do not fit the plan,
     `UnsupportedError` where the KV cache cannot be had."""
 
-    def __init__(self, plan: Plan, tensors: Mapping[str, Tensor], *, isa: str, threads: int, blocks: int) -> None:
+    def __init__(
+        self, plan: Plan, tensors: Mapping[str, Tensor], *, isa: str, threads: int, blocks: int, least_blocks: int = 1
+    ) -> None:
         self.isa = isa
         self.threads = threads
         used = {op["weight"] for op in plan.operations if "weight" in op} | {plan.head}
         table = {name: native_tensor(tensors[name]) for name in sorted(used)}
         try:
             self._model = _native.Model(plan.to_dict(), table, isa)
-            self.pool = _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks)
         except ValueError as error:
             raise FormatError(str(error)) from None
-        except MemoryError:
-            raise UnsupportedError(
-                f"The system refuses the address space of a KV cache of {blocks * _native.BLOCK_SIZE} positions; "
-                "ask for a smaller context."
-            ) from None
+        self.pool = make_pool(plan, blocks, least_blocks)
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans."""
@@ -66,7 +63,7 @@ class Runner:
         for span, length, end in zip(spans, lengths, ends, strict=True):
             first = {"last": end - 1, "all": end - length, "none": end}[span.output]
             outputs.extend(range(first, end))
-        return self._model.forward(
+        arrays = (
             np.concatenate([np.asarray(span.token_ids, np.int32) for span in spans]),
             np.concatenate(
                 [np.arange(span.start, span.start + n, dtype=np.int32) for span, n in zip(spans, lengths, strict=True)]
@@ -74,9 +71,11 @@ class Runner:
             np.concatenate([[0], ends]).astype(np.int32),
             tables,
             np.asarray(outputs, np.int32),
-            self.pool,
-            self.threads,
         )
+        try:
+            return self._model.forward(*arrays, self.pool, self.threads)
+        except RuntimeError as error:  # std::system_error of a thread that could not be made
+            raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden rows float32 `[n, hidden_size]`."""
@@ -85,6 +84,20 @@ class Runner:
     def select(self, hidden: np.ndarray, samplings: list[_native.Sampling]) -> np.ndarray:
         """One token id (int32 `[n]`) for each hidden row."""
         return self._model.select(hidden, samplings, self.threads)
+
+
+def make_pool(plan: Plan, blocks: int, least_blocks: int) -> _native.KvPool:
+    """A KV pool of `blocks` blocks, or of fewer, down to `least_blocks`, where address space is scarce."""
+    while True:
+        try:
+            return _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks)
+        except (MemoryError, ValueError):
+            if blocks == least_blocks:
+                raise UnsupportedError(
+                    f"The system refuses the address space of a KV cache of {blocks * _native.BLOCK_SIZE} positions; "
+                    "ask for a smaller context."
+                ) from None
+            blocks = max(blocks // 2, least_blocks)
 
 
 def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from sterna.errors import ArgumentError
 
@@ -26,23 +27,32 @@ class SamplingParams:
     """Drops tokens less likely than this share of the most likely one (arXiv 2407.01082)."""
     repetition_penalty: float = 1.0
     """Divides positive logits of ids already in prompt or text, multiplies negative ones (arXiv 1909.05858)."""
-    seed: int = 0
+    seed: int | None = None
+    """None draws one for each sequence."""
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not part of it."""
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
         checks = {
-            "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= 1,
-            "temperature must be a number from 0 up": math.isfinite(self.temperature) and self.temperature >= 0,
-            "top_k must be from 0 (off) to 2147483647": 0 <= self.top_k < 2**31,
-            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
-            "min_p must be from 0 to 1": 0 <= self.min_p <= 1,
-            "repetition_penalty must be above 0": math.isfinite(self.repetition_penalty)
+            "max_tokens must be a whole number from 1": self.max_tokens is None or _whole(self.max_tokens, 1, 2**31),
+            "temperature must be a number from 0": _real(self.temperature) and self.temperature >= 0,
+            "top_k must be a whole number from 0 (off)": _whole(self.top_k, 0, 2**31),
+            "top_p must be a number above 0, at most 1": _real(self.top_p) and 0 < self.top_p <= 1,
+            "min_p must be a number from 0 to 1": _real(self.min_p) and 0 <= self.min_p <= 1,
+            "repetition_penalty must be a number above 0": _real(self.repetition_penalty)
             and self.repetition_penalty > 0,
-            "seed must be from 0 to 18446744073709551615": 0 <= self.seed < 2**64,
-            "a stop string must not be empty": all(self.stop),
+            "seed must be a whole number from 0, below 2^64": self.seed is None or _whole(self.seed, 0, 2**64),
+            "stop must be strings that are not empty": all(isinstance(text, str) and text for text in self.stop),
         }
         for sentence, good in checks.items():
             if not good:
-                raise ArgumentError(f"{sentence[0].upper()}{sentence[1:]}.")
+                raise ArgumentError(f"The option {sentence}.")
+
+
+def _whole(value: object, least: int, end: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) < end
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

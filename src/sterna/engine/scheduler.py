@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from sterna._native import BLOCK_SIZE
-from sterna.engine.blocks import BlockAllocator, block_keys
+from sterna.engine.blocks import BlockAllocator, extend_block_keys
 from sterna.engine.sequence import Sequence
 
 TOKENS_PER_STEP = 512
@@ -16,11 +16,16 @@ TOKENS_PER_STEP = 512
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens `start .. end - 1` of a sequence enter the pass; with `end == len(token_ids)` its next token is chosen."""
+    """Tokens `start .. end - 1` of a sequence enter the pass."""
 
     sequence: Sequence
     start: int
     end: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the chunk ends with the sequence's last token, so that the next one is to be chosen."""
+        return self.end == len(self.sequence.token_ids)
 
 
 class Scheduler:
@@ -57,10 +62,9 @@ class Scheduler:
         """Notes that the chunk's keys and values are in the pool, and publishes blocks that became full."""
         sequence = chunk.sequence
         sequence.num_cached = chunk.end
-        if chunk.end // BLOCK_SIZE > chunk.start // BLOCK_SIZE:
-            keys = block_keys(sequence.token_ids[: chunk.end])
-            for index in range(chunk.start // BLOCK_SIZE, len(keys)):
-                self._allocator.publish(sequence.blocks[index], keys[index])
+        extend_block_keys(sequence.block_keys, sequence.token_ids[: chunk.end])
+        for index in range(chunk.start // BLOCK_SIZE, chunk.end // BLOCK_SIZE):
+            self._allocator.publish(sequence.blocks[index], sequence.block_keys[index])
 
     def remove(self, sequence: Sequence) -> None:
         """Takes a finished or abandoned sequence out and releases its blocks."""
@@ -87,8 +91,8 @@ class Scheduler:
                 return
             self._waiting.popleft()
             # The last prompt token is always computed: its hidden row chooses the first new one.
-            keys = block_keys(sequence.token_ids[:-1])
-            sequence.blocks = self._allocator.match_prefix(keys)
+            extend_block_keys(sequence.block_keys, sequence.token_ids[:-1])
+            sequence.blocks = self._allocator.match_prefix(sequence.block_keys)
             sequence.num_cached = sequence.cached_at_start = len(sequence.blocks) * BLOCK_SIZE
             sequence.started = time.perf_counter()
             self._promised += needed - len(sequence.blocks)

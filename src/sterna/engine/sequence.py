@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Completion:
     stop_reason: str
     """`eos`, `stop` (a stop string) or `length` (max_tokens or the context is full)."""
     prefill_tps: float
+    """Of the prompt tokens that did not come from the prefix cache."""
     decode_tps: float
 
 
@@ -38,6 +40,8 @@ class Sequence:
         self.cached_at_start = 0
         """Of these, tokens that came from the prefix cache."""
         self.blocks: list[int] = []
+        self.block_keys: list[bytes] = []
+        self.seed = secrets.randbits(64) if params.seed is None else params.seed
         self.stop_reason: str | None = None
         self.text = ""
         self.error: Exception | None = None
@@ -95,7 +99,7 @@ class Sequence:
             prompt_tokens=self.prompt_tokens,
             completion_tokens=len(ids),
             stop_reason=self.stop_reason or "",
-            prefill_tps=self.prompt_tokens / prefill if prefill > 0 else 0.0,
+            prefill_tps=(self.prompt_tokens - self.cached_at_start) / prefill if prefill > 0 else 0.0,
             decode_tps=(len(ids) - 1) / decode if decode > 0 else 0.0,
         )
 

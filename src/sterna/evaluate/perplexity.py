@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sterna.engine.llm import LLM
-from sterna.errors import ArgumentError
+from sterna.errors import FormatError
 from sterna.evaluate.windows import bits_per_byte, windows
 
 HEAD_ROWS = 64
@@ -34,13 +34,13 @@ def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambd
     """Scores every token of `text` once, with at least half a context before it where the text has that much.
 
     The text is opened by the model's BOS if it wants one; otherwise the first token is not scored. `progress` is called
-    with the share done, 0 to 1. Raises `ArgumentError` for a text without a token to score.
+    with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
     """
     started = time.perf_counter()
     tokens = np.asarray(llm.tokenizer.encode(text), np.int64)
     spans = windows(len(tokens), llm.context_length)
     if not spans:
-        raise ArgumentError("The text is too short: it has no token to score.")
+        raise FormatError("The text is too short: it has no token to score.")
     nats = 0.0
     for done, (start, end, first) in enumerate(spans, 1):
         hidden = llm.hidden(tokens[start : end - 1])[first - 1 - start :]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sterna.errors import ArgumentError
+from sterna.checkpoint.validate import check_config
+from sterna.errors import ArgumentError, SternaError
 from sterna.model.config import ModelConfig
 
 if sys.version_info >= (3, 11):
@@ -37,8 +39,12 @@ class ModelSection:
         """The same shape as the rest of Sterna reads it. Raises ArgumentError where the numbers do not fit together."""
         for condition, sentence in (
             (
-                min(self.hidden_size, self.intermediate_size, self.num_layers, self.context_length) >= 1,
+                min(self.hidden_size, self.intermediate_size, self.num_layers) >= 1,
                 "sizes of [model] must be positive",
+            ),
+            (
+                self.context_length >= 2,
+                "model.context_length must be at least 2",
             ),
             (
                 320 <= self.vocab_size <= 65536,
@@ -59,7 +65,7 @@ class ModelSection:
         ):
             if not condition:
                 raise ArgumentError(f"{sentence}.")
-        return ModelConfig(
+        config = ModelConfig(
             architecture="bitnet-b1.58",
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
@@ -75,6 +81,11 @@ class ModelSection:
             activation="relu2",
             tied_head=True,
         )
+        try:
+            check_config(config)
+        except SternaError as error:
+            raise ArgumentError(str(error)) from error
+        return config
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,8 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return [_typed(entry, item, where) for entry in value]
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return _section(value, hint, where)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ArgumentError(f"{where} does not fit the 64 bits of TOML's integers.")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -165,7 +178,10 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
         (training.optimizer in ("adamw", "muon"), 'training.optimizer must be "adamw" or "muon"'),
         (training.steps >= 1 and training.batch_size >= 1, "training.steps and training.batch_size must be positive"),
         (0.0 <= training.decay_fraction <= 1.0, "training.decay_fraction must lie in 0..1"),
-        (training.learning_rate > 0 and training.embedding_learning_rate > 0, "learning rates must be positive"),
+        (
+            0 < training.learning_rate < math.inf and 0 < training.embedding_learning_rate < math.inf,
+            "learning rates must be positive and finite",
+        ),
         (
             min(training.eval_steps, training.checkpoint_steps, training.log_steps, training.eval_bytes) >= 1,
             "intervals of [training] must be positive",
@@ -187,6 +203,6 @@ def load_config(path: Path) -> RunConfig:
     """Read and check a TOML file. Raises ArgumentError for a missing file, broken TOML and wrong keys."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
     return parse_config(table)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -18,6 +20,7 @@ from sterna.model.tokenizer.pre import LLAMA3
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
+TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
 
 
 def documents(paths: list[Path]) -> Iterator[str]:
@@ -36,7 +39,7 @@ def documents(paths: list[Path]) -> Iterator[str]:
                     lines = []
                 if lines:
                     yield "".join(lines)
-        except (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
+        except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
             raise ArgumentError(f"Cannot read the text file {path}: {error}.") from error
 
 
@@ -81,23 +84,45 @@ def encode_documents(tokenizer: Tokenizer, texts: Iterator[str], path: Path) -> 
                 file.write(np.array([END_OF_TEXT_ID, *encoding.ids], dtype=np.uint16).tobytes())
 
 
-def prepare(folder: Path, train: list[Path], valid: list[Path], vocab_size: int) -> tuple[Tokenizer, np.memmap]:
-    """The run's tokenizer and training tokens (uint16 [n], mapped); made once, kept in `folder` for the same inputs."""
+def prepare(folder: Path, base: Path, train: list[str], vocab_size: int) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
+    """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp, which tells them from any others.
+
+    Made from the files `train`, relative to `base`; kept in `folder`, and made again where the names or sizes of the
+    files differ or what was kept is damaged. Raises ArgumentError for files that cannot be read.
+    """
+    paths = [base / name for name in train]
     try:
-        sizes = {path.name: path.stat().st_size for path in (*train, *valid)}
-    except OSError as error:
+        sizes = [path.stat().st_size for path in paths]
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"Cannot read a corpus file: {error}.") from error
-    inputs = {"files": sizes, "vocab_size": vocab_size}
-    stamp, tokenizer_path, tokens_path = folder / "data.json", folder / "tokenizer.json", folder / "train.bin"
-    if not stamp.exists() or json.loads(stamp.read_text()) != inputs:
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = train_tokenizer(documents(train), vocab_size)
-        with atomic_write(tokenizer_path) as file:
+    inputs = {"files": [list(entry) for entry in zip(train, sizes, strict=True)], "vocab_size": vocab_size}
+    if not _is_kept(folder, inputs):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
+        tokenizer = train_tokenizer(documents(paths), vocab_size)
+        with atomic_write(folder / TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
-        encode_documents(tokenizer, documents(train), tokens_path)
-        with atomic_write(stamp) as file:
-            file.write(json.dumps(inputs).encode())
-    return Tokenizer.from_file(os.fspath(tokenizer_path)), np.memmap(tokens_path, dtype=np.uint16, mode="r")
+        encode_documents(tokenizer, documents(paths), folder / TOKENS_FILE)
+        with atomic_write(folder / STAMP_FILE) as file:
+            file.write(json.dumps(inputs | _outputs(folder)).encode())
+    tokenizer = Tokenizer.from_file(os.fspath(folder / TOKENIZER_FILE))
+    return tokenizer, np.memmap(folder / TOKENS_FILE, dtype=np.uint16, mode="r"), inputs | _outputs(folder)
+
+
+def _outputs(folder: Path) -> dict[str, Any]:
+    """What the stamp says of the files that were made."""
+    digest = hashlib.sha256((folder / TOKENIZER_FILE).read_bytes()).hexdigest()
+    return {"tokenizer_sha256": digest, "tokens_bytes": (folder / TOKENS_FILE).stat().st_size}
+
+
+def _is_kept(folder: Path, inputs: dict[str, Any]) -> bool:
+    """Whether what was made of these inputs lies whole in `folder`."""
+    try:
+        return json.loads((folder / STAMP_FILE).read_bytes()) == inputs | _outputs(folder)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def random_windows(tokens: np.ndarray, seed: int, step: int, batch_size: int, context: int) -> np.ndarray:

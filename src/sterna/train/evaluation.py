@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from sterna.evaluate.windows import bits_per_byte, windows
-from sterna.train.data import END_OF_TEXT_ID, documents
+from sterna.train.data import END_OF_TEXT_ID
 from sterna.train.model import Decoder
 
 
@@ -38,12 +36,12 @@ def text_bits_per_byte(
     return bits_per_byte(nats, text_bytes)
 
 
-def read_prefix(paths: list[Path], limit: int) -> list[str]:
-    """The first documents of `paths`, cut to about `limit` bytes of UTF-8 in all."""
-    texts: list[str] = []
-    for text in documents(paths):
-        texts.append(text.encode()[:limit].decode(errors="ignore"))
-        limit -= len(texts[-1].encode())
+def beginning(texts: list[str], limit: int) -> list[str]:
+    """The first of `texts`, the last of them cut, so that they are at most `limit` bytes of UTF-8 in all."""
+    first: list[str] = []
+    for text in texts:
+        first.append(text.encode()[:limit].decode(errors="ignore"))
+        limit -= len(first[-1].encode())
         if limit <= 0:
             break
-    return texts
+    return first

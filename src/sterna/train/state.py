@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,29 +15,35 @@ from sterna.checkpoint.atomic import atomic_write
 from sterna.errors import FormatError
 from sterna.train.optimizer import Optimizers
 
+ORIGINS = {
+    "model": "holds a model of another shape than the config's [model]",
+    "data": "belongs to other files of data.train or another tokenizer",
+}
+"""What a state is of, and what is wrong where a run's own differs."""
 
-def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, shape: dict[str, object]) -> None:
-    """Write `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `shape` (the model section)."""
+
+def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
+    """Write `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `origin` (see `ORIGINS`)."""
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach()
         for slot, tensor in optimizers.state_of(parameter).items():
             tensors[f"{slot}.{name}"] = tensor
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata={"step": str(step), "model": json.dumps(shape)}))
+        file.write(save(tensors, metadata=metadata))
 
 
-def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, shape: dict[str, object]) -> int:
+def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> int:
     """Fill `model` (and `optimizers`) from `path`; returns the step. Raises FormatError where they do not match."""
     parameters = dict(model.named_parameters())
     try:
         with safe_open(str(path), framework="pt") as file, torch.no_grad():
             metadata = file.metadata() or {}
-            if json.loads(metadata.get("model", "null")) != shape:
-                raise FormatError(
-                    f"{path} holds a model of another shape than the config's [model]; move one of them away."
-                )
+            for key, value in origin.items():
+                if json.loads(metadata.get(key, "null")) != value:
+                    raise FormatError(f"{path} {ORIGINS[key]}; move it away or give the run another output folder.")
             for name, parameter in parameters.items():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
             for key in file.keys():

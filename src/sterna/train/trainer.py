@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 
 from sterna.checkpoint.atomic import atomic_write
-from sterna.errors import SternaError
+from sterna.errors import ArgumentError, SternaError
 from sterna.train.config import load_config
-from sterna.train.data import prepare, random_windows
-from sterna.train.evaluation import read_prefix, text_bits_per_byte
+from sterna.train.data import TOKENIZER_FILE, documents, prepare, random_windows
+from sterna.train.evaluation import beginning, text_bits_per_byte
 from sterna.train.export import export_gguf
 from sterna.train.export_hf import export_hf
 from sterna.train.model import Decoder
@@ -28,7 +28,7 @@ STATE_FILE = "state.safetensors"
 
 
 class DivergedError(SternaError):
-    """The loss is no longer a number."""
+    """The loss or its gradients are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,43 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _device(name: str) -> torch.device:
+    """The torch device `name`. Raises ArgumentError where it cannot hold a number."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
+    return device
+
+
 def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) -> TrainingResult:
     """Train as the TOML file says, from its checkpoint if there is one, then evaluate and export.
 
     The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint),
     `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines. On a CPU a resumed run equals the unbroken
     one bit for bit.
-    Raises ArgumentError for a wrong config, FormatError for another model's checkpoint, DivergedError.
+    Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
+    model or corpus, DivergedError.
     """
     config = load_config(config_path)
     training, base = config.training, config_path.parent
     output = base / config.output
-    train_paths, valid_paths = ([base / path for path in paths] for paths in (config.data.train, config.data.valid))
-    tokenizer, tokens = prepare(output, train_paths, valid_paths, config.model.vocab_size)
-    context, shape = config.model.context_length, asdict(config.model)
+    device = _device(training.device)
+    held_out = list(documents([base / path for path in config.data.valid]))
+    valid = beginning(held_out, training.eval_bytes)
+    if not any(valid):
+        raise ArgumentError(f"data.valid has no text in its first {training.eval_bytes} bytes.")
+    tokenizer, tokens, stamp = prepare(output, base, config.data.train, config.model.vocab_size)
+    context, origin = config.model.context_length, {"model": asdict(config.model), "data": stamp}
 
     # Without it the gradient of the embedding sums in any order, and no compiled run repeats another.
-    torch.use_deterministic_algorithms(training.device == "cpu", warn_only=True)
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
     torch.manual_seed(training.seed)
-    model = Decoder(config.model.model_config()).to(training.device)
+    model = Decoder(config.model.model_config()).to(device)
     optimizers = make_optimizers(model, training)
     state = output / STATE_FILE
-    step = load_state(state, model, optimizers, shape) if state.exists() else 0
-    valid = read_prefix(valid_paths, training.eval_bytes)
+    step = load_state(state, model, optimizers, origin) if state.exists() else 0
 
     def loss_of(batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
@@ -82,30 +96,35 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
     while step < training.steps:
         factor = schedule(step, training)
         batch = torch.from_numpy(random_windows(tokens, training.seed, step, training.batch_size, context))
-        loss = step_loss(batch.to(training.device))
+        loss = step_loss(batch.to(device))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
         optimizers.step(factor)
         step += 1
-        if step % training.log_steps == 0:
+        logs = step % training.log_steps == 0
+        saves = step % training.checkpoint_steps == 0 or step == training.steps
+        if logs:
             speed = (step - first_step) * training.batch_size * context / (time.monotonic() - begun)
             report(f"step {step} loss {loss.item():.4f} norm {norm.item():.2f} lr {factor:.3f} tokens/s {speed:.0f}")
-            if not math.isfinite(loss.item()):
-                raise DivergedError(f"The loss is {loss.item()} at step {step}; lower training.learning_rate.")
-        if step % training.checkpoint_steps == 0 or step == training.steps:
-            save_state(state, model, optimizers, step, shape)
+        if (logs or saves) and not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise DivergedError(
+                f"At step {step} the loss is {loss.item()} and the norm of its gradients {norm.item()}; "
+                "lower training.learning_rate."
+            )
+        if saves:
+            save_state(state, model, optimizers, step, origin)
         if step % training.eval_steps == 0:
             report(f"step {step} valid {text_bits_per_byte(model, tokenizer, valid, context):.4f} bits per byte")
 
     result = TrainingResult(
         steps=step,
         tokens=step * training.batch_size * context,
-        bits_per_byte=text_bits_per_byte(model, tokenizer, read_prefix(valid_paths, sys.maxsize), context),
+        bits_per_byte=text_bits_per_byte(model, tokenizer, held_out, context),
         gguf=output / f"{config.name}.gguf",
         hf=output / "hf",
     )
-    export_gguf(result.gguf, model, output / "tokenizer.json", config.name)
-    export_hf(result.hf, model, output / "tokenizer.json")
+    export_gguf(result.gguf, model, output / TOKENIZER_FILE, config.name)
+    export_hf(result.hf, model, output / TOKENIZER_FILE)
     with atomic_write(output / "result.json") as file:
         file.write(json.dumps(asdict(result), default=str, indent=1).encode())
     report(f"{result.bits_per_byte:.4f} bits per byte on the held-out text; wrote {result.gguf} and {result.hf}")

@@ -24,7 +24,7 @@ from sterna.checkpoint.gguf.types import (
     data_bytes,
 )
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.errors import FormatError, NotFoundError, UnsupportedError
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
@@ -51,7 +51,7 @@ class GGUFFile:
 def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     """Map the GGUF file at `path` and describe what lies in it; weights are not copied.
 
-    Raises ArgumentError where there is no readable file, FormatError for a file that breaks the format, and
+    Raises NotFoundError where there is no readable file, FormatError for a file that breaks the format, and
     UnsupportedError for a version, byte order or metadata type that Sterna does not read.
     """
     path = Path(path)
@@ -61,7 +61,7 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
                 raise FormatError(f"{path} is too short to be a GGUF file.")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}.") from error
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         return _parse(path, buffer)
     except _Broken as broken:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import NotFoundError, UnsupportedError
 from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.tokenizer import gguf, hf, tiktoken
 from sterna.model.tokenizer.bpe import library_errors
@@ -89,9 +89,15 @@ class Tokenizer:
         return data.decode("utf-8", "replace")
 
     def stream(self, skip_special: bool = True, continuation: bool = False) -> StreamDecoder:
-        """Decodes ids one at a time; the pieces together are `decode` with the same arguments."""
-        strip_space = self._vocabulary.prefix is not Prefix.NONE and not continuation
-        return StreamDecoder(partial(self._pieces, skip_special=skip_special), strip_space)
+        """Decodes ids one at a time; the pieces together are `decode` with the same arguments.
+
+        An id outside the vocabulary has no text: models with a padded embedding can generate one.
+        """
+
+        def piece(token: int) -> bytes:
+            return self._pieces(token, skip_special) if 0 <= token < self.vocab_size else b""
+
+        return StreamDecoder(piece, self._vocabulary.prefix is not Prefix.NONE and not continuation)
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
         """The ids of a conversation in the model's template, or in `FALLBACK_TEMPLATE`.
@@ -160,7 +166,7 @@ def _open(path: Path) -> Vocabulary:
             return hf.from_folder(path)
         return _open_file(path)
     except OSError as error:
-        raise ArgumentError(f"Cannot read {path}: {error.strerror}.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _open_file(path: Path) -> Vocabulary:

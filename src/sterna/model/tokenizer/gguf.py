@@ -11,7 +11,7 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.bpe import byte_level, sentencepiece
 from sterna.model.tokenizer.pre import PRE
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
-from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
+from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 
 PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -27,6 +27,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     tokens = _strings(metadata, "tokens", MAX_TOKENS)
     if not tokens:
         raise FormatError("The file has no vocabulary (tokenizer.ggml.tokens is missing or empty).")
+    check_lengths(tokens)
     model = _value(metadata, "model", str, "gpt2")
     readers = {"gpt2": _byte_level, "llama": _sentencepiece}
     if model not in readers:

@@ -15,7 +15,7 @@ from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PR
 from sterna.model.tokenizer.pre import identify, pre_steps
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
-from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
+from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 
 if TYPE_CHECKING:
     import tokenizers
@@ -60,6 +60,7 @@ def from_tokenizer_json(
     tokens = texts.tolist()
     for token in ids_of(types, TokenType.UNUSED):
         tokens[token] = f"[PAD{token}]"
+    check_lengths(tokens)
     for token, added in encoder.get_added_tokens_decoder().items():
         special = added.special or is_special(added.content, TokenType.USER_DEFINED)
         types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED

@@ -62,11 +62,15 @@ def ends_a_text(special: Mapping[str, int]) -> frozenset[int]:
     return frozenset(special[name] for name in _ENDS_A_TEXT & special.keys())
 
 
+MAX_SPECIAL_CHARACTERS = 128
+"""Four times the longest in use: each length that occurs is tried at each place where one may begin."""
+
+
 class SpecialSplitter:
-    """Finds special tokens in a text, the longest at each place."""
+    """Finds special tokens in a text, the longest at each place; one beyond `MAX_SPECIAL_CHARACTERS` stays text."""
 
     def __init__(self, special: Mapping[str, int]) -> None:
-        self._ids = {text: token for text, token in special.items() if text}
+        self._ids = {text: token for text, token in special.items() if 0 < len(text) <= MAX_SPECIAL_CHARACTERS}
         self._lengths = sorted({len(text) for text in self._ids}, reverse=True)
         self._first = re.compile(
             "|".join(re.escape(first) for first in sorted({text[0] for text in self._ids})) or "(?!)"

@@ -53,7 +53,7 @@ class Pieces:
 class StreamDecoder:
     """Text as tokens come: `push` gives what is certain so far and never half a UTF-8 character.
 
-    All the pieces and the `flush` together are exactly what `decode` gives for all the ids.
+    All the pieces and the `flush` together are exactly what `decode` gives for all the ids of the vocabulary.
     """
 
     def __init__(self, piece: Callable[[int], bytes], strip_space: bool = False) -> None:

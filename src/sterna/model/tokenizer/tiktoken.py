@@ -14,6 +14,7 @@ from sterna.model.tokenizer.bpe import merges_by_rank
 from sterna.model.tokenizer.gguf import LLAMA3_VOCAB_SIZE, PREFIX
 from sterna.model.tokenizer.special import TokenType
 from sterna.model.tokenizer.stream import to_byte_level
+from sterna.model.tokenizer.vocabulary import check_lengths
 
 LLAMA3_RANKS = 128000
 MAX_BYTES = 1 << 26
@@ -53,6 +54,7 @@ def read_tiktoken(path: Path) -> dict[str, Any]:
             f"{path} has {len(tokens)} tokens; of tiktoken files only Llama-3's ({LLAMA3_RANKS}) is known: "
             "convert the tokenizer to tokenizer.json."
         )
+    check_lengths(tokens)
     rank = {text: token for token, text in enumerate(tokens)}
     special = _llama3_special()
     types = np.full(LLAMA3_VOCAB_SIZE, TokenType.NORMAL, dtype=np.int32)

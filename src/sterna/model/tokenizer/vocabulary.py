@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sterna.errors import FormatError
+
 if TYPE_CHECKING:
     import tokenizers
+
+MAX_TOKEN_CHARACTERS = 1024
+"""Published vocabularies stay far below (128: runs of spaces). Finding a token's merges takes its length squared."""
+
+
+def check_lengths(tokens: Sequence[str]) -> None:
+    """Raises FormatError for a token longer than any vocabulary has."""
+    for token, text in enumerate(tokens):
+        if len(text) > MAX_TOKEN_CHARACTERS:
+            raise FormatError(
+                f"Token {token} has {len(text)} characters, where at most {MAX_TOKEN_CHARACTERS} are possible."
+            )
 
 
 class Prefix(Enum):
