@@ -2,13 +2,10 @@
 #include <immintrin.h>
 
 #include "isa_table.hpp"
+#include "ternary_gemm_avx2.hpp"
 
 namespace sterna {
 namespace {
-
-// A maddubs lane adds two products of a code (0..3) and an int8: at most 2 * 3 * 128 = 768 in magnitude. A block of 128
-// columns adds four of them to a lane, 3072; eight blocks make 24576 < 32767, so 16-bit partial sums cannot overflow.
-constexpr std::size_t kBlocksPer16Bit = 8;
 
 inline __m256i load256(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -21,65 +18,64 @@ inline std::int32_t sum32(__m256i v) {
     return _mm_cvtsi128_si32(s);
 }
 
-template <int R, int T>
-void tile(const std::uint8_t* rows, std::size_t row_bytes, const std::int8_t* x, std::size_t x_stride,
-          const std::int32_t* x_sum, std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
-    const __m256i mask = _mm256_set1_epi8(3);
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i acc32[R][T];
-    for (int r = 0; r < R; ++r)
-        for (int t = 0; t < T; ++t) acc32[r][t] = _mm256_setzero_si256();
+// One row and T tokens; the codes are unpacked in registers. Rows are read one after the other: a single stream of
+// memory is what the prefetchers serve best, two interleaved ones get half the bandwidth (docs/kernels.md).
+//
+// A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns adds
+// four of them to a lane, 2048; fifteen blocks make 30720 < 32767.
+template <int T>
+void row_dot(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
+             std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+    constexpr std::size_t kBlocksPer16Bit = 15;
+    const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
+    __m256i acc32[T];
+    for (__m256i& acc : acc32) acc = _mm256_setzero_si256();
     const std::size_t blocks = cols / 128;
     for (std::size_t first = 0; first < blocks; first += kBlocksPer16Bit) {
-        const std::size_t last = first + kBlocksPer16Bit < blocks ? first + kBlocksPer16Bit : blocks;
-        __m256i acc16[R][T];
-        for (int r = 0; r < R; ++r)
-            for (int t = 0; t < T; ++t) acc16[r][t] = _mm256_setzero_si256();
+        const std::size_t last = smaller(first + kBlocksPer16Bit, blocks);
+        __m256i acc16[T];
+        for (__m256i& acc : acc16) acc = _mm256_setzero_si256();
         for (std::size_t block = first; block < last; ++block) {
-            __m256i w[R];
-            for (int r = 0; r < R; ++r) {
-                const std::uint8_t* p = rows + static_cast<std::size_t>(r) * row_bytes + block * 32;
-                w[r] = load256(p);
-                _mm_prefetch(reinterpret_cast<const char*>(p + 4096), _MM_HINT_T0);
+            const __m256i w = load256(row + 32 * block);
+            _mm_prefetch(reinterpret_cast<const char*>(row + 32 * block + 4096), _MM_HINT_T0);
+            const __m256i w0 = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
+            const __m256i w1 = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+            const __m256i w2 = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
+            const __m256i w3 = _mm256_and_si256(w, mask);
+#pragma GCC unroll 4
+            for (int t = 0; t < T; ++t) {
+                const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + 128 * block;
+                const __m256i low =
+                    _mm256_add_epi16(_mm256_maddubs_epi16(w0, load256(a)), _mm256_maddubs_epi16(w1, load256(a + 32)));
+                const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(w2, load256(a + 64)),
+                                                      _mm256_maddubs_epi16(w3, load256(a + 96)));
+                acc16[t] = _mm256_add_epi16(acc16[t], _mm256_add_epi16(low, high));
             }
-            for (int q = 0; q < 4; ++q)
-                for (int r = 0; r < R; ++r) {
-                    const __m256i codes = _mm256_and_si256(_mm256_srli_epi16(w[r], 6 - 2 * q), mask);
-                    for (int t = 0; t < T; ++t) {
-                        const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + block * 128;
-                        acc16[r][t] = _mm256_add_epi16(acc16[r][t], _mm256_maddubs_epi16(codes, load256(a + 32 * q)));
-                    }
-                }
         }
-        for (int r = 0; r < R; ++r)
-            for (int t = 0; t < T; ++t)
-                acc32[r][t] = _mm256_add_epi32(acc32[r][t], _mm256_madd_epi16(acc16[r][t], ones));
+        for (int t = 0; t < T; ++t) acc32[t] = _mm256_add_epi32(acc32[t], _mm256_madd_epi16(acc16[t], ones));
     }
-    for (int r = 0; r < R; ++r)
-        for (int t = 0; t < T; ++t)
-            dots[static_cast<std::size_t>(t) * dots_stride + static_cast<std::size_t>(r)] =
-                sum32(acc32[r][t]) - x_sum[t];
+    for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = sum32(acc32[t]) - x_sum[t];
 }
 
-template <int R>
-void row_band(const std::uint8_t* rows, std::size_t row_bytes, const std::int8_t* x, std::size_t x_stride,
-              const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols, std::int32_t* dots,
+template <int T>
+void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
+              std::size_t x_stride, const std::int32_t* x_sum, std::size_t cols, std::int32_t* dots,
               std::size_t dots_stride) {
-    std::size_t t = 0;
-    for (; t + 4 <= n_tokens; t += 4)
-        tile<R, 4>(rows, row_bytes, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride, dots_stride);
-    for (; t < n_tokens; ++t)
-        tile<R, 1>(rows, row_bytes, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride, dots_stride);
+    for (std::size_t r = 0; r < n_rows; ++r)
+        row_dot<T>(rows + r * row_bytes, x, x_stride, x_sum, cols, dots + r, dots_stride);
 }
 
 void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
                  std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
                  std::int32_t* dots, std::size_t dots_stride) {
-    std::size_t r = 0;
-    for (; r + 2 <= n_rows; r += 2)
-        row_band<2>(rows + r * row_bytes, row_bytes, x, x_stride, x_sum, n_tokens, cols, dots + r, dots_stride);
-    if (r < n_rows)
-        row_band<1>(rows + r * row_bytes, row_bytes, x, x_stride, x_sum, n_tokens, cols, dots + r, dots_stride);
+    constexpr std::size_t kEnoughTokens = 20;  // to pay for unpacking
+    if (n_tokens >= kEnoughTokens)
+        return ternary_gemm(rows, row_bytes, n_rows, x, x_stride, x_sum, n_tokens, cols, dots, dots_stride);
+    constexpr decltype(&rows_dot<1>) kByTokens[] = {rows_dot<1>, rows_dot<2>, rows_dot<3>, rows_dot<4>};
+    constexpr std::size_t kMost = 4;
+    for (std::size_t t = 0; t < n_tokens; t += kMost)
+        kByTokens[smaller(kMost, n_tokens - t) - 1](rows, row_bytes, n_rows, x + t * x_stride, x_stride, x_sum + t,
+                                                    cols, dots + t * dots_stride, dots_stride);
 }
 
 // |code| <= 128, |activation| <= 127: a maddubs lane stays within 2 * 128 * 127 = 32512 < 32767.

@@ -147,23 +147,25 @@ inline Lanes exp(const Lanes& x) {
 }
 
 inline float half_to_float(std::uint16_t h) {
+#if defined(__F16C__)
+    return _cvtsh_ss(h);
+#else
     const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16;
     const std::uint32_t rest = h & 0x7fffu;
     std::uint32_t bits;
-    if (rest >= 0x7c00u) {  // infinity, NaN
-        bits = 0x7f800000u | ((rest & 0x3ffu) << 13);
-        if (rest > 0x7c00u) bits |= 0x400000u;
-    } else {  // scaling by 2^112 moves the exponent bias and normalises subnormals
-        const std::uint32_t shifted = rest << 13;
-        float f;
-        std::memcpy(&f, &shifted, 4);
-        f *= 0x1p112f;
-        std::memcpy(&bits, &f, 4);
+    if (rest < 0x400u) {  // subnormal: a small integer times 2^-24; float32 subnormals, which are slow, never arise
+        const float magnitude = static_cast<float>(static_cast<std::int32_t>(rest)) * 0x1p-24f;
+        std::memcpy(&bits, &magnitude, 4);
+    } else if (rest < 0x7c00u) {
+        bits = (rest << 13) + 0x38000000u;
+    } else {  // infinity, NaN
+        bits = 0x7f800000u | ((rest & 0x3ffu) << 13) | (rest > 0x7c00u ? 0x400000u : 0u);
     }
     bits |= sign;
     float f;
     std::memcpy(&f, &bits, 4);
     return f;
+#endif
 }
 
 inline std::uint16_t float_to_half(float f) {
