@@ -43,53 +43,68 @@ void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_
     }
 }
 
-WideSums neon_sums_q8_0(const std::int8_t* codes, const std::int8_t* high, const std::int8_t* low) {
-    WideSums sums;
-    const int32x4_t zero = vdupq_n_s32(0);
-    for (int half = 0; half < 2; ++half) {
-        const int8x16_t w = vld1q_s8(codes + 16 * half);
-        vst1q_s32(sums.high + 4 * half, vdotq_s32(zero, w, vld1q_s8(high + 16 * half)));
-        vst1q_s32(sums.low + 4 * half, vdotq_s32(zero, w, vld1q_s8(low + 16 * half)));
+struct WideNeon {
+    struct Sums {
+        float32x4_t half[2];
+    };
+    static Sums zero() { return {{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}}; }
+    static float total(const Sums& sums) {
+        float lanes[kWideLanes];
+        vst1q_f32(lanes, sums.half[0]);
+        vst1q_f32(lanes + 4, sums.half[1]);
+        return fold(lanes);
     }
-    return sums;
-}
 
-WideSums neon_sums_q6_k(const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low,
-                        const std::int16_t* high_sums, const std::int16_t* low_sums) {
-    const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
-    const int32x4_t zero = vdupq_n_s32(0);
-    int32x4_t high_acc[2] = {zero, zero}, low_acc[2] = {zero, zero};
-    for (int half = 0; half < 2; ++half)
-        for (int part = 0; part < 2; ++part) {  // 16 columns of each of the four vectors of 32
-            const uint8x16_t a = vld1q_u8(block + 64 * half + 16 * part);
-            const uint8x16_t b = vld1q_u8(block + 64 * half + 32 + 16 * part);
-            const uint8x16_t h = vld1q_u8(block + 128 + 32 * half + 16 * part);
-            const uint8x16_t nibble = vdupq_n_u8(15), pair = vdupq_n_u8(0x30);
-            const uint8x16_t codes[4] = {
-                vorrq_u8(vandq_u8(a, nibble), vandq_u8(vshlq_n_u8(h, 4), pair)),
-                vorrq_u8(vandq_u8(b, nibble), vandq_u8(vshlq_n_u8(h, 2), pair)),
-                vorrq_u8(vshrq_n_u8(a, 4), vandq_u8(h, pair)),
-                vorrq_u8(vshrq_n_u8(b, 4), vandq_u8(vshrq_n_u8(h, 2), pair)),
-            };
-            for (int q = 0; q < 4; ++q) {
-                const int k = 128 * half + 32 * q + 16 * part;
-                const int8x16_t w = vreinterpretq_s8_u8(codes[q]);
-                const std::int32_t scale = scales[k / 16];
-                high_acc[part] = vmlaq_n_s32(high_acc[part], vdotq_s32(zero, w, vld1q_s8(high + k)), scale);
-                low_acc[part] = vmlaq_n_s32(low_acc[part], vdotq_s32(zero, w, vld1q_s8(low + k)), scale);
-            }
+    static void add(float32x4_t& sums, int32x4_t high, int32x4_t low, float d) {
+        const float32x4_t value = vaddq_f32(vmulq_n_f32(vcvtq_f32_s32(high), 128.0f), vcvtq_f32_s32(low));
+        sums = vaddq_f32(sums, vmulq_n_f32(value, d));
+    }
+
+    static void add_q8_0(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low) {
+        const int32x4_t none = vdupq_n_s32(0);
+        const float d = half_at(block);
+        for (int half = 0; half < 2; ++half) {
+            const int8x16_t w = vld1q_s8(reinterpret_cast<const std::int8_t*>(block + 2 + 16 * half));
+            add(sums.half[half], vdotq_s32(none, w, vld1q_s8(high + 16 * half)),
+                vdotq_s32(none, w, vld1q_s8(low + 16 * half)), d);
         }
-    WideSums sums;
-    for (int part = 0; part < 2; ++part) {
-        vst1q_s32(sums.high + 4 * part, high_acc[part]);
-        vst1q_s32(sums.low + 4 * part, low_acc[part]);
     }
-    for (int g = 0; g < 16; ++g) {
-        sums.high[g / 2] -= 32 * scales[g] * high_sums[g];
-        sums.low[g / 2] -= 32 * scales[g] * low_sums[g];
+
+    static void add_q6_k(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low,
+                         const std::int16_t* high_groups, const std::int16_t* low_groups) {
+        const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
+        std::int32_t high_offsets[kWideLanes] = {}, low_offsets[kWideLanes] = {};
+        for (int g = 0; g < 16; ++g) {
+            high_offsets[g / 2] -= 32 * scales[g] * high_groups[g];
+            low_offsets[g / 2] -= 32 * scales[g] * low_groups[g];
+        }
+        const uint8x16_t nibble = vdupq_n_u8(15), pair = vdupq_n_u8(0x30);
+        const int32x4_t none = vdupq_n_s32(0);
+        const float d = half_at(block + 208);
+        for (int part = 0; part < 2; ++part) {  // 16 columns of each 32: lanes 4 * part .. 4 * part + 3
+            int32x4_t high_sums = vld1q_s32(high_offsets + 4 * part), low_sums = vld1q_s32(low_offsets + 4 * part);
+            for (int half = 0; half < 2; ++half) {
+                const uint8x16_t a = vld1q_u8(block + 64 * half + 16 * part);
+                const uint8x16_t b = vld1q_u8(block + 64 * half + 32 + 16 * part);
+                const uint8x16_t h = vld1q_u8(block + 128 + 32 * half + 16 * part);
+                const uint8x16_t codes[4] = {
+                    vorrq_u8(vandq_u8(a, nibble), vandq_u8(vshlq_n_u8(h, 4), pair)),
+                    vorrq_u8(vandq_u8(b, nibble), vandq_u8(vshlq_n_u8(h, 2), pair)),
+                    vorrq_u8(vshrq_n_u8(a, 4), vandq_u8(h, pair)),
+                    vorrq_u8(vshrq_n_u8(b, 4), vandq_u8(vshrq_n_u8(h, 2), pair)),
+                };
+                for (int q = 0; q < 4; ++q) {
+                    const int k = 128 * half + 32 * q + 16 * part;
+                    const int8x16_t w = vreinterpretq_s8_u8(codes[q]);
+                    const std::int32_t scale = scales[k / 16];
+                    high_sums = vmlaq_n_s32(high_sums, vdotq_s32(none, w, vld1q_s8(high + k)), scale);
+                    low_sums = vmlaq_n_s32(low_sums, vdotq_s32(none, w, vld1q_s8(low + k)), scale);
+                }
+            }
+            add(sums.half[part], high_sums, low_sums, d);
+        }
     }
-    return sums;
-}
+};
 
 std::uint64_t multiply_add(std::size_t rounds) {
     int32x4_t sums[8];
@@ -107,7 +122,6 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kNeonKernels =
-    make_table("neon", ternary_dot, wide_dot<neon_sums_q8_0, neon_sums_q6_k>, multiply_add);
+extern const Kernels kNeonKernels = make_table("neon", ternary_dot, wide_dot<WideNeon>, multiply_add);
 
 }  // namespace sterna

@@ -34,7 +34,6 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels =
-    make_table("scalar", ternary_dot, wide_dot<wide_sums_q8_0, wide_sums_q6_k>, multiply_add);
+extern const Kernels kScalarKernels = make_table("scalar", ternary_dot, wide_dot<WideReference>, multiply_add);
 
 }  // namespace sterna
