@@ -48,7 +48,7 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
 
 void attention(const Kernels& k, std::size_t group, std::size_t head_dim, std::size_t position) {
     const auto q = read_array<float>();
-    const auto pool = read_array<std::uint16_t>();  // [blocks, 2, 64, head_stride]
+    const auto pool = read_array<std::uint16_t>();  // [blocks]: keys [head_stride, 64], values [64, head_stride]
     const auto blocks = read_array<std::int32_t>();
     const std::size_t stride = (head_dim + 15) / 16 * 16;
     std::vector<float> out(group * head_dim), scratch(attention_scratch(group, stride));

@@ -16,7 +16,8 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
       head_stride_((head_dim + 15) / 16 * 16),
       blocks_(blocks) {
     std::size_t bytes = 0;
-    bool overflow = layers == 0 || kv_heads == 0 || head_dim == 0 || blocks == 0 || head_dim > 65536 || layers > 65536;
+    bool overflow =
+        layers == 0 || kv_heads == 0 || head_dim == 0 || blocks == 0 || head_dim > kMaxHeadDim || layers > 65536;
     overflow = overflow || __builtin_mul_overflow(kv_heads, layers * 4 * kBlockSize * head_stride_, &bytes);
     overflow = overflow || __builtin_mul_overflow(bytes, blocks, &bytes) || bytes > (std::size_t{1} << 46);
     if (overflow) throw std::invalid_argument("The sizes of the KV cache are zero or too large.");

@@ -20,13 +20,13 @@ public:
     std::size_t kv_heads() const { return kv_heads_; }
     std::size_t head_dim() const { return head_dim_; }
     std::size_t blocks() const { return blocks_; }
+    // Values: [64 positions, head_stride]; keys transposed, [head_stride, 64 positions].
     std::size_t head_stride() const { return head_stride_; }                   // halfs from a position to the next
     std::size_t block_stride() const { return layers_ * 2 * value_offset(); }  // halfs from a block to the next
     std::size_t value_offset() const { return kv_heads_ * head_halfs(); }      // halfs from keys to values
     std::size_t block_bytes() const { return block_stride() * 2; }
 
-    // Keys of block 0 at (layer, kv head): [position in block, head_stride]; add block * block_stride for another
-    // block.
+    // Keys of block 0 at (layer, kv head); add block * block_stride for another block, value_offset for its values.
     std::uint16_t* keys(std::size_t layer, std::size_t kv_head) const {
         return data_ + layer * 2 * value_offset() + kv_head * head_halfs();
     }

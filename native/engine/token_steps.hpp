@@ -117,11 +117,14 @@ struct StoreKv final : TokenStep<StoreKv> {
         const KvPool& pool = run.pool;
         const std::size_t position = run.batch.position(t);
         const auto block = static_cast<std::size_t>(run.batch.blocks_of(t)[position / kBlockSize]);
-        const std::size_t offset = block * pool.block_stride() + position % kBlockSize * pool.head_stride();
+        const std::size_t slot = position % kBlockSize;
+        std::uint16_t halfs[kMaxHeadDim];
         for (std::size_t h = 0; h < pool.kv_heads(); ++h) {
-            std::uint16_t* keys = pool.keys(layer, h) + offset;
-            run.kernels.to_f16(run.slots[k].row(t) + h * pool.head_dim(), pool.head_dim(), keys);
-            run.kernels.to_f16(run.slots[v].row(t) + h * pool.head_dim(), pool.head_dim(), keys + pool.value_offset());
+            std::uint16_t* keys = pool.keys(layer, h) + block * pool.block_stride();
+            run.kernels.to_f16(run.slots[k].row(t) + h * pool.head_dim(), pool.head_dim(), halfs);
+            for (std::size_t d = 0; d < pool.head_dim(); ++d) keys[d * kBlockSize + slot] = halfs[d];
+            run.kernels.to_f16(run.slots[v].row(t) + h * pool.head_dim(), pool.head_dim(),
+                               keys + pool.value_offset() + slot * pool.head_stride());
         }
     }
     std::size_t layer, k, v;

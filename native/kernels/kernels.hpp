@@ -15,7 +15,8 @@ enum class Encoding : std::uint8_t { f32, f16, bf16, q8_0, q6_k, i2_s };
 enum class Activation : std::uint8_t { relu2, silu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
-inline constexpr std::size_t kPad = 128;       // elements; also the block of I2_S (128 codes in 32 bytes)
+inline constexpr std::size_t kPad = 128;  // elements; also the block of I2_S (128 codes in 32 bytes)
+inline constexpr std::size_t kMaxHeadDim = 4096;
 inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
 
 [[gnu::always_inline]] constexpr std::size_t padded(std::size_t n) {
@@ -37,7 +38,7 @@ struct AttentionTask {
 };
 
 [[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
-    return group * (2 * head_stride + kBlockSize + 2) + head_stride + 64;
+    return group * (head_stride + 2);
 }
 
 // Activations of 15 bits: value = (128 * high + low) / scale (wide_dot.hpp).

@@ -209,10 +209,12 @@ def test_attention(probe: Probe, group: int, head_dim: int, position: int) -> No
     stride, n_blocks = -(-head_dim // 16) * 16, position // 64 + 1
     q = (rng.standard_normal((group, head_dim)) * 3).astype(np.float32)
     pool = np.zeros((n_blocks + 2, 2, 64, stride), np.float16)
-    pool[..., :head_dim] = rng.standard_normal((n_blocks + 2, 2, 64, head_dim))
+    pool[:, 0].reshape(-1, stride, 64)[:, :head_dim] = rng.standard_normal((n_blocks + 2, head_dim, 64))
+    pool[:, 1, :, :head_dim] = rng.standard_normal((n_blocks + 2, 64, head_dim))
     blocks = rng.permutation(n_blocks + 2)[:n_blocks].astype(np.int32)
     (out,) = probe.call("attention", group, head_dim, position, arrays=(q, pool, blocks))
-    k, v = (pool[blocks, i].reshape(-1, stride)[: position + 1, :head_dim].astype(np.float64) for i in (0, 1))
+    keys = pool[blocks, 0].reshape(n_blocks, stride, 64).swapaxes(1, 2)  # they lie transposed
+    k, v = (a.reshape(-1, stride)[: position + 1, :head_dim].astype(np.float64) for a in (keys, pool[blocks, 1]))
     scores = q @ k.T / np.sqrt(head_dim)
     p = np.exp(scores - scores.max(axis=1, keepdims=True))
     expected = (p / p.sum(axis=1, keepdims=True)) @ v
