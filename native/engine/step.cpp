@@ -37,26 +37,39 @@ public:
         writes = {out};
     }
     void run(Run& run, std::size_t thread, std::size_t n_threads) const override {
-        const KvPool& pool = run.pool;
-        for (std::size_t i = thread; i < run.batch.size() * pool.kv_heads(); i += n_threads) {
-            const std::size_t t = i / pool.kv_heads(), h = i % pool.kv_heads(), head = h * group_ * head_dim_;
-            run.kernels.attention({.q = run.slots[q_].row(t) + head,
-                                   .out = run.slots[out_].row(t) + head,
-                                   .pool = pool.keys(layer_, h),
-                                   .blocks = run.batch.blocks_of(t),
-                                   .block_stride = pool.block_stride(),
-                                   .value_offset = pool.value_offset(),
-                                   .group = group_,
-                                   .head_dim = head_dim_,
-                                   .head_stride = pool.head_stride(),
-                                   .position = run.batch.position(t),
-                                   .scale = scale_,
-                                   .scratch = run.scratch[thread].get()});
+        // Whole (token, kv head) pairs first, evenly; of the few left over, each thread takes its share of query heads.
+        const std::size_t pairs = run.batch.size() * run.pool.kv_heads(), even = pairs / n_threads * n_threads;
+        for (std::size_t i = thread; i < even; i += n_threads) attend(run, thread, i, 0, group_);
+        const std::size_t heads = (pairs - even) * group_;
+        const std::size_t last = heads * (thread + 1) / n_threads;
+        for (std::size_t head = heads * thread / n_threads; head < last;) {
+            const std::size_t first = head % group_, count = std::min(group_ - first, last - head);
+            attend(run, thread, even + head / group_, first, count);
+            head += count;
         }
     }
     std::size_t scratch() const override { return attention_scratch(group_, padded(head_dim_)); }
 
 private:
+    // `count` of the query heads of a (token, kv head) pair, from the first one.
+    void attend(Run& run, std::size_t thread, std::size_t pair, std::size_t first, std::size_t count) const {
+        const KvPool& pool = run.pool;
+        const std::size_t t = pair / pool.kv_heads(), h = pair % pool.kv_heads();
+        const std::size_t head = (h * group_ + first) * head_dim_;
+        run.kernels.attention({.q = run.slots[q_].row(t) + head,
+                               .out = run.slots[out_].row(t) + head,
+                               .pool = pool.keys(layer_, h),
+                               .blocks = run.batch.blocks_of(t),
+                               .block_stride = pool.block_stride(),
+                               .value_offset = pool.value_offset(),
+                               .group = count,
+                               .head_dim = head_dim_,
+                               .head_stride = pool.head_stride(),
+                               .position = run.batch.position(t),
+                               .scale = scale_,
+                               .scratch = run.scratch[thread].get()});
+    }
+
     std::size_t layer_, group_, head_dim_;
     float scale_;
     std::size_t q_, out_;

@@ -83,6 +83,8 @@ void attention(const AttentionTask& task) {
         std::size_t g = 0;
         for (; g + 4 <= task.group; g += 4)
             attend_block<4>(task, g, keys, n, block == 0, acc, scores, maximum, total, correction);
+        for (; g + 2 <= task.group; g += 2)
+            attend_block<2>(task, g, keys, n, block == 0, acc, scores, maximum, total, correction);
         for (; g < task.group; ++g)
             attend_block<1>(task, g, keys, n, block == 0, acc, scores, maximum, total, correction);
     }

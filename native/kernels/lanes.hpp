@@ -42,7 +42,12 @@ inline void store(float* p, const Lanes& a) {
 
 inline Lanes splat(float x) {
     Lanes r;
-    for (int i = 0; i < kRegisters; ++i) r.v[i] = Vec{} + x;
+#if defined(__AVX2__)
+    const Vec all = {x, x, x, x, x, x, x, x};
+#else
+    const Vec all = {x, x, x, x};
+#endif
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = all;
     return r;
 }
 
