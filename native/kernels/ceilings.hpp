@@ -23,8 +23,8 @@ std::uint64_t read_all(const std::uint8_t* data, std::size_t n) {
     constexpr std::size_t kStreams = 8;  // independent sums, so that loads and not additions set the pace
     UnsignedVec sums[kStreams] = {};
     for (std::size_t k = 0; k < n; k += kStreams * sizeof(UnsignedVec)) {
-        __builtin_prefetch(data + k + 4096);
-        __builtin_prefetch(data + k + 4096 + 64);
+        for (std::size_t line = 0; line < kStreams * sizeof(UnsignedVec); line += 64)
+            __builtin_prefetch(data + k + 4096 + line);
         for (std::size_t i = 0; i < kStreams; ++i) {
             UnsignedVec part;
             std::memcpy(&part, data + k + i * sizeof(UnsignedVec), sizeof(part));

@@ -95,7 +95,11 @@ void ternary_gemm(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n
     alignas(32) std::uint8_t codes[kGemmSteps * kGemmRows * 32];
     for (std::size_t t = 0; t < n_tokens; ++t)
         for (std::size_t r = 0; r < n_rows; ++r) dots[t * dots_stride + r] = -x_sum[t];
-    for (std::size_t r = 0; r < n_rows; r += kGemmRows)
+    for (std::size_t r = 0; r < n_rows; r += kGemmRows) {
+        // The next six rows come from memory while these are multiplied.
+        const std::uint8_t* next = rows + (r + kGemmRows) * row_bytes;
+        for (std::size_t line = 0; line < kGemmRows * row_bytes; line += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
         for (std::size_t k = 0; k < cols; k += 32 * kGemmSteps) {
             const std::size_t steps = smaller(kGemmSteps, (cols - k) / 32), count = smaller(kGemmRows, n_rows - r);
             unpack_rows(rows + r * row_bytes + k / 4, row_bytes, count, steps / 4, codes);
@@ -108,6 +112,7 @@ void ternary_gemm(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n
                     for (std::size_t i = 0; i < count; ++i) dots[second * dots_stride + r + i] += sums[1][i];
             }
         }
+    }
 }
 
 }  // namespace
