@@ -69,10 +69,10 @@ def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[
     what keeps to the leftmost in runs of one character.
     """
     return [
-        (text[:cut], text[cut:])
+        (left, right)
         for text in sorted(vocab, key=lambda text: (rank[text], vocab[text]))
         for cut in range(len(text) - 1, 0, -1)
-        if text[:cut] in vocab and text[cut:] in vocab
+        if (right := text[cut:]) in vocab and (left := text[:cut]) in vocab
     ]
 
 
