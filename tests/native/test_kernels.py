@@ -222,6 +222,13 @@ def test_attention(probe: Probe, group: int, head_dim: int, position: int) -> No
     assert_same_bits(f"attention {position}", out)
 
 
+def test_pool_is_free_of_data_races(tmp_path: Path) -> None:
+    options = ("-DSTERNA_SANITIZE=thread", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
+    probe = Probe((str(build(tmp_path, *options)),), "scalar")
+    (sums,) = probe.call("pool", 3, 200)  # the sanitizer ends the program at the first race
+    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [1200, 1200, 1200])
+
+
 def test_pool_runs_every_phase_on_every_thread(probe: Probe) -> None:
     (sums,) = probe.call("pool", 3, 50)
     assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [300, 300, 300])
