@@ -1,141 +1,89 @@
-// AVX2: four maddubs per 32 bytes of I2_S codes.
-#include <immintrin.h>
-
+// AVX2: codes and activations meet in maddubs, sums stay in 16 bits as long as they can.
 #include "isa_table.hpp"
-#include "ternary_gemm_avx2.hpp"
+#include "ternary_x86.hpp"
 
 namespace sterna {
 namespace {
 
-inline __m256i load256(const void* p) {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
-
-inline std::int32_t sum32(__m256i v) {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return _mm_cvtsi128_si32(s);
-}
-
-// One row and T tokens; the codes are unpacked in registers. Rows are read one after the other: a single stream of
-// memory is what the prefetchers serve best, two interleaved ones get half the bandwidth (docs/kernels.md).
-//
-// A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns adds
-// four of them to a lane, 2048; fifteen blocks make 30720 < 32767.
-template <int T>
-void row_dot(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
-             std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
-    constexpr std::size_t kBlocksPer16Bit = 15;
-    const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-    __m256i acc32[T];
-    for (__m256i& acc : acc32) acc = _mm256_setzero_si256();
-    const std::size_t blocks = cols / 128;
-    for (std::size_t first = 0; first < blocks; first += kBlocksPer16Bit) {
-        const std::size_t last = smaller(first + kBlocksPer16Bit, blocks);
-        __m256i acc16[T];
-        for (__m256i& acc : acc16) acc = _mm256_setzero_si256();
-        for (std::size_t block = first; block < last; ++block) {
-            const __m256i w = load256(row + 32 * block);
-            _mm_prefetch(reinterpret_cast<const char*>(row + 32 * block + 4096), _MM_HINT_T0);
-            const __m256i w0 = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
-            const __m256i w1 = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
-            const __m256i w2 = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
-            const __m256i w3 = _mm256_and_si256(w, mask);
+struct Maddubs {
+    // A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns
+    // adds four of them to a lane, 2048; fifteen blocks make 30720 < 32767.
+    template <int T>
+    static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
+                    std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+        constexpr std::size_t kBlocksPer16Bit = 15;
+        const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
+        __m256i acc32[T];
+        for (__m256i& acc : acc32) acc = _mm256_setzero_si256();
+        const std::size_t blocks = cols / 128;
+        for (std::size_t first = 0; first < blocks; first += kBlocksPer16Bit) {
+            const std::size_t last = smaller(first + kBlocksPer16Bit, blocks);
+            __m256i acc16[T];
+            for (__m256i& acc : acc16) acc = _mm256_setzero_si256();
+            for (std::size_t block = first; block < last; ++block) {
+                const __m256i w = load256(row + 32 * block);
+                _mm_prefetch(reinterpret_cast<const char*>(row + 32 * block + 4096), _MM_HINT_T0);
+                const __m256i w0 = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
+                const __m256i w1 = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+                const __m256i w2 = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
+                const __m256i w3 = _mm256_and_si256(w, mask);
 #pragma GCC unroll 4
-            for (int t = 0; t < T; ++t) {
-                const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + 128 * block;
-                const __m256i low =
-                    _mm256_add_epi16(_mm256_maddubs_epi16(w0, load256(a)), _mm256_maddubs_epi16(w1, load256(a + 32)));
-                const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(w2, load256(a + 64)),
-                                                      _mm256_maddubs_epi16(w3, load256(a + 96)));
-                acc16[t] = _mm256_add_epi16(acc16[t], _mm256_add_epi16(low, high));
+                for (int t = 0; t < T; ++t) {
+                    const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + 128 * block;
+                    const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(w0, load256(a)),
+                                                         _mm256_maddubs_epi16(w1, load256(a + 32)));
+                    const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(w2, load256(a + 64)),
+                                                          _mm256_maddubs_epi16(w3, load256(a + 96)));
+                    acc16[t] = _mm256_add_epi16(acc16[t], _mm256_add_epi16(low, high));
+                }
             }
+            for (int t = 0; t < T; ++t) acc32[t] = _mm256_add_epi32(acc32[t], _mm256_madd_epi16(acc16[t], ones));
         }
-        for (int t = 0; t < T; ++t) acc32[t] = _mm256_add_epi32(acc32[t], _mm256_madd_epi16(acc16[t], ones));
-    }
-    for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = sum32(acc32[t]) - x_sum[t];
-}
-
-template <int T>
-void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
-              std::size_t x_stride, const std::int32_t* x_sum, std::size_t cols, std::int32_t* dots,
-              std::size_t dots_stride) {
-    for (std::size_t r = 0; r < n_rows; ++r)
-        row_dot<T>(rows + r * row_bytes, x, x_stride, x_sum, cols, dots + r, dots_stride);
-}
-
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
-                 std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
-                 std::int32_t* dots, std::size_t dots_stride) {
-    constexpr std::size_t kEnoughTokens = 20;  // to pay for unpacking
-    if (n_tokens >= kEnoughTokens)
-        return ternary_gemm(rows, row_bytes, n_rows, x, x_stride, x_sum, n_tokens, cols, dots, dots_stride);
-    constexpr decltype(&rows_dot<1>) kByTokens[] = {rows_dot<1>, rows_dot<2>, rows_dot<3>, rows_dot<4>};
-    constexpr std::size_t kMost = 4;
-    for (std::size_t t = 0; t < n_tokens; t += kMost)
-        kByTokens[smaller(kMost, n_tokens - t) - 1](rows, row_bytes, n_rows, x + t * x_stride, x_stride, x_sum + t,
-                                                    cols, dots + t * dots_stride, dots_stride);
-}
-
-struct WideAvx2 {
-    using Sums = __m256;
-    static Sums zero() { return _mm256_setzero_ps(); }
-    static float total(const Sums& sums) {
-        float lanes[kWideLanes];
-        _mm256_storeu_ps(lanes, sums);
-        return fold(lanes);
+        for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = sum32(acc32[t]) - x_sum[t];
     }
 
-    static void add(Sums& sums, __m256i high, __m256i low, float d) {
-        const __m256 value =
-            _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(high), _mm256_set1_ps(128.0f)), _mm256_cvtepi32_ps(low));
-        sums = _mm256_add_ps(sums, _mm256_mul_ps(_mm256_set1_ps(d), value));
-    }
-
-    // |code| <= 128, |activation| <= 127: a maddubs lane stays within 2 * 128 * 127 = 32512 < 32767.
-    static void add_q8_0(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low) {
-        const __m256i w = load256(block + 2), magnitude = _mm256_abs_epi8(w), ones = _mm256_set1_epi16(1);
-        const auto sum_with = [&](const std::int8_t* x) {
-            return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(load256(x), w)), ones);
-        };
-        add(sums, sum_with(high), sum_with(low), half_at(block));
-    }
-
-    // code <= 63, |activation| <= 127: a maddubs lane stays within 2 * 63 * 127 = 16002.
-    static void add_q6_k(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low,
-                         const std::int16_t* high_groups, const std::int16_t* low_groups) {
-        const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
-        const __m128i scales8 = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));  // 16 groups
-        // -32 * scale * (sum of the group), two groups a lane.
-        const __m256i offsets =
-            _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), _mm256_cvtepi8_epi16(scales8)), 5);
-        __m256i high_sums = _mm256_madd_epi16(offsets, load256(high_groups));
-        __m256i low_sums = _mm256_madd_epi16(offsets, load256(low_groups));
-        for (int half = 0; half < 2; ++half) {
-            const __m256i a = load256(block + 64 * half), b = load256(block + 64 * half + 32);
-            const __m256i h = load256(block + 128 + 32 * half);
-            const __m256i codes[4] = {
-                _mm256_or_si256(_mm256_and_si256(a, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 4), pair)),
-                _mm256_or_si256(_mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 2), pair)),
-                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble), _mm256_and_si256(h, pair)),
-                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(b, 4), nibble),
-                                _mm256_and_si256(_mm256_srli_epi16(h, 2), pair)),
-            };
-            for (int q = 0; q < 4; ++q) {
-                // Eight copies of the two groups' scales, as 16-bit numbers: the first group in the low half.
-                const long long first = 8 * half + 2 * q;
-                const __m128i pick = _mm_set_epi64x(0x0101010101010101 * (first + 1), 0x0101010101010101 * first);
-                const __m256i scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales8, pick));
-                const int k = 128 * half + 32 * q;
-                const auto scaled = [&](const std::int8_t* x) {
-                    return _mm256_madd_epi16(_mm256_maddubs_epi16(codes[q], load256(x + k)), scale);
-                };
-                high_sums = _mm256_add_epi32(high_sums, scaled(high));
-                low_sums = _mm256_add_epi32(low_sums, scaled(low));
-            }
-        }
-        add(sums, high_sums, low_sums, half_at(block + 208));
+    // sums[t][r] = codes . x over `steps` (1 to 64) times 32 columns; sums[t] has room for eight numbers. In assembly:
+    // compilers spill some of the twelve sums.
+    //
+    // A maddubs lane adds two products of a code 0..2 and an int8 -128..127: from -512 to 508. Over 64 steps that makes
+    // -32768 to 32512, which is just what 16 bits hold. (The code 3 does not occur: loading replaces it.)
+    static void tile(const std::uint8_t* codes, const std::int8_t* x0, const std::int8_t* x1, std::size_t steps,
+                     std::int32_t sums[2][8]) {
+        __m256i a0, a1, a2, a3, a4, a5, b0, b1, b2, b3, b4, b5, xa, xb, w, product;
+#define STERNA_ROW(offset, a, b)           \
+    "vmovdqa " #offset                     \
+    "(%[codes]), %[w]\n"                   \
+    "vpmaddubsw %[xa], %[w], %[product]\n" \
+    "vpmaddubsw %[xb], %[w], %[w]\n"       \
+    "vpaddw %[product], %[" #a "], %[" #a  \
+    "]\n"                                  \
+    "vpaddw %[w], %[" #b "], %[" #b "]\n"
+#define STERNA_ZERO(a) "vpxor %[" #a "], %[" #a "], %[" #a "]\n"
+        asm volatile(STERNA_ZERO(a0) STERNA_ZERO(a1) STERNA_ZERO(a2) STERNA_ZERO(a3) STERNA_ZERO(a4) STERNA_ZERO(a5)  //
+                     STERNA_ZERO(b0) STERNA_ZERO(b1) STERNA_ZERO(b2) STERNA_ZERO(b3) STERNA_ZERO(b4) STERNA_ZERO(b5)  //
+                     "1:\n"
+                     "vmovdqu (%[x0]), %[xa]\n"
+                     "vmovdqu (%[x1]), %[xb]\n"  //
+                     STERNA_ROW(0, a0, b0) STERNA_ROW(32, a1, b1) STERNA_ROW(64, a2, b2) STERNA_ROW(96, a3, b3)
+                         STERNA_ROW(128, a4, b4) STERNA_ROW(160, a5, b5)  //
+                     "add $192, %[codes]\n"
+                     "add $32, %[x0]\n"
+                     "add $32, %[x1]\n"
+                     "dec %[steps]\n"
+                     "jnz 1b\n"
+                     : [codes] "+r"(codes), [x0] "+r"(x0), [x1] "+r"(x1), [steps] "+r"(steps), [a0] "=&x"(a0),
+                       [a1] "=&x"(a1), [a2] "=&x"(a2), [a3] "=&x"(a3), [a4] "=&x"(a4), [a5] "=&x"(a5), [b0] "=&x"(b0),
+                       [b1] "=&x"(b1), [b2] "=&x"(b2), [b3] "=&x"(b3), [b4] "=&x"(b4), [b5] "=&x"(b5), [xa] "=&x"(xa),
+                       [xb] "=&x"(xb), [w] "=&x"(w), [product] "=&x"(product)
+                     :
+                     : "cc", "memory");
+#undef STERNA_ROW
+#undef STERNA_ZERO
+        const __m256i ones = _mm256_set1_epi16(1);
+        const auto widen = [&](__m256i v) { return _mm256_madd_epi16(v, ones); };
+        const __m256i first[6] = {widen(a0), widen(a1), widen(a2), widen(a3), widen(a4), widen(a5)};
+        const __m256i second[6] = {widen(b0), widen(b1), widen(b2), widen(b3), widen(b4), widen(b5)};
+        store_sums(first, second, sums);
     }
 };
 
@@ -160,6 +108,6 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = make_table("avx2", ternary_dot, wide_dot<WideAvx2>, multiply_add);
+extern const Kernels kAvx2Kernels = make_table("avx2", ternary_dot<Maddubs>, wide_dot<WideAvx2>, multiply_add);
 
 }  // namespace sterna

@@ -21,9 +21,9 @@ BUILDS = {
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     ),
 }
-TARGETS = [
-    (name, isa) for name in ("native", "sanitized") for isa in (("scalar", "avx2") if X86 else ("scalar", "neon"))
-]
+HOST_ISAS = ("scalar", "avx2", "avx512vnni") if X86 else ("scalar", "neon")
+CPU_FLAGS = {"avx2": " avx2 ", "avx512vnni": " avx512_vnni "}
+TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", "scalar"), ("aarch64", "neon")] if X86 else []
 
 
@@ -38,8 +38,8 @@ def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_fa
     name, isa = request.param
     if name == "aarch64" and not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
         pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user")
-    if isa == "avx2" and " avx2 " not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX2")
+    if isa in CPU_FLAGS and CPU_FLAGS[isa] not in Path("/proc/cpuinfo").read_text():
+        pytest.skip(f"this processor has no {isa}")
     if name not in programs:
         programs[name] = build(tmp_path_factory.mktemp(name), *BUILDS[name])
     emulator = ("qemu-aarch64", "-cpu", "max") if name == "aarch64" else ()
