@@ -42,14 +42,13 @@ struct Maddubs {
         for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = sum32(acc32[t]) - x_sum[t];
     }
 
-    // sums[t][r] = codes . x over `steps` (1 to 64) times 32 columns; sums[t] has room for eight numbers. In assembly:
-    // compilers spill some of the twelve sums.
+    // sums[t][r] = codes . x over `steps` (1 to 64) times 32 columns; sums[t] has room for eight numbers.
     //
     // A maddubs lane adds two products of a code 0..2 and an int8 -128..127: from -512 to 508. Over 64 steps that makes
     // -32768 to 32512, which is just what 16 bits hold. (The code 3 does not occur: loading replaces it.)
     static void tile(const std::uint8_t* codes, const std::int8_t* x0, const std::int8_t* x1, std::size_t steps,
                      std::int32_t sums[2][8]) {
-        __m256i a0, a1, a2, a3, a4, a5, b0, b1, b2, b3, b4, b5, xa, xb, w, product;
+        __m256i a[6], b[6], xa, xb, w, product;
 #define STERNA_ROW(offset, a, b)           \
     "vmovdqa " #offset                     \
     "(%[codes]), %[w]\n"                   \
@@ -58,32 +57,14 @@ struct Maddubs {
     "vpaddw %[product], %[" #a "], %[" #a  \
     "]\n"                                  \
     "vpaddw %[w], %[" #b "], %[" #b "]\n"
-#define STERNA_ZERO(a) "vpxor %[" #a "], %[" #a "], %[" #a "]\n"
-        asm volatile(STERNA_ZERO(a0) STERNA_ZERO(a1) STERNA_ZERO(a2) STERNA_ZERO(a3) STERNA_ZERO(a4) STERNA_ZERO(a5)  //
-                     STERNA_ZERO(b0) STERNA_ZERO(b1) STERNA_ZERO(b2) STERNA_ZERO(b3) STERNA_ZERO(b4) STERNA_ZERO(b5)  //
-                     "1:\n"
-                     "vmovdqu (%[x0]), %[xa]\n"
-                     "vmovdqu (%[x1]), %[xb]\n"  //
-                     STERNA_ROW(0, a0, b0) STERNA_ROW(32, a1, b1) STERNA_ROW(64, a2, b2) STERNA_ROW(96, a3, b3)
-                         STERNA_ROW(128, a4, b4) STERNA_ROW(160, a5, b5)  //
-                     "add $192, %[codes]\n"
-                     "add $32, %[x0]\n"
-                     "add $32, %[x1]\n"
-                     "dec %[steps]\n"
-                     "jnz 1b\n"
-                     : [codes] "+r"(codes), [x0] "+r"(x0), [x1] "+r"(x1), [steps] "+r"(steps), [a0] "=&x"(a0),
-                       [a1] "=&x"(a1), [a2] "=&x"(a2), [a3] "=&x"(a3), [a4] "=&x"(a4), [a5] "=&x"(a5), [b0] "=&x"(b0),
-                       [b1] "=&x"(b1), [b2] "=&x"(b2), [b3] "=&x"(b3), [b4] "=&x"(b4), [b5] "=&x"(b5), [xa] "=&x"(xa),
-                       [xb] "=&x"(xb), [w] "=&x"(w), [product] "=&x"(product)
-                     :
-                     : "cc", "memory");
+        STERNA_TILE(STERNA_ROW);
 #undef STERNA_ROW
-#undef STERNA_ZERO
         const __m256i ones = _mm256_set1_epi16(1);
-        const auto widen = [&](__m256i v) { return _mm256_madd_epi16(v, ones); };
-        const __m256i first[6] = {widen(a0), widen(a1), widen(a2), widen(a3), widen(a4), widen(a5)};
-        const __m256i second[6] = {widen(b0), widen(b1), widen(b2), widen(b3), widen(b4), widen(b5)};
-        store_sums(first, second, sums);
+        for (int r = 0; r < 6; ++r) {
+            a[r] = _mm256_madd_epi16(a[r], ones);
+            b[r] = _mm256_madd_epi16(b[r], ones);
+        }
+        store_sums(a, b, sums);
     }
 };
 

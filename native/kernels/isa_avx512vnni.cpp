@@ -32,38 +32,18 @@ struct Dpbusd {
             dots[static_cast<std::size_t>(t) * dots_stride] = sum32(_mm256_add_epi32(low[t], high[t])) - x_sum[t];
     }
 
-    // sums[t][r] = codes . x over `steps` times 32 columns; sums[t] has room for eight numbers. In assembly, as the
-    // AVX2 tile.
+    // sums[t][r] = codes . x over `steps` times 32 columns; sums[t] has room for eight numbers.
     static void tile(const std::uint8_t* codes, const std::int8_t* x0, const std::int8_t* x1, std::size_t steps,
                      std::int32_t sums[2][8]) {
-        __m256i a[6], b[6], xa, xb, w;
-#define STERNA_ZERO(a) "vpxor %[" #a "], %[" #a "], %[" #a "]\n"
+        __m256i a[6], b[6], xa, xb, w, product;
 #define STERNA_ROW(offset, a, b)  \
     "vmovdqa " #offset            \
     "(%[codes]), %[w]\n"          \
     "vpdpbusd %[xa], %[w], %[" #a \
     "]\n"                         \
     "vpdpbusd %[xb], %[w], %[" #b "]\n"
-        asm volatile(STERNA_ZERO(a0) STERNA_ZERO(a1) STERNA_ZERO(a2) STERNA_ZERO(a3) STERNA_ZERO(a4) STERNA_ZERO(a5)  //
-                     STERNA_ZERO(b0) STERNA_ZERO(b1) STERNA_ZERO(b2) STERNA_ZERO(b3) STERNA_ZERO(b4) STERNA_ZERO(b5)  //
-                     "1:\n"
-                     "vmovdqu (%[x0]), %[xa]\n"
-                     "vmovdqu (%[x1]), %[xb]\n"  //
-                     STERNA_ROW(0, a0, b0) STERNA_ROW(32, a1, b1) STERNA_ROW(64, a2, b2) STERNA_ROW(96, a3, b3)
-                         STERNA_ROW(128, a4, b4) STERNA_ROW(160, a5, b5)  //
-                     "add $192, %[codes]\n"
-                     "add $32, %[x0]\n"
-                     "add $32, %[x1]\n"
-                     "dec %[steps]\n"
-                     "jnz 1b\n"
-                     : [codes] "+r"(codes), [x0] "+r"(x0), [x1] "+r"(x1), [steps] "+r"(steps), [a0] "=&x"(a[0]),
-                       [a1] "=&x"(a[1]), [a2] "=&x"(a[2]), [a3] "=&x"(a[3]), [a4] "=&x"(a[4]), [a5] "=&x"(a[5]),
-                       [b0] "=&x"(b[0]), [b1] "=&x"(b[1]), [b2] "=&x"(b[2]), [b3] "=&x"(b[3]), [b4] "=&x"(b[4]),
-                       [b5] "=&x"(b[5]), [xa] "=&x"(xa), [xb] "=&x"(xb), [w] "=&x"(w)
-                     :
-                     : "cc", "memory");
+        STERNA_TILE(STERNA_ROW);
 #undef STERNA_ROW
-#undef STERNA_ZERO
         store_sums(a, b, sums);
     }
 };

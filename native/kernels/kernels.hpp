@@ -53,7 +53,8 @@ struct Kernels {
     const char* isa;
 
     // dots[t * dots_stride + r] = sum over k of w[r, k] * x[t, k], exactly, with w in {-1, 0, 1}.
-    // rows: I2_S blocks of 128 columns, x86 interleaving; cols is a multiple of 128; x_sum[t] is the sum of x[t, :].
+    // rows: I2_S blocks of 128 columns, x86 interleaving, codes 0..2 only; cols is a multiple of 128; x_sum[t] is the
+    // sum of x[t, :].
     void (*ternary_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
                         std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
                         std::int32_t* dots, std::size_t dots_stride);

@@ -63,6 +63,30 @@ inline void store_sums(const __m256i a[6], const __m256i b[6], std::int32_t sums
     store(sums[1], b);
 }
 
+// The loop of a tile: `steps` times 32 columns of the codes of six rows and of two tokens, into a[6] and b[6].
+// ROW(offset, a, b) is the assembly of one row: codes at `offset` times xa into a, times xb into b; it may use w and
+// product. In assembly, because compilers spill or move some of the twelve sums.
+#define STERNA_ZERO(a) "vpxor %[" #a "], %[" #a "], %[" #a "]\n"
+#define STERNA_TILE(ROW) \
+    asm volatile(                                                                                                     \
+        STERNA_ZERO(a0) STERNA_ZERO(a1) STERNA_ZERO(a2) STERNA_ZERO(a3) STERNA_ZERO(a4) STERNA_ZERO(a5)               \
+        STERNA_ZERO(b0) STERNA_ZERO(b1) STERNA_ZERO(b2) STERNA_ZERO(b3) STERNA_ZERO(b4) STERNA_ZERO(b5)               \
+        "1:\n"                                                                                                        \
+        "vmovdqu (%[x0]), %[xa]\n"                                                                                    \
+        "vmovdqu (%[x1]), %[xb]\n"                                                                                    \
+        ROW(0, a0, b0) ROW(32, a1, b1) ROW(64, a2, b2) ROW(96, a3, b3) ROW(128, a4, b4) ROW(160, a5, b5)              \
+        "add $192, %[codes]\n"                                                                                        \
+        "add $32, %[x0]\n"                                                                                            \
+        "add $32, %[x1]\n"                                                                                            \
+        "dec %[steps]\n"                                                                                              \
+        "jnz 1b\n"                                                                                                    \
+        : [codes] "+r"(codes), [x0] "+r"(x0), [x1] "+r"(x1), [steps] "+r"(steps), [a0] "=&x"(a[0]),                   \
+          [a1] "=&x"(a[1]), [a2] "=&x"(a[2]), [a3] "=&x"(a[3]), [a4] "=&x"(a[4]), [a5] "=&x"(a[5]),                   \
+          [b0] "=&x"(b[0]), [b1] "=&x"(b[1]), [b2] "=&x"(b[2]), [b3] "=&x"(b[3]), [b4] "=&x"(b[4]),                   \
+          [b5] "=&x"(b[5]), [xa] "=&x"(xa), [xb] "=&x"(xb), [w] "=&x"(w), [product] "=&x"(product)                    \
+        :                                                                                                             \
+        : "cc", "memory")
+
 // As Kernels::ternary_dot, for enough tokens to pay for unpacking.
 template <class Isa>
 void ternary_gemm(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,8 @@ from sterna.ternary.i2s import pack_i2s, unpack_i2s
 CODES_PER_BLOCK = 128
 """Columns in one block of I2_S; the engine's rows begin at a block."""
 
-
 ALIGNMENT = 4
-"""Bytes."""
+"""Bytes; what the kernels' whole floats and halfs need."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,21 @@ class Runner:
             tables,
             np.asarray(outputs, np.int32),
         )
-        try:
-            return self._model.forward(*arrays, self.pool, self.threads)
-        except RuntimeError as error:  # std::system_error of a thread that could not be made
-            raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
+        return self._threaded(self._model.forward, *arrays, self.pool)
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden rows float32 `[n, hidden_size]`."""
-        return self._model.logits(hidden, self.threads)
+        return self._threaded(self._model.logits, hidden)
 
     def select(self, hidden: np.ndarray, samplings: list[_native.Sampling]) -> np.ndarray:
         """One token id (int32 `[n]`) for each hidden row."""
-        return self._model.select(hidden, samplings, self.threads)
+        return self._threaded(self._model.select, hidden, samplings)
+
+    def _threaded(self, call: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
+        try:
+            return call(*arguments, self.threads)
+        except RuntimeError as error:  # std::system_error of a thread that could not be made
+            raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
 
 def make_pool(plan: Plan, blocks: int, least_blocks: int) -> _native.KvPool:
@@ -103,10 +106,8 @@ def make_pool(plan: Plan, blocks: int, least_blocks: int) -> _native.KvPool:
 def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, float]:
     """A tensor as the native engine takes it: the mapped bytes themselves wherever they can serve as they are.
 
-    Kernels read whole floats and halfs, so bytes that a file has put at an odd place are copied.
-
-    Ternary rows that do not fill whole blocks are packed again, each padded with zeros; the code 3, which means
-    nothing, becomes 0.
+    Bytes that a file has put at an odd place are copied. Ternary rows that do not fill whole blocks are packed again,
+    each padded with zeros; the code 3, which means nothing, becomes 0.
     """
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
