@@ -21,8 +21,8 @@ BUILDS = {
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     ),
 }
-HOST_ISAS = ("scalar", "avx2", "avx512vnni") if X86 else ("scalar", "neon")
-CPU_FLAGS = {"avx2": " avx2 ", "avx512vnni": " avx512_vnni "}
+HOST_ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni") if X86 else ("scalar", "neon")
+CPU_FLAGS = {"avx2": " avx2 ", "avxvnni": " avx_vnni ", "avx512vnni": " avx512_vnni "}
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", "scalar"), ("aarch64", "neon")] if X86 else []
 
