@@ -39,10 +39,13 @@ void write_array(const std::vector<T>& values) {
 void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<std::int8_t>();
-    std::vector<std::int32_t> sums(n_tokens), dots(n_rows * n_tokens);
+    std::vector<std::int32_t> sums(n_tokens);
+    const std::vector<float> scales(n_tokens, 1.0f);
+    std::vector<float> dots(n_rows * n_tokens);  // whole numbers, far from where float32 rounds them
     for (std::size_t t = 0; t < n_tokens; ++t)
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
-    k.ternary_dot(rows.data(), cols / 4, n_rows, x.data(), cols, sums.data(), n_tokens, cols, dots.data(), n_rows);
+    k.ternary_dot(rows.data(), cols / 4, n_rows, 1.0f, {x.data(), sums.data(), scales.data(), cols}, n_tokens, cols,
+                  dots.data(), n_rows);
     write_array(dots);
 }
 

@@ -1,19 +1,10 @@
 #include "linear.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <stdexcept>
 
 namespace sterna {
-namespace {
-
-// Integer results of a tile wait here before they are scaled: 12 kB, beside the kernel's own tile in the first cache.
-// 48 rows make whole cache lines of the output; the activations of 64 tokens stay in the second cache while all rows
-// pass.
-constexpr std::size_t kTileRows = 48, kTileTokens = 64;
-
-}  // namespace
 
 Operand operand_of(Encoding encoding, bool int8) {
     if (int8) return Operand::int8;
@@ -43,7 +34,9 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
 void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
                       float* out, std::size_t out_stride) const {
     const std::uint8_t* rows = data_ + first * row_bytes_;
-    if (operand_ == Operand::int8) return multiply_int8(kernels, x, first, last, out, out_stride);
+    if (operand_ == Operand::int8)
+        return kernels.ternary_dot(rows, row_bytes_, last - first, scale_, x.int8, x.n_tokens, padded(in_features_),
+                                   out + first, out_stride);
     if (operand_ == Operand::wide)
         return kernels.wide_dot(encoding_, rows, row_bytes_, last - first, x.wide, x.n_tokens, in_features_,
                                 out + first, out_stride);
@@ -56,24 +49,6 @@ void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t 
         row(kernels, r, scratch);
         for (std::size_t t = 0; t < x.n_tokens; ++t)
             out[t * out_stride + r] = kernels.dot(scratch, x.values + t * x.stride, n);
-    }
-}
-
-void Linear::multiply_int8(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
-                           float* out, std::size_t out_stride) const {
-    std::array<std::int32_t, kTileRows * kTileTokens> dots;
-    for (std::size_t t = 0; t < x.n_tokens; t += kTileTokens) {
-        const std::size_t n_tokens = std::min(kTileTokens, x.n_tokens - t);
-        for (std::size_t r = first; r < last; r += kTileRows) {
-            const std::size_t n_rows = std::min(kTileRows, last - r);
-            kernels.ternary_dot(data_ + r * row_bytes_, row_bytes_, n_rows, x.codes + t * x.stride, x.stride,
-                                x.sums + t, n_tokens, padded(in_features_), dots.data(), kTileRows);
-            for (std::size_t i = 0; i < n_tokens; ++i) {
-                const float factor = scale_ / x.scales[t + i];
-                for (std::size_t j = 0; j < n_rows; ++j)
-                    out[(t + i) * out_stride + r + j] = static_cast<float>(dots[i * kTileRows + j]) * factor;
-            }
-        }
     }
 }
 

@@ -13,15 +13,13 @@
 
 namespace sterna {
 
-// Activations of several tokens. Float rows are padded with zeros to `stride`; the int8 view holds the same values
+// Activations of several tokens. Float rows are padded with zeros to `stride`; the other views hold the same values
 // quantised.
 struct Activations {
     std::size_t n_tokens = 0;
-    std::size_t stride = 0;  // elements from one token to the next, in both views
+    std::size_t stride = 0;  // elements from one token to the next
     const float* values = nullptr;
-    const std::int8_t* codes = nullptr;
-    const float* scales = nullptr;       // [n_tokens]: value = code / scale
-    const std::int32_t* sums = nullptr;  // [n_tokens]: sum of the token's codes
+    Int8Activations int8 = {};
     WideActivations wide = {};
 };
 
@@ -57,9 +55,6 @@ public:
     void row(const Kernels& kernels, std::size_t row, float* out) const;
 
 private:
-    void multiply_int8(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* out,
-                       std::size_t out_stride) const;
-
     std::size_t out_features_, in_features_, row_bytes_;
     Encoding encoding_;
     Operand operand_;

@@ -38,9 +38,7 @@ Activations Slot::activations(std::size_t n_tokens) const {
     return {n_tokens,
             stride,
             values.get(),
-            codes.get(),
-            scales.get(),
-            sums.get(),
+            {codes.get(), sums.get(), scales.get(), stride},
             {high.get(), low.get(), high_sums.get(), low_sums.get(), wide_scales.get(), stride}};
 }
 

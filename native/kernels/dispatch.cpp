@@ -65,7 +65,7 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<std::int32_t, 3 * 5> dots{};
+    std::array<float, 3 * 5> dots{};
     std::array<float, 5 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
@@ -84,8 +84,9 @@ Answers answers(const Kernels& k) {
     std::array<std::int32_t, kTokens> sums{};
     for (std::size_t t = 0; t < kTokens; ++t)
         for (std::size_t i = 0; i < kCols; ++i) sums[t] += x[t * kCols + i];
-    k.ternary_dot(rows.data(), kCols / 4, kRows, x.data(), kCols, sums.data(), kTokens, kCols, result.dots.data(),
-                  kRows);
+    const std::array<float, kTokens> scales{1.0f, 2.0f, 3.0f, 5.0f, 7.0f};
+    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, {x.data(), sums.data(), scales.data(), kCols}, kTokens, kCols,
+                  result.dots.data(), kRows);
 
     std::vector<float> a(kN), b(kN);
     for (auto& v : a) v = noise.real();

@@ -14,9 +14,10 @@ namespace sterna {
 namespace {
 
 struct Dpbusd {
+    // dots[t] = codes . x of one row and T tokens.
     template <int T>
-    static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
-                    std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+    static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, std::size_t cols,
+                    std::int32_t* dots) {
         const __m256i mask = _mm256_set1_epi8(3);
         __m256i low[T], high[T];  // two chains of additions hide the latency of one token
         for (int t = 0; t < T; ++t) low[t] = high[t] = _mm256_setzero_si256();
@@ -36,20 +37,23 @@ struct Dpbusd {
                 high[t] = _mm256_dpbusd_epi32(high[t], w3, load256(a + 96));
             }
         }
-        for (int t = 0; t < T; ++t)
-            dots[static_cast<std::size_t>(t) * dots_stride] = sum32(_mm256_add_epi32(low[t], high[t])) - x_sum[t];
+        for (int t = 0; t < T; ++t) dots[t] = sum32(_mm256_add_epi32(low[t], high[t]));
     }
 
-    // sums[t][r] = codes . x over `steps` times 32 columns; sums[t] has room for eight numbers.
+    // sums (+)= codes . x over `steps` times 32 columns.
+    template <bool Add>
     static void tile(const std::uint8_t* codes, const std::int8_t* x0, const std::int8_t* x1, std::size_t steps,
-                     std::int32_t sums[2][8]) {
+                     TileSums& sums) {
         __m256i a[6], b[6], xa, xb, w, product;
 #define STERNA_ROW(offset, a, b)                                                                    \
     "vmovdqa " #offset "(%[codes]), %[w]\n" STERNA_DPBUSD " %[xa], %[w], %[" #a "]\n" STERNA_DPBUSD \
     " %[xb], %[w], %[" #b "]\n"
         STERNA_TILE(STERNA_ROW);
 #undef STERNA_ROW
-        store_sums(a, b, sums);
+        for (int r = 0; r < 6; ++r) {
+            sums.a[r] = Add ? _mm256_add_epi32(sums.a[r], a[r]) : a[r];
+            sums.b[r] = Add ? _mm256_add_epi32(sums.b[r], b[r]) : b[r];
+        }
     }
 };
 

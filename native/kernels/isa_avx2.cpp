@@ -8,9 +8,10 @@ namespace {
 struct Maddubs {
     // A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns
     // adds four of them to a lane, 2048; fifteen blocks make 30720 < 32767.
+    // dots[t] = codes . x of one row and T tokens.
     template <int T>
-    static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum,
-                    std::size_t cols, std::int32_t* dots, std::size_t dots_stride) {
+    static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, std::size_t cols,
+                    std::int32_t* dots) {
         constexpr std::size_t kBlocksPer16Bit = 15;
         const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
         __m256i acc32[T];
@@ -39,15 +40,16 @@ struct Maddubs {
             }
             for (int t = 0; t < T; ++t) acc32[t] = _mm256_add_epi32(acc32[t], _mm256_madd_epi16(acc16[t], ones));
         }
-        for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = sum32(acc32[t]) - x_sum[t];
+        for (int t = 0; t < T; ++t) dots[t] = sum32(acc32[t]);
     }
 
-    // sums[t][r] = codes . x over `steps` (1 to 64) times 32 columns; sums[t] has room for eight numbers.
+    // sums (+)= codes . x over `steps` (1 to 64) times 32 columns.
     //
     // A maddubs lane adds two products of a code 0..2 and an int8 -128..127: from -512 to 508. Over 64 steps that makes
     // -32768 to 32512, which is just what 16 bits hold. (The code 3 does not occur: loading replaces it.)
+    template <bool Add>
     static void tile(const std::uint8_t* codes, const std::int8_t* x0, const std::int8_t* x1, std::size_t steps,
-                     std::int32_t sums[2][8]) {
+                     TileSums& sums) {
         __m256i a[6], b[6], xa, xb, w, product;
 #define STERNA_ROW(offset, a, b)           \
     "vmovdqa " #offset                     \
@@ -61,10 +63,10 @@ struct Maddubs {
 #undef STERNA_ROW
         const __m256i ones = _mm256_set1_epi16(1);
         for (int r = 0; r < 6; ++r) {
-            a[r] = _mm256_madd_epi16(a[r], ones);
-            b[r] = _mm256_madd_epi16(b[r], ones);
+            const __m256i first = _mm256_madd_epi16(a[r], ones), second = _mm256_madd_epi16(b[r], ones);
+            sums.a[r] = Add ? _mm256_add_epi32(sums.a[r], first) : first;
+            sums.b[r] = Add ? _mm256_add_epi32(sums.b[r], second) : second;
         }
-        store_sums(a, b, sums);
     }
 };
 

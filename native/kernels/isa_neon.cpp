@@ -7,8 +7,8 @@ namespace sterna {
 namespace {
 
 template <int T>
-void row(const std::uint8_t* w, const std::int8_t* x, std::size_t x_stride, const std::int32_t* x_sum, std::size_t cols,
-         std::int32_t* dots, std::size_t dots_stride) {
+void row(const std::uint8_t* w, float scale, const Int8Activations& x, std::size_t token, std::size_t cols, float* out,
+         std::size_t out_stride) {
     const uint8x16_t mask = vdupq_n_u8(3);
     int32x4_t acc[T];
     for (int t = 0; t < T; ++t) acc[t] = vdupq_n_s32(0);
@@ -23,23 +23,23 @@ void row(const std::uint8_t* w, const std::int8_t* x, std::size_t x_stride, cons
             };
             for (int t = 0; t < T; ++t)
                 for (std::size_t q = 0; q < 4; ++q) {
-                    const std::int8_t* a = x + static_cast<std::size_t>(t) * x_stride + k + part + 32 * q;
+                    const std::int8_t* a =
+                        x.codes + (token + static_cast<std::size_t>(t)) * x.stride + k + part + 32 * q;
                     acc[t] = vdotq_s32(acc[t], codes[q], vld1q_s8(a));
                 }
         }
-    for (int t = 0; t < T; ++t) dots[static_cast<std::size_t>(t) * dots_stride] = vaddvq_s32(acc[t]) - x_sum[t];
+    for (std::size_t t = 0; t < T; ++t)
+        out[t * out_stride] =
+            static_cast<float>(vaddvq_s32(acc[t]) - x.sums[token + t]) * (scale / x.scales[token + t]);
 }
 
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
-                 std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
-                 std::int32_t* dots, std::size_t dots_stride) {
+void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
     for (std::size_t r = 0; r < n_rows; ++r) {
         const std::uint8_t* w = rows + r * row_bytes;
         std::size_t t = 0;
-        for (; t + 4 <= n_tokens; t += 4)
-            row<4>(w, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride + r, dots_stride);
-        for (; t < n_tokens; ++t)
-            row<1>(w, x + t * x_stride, x_stride, x_sum + t, cols, dots + t * dots_stride + r, dots_stride);
+        for (; t + 4 <= n_tokens; t += 4) row<4>(w, scale, x, t, cols, out + t * out_stride + r, out_stride);
+        for (; t < n_tokens; ++t) row<1>(w, scale, x, t, cols, out + t * out_stride + r, out_stride);
     }
 }
 

@@ -4,19 +4,18 @@
 namespace sterna {
 namespace {
 
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
-                 std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
-                 std::int32_t* dots, std::size_t dots_stride) {
+void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
     for (std::size_t r = 0; r < n_rows; ++r)
         for (std::size_t t = 0; t < n_tokens; ++t) {
             const std::uint8_t* w = rows + r * row_bytes;
-            const std::int8_t* a = x + t * x_stride;
+            const std::int8_t* a = x.codes + t * x.stride;
             std::int32_t total = 0;
             for (std::size_t k = 0; k < cols; k += 128, w += 32, a += 128)
                 for (int b = 0; b < 32; ++b)
                     total += (w[b] >> 6) * a[b] + ((w[b] >> 4) & 3) * a[b + 32] + ((w[b] >> 2) & 3) * a[b + 64] +
                              (w[b] & 3) * a[b + 96];
-            dots[t * dots_stride + r] = total - x_sum[t];
+            out[t * out_stride + r] = static_cast<float>(total - x.sums[t]) * (scale / x.scales[t]);
         }
 }
 

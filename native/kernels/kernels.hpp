@@ -41,6 +41,14 @@ struct AttentionTask {
     return group * (head_stride + 2);
 }
 
+// Activations of int8 codes: value = code / scale (absmax per token).
+struct Int8Activations {
+    const std::int8_t* codes;  // [n_tokens, stride]
+    const std::int32_t* sums;  // [n_tokens]: sum of the token's codes
+    const float* scales;       // [n_tokens]
+    std::size_t stride;
+};
+
 // Activations of 15 bits: value = (128 * high + low) / scale (wide_dot.hpp).
 struct WideActivations {
     const std::int8_t *high, *low;             // [n_tokens, stride]
@@ -52,12 +60,11 @@ struct WideActivations {
 struct Kernels {
     const char* isa;
 
-    // dots[t * dots_stride + r] = sum over k of w[r, k] * x[t, k], exactly, with w in {-1, 0, 1}.
-    // rows: I2_S blocks of 128 columns, x86 interleaving, codes 0..2 only; cols is a multiple of 128; x_sum[t] is the
-    // sum of x[t, :].
-    void (*ternary_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const std::int8_t* x,
-                        std::size_t x_stride, const std::int32_t* x_sum, std::size_t n_tokens, std::size_t cols,
-                        std::int32_t* dots, std::size_t dots_stride);
+    // out[t * out_stride + r] = (sum over k of w[r, k] * x.codes[t, k], exactly) * (scale / x.scales[t]), w in {-1, 0,
+    // 1}. rows: I2_S blocks of 128 columns, x86 interleaving, codes 0..2 only; cols is a multiple of 128.
+    void (*ternary_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                        const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                        std::size_t out_stride);
 
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);

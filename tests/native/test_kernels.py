@@ -56,7 +56,7 @@ def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str) -> None:
     x = rng.integers(-128, 128, (n_tokens, cols))
     x[1], x[2] = 127, -128
     (dots,) = probe.call("ternary_dot", n_rows, n_tokens, cols, arrays=(pack_i2s(w.astype(np.int8)), x.astype(np.int8)))
-    assert np.array_equal(np.frombuffer(dots, np.int32).reshape(n_tokens, n_rows), x @ w.T)
+    assert np.array_equal(np.frombuffer(dots, np.float32).reshape(n_tokens, n_rows), x @ w.T)
 
 
 def test_decode_matches_the_formats(probe: Probe) -> None:
