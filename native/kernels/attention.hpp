@@ -21,7 +21,7 @@ void block_scores(const float* q, std::size_t head_dim, const std::uint16_t* key
         for (int g = 0; g < G; ++g) acc[g] = splat(0.0f);
         for (std::size_t d = 0; d < head_dim; ++d) {
             const Lanes key = load_half(keys + d * kBlockSize + j);
-            for (int g = 0; g < G; ++g) acc[g] = acc[g] + splat(q[static_cast<std::size_t>(g) * head_dim + d]) * key;
+            for (int g = 0; g < G; ++g) acc[g] = fma(splat(q[static_cast<std::size_t>(g) * head_dim + d]), key, acc[g]);
         }
         for (int g = 0; g < G; ++g) store(scores + static_cast<std::size_t>(g) * kBlockSize + j, acc[g] * splat(scale));
     }
@@ -38,7 +38,7 @@ void block_values(const float* p, const std::uint16_t* values, std::size_t head_
         for (std::size_t j = 0; j < n; ++j) {
             const Lanes value = load_half(values + j * head_stride + d);
             for (int g = 0; g < G; ++g)
-                acc[g] = acc[g] + splat(p[static_cast<std::size_t>(g) * kBlockSize + j]) * value;
+                acc[g] = fma(splat(p[static_cast<std::size_t>(g) * kBlockSize + j]), value, acc[g]);
         }
         for (int g = 0; g < G; ++g) store(out + static_cast<std::size_t>(g) * head_stride + d, acc[g]);
     }

@@ -39,7 +39,7 @@ void float_row(const std::uint8_t* row, const float* x, std::size_t x_stride, st
     for (std::size_t k = 0; k < cols; k += kLanes) {
         __builtin_prefetch(row + k * Source::kBytes + 4096);
         const Lanes w = Source::load16(row + k * Source::kBytes);
-        for (int t = 0; t < T; ++t) acc[t] = acc[t] + w * load(x + static_cast<std::size_t>(t) * x_stride + k);
+        for (int t = 0; t < T; ++t) acc[t] = fma(w, load(x + static_cast<std::size_t>(t) * x_stride + k), acc[t]);
     }
     for (int t = 0; t < T; ++t) out[static_cast<std::size_t>(t) * out_stride] = sum(acc[t]);
 }

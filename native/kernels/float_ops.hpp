@@ -10,7 +10,7 @@ namespace {
 
 float dot(const float* a, const float* b, std::size_t n) {
     Lanes acc = splat(0.0f);
-    for (std::size_t k = 0; k < n; k += kLanes) acc = acc + load(a + k) * load(b + k);
+    for (std::size_t k = 0; k < n; k += kLanes) acc = fma(load(a + k), load(b + k), acc);
     return sum(acc);
 }
 

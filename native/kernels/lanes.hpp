@@ -1,6 +1,6 @@
 // Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes fold in one
-// fixed order, products and sums stay separate (no FMA), so the same source gives the same bits on every ISA. Internal
-// linkage throughout: this header is compiled once per ISA.
+// fixed order, products and sums stay separate except where `fma` is written, so the same source gives the same bits on
+// every ISA. Internal linkage throughout: this header is compiled once per ISA.
 #pragma once
 
 #include <cstdint>
@@ -75,6 +75,54 @@ inline Lanes operator/(const Lanes& a, const Lanes& b) {
     return r;
 }
 
+typedef float HalfVec __attribute__((vector_size(kWidth * 2)));
+typedef double DoubleVec __attribute__((vector_size(kWidth * 4)));
+typedef std::int64_t LongVec __attribute__((vector_size(kWidth * 4)));
+
+#if !defined(__FMA__) && !defined(__ARM_NEON)
+// a * b + c, rounded once. The product is exact in double precision; the sum is rounded to odd there, so that rounding
+// it to float32 is as if it were the first time (Boldo, Melquiond: Emulation of FMA and correctly rounded sums, 2008).
+inline HalfVec fma_emulated(const HalfVec& a, const HalfVec& b, const HalfVec& c) {
+    const DoubleVec product = __builtin_convertvector(a, DoubleVec) * __builtin_convertvector(b, DoubleVec);
+    const DoubleVec addend = __builtin_convertvector(c, DoubleVec);
+    const DoubleVec sum = product + addend, part = sum - product;
+    const DoubleVec error = (product - (sum - part)) + (addend - part);
+    const LongVec inexact = (error > 0.0) | (error < 0.0), outward = (error > 0.0) == (sum > 0.0);
+    LongVec bits;
+    std::memcpy(&bits, &sum, sizeof(bits));
+    const LongVec even = (bits & 1) - 1;           // all ones where the last bit is 0
+    bits += inexact & even & ((outward & 2) - 1);  // to the odd neighbour on the error's side
+    DoubleVec odd;
+    std::memcpy(&odd, &bits, sizeof(odd));
+    return __builtin_convertvector(odd, HalfVec);
+}
+#endif
+
+// a * b + c, rounded once.
+inline Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) {
+#if defined(__FMA__)
+        r.v[i] = reinterpret_cast<Vec>(_mm256_fmadd_ps(
+            reinterpret_cast<__m256>(a.v[i]), reinterpret_cast<__m256>(b.v[i]), reinterpret_cast<__m256>(c.v[i])));
+#elif defined(__ARM_NEON)
+        r.v[i] = vfmaq_f32(c.v[i], a.v[i], b.v[i]);
+#else
+        HalfVec parts[2][3];
+        const Vec* sources[3] = {&a.v[i], &b.v[i], &c.v[i]};
+        for (int s = 0; s < 3; ++s)
+            for (int h = 0; h < 2; ++h)
+                std::memcpy(&parts[h][s], reinterpret_cast<const char*>(sources[s]) + h * sizeof(HalfVec),
+                            sizeof(HalfVec));
+        for (int h = 0; h < 2; ++h) {
+            const HalfVec half = fma_emulated(parts[h][0], parts[h][1], parts[h][2]);
+            std::memcpy(reinterpret_cast<char*>(&r.v[i]) + h * sizeof(HalfVec), &half, sizeof(HalfVec));
+        }
+#endif
+    }
+    return r;
+}
+
 inline Lanes max(const Lanes& a, const Lanes& b) {
     Lanes r;
     for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
@@ -98,9 +146,6 @@ inline float sum(const Lanes& a) {
         for (int i = 0; i < w; ++i) s[i] += s[i + w];
     return s[0];
 }
-
-typedef float HalfVec __attribute__((vector_size(kWidth * 2)));
-typedef double DoubleVec __attribute__((vector_size(kWidth * 4)));
 
 // Sum of x[k]^2 in double precision, in which every square is exact; n is a multiple of 16.
 inline double sum_of_squares(const float* x, std::size_t n) {

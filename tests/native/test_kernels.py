@@ -165,6 +165,17 @@ def test_rms_norm_and_dot(probe: Probe, n: int) -> None:
     assert_same_bits(f"dot {n}", out)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_products_are_added_with_one_rounding(probe: Probe, sign: float) -> None:
+    """(1 + 2^-12)^2 lies between two float32 values; the 2^-80 that was there before decides, though not even float64
+    can hold both."""
+    a, b = np.zeros(128, np.float32), np.zeros(128, np.float32)
+    a[0], b[0] = sign * 2.0**-80, 1.0
+    a[16] = b[16] = 1 + 2.0**-12
+    (out,) = probe.call("dot", arrays=(a, b))
+    assert floats(out)[0] == 1 + 2.0**-11 + (2.0**-23 if sign > 0 else 0)
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
     x = (np.random.default_rng(3).standard_normal(1280) * scale).astype(np.float32)

@@ -10,7 +10,7 @@ from sterna._native import BLOCK_SIZE
 from sterna.engine.blocks import BlockAllocator, extend_block_keys
 from sterna.engine.sequence import Sequence
 
-TOKENS_PER_STEP = 256
+TOKENS_PER_STEP = 128
 """Most tokens of one forward pass: long prompts enter in chunks of it, so that others are not held up."""
 
 
