@@ -196,8 +196,14 @@ NB_MODULE(_native, m) {
             "penalized"_a);
 
     nb::class_<KvPool>(m, "KvPool")
-        .def(nb::init<std::size_t, std::size_t, std::size_t, std::size_t>(), "layers"_a, "kv_heads"_a, "head_dim"_a,
-             "blocks"_a)
+        .def(
+            "__init__",
+            [](KvPool* self, std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks,
+               const std::string& type) {
+                if (type != "f16" && type != "int8") throw std::invalid_argument("The KV type is f16 or int8.");
+                new (self) KvPool(layers, kv_heads, head_dim, blocks, type == "f16" ? KvType::f16 : KvType::int8);
+            },
+            "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a, "type"_a)
         .def_prop_ro("blocks", &KvPool::blocks)
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 

@@ -4,6 +4,7 @@
 //   sterna_probe ISA OPERATION [NUMBER ...]
 //
 // Arrays travel as a 64-bit byte count and the bytes.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -49,22 +50,32 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
     write_array(dots);
 }
 
-void attention(const Kernels& k, std::size_t group, std::size_t head_dim, std::size_t position) {
-    const auto q = read_array<float>();
-    const auto pool = read_array<std::uint16_t>();  // [blocks]: keys [head_stride, 64], values [64, head_stride]
+// Stores keys and values [positions, head_dim] in blocks, then attends with tokens [n_tokens, group, head_dim] at the
+// last positions.
+void attention(const Kernels& k, KvType type, std::size_t group, std::size_t head_dim) {
+    const auto q = read_array<float>(), keys = read_array<float>(), values = read_array<float>();
     const auto blocks = read_array<std::int32_t>();
-    const std::size_t stride = (head_dim + 15) / 16 * 16;
-    std::vector<float> out(group * head_dim), scratch(attention_scratch(group, stride));
+    const std::size_t stride = (head_dim + 15) / 16 * 16, bytes = kv_head_bytes(type, stride);
+    const std::size_t positions = keys.size() / head_dim, n_tokens = q.size() / (group * head_dim);
+    std::vector<float> pool((*std::max_element(blocks.begin(), blocks.end()) + 1) * bytes / sizeof(float));
+    auto* data = reinterpret_cast<std::uint8_t*>(pool.data());
+    for (std::size_t p = 0; p < positions; ++p)
+        k.store_kv(type, keys.data() + p * head_dim, values.data() + p * head_dim, head_dim, stride, p % kBlockSize,
+                   data + static_cast<std::size_t>(blocks[p / kBlockSize]) * bytes);
+    std::vector<float> out(q.size()), scratch(attention_scratch(n_tokens * group, stride));
     k.attention({.q = q.data(),
                  .out = out.data(),
-                 .pool = pool.data(),
+                 .q_stride = group * head_dim,
+                 .out_stride = group * head_dim,
+                 .n_tokens = n_tokens,
+                 .type = type,
+                 .pool = data,
                  .blocks = blocks.data(),
-                 .block_stride = 2 * kBlockSize * stride,
-                 .value_offset = kBlockSize * stride,
+                 .block_stride = bytes,
                  .group = group,
                  .head_dim = head_dim,
                  .head_stride = stride,
-                 .position = position,
+                 .position = positions - n_tokens,
                  .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                  .scratch = scratch.data()});
     write_array(out);
@@ -161,7 +172,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         k.to_f16(x.data(), x.size(), out.data());
         write_array(out);
     } else if (operation == "attention") {
-        attention(k, n.at(0), n.at(1), n.at(2));
+        attention(k, static_cast<KvType>(n.at(0)), n.at(1), n.at(2));
     } else if (operation == "ceilings") {
         const std::vector<std::uint8_t> data(4096 * 3);
         write_array(std::vector<std::uint64_t>{k.read_all(data.data(), 4096), k.multiply_add(1000)});

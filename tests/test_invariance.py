@@ -23,10 +23,10 @@ OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
 MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf")
 
 
-def make_runner(name: str, threads: int) -> Runner:
+def make_runner(name: str, threads: int, kv: str = "f16") -> Runner:
     checkpoint = open_checkpoint(DATA / name)
     plan = build_plan(checkpoint.config, checkpoint.tensors)
-    return Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=64)
+    return Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=64, kv=kv)
 
 
 def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
@@ -48,22 +48,24 @@ def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndar
     return runner.logits(np.concatenate(rows))
 
 
+@pytest.mark.parametrize("kv", ["f16", "int8"])
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str) -> None:
-    expected = logits(make_runner(name, 1), len(PROMPT), crowd=False, prefix_hit=False)
+def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str, kv: str) -> None:
+    expected = logits(make_runner(name, 1, kv), len(PROMPT), crowd=False, prefix_hit=False)
     for threads in (1, 2):
-        runner = make_runner(name, threads)
+        runner = make_runner(name, threads, kv)
         for chunk, crowd, prefix_hit in itertools.product((1, 7, 64, len(PROMPT)), (False, True), (False, True)):
             got = logits(runner, chunk, crowd, prefix_hit)
             assert np.array_equal(got, expected[-len(got) :]), (threads, chunk, crowd, prefix_hit)
             assert len(got) == len(PROMPT) - 64 * prefix_hit
 
 
+@pytest.mark.parametrize("kv", ["f16", "int8"])
 @pytest.mark.parametrize("name", MODELS)
-def test_instruction_sets_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = LLM(DATA / name).logits(PROMPT)
+def test_instruction_sets_give_the_same_bits(name: str, kv: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = LLM(DATA / name, kv=kv).logits(PROMPT)
     monkeypatch.setenv("STERNA_ISA", "scalar")
-    assert np.array_equal(LLM(DATA / name).logits(PROMPT), expected)
+    assert np.array_equal(LLM(DATA / name, kv=kv).logits(PROMPT), expected)
 
 
 def test_generation_is_the_same_alone_in_a_crowd_and_from_the_prefix_cache() -> None:

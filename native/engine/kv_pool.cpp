@@ -5,34 +5,29 @@
 #include <new>
 #include <stdexcept>
 
-#include "../kernels/kernels.hpp"
-
 namespace sterna {
 
-KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks)
+KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks, KvType type)
     : layers_(layers),
       kv_heads_(kv_heads),
       head_dim_(head_dim),
       head_stride_((head_dim + 15) / 16 * 16),
-      blocks_(blocks) {
+      blocks_(blocks),
+      type_(type) {
     std::size_t bytes = 0;
     bool overflow =
         layers == 0 || kv_heads == 0 || head_dim == 0 || blocks == 0 || head_dim > kMaxHeadDim || layers > 65536;
-    overflow = overflow || __builtin_mul_overflow(kv_heads, layers * 4 * kBlockSize * head_stride_, &bytes);
+    overflow = overflow || __builtin_mul_overflow(kv_heads, layers * kv_head_bytes(type, head_stride_), &bytes);
     overflow = overflow || __builtin_mul_overflow(bytes, blocks, &bytes) || bytes > (std::size_t{1} << 46);
     if (overflow) throw std::invalid_argument("The sizes of the KV cache are zero or too large.");
     bytes_ = bytes;
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<std::uint16_t*>(memory);
+    data_ = static_cast<std::uint8_t*>(memory);
 }
 
 KvPool::~KvPool() {
     munmap(data_, bytes_);
-}
-
-std::size_t KvPool::head_halfs() const {
-    return kBlockSize * head_stride_;
 }
 
 }  // namespace sterna

@@ -1,9 +1,12 @@
-// A pool of KV blocks: 64 positions of every layer's keys and values in float16. Which sequence owns which block is the
-// caller's business. Address space is reserved at once, memory is taken by the kernel when a block is first written.
+// A pool of KV blocks: 64 positions of every layer's keys and values in float16 or int8. Which sequence owns which
+// block is the caller's business. Address space is reserved at once, memory is taken by the kernel when a block is
+// first written.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "../kernels/kernels.hpp"
 
 namespace sterna {
 
@@ -11,7 +14,7 @@ class KvPool {
 public:
     // Throws std::invalid_argument for sizes of zero or past what an address space holds, std::bad_alloc where it is
     // refused.
-    KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks);
+    KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks, KvType type);
     ~KvPool();
     KvPool(const KvPool&) = delete;
     KvPool& operator=(const KvPool&) = delete;
@@ -20,21 +23,19 @@ public:
     std::size_t kv_heads() const { return kv_heads_; }
     std::size_t head_dim() const { return head_dim_; }
     std::size_t blocks() const { return blocks_; }
-    // Values: [64 positions, head_stride]; keys transposed, [head_stride, 64 positions].
-    std::size_t head_stride() const { return head_stride_; }                   // halfs from a position to the next
-    std::size_t block_stride() const { return layers_ * 2 * value_offset(); }  // halfs from a block to the next
-    std::size_t value_offset() const { return kv_heads_ * head_halfs(); }      // halfs from keys to values
-    std::size_t block_bytes() const { return block_stride() * 2; }
+    KvType type() const { return type_; }
+    std::size_t head_stride() const { return head_stride_; }
+    std::size_t block_bytes() const { return layers_ * kv_heads_ * kv_head_bytes(type_, head_stride_); }
 
-    // Keys of block 0 at (layer, kv head); add block * block_stride for another block, value_offset for its values.
-    std::uint16_t* keys(std::size_t layer, std::size_t kv_head) const {
-        return data_ + layer * 2 * value_offset() + kv_head * head_halfs();
+    // The part of block 0 that belongs to (layer, kv head); add block * block_bytes() for another block.
+    std::uint8_t* head(std::size_t layer, std::size_t kv_head) const {
+        return data_ + (layer * kv_heads_ + kv_head) * kv_head_bytes(type_, head_stride_);
     }
 
 private:
-    std::size_t head_halfs() const;
     std::size_t layers_, kv_heads_, head_dim_, head_stride_, blocks_, bytes_;
-    std::uint16_t* data_;
+    KvType type_;
+    std::uint8_t* data_;
 };
 
 }  // namespace sterna

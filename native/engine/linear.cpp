@@ -6,6 +6,26 @@
 
 namespace sterna {
 
+namespace {
+
+constexpr std::size_t kRows = 16, kTokens = 64;  // of an item, at most
+
+std::size_t pieces(std::size_t n_tokens) {
+    return (n_tokens + kTokens - 1) / kTokens;
+}
+
+}  // namespace
+
+Activations Activations::part(std::size_t first, std::size_t n) const {
+    const std::size_t at = first * stride;
+    return {n,
+            stride,
+            values + at,
+            {int8.codes + at, int8.sums + first, int8.scales + first, stride},
+            {wide.high + at, wide.low + at, wide.high_sums + at / 16, wide.low_sums + at / 16, wide.scales + first,
+             stride}};
+}
+
 Operand operand_of(Encoding encoding, bool int8) {
     if (int8) return Operand::int8;
     return encoding == Encoding::q8_0 || encoding == Encoding::q6_k ? Operand::wide : Operand::float32;
@@ -31,8 +51,31 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
         throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
 }
 
+std::size_t Linear::items(std::size_t n_tokens) const {
+    return pieces(n_tokens) * ((out_features_ + kRows - 1) / kRows);
+}
+
+std::size_t Linear::chunk(std::size_t n_tokens) const {
+    // Three items make a block of rows for many tokens; for few, what counts is a long read.
+    constexpr std::size_t kLongRead = 65536;
+    return n_tokens >= kRows ? 3 : std::max<std::size_t>(kLongRead / (kRows * row_bytes_), 1);
+}
+
 void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
                       float* out, std::size_t out_stride) const {
+    const std::size_t groups = (out_features_ + kRows - 1) / kRows, n_pieces = pieces(x.n_tokens);
+    while (first < last) {
+        const std::size_t piece = first / groups, end = std::min(last, (piece + 1) * groups);
+        const std::size_t t = x.n_tokens * piece / n_pieces, t_end = x.n_tokens * (piece + 1) / n_pieces;
+        multiply_rows(kernels, x.part(t, t_end - t), (first - piece * groups) * kRows,
+                      std::min((end - piece * groups) * kRows, out_features_), scratch, out + t * out_stride,
+                      out_stride);
+        first = end;
+    }
+}
+
+void Linear::multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
+                           float* scratch, float* out, std::size_t out_stride) const {
     const std::uint8_t* rows = data_ + first * row_bytes_;
     if (operand_ == Operand::int8)
         return kernels.ternary_dot(rows, row_bytes_, last - first, scale_, x.int8, x.n_tokens, padded(in_features_),

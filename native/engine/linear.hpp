@@ -21,6 +21,9 @@ struct Activations {
     const float* values = nullptr;
     Int8Activations int8 = {};
     WideActivations wide = {};
+
+    // The tokens from `first` on, `n` of them.
+    Activations part(std::size_t first, std::size_t n) const;
 };
 
 // What a matrix is multiplied with.
@@ -28,13 +31,6 @@ enum class Operand : std::uint8_t { float32, int8, wide };
 
 // `int8` is what the plan asks for ternary matrices.
 Operand operand_of(Encoding encoding, bool int8);
-
-// The rows [first, last) of n that a thread multiplies: multiples of 16 keep two threads off one cache line of the
-// output.
-inline std::pair<std::size_t, std::size_t> row_share(std::size_t n, std::size_t thread, std::size_t n_threads) {
-    const std::size_t groups = (n + 15) / 16;
-    return {groups * thread / n_threads * 16, std::min(groups * (thread + 1) / n_threads * 16, n)};
-}
 
 class Linear {
 public:
@@ -47,7 +43,13 @@ public:
     Operand operand() const { return operand_; }
     std::size_t scratch() const { return direct_ ? 0 : padded(in_features_); }  // floats
 
-    // out[t * out_stride + r] for rows first <= r < last and all tokens. A result depends on its row and token alone.
+    // A product divides into items, 16 rows times a piece of the tokens (whole cache lines of the output, and
+    // activations that stay in the second cache while rows pass); `chunk` of them are worth taking at a time.
+    std::size_t items(std::size_t n_tokens) const;
+    std::size_t chunk(std::size_t n_tokens) const;
+
+    // out[t * out_stride + r] for the rows and tokens of the items first <= i < last. A result depends on its row and
+    // token alone.
     void multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
                   float* out, std::size_t out_stride) const;
 
@@ -55,6 +57,9 @@ public:
     void row(const Kernels& kernels, std::size_t row, float* out) const;
 
 private:
+    void multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
+                       float* scratch, float* out, std::size_t out_stride) const;
+
     std::size_t out_features_, in_features_, row_bytes_;
     Encoding encoding_;
     Operand operand_;

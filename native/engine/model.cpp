@@ -67,6 +67,9 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
       head_(head_tensor(plan, tensors), false, plan.head) {
     if (head_.in_features() != slots_[output_].width)
         throw std::invalid_argument("The head and the hidden state differ in width.");
+    for (std::size_t i = 0; i + 1 < phases_.size(); ++i)
+        if (steps_[phases_[i]]->grain != Grain::tokens)
+            widest_phase_ = std::max(widest_phase_, phases_[i + 1] - phases_[i]);
     scratch_size_ = head_.scratch();
     for (const auto& step : steps_) {
         scratch_size_ = std::max(scratch_size_, step->scratch());
@@ -91,10 +94,23 @@ void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, flo
     batch.check(token_limit_, pool.blocks());
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
-    Run run{kernels_, batch, pool, slots_, scratch_};
+    Run run{kernels_, batch, pool, slots_, scratch_, n_threads};
+    // Two sets of shares, one for each step of a phase: while one is in use, the other is reset.
+    std::vector<Shares> shares;
+    for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
         for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
-            for (std::size_t i = phases_[phase]; i < phases_[phase + 1]; ++i) steps_[i]->run(run, thread, n_threads);
+            const std::span set(&shares[phase % 2 * widest_phase_], widest_phase_);
+            const std::span steps(&steps_[phases_[phase]], phases_[phase + 1] - phases_[phase]);
+            for (std::size_t i = 0; i < widest_phase_; ++i) shares[(phase + 1) % 2 * widest_phase_ + i].reset(thread);
+            if (steps.front()->grain == Grain::tokens)
+                set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
+                    for (const auto& step : steps) step->run(run, thread, first, last);
+                });
+            else
+                for (std::size_t i = 0; i < steps.size(); ++i)
+                    set[i].each(thread, steps[i]->items(run), steps[i]->chunk(run),
+                                [&](std::size_t first, std::size_t last) { steps[i]->run(run, thread, first, last); });
             barrier.wait(n_threads);
         }
     });
@@ -108,16 +124,17 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
     n_threads = worthwhile_threads(head_.out_features() * head_.in_features() * n, n_threads);
     reserve(0, n_threads);
     head_input_.resize(n);
+    Shares shares(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
             head_input_.quantize(kernels_, i);
         }
         barrier.wait(n_threads);
-        const auto [first, last] = row_share(head_.out_features(), thread, n_threads);
-        if (first < last)
+        shares.each(thread, head_.items(n), head_.chunk(n), [&](std::size_t first, std::size_t last) {
             head_.multiply(kernels_, head_input_.activations(n), first, last, scratch_[thread].get(), out,
                            head_.out_features());
+        });
     });
 }
 

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "sampler.hpp"
+#include "shares.hpp"
 #include "step.hpp"
 
 namespace sterna {
@@ -37,6 +38,7 @@ private:
     std::vector<Slot> slots_;
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
+    std::size_t widest_phase_ = 1;     // steps of a phase that have shares of their own
     std::size_t layers_, kv_heads_, head_dim_, token_limit_, output_;
     Linear head_;
     Slot head_input_;

@@ -14,11 +14,11 @@ public:
         reads = {x};
         writes = {out};
     }
-    void run(Run& run, std::size_t thread, std::size_t n_threads) const override {
-        const auto [first, last] = row_share(matrix_.out_features(), thread, n_threads);
-        if (first < last)
-            matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), first, last,
-                             run.scratch[thread].get(), run.slots[out_].values.get(), run.slots[out_].stride);
+    std::size_t items(const Run& run) const override { return matrix_.items(run.batch.size()); }
+    std::size_t chunk(const Run& run) const override { return matrix_.chunk(run.batch.size()); }
+    void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
+        matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), first, last,
+                         run.scratch[thread].get(), run.slots[out_].values.get(), run.slots[out_].stride);
     }
     std::size_t scratch() const override { return matrix_.scratch(); }
     std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }
@@ -36,36 +36,52 @@ public:
         reads = {q};
         writes = {out};
     }
-    void run(Run& run, std::size_t thread, std::size_t n_threads) const override {
-        // Whole (token, kv head) pairs first, evenly; of the few left over, each thread takes its share of query heads.
-        const std::size_t pairs = run.batch.size() * run.pool.kv_heads(), even = pairs / n_threads * n_threads;
-        for (std::size_t i = thread; i < even; i += n_threads) attend(run, thread, i, 0, group_);
-        const std::size_t heads = (pairs - even) * group_;
-        const std::size_t last = heads * (thread + 1) / n_threads;
-        for (std::size_t head = heads * thread / n_threads; head < last;) {
-            const std::size_t first = head % group_, count = std::min(group_ - first, last - head);
-            attend(run, thread, even + head / group_, first, count);
-            head += count;
+    // Whole (stretch, kv head) pairs first; the few that do not divide evenly are parted by query heads, into one part
+    // a thread.
+    std::size_t items(const Run& run) const override {
+        return even(run) + (pairs(run) > even(run) ? run.n_threads : 0);
+    }
+    void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
+        for (std::size_t item = first; item < last; ++item) {
+            // Shares are contiguous, and n divides evenly: deal the items out, so that each share has both kinds.
+            const std::size_t share = items(run) / run.n_threads, i = item % share * run.n_threads + item / share;
+            if (i < even(run)) {
+                attend(run, thread, i, 0, group_);
+                continue;
+            }
+            const std::size_t part = i - even(run), heads = (pairs(run) - even(run)) * group_;
+            const std::size_t end = heads * (part + 1) / run.n_threads;
+            for (std::size_t head = heads * part / run.n_threads; head < end;) {
+                const std::size_t begin = head % group_, count = std::min(group_ - begin, end - head);
+                attend(run, thread, even(run) + head / group_, begin, count);
+                head += count;
+            }
         }
     }
-    std::size_t scratch() const override { return attention_scratch(group_, padded(head_dim_)); }
+    std::size_t scratch() const override { return attention_scratch(Stretch::kMost * group_, padded(head_dim_)); }
 
 private:
-    // `count` of the query heads of a (token, kv head) pair, from the first one.
+    static std::size_t pairs(const Run& run) { return run.batch.stretches.size() * run.pool.kv_heads(); }
+    static std::size_t even(const Run& run) { return pairs(run) / run.n_threads * run.n_threads; }
+
+    // `count` of the query heads of a (stretch, kv head) pair, from the first one.
     void attend(Run& run, std::size_t thread, std::size_t pair, std::size_t first, std::size_t count) const {
         const KvPool& pool = run.pool;
-        const std::size_t t = pair / pool.kv_heads(), h = pair % pool.kv_heads();
-        const std::size_t head = (h * group_ + first) * head_dim_;
-        run.kernels.attention({.q = run.slots[q_].row(t) + head,
-                               .out = run.slots[out_].row(t) + head,
-                               .pool = pool.keys(layer_, h),
-                               .blocks = run.batch.blocks_of(t),
-                               .block_stride = pool.block_stride(),
-                               .value_offset = pool.value_offset(),
+        const Stretch& stretch = run.batch.stretches[pair / pool.kv_heads()];
+        const std::size_t h = pair % pool.kv_heads(), head = (h * group_ + first) * head_dim_;
+        run.kernels.attention({.q = run.slots[q_].row(stretch.first) + head,
+                               .out = run.slots[out_].row(stretch.first) + head,
+                               .q_stride = run.slots[q_].stride,
+                               .out_stride = run.slots[out_].stride,
+                               .n_tokens = stretch.count,
+                               .type = pool.type(),
+                               .pool = pool.head(layer_, h),
+                               .blocks = run.batch.blocks_of(stretch.first),
+                               .block_stride = pool.block_bytes(),
                                .group = count,
                                .head_dim = head_dim_,
                                .head_stride = pool.head_stride(),
-                               .position = run.batch.position(t),
+                               .position = run.batch.position(stretch.first),
                                .scale = scale_,
                                .scratch = run.scratch[thread].get()});
     }

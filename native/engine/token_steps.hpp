@@ -9,14 +9,13 @@
 
 namespace sterna {
 
-// Derived classes give token(run, t); each thread takes one contiguous range of tokens, the same in every step.
+// Derived classes give token(run, t).
 template <class Derived>
 class TokenStep : public Step {
 public:
-    void run(Run& run, std::size_t thread, std::size_t n_threads) const final {
-        const std::size_t n = run.batch.size();
-        for (std::size_t t = n * thread / n_threads; t < n * (thread + 1) / n_threads; ++t)
-            static_cast<const Derived*>(this)->token(run, t);
+    std::size_t items(const Run& run) const final { return run.batch.size(); }
+    void run(Run& run, std::size_t, std::size_t first, std::size_t last) const final {
+        for (std::size_t t = first; t < last; ++t) static_cast<const Derived*>(this)->token(run, t);
     }
 };
 
@@ -117,14 +116,11 @@ struct StoreKv final : TokenStep<StoreKv> {
         const KvPool& pool = run.pool;
         const std::size_t position = run.batch.position(t);
         const auto block = static_cast<std::size_t>(run.batch.blocks_of(t)[position / kBlockSize]);
-        const std::size_t slot = position % kBlockSize;
-        std::uint16_t halfs[kMaxHeadDim];
         for (std::size_t h = 0; h < pool.kv_heads(); ++h) {
-            std::uint16_t* keys = pool.keys(layer, h) + block * pool.block_stride();
-            run.kernels.to_f16(run.slots[k].row(t) + h * pool.head_dim(), pool.head_dim(), halfs);
-            for (std::size_t d = 0; d < pool.head_dim(); ++d) keys[d * kBlockSize + slot] = halfs[d];
-            run.kernels.to_f16(run.slots[v].row(t) + h * pool.head_dim(), pool.head_dim(),
-                               keys + pool.value_offset() + slot * pool.head_stride());
+            const std::size_t at = h * pool.head_dim();
+            run.kernels.store_kv(pool.type(), run.slots[k].row(t) + at, run.slots[v].row(t) + at, pool.head_dim(),
+                                 pool.head_stride(), position % kBlockSize,
+                                 pool.head(layer, h) + block * pool.block_bytes());
         }
     }
     std::size_t layer, k, v;

@@ -61,8 +61,13 @@ void Batch::check(std::size_t vocab_size, std::size_t pool_blocks) {
         require(tokens[t] >= 0 && static_cast<std::size_t>(tokens[t]) < vocab_size,
                 "a token id is outside the vocabulary");
         require(positions[t] >= 0 && position(t) / kBlockSize < table_width, "a position is outside its block table");
+        const bool follows = t > 0 && sequence_of[t] == sequence_of[t - 1] && positions[t] == positions[t - 1] + 1;
+        if (follows && stretches.back().count < Stretch::kMost)
+            ++stretches.back().count;
+        else
+            stretches.push_back({t, 1});
         // A token reads every block up to its own.
-        if (t == 0 || sequence_of[t] != sequence_of[t - 1] || positions[t] != positions[t - 1] + 1) {
+        if (!follows) {
             const std::int32_t* blocks = blocks_of(t);
             for (std::size_t b = 0; b <= position(t) / kBlockSize; ++b)
                 require(blocks[b] >= 0 && static_cast<std::size_t>(blocks[b]) < pool_blocks,

@@ -51,6 +51,12 @@ struct Slot {
     Activations activations(std::size_t n_tokens) const;
 };
 
+// Tokens at consecutive positions of one sequence, at most kMost of them: they attend together.
+struct Stretch {
+    static constexpr std::size_t kMost = 8;
+    std::size_t first, count;
+};
+
 // Any mixture of prefill chunks and single steps. Tokens of sequence s are cu_seqlens[s] .. cu_seqlens[s + 1].
 struct Batch {
     std::span<const std::int32_t> tokens;      // [n]
@@ -61,6 +67,7 @@ struct Batch {
     std::span<const std::int32_t> output_rows;  // rows of `tokens` whose hidden state is wanted
     std::size_t table_width = 0;
     std::vector<std::int32_t> sequence_of;  // [n], filled by check()
+    std::vector<Stretch> stretches;         // all tokens, filled by check()
 
     // Throws std::invalid_argument where sizes disagree or an index is out of range.
     void check(std::size_t vocab_size, std::size_t pool_blocks);
@@ -78,6 +85,7 @@ struct Run {
     const KvPool& pool;
     std::vector<Slot>& slots;
     std::span<Buffer<float>> scratch;  // one a thread
+    std::size_t n_threads;
 };
 
 }  // namespace sterna

@@ -95,23 +95,32 @@ Answers answers(const Kernels& k) {
     k.rms_norm(a.data(), b.data(), 1e-5f, kN, out);
     k.gated(Activation::silu, a.data(), b.data(), kN, out + kN);
 
-    constexpr std::size_t kHead = 64;
-    std::vector<std::uint16_t> pool(4 * kBlockSize * kHead);
-    for (std::size_t i = 0; i < pool.size(); i += kN) k.to_f16(i % (2 * kN) ? a.data() : b.data(), kN, &pool[i]);
-    const std::array<std::int32_t, 2> blocks{1, 0};
-    std::vector<float> scratch(attention_scratch(2, kHead));
-    k.attention({.q = a.data(),
-                 .out = out + 2 * kN,
-                 .pool = pool.data(),
-                 .blocks = blocks.data(),
-                 .block_stride = 2 * kBlockSize * kHead,
-                 .value_offset = kBlockSize * kHead,
-                 .group = 2,
-                 .head_dim = kHead,
-                 .head_stride = kHead,
-                 .position = 99,
-                 .scale = 0.125f,
-                 .scratch = scratch.data()});
+    constexpr std::size_t kHead = 64, kTwo = 2;
+    for (const KvType type : {KvType::f16, KvType::int8}) {
+        const std::size_t bytes = kv_head_bytes(type, kHead);
+        std::vector<float> pool(kTwo * bytes / sizeof(float));
+        auto* blocks = reinterpret_cast<std::uint8_t*>(pool.data());
+        for (std::size_t position = 0; position < kTwo * kBlockSize; ++position)
+            k.store_kv(type, a.data() + position % (kN - kHead), b.data() + position % (kN - kHead), kHead, kHead,
+                       position % kBlockSize, blocks + position / kBlockSize * bytes);
+        const std::array<std::int32_t, kTwo> table{1, 0};
+        std::vector<float> scratch(attention_scratch(kTwo, kHead));
+        k.attention({.q = a.data(),
+                     .out = out + 2 * kN + (type == KvType::f16 ? 0 : kN / 2),
+                     .q_stride = kHead,
+                     .out_stride = kHead,
+                     .n_tokens = kTwo,
+                     .type = type,
+                     .pool = blocks,
+                     .blocks = table.data(),
+                     .block_stride = bytes,
+                     .group = 1,
+                     .head_dim = kHead,
+                     .head_stride = kHead,
+                     .position = 98,
+                     .scale = 0.125f,
+                     .scratch = scratch.data()});
+    }
 
     std::array<std::int8_t, kN> codes{};
     std::int32_t sum = 0;

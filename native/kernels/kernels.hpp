@@ -23,22 +23,41 @@ inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
     return (n + kPad - 1) / kPad * kPad;
 }
 
-// One query token against the cached keys and values of one kv head; `group` query heads share that kv head.
+// A KV block of one layer and kv head: keys [head_stride, 64 positions], values [64 positions, head_stride], in float16
+// or int8; after int8 codes float32 scales [64] of the keys and [64] of the values, value = code * scale. head_stride
+// is head_dim padded to 16.
+enum class KvType : std::uint8_t { f16, int8 };
+
+[[gnu::always_inline]] constexpr std::size_t kv_values_offset(KvType type, std::size_t head_stride) {  // bytes
+    return kBlockSize * head_stride * (type == KvType::f16 ? 2 : 1);
+}
+
+[[gnu::always_inline]] constexpr std::size_t kv_scales_offset(KvType type, std::size_t head_stride) {  // bytes
+    return 2 * kv_values_offset(type, head_stride);
+}
+
+[[gnu::always_inline]] constexpr std::size_t kv_head_bytes(KvType type, std::size_t head_stride) {
+    return kv_scales_offset(type, head_stride) + (type == KvType::f16 ? 0 : 2 * kBlockSize * sizeof(float));
+}
+
+// Query tokens at consecutive positions of one sequence against the cached keys and values of one kv head; `group`
+// query heads share that kv head.
 struct AttentionTask {
-    const float* q;                            // [group, head_dim]
-    float* out;                                // [group, head_dim]
-    const std::uint16_t* pool;                 // float16 pool, already at (layer, kv head) of block 0
-    const std::int32_t* blocks;                // block table of the sequence
-    std::size_t block_stride;                  // halfs from one block to the next
-    std::size_t value_offset;                  // halfs from keys to values within a block
-    std::size_t group, head_dim, head_stride;  // head_stride: head_dim padded to 16
-    std::size_t position;                      // the token attends to positions 0..position
+    const float* q;  // [n_tokens] rows of [group, head_dim], q_stride floats apart
+    float* out;      // the same, out_stride floats apart
+    std::size_t q_stride, out_stride, n_tokens;
+    KvType type;
+    const std::uint8_t* pool;    // already at (layer, kv head) of block 0
+    const std::int32_t* blocks;  // block table of the sequence
+    std::size_t block_stride;    // bytes from one block to the next
+    std::size_t group, head_dim, head_stride;
+    std::size_t position;  // the first token attends to positions 0..position, each of the others to one more
     float scale;
-    float* scratch;  // attention_scratch(group, head_stride) floats
+    float* scratch;  // attention_scratch(n_tokens * group, head_stride) floats
 };
 
-[[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t group, std::size_t head_stride) {
-    return group * (head_stride + 2);
+[[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t rows, std::size_t head_stride) {
+    return rows * (head_stride + 2);
 }
 
 // Activations of int8 codes: value = code / scale (absmax per token).
@@ -103,6 +122,10 @@ struct Kernels {
 
     // dst = float16(src), round to nearest even.
     void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);
+
+    // Puts one position's key and value, float32 [head_dim], into its place in a KV block. int8: absmax of each.
+    void (*store_kv)(KvType type, const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
+                     std::size_t position, std::uint8_t* block);
 
     void (*attention)(const AttentionTask& task);
 

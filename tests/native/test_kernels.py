@@ -12,6 +12,7 @@ import pytest
 
 from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
 from sterna.ternary.i2s import pack_i2s
+from sterna.ternary.oracle import rounded
 from sterna.ternary.quantize import absmax
 
 from .probe import Probe, build
@@ -214,23 +215,27 @@ def test_rope(probe: Probe, style: str) -> None:
     assert_same_bits(f"rope {style}", out)
 
 
-@pytest.mark.parametrize(("group", "head_dim", "position"), [(1, 64, 0), (2, 40, 63), (4, 128, 64), (3, 96, 300)])
-def test_attention(probe: Probe, group: int, head_dim: int, position: int) -> None:
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize(
+    ("group", "head_dim", "n_tokens", "position"),
+    [(1, 64, 1, 0), (2, 40, 1, 63), (4, 128, 8, 60), (3, 96, 2, 300), (7, 16, 5, 130)],
+)
+def test_attention(probe: Probe, kv: str, group: int, head_dim: int, n_tokens: int, position: int) -> None:
     rng = np.random.default_rng(position)
-    stride, n_blocks = -(-head_dim // 16) * 16, position // 64 + 1
-    q = (rng.standard_normal((group, head_dim)) * 3).astype(np.float32)
-    pool = np.zeros((n_blocks + 2, 2, 64, stride), np.float16)
-    pool[:, 0].reshape(-1, stride, 64)[:, :head_dim] = rng.standard_normal((n_blocks + 2, head_dim, 64))
-    pool[:, 1, :, :head_dim] = rng.standard_normal((n_blocks + 2, 64, head_dim))
+    positions = position + n_tokens
+    q = (rng.standard_normal((n_tokens, group, head_dim)) * 3).astype(np.float32)
+    k, v = rng.standard_normal((2, positions, head_dim)).astype(np.float32)
+    k[0] = 0
+    n_blocks = -(-positions // 64)
     blocks = rng.permutation(n_blocks + 2)[:n_blocks].astype(np.int32)
-    (out,) = probe.call("attention", group, head_dim, position, arrays=(q, pool, blocks))
-    keys = pool[blocks, 0].reshape(n_blocks, stride, 64).swapaxes(1, 2)  # they lie transposed
-    k, v = (a.reshape(-1, stride)[: position + 1, :head_dim].astype(np.float64) for a in (keys, pool[blocks, 1]))
-    scores = q @ k.T / np.sqrt(head_dim)
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    expected = (p / p.sum(axis=1, keepdims=True)) @ v
-    np.testing.assert_allclose(floats(out).reshape(group, head_dim), expected, rtol=1e-4, atol=1e-5)
-    assert_same_bits(f"attention {position}", out)
+    (out,) = probe.call("attention", ("f16", "int8").index(kv), group, head_dim, arrays=(q, k, v, blocks))
+    k, v = (rounded(a, np.float16 if kv == "f16" else np.int8).astype(np.float64) for a in (k, v))
+    for t, row in enumerate(floats(out).reshape(q.shape)):
+        seen = position + t + 1
+        scores = q[t] @ k[:seen].T / np.sqrt(head_dim)
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(row, p / p.sum(axis=1, keepdims=True) @ v[:seen], rtol=1e-4, atol=1e-5)
+    assert_same_bits(f"attention {kv} {position}", out)
 
 
 def test_pool_is_free_of_data_races(tmp_path: Path) -> None:

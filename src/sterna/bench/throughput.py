@@ -54,18 +54,22 @@ def bench(
     decode_tokens: int = 128,
     threads: int | None = None,
     repetitions: int = 5,
+    depth: int = 8,
+    kv: str = "f16",
     progress: Callable[[float], None] = lambda share: None,
 ) -> BenchResult:
-    """Measures prefill at each length and decode after a short prompt, alternating with the machine's ceilings.
+    """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model` as `LLM` takes it; `progress` is called with the share done. Raises `ArgumentError` for lengths that do not
-    fit the context.
+    `model` and `kv` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for lengths
+    that do not fit the context.
     """
     started = time.perf_counter()
-    llm = LLM(model, threads=threads)
+    llm = LLM(model, threads=threads, kv=kv)
     load_s = time.perf_counter() - started
-    if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, decode_tokens + 1)):
-        raise ArgumentError(f"Lengths must be from 2 to {llm.context_length - 2}, to fit the context of this model.")
+    if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
+        raise ArgumentError(
+            f"Lengths must be from 2 to {llm.context_length - 1} in all, to fit the context of this model."
+        )
     rng = np.random.default_rng(0)
 
     def complete(prompt_tokens: int, new_tokens: int) -> Completion:
@@ -80,14 +84,14 @@ def bench(
     decode, memory, int8 = [], [], []
     for repetition in range(repetitions):
         memory.append(_native.read_bandwidth(llm.isa, CEILING_BYTES, llm.threads) / 1e9)
-        decode.append(complete(8, decode_tokens).decode_tps)
+        decode.append(complete(depth, decode_tokens).decode_tps)
         int8.append(_native.multiply_add_rate(llm.isa, llm.threads) / 1e9)
         for length in prompt_lengths:
             prefill[length].append(complete(length, 1).prefill_tps)
         progress((repetition + 1) / repetitions)
     prefill_tps = {str(n): statistics.median(speeds) for n, speeds in prefill.items()}
     decode_tps, memory_gbs, int8_gmacs = (statistics.median(values) for values in (decode, memory, int8))
-    bytes_per_token = step_bytes(llm.checkpoint, 8 + decode_tokens // 2)
+    bytes_per_token = step_bytes(llm.checkpoint, depth + decode_tokens // 2, kv)
     return BenchResult(
         model=name,
         threads=llm.threads,
@@ -113,12 +117,13 @@ def peak_rss_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
-def step_bytes(checkpoint: Checkpoint, position: int) -> int:
-    """Bytes that one decode step must read at a position: matrices, head, float16 keys and values."""
+def step_bytes(checkpoint: Checkpoint, position: int, kv: str = "f16") -> int:
+    """Bytes that one decode step must read at a position: matrices, head, keys and values."""
     config = checkpoint.config
     untied_embedding = None if config.tied_head else "token_embd.weight"
     weights = sum(tensor.data.nbytes for name, tensor in checkpoint.tensors.items() if name != untied_embedding)
-    return weights + 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim * position
+    bytes_a_head = 2 * config.head_dim if kv == "f16" else config.head_dim + 4
+    return weights + 2 * config.num_layers * config.num_kv_heads * bytes_a_head * position
 
 
 def ternary_weights(checkpoint: Checkpoint) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Json, Model, Threads, print_json, progress
+from sterna.cli.options import Json, Kv, Model, Threads, print_json, progress
 from sterna.errors import ArgumentError
 
 
@@ -18,6 +18,8 @@ def bench(
     decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
     threads: Threads = None,
     repetitions: Annotated[int, typer.Option("-r", help="Repetitions, of which medians are taken.", min=1)] = 5,
+    depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
+    kv: Kv = "f16",
     json: Json = False,
 ) -> None:
     """Prefill and decode speed, and what share of the machine's memory bandwidth and int8 rate they are."""
@@ -34,6 +36,8 @@ def bench(
             decode_tokens=decode_tokens,
             threads=threads,
             repetitions=repetitions,
+            depth=depth,
+            kv=kv,
             progress=advance,
         )
     if json:

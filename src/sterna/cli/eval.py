@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Json, Model, Threads, print_json, progress, read_text
+from sterna.cli.options import Context, Json, Kv, Model, Threads, print_json, progress, read_text
 
 
 def evaluate(
@@ -16,6 +16,7 @@ def evaluate(
     model: Model = None,
     ctx: Context = None,
     threads: Threads = None,
+    kv: Kv = "f16",
     json: Json = False,
 ) -> None:
     """Bits per byte and perplexity of a text file."""
@@ -23,7 +24,7 @@ def evaluate(
     from sterna.engine.llm import LLM
     from sterna.evaluate.perplexity import evaluate_text
 
-    llm = LLM(model, threads=threads, ctx=ctx)
+    llm = LLM(model, threads=threads, ctx=ctx, kv=kv)
     with progress("evaluating") as advance:
         score = evaluate_text(llm, content, advance)
     if json:

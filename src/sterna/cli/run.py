@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Json, Model, Threads, as_text, print_json, read_text
+from sterna.cli.options import Context, Json, Kv, Model, Threads, as_text, print_json, read_text
 from sterna.errors import ArgumentError
 
 
@@ -30,6 +30,7 @@ def run(
     ] = None,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be repeated.")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end of text.")] = False,
+    kv: Kv = "f16",
     json: Json = False,
     stats: Annotated[bool, typer.Option("--stats", help="Speeds on stderr at the end.")] = False,
 ) -> None:
@@ -37,7 +38,7 @@ def run(
     text = read_prompt(prompt, file)
     from sterna.engine.llm import LLM
 
-    llm = LLM(model, threads=threads, ctx=ctx)
+    llm = LLM(model, threads=threads, ctx=ctx, kv=kv)
     stream = llm.stream_completion(
         text,
         max_tokens=max_tokens,

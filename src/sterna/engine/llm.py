@@ -33,7 +33,8 @@ class LLM:
 
     `model`: path of a GGUF file or a folder, or a `Checkpoint`; None is the embedded model. `threads`: default
     `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
-    context length. `activations`: `int8` (the contract for ternary matrices) or `float`.
+    context length. `activations`: `int8` (the contract for ternary matrices) or `float`. `kv`: keys and values are kept
+    in `f16`, or in `int8` with a scale for each head and position, which takes half the memory.
     Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
@@ -44,7 +45,10 @@ class LLM:
         threads: int | None = None,
         ctx: int | None = None,
         activations: str = "int8",
+        kv: str = "f16",
     ) -> None:
+        if kv not in ("f16", "int8"):
+            raise ArgumentError("kv must be 'f16' or 'int8'.")
         if activations not in ("int8", "float"):
             raise ArgumentError("activations must be 'int8' or 'float'.")
         self.threads = default_threads() if threads is None else checked_threads(threads)
@@ -66,7 +70,9 @@ class LLM:
             threads=self.threads,
             blocks=max(least_blocks, POOL_TOKENS // BLOCK_SIZE),
             least_blocks=least_blocks,
+            kv=kv,
         )
+        self.kv = kv
         self._engine = Engine(runner, self.context_length)
 
     @property

@@ -39,7 +39,15 @@ class Runner:
     `UnsupportedError` where the KV cache cannot be had."""
 
     def __init__(
-        self, plan: Plan, tensors: Mapping[str, Tensor], *, isa: str, threads: int, blocks: int, least_blocks: int = 1
+        self,
+        plan: Plan,
+        tensors: Mapping[str, Tensor],
+        *,
+        isa: str,
+        threads: int,
+        blocks: int,
+        least_blocks: int = 1,
+        kv: str = "f16",
     ) -> None:
         self.isa = isa
         self.threads = threads
@@ -49,7 +57,7 @@ class Runner:
             self._model = _native.Model(plan.to_dict(), table, isa)
         except ValueError as error:
             raise FormatError(str(error)) from None
-        self.pool = make_pool(plan, blocks, least_blocks)
+        self.pool = make_pool(plan, blocks, least_blocks, kv)
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans."""
@@ -89,11 +97,11 @@ class Runner:
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
 
-def make_pool(plan: Plan, blocks: int, least_blocks: int) -> _native.KvPool:
-    """A KV pool of `blocks` blocks, or of fewer, down to `least_blocks`, where address space is scarce."""
+def make_pool(plan: Plan, blocks: int, least_blocks: int, kv: str) -> _native.KvPool:
+    """A KV pool of `blocks` blocks of type `kv`, or of fewer, down to `least_blocks`, where address space is scarce."""
     while True:
         try:
-            return _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks)
+            return _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks, kv)
         except (MemoryError, ValueError):
             if blocks == least_blocks:
                 raise UnsupportedError(

@@ -91,7 +91,8 @@ class Oracle:
     """The reference model: `config` as `sterna.model.config.ModelConfig`, `weights` by canonical (GGUF) names.
 
     `activations` is `int8` (the model as trained) or `float` (ternary matrices too take float32 activations).
-    `kv_dtype` is what K and V are rounded to; float32 is for comparing with engines that keep them so.
+    `kv_dtype` is what K and V are rounded to (int8: absmax of each head and position); float32 is for comparing with
+    engines that keep them so.
     Sub-norms and input norms (`attn_sub_norm`, `attn_q_norm_in`, ...) apply where `weights` has them.
     """
 
@@ -100,7 +101,7 @@ class Oracle:
         config: Config,
         weights: Mapping[str, Weight],
         activations: str = "int8",
-        kv_dtype: type[np.floating] = np.float16,
+        kv_dtype: type[np.floating | np.int8] = np.float16,
     ) -> None:
         self.config = config
         self.weights = weights
@@ -174,7 +175,7 @@ class Oracle:
         q = rope(heads("attn_q", c.num_heads), positions, c.rope_theta, c.rope_style)
         k = rope(heads("attn_k", c.num_kv_heads), positions, c.rope_theta, c.rope_style)
         v = heads("attn_v", c.num_kv_heads)
-        k, v = (a.astype(self.kv_dtype).astype(np.float32) for a in (k, v))
+        k, v = (rounded(a, self.kv_dtype) for a in (k, v))
         _record(trace, f"{block}.q", q)
         _record(trace, f"{block}.k", k)
         _record(trace, f"{block}.v", v)
@@ -192,6 +193,14 @@ class Oracle:
         gated = gate * self.linear(f"{block}.ffn_up", x, trace)
         _record(trace, f"{block}.gated", gated)
         return self.linear(f"{block}.ffn_down", self._norm(f"{block}.ffn_sub_norm", gated), trace)
+
+
+def rounded(x: np.ndarray, dtype: type[np.floating | np.int8]) -> np.ndarray:
+    """Float32 values of x after a stay in `dtype`; int8 has a scale, max|x| / 127, for each row of the last axis."""
+    if dtype is not np.int8:
+        return x.astype(dtype).astype(np.float32)
+    largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-20))
+    return np.rint(x * (np.float32(127) / largest)) * (largest / np.float32(127))
 
 
 def _record(trace: dict[str, np.ndarray] | None, name: str, value: np.ndarray) -> None:
