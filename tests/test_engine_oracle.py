@@ -49,7 +49,7 @@ class Layer:
         plan = replace(self.plan, operations=[embed, *ops[begin : end + 1]], output=output, head="head")
         tensors = {**self.tensors, "table": table, "head": head}
         runner = Runner(plan, tensors, isa=choose_isa(), threads=2, blocks=1)
-        return runner.forward([Span(range(len(x)), 0, [0], "all")])
+        return runner.forward([Span(range(len(x)), 0, [0], len(x))])
 
 
 @pytest.mark.parametrize("name", ["tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf"])

@@ -38,11 +38,12 @@ def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndar
     company = [(tokens, [next(free) for _ in range(2)]) for tokens in OTHERS] if crowd else []
     first = 64 if prefix_hit else 0
     if prefix_hit:
-        runner.forward([Span(PROMPT[:128], 0, blocks, "none")])
+        runner.forward([Span(PROMPT[:128], 0, blocks, 0)])
     rows = []
     for start in range(first, len(PROMPT), chunk):
-        others = [Span(tokens[: start % 64 + 1], 0, table, "last") for tokens, table in company]
-        spans = [*others[:4], Span(PROMPT[start : start + chunk], start, blocks, "all"), *others[4:]]
+        others = [Span(tokens[: start % 64 + 1], 0, table) for tokens, table in company]
+        part = PROMPT[start : start + chunk]
+        spans = [*others[:4], Span(part, start, blocks, len(part)), *others[4:]]
         hidden = runner.forward(spans)
         rows.append(hidden[len(others[:4]) : len(hidden) - len(others[4:])])
     return runner.logits(np.concatenate(rows))

@@ -31,6 +31,9 @@ def run(
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be repeated.")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end of text.")] = False,
     kv: Kv = "f16",
+    lookup: Annotated[
+        int, typer.Option("--lookup", help="Most tokens to draft a pass from earlier text, same text; 0 is off.")
+    ] = 0,
     json: Json = False,
     stats: Annotated[bool, typer.Option("--stats", help="Speeds on stderr at the end.")] = False,
 ) -> None:
@@ -50,6 +53,7 @@ def run(
         seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
+        lookup=lookup,
     )
     for piece, result in stream:
         if not json:
@@ -61,10 +65,11 @@ def run(
     else:
         print()
     if stats:
+        drafted = f"{completion.accepted_tokens} of {completion.draft_tokens} drafted tokens right; " if lookup else ""
         print(
             f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, "
             f"{completion.completion_tokens} generated at {completion.decode_tps:.1f}/s, "
-            f"ended by {completion.stop_reason}; {llm.threads} threads, {llm.isa}",
+            f"ended by {completion.stop_reason}; {drafted}{llm.threads} threads, {llm.isa}",
             file=sys.stderr,
         )
 

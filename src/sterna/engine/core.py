@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence as SequenceOf
+from itertools import islice, zip_longest
 
 import numpy as np
 
@@ -70,8 +71,9 @@ class Engine:
             try:
                 return np.concatenate(
                     [
-                        self.runner.forward([Span(token_ids[at : at + TOKENS_PER_STEP], at, blocks, "all")])
+                        self.runner.forward([Span(part, at, blocks, len(part))])
                         for at in range(0, len(token_ids), TOKENS_PER_STEP)
+                        for part in [token_ids[at : at + TOKENS_PER_STEP]]
                     ]
                 )
             finally:
@@ -95,31 +97,40 @@ class Engine:
                 self._scheduler.remove(chunk.sequence)
 
     def _forward(self, chunks: SequenceOf[Chunk]) -> None:
-        choosing = [chunk.sequence for chunk in chunks if chunk.is_last]
+        counts = [chunk.choices for chunk in chunks]
         hidden = self.runner.forward(
             [
-                Span(
-                    chunk.sequence.token_ids[chunk.start : chunk.end],
-                    chunk.start,
-                    chunk.sequence.blocks,
-                    "last" if chunk.is_last else "none",
-                )
-                for chunk in chunks
+                Span(chunk.token_ids, chunk.start, chunk.sequence.blocks, count)
+                for chunk, count in zip(chunks, counts, strict=True)
             ]
         )
-        for chunk in chunks:
-            self._scheduler.computed(chunk)
-        if not choosing:
-            return
-        chosen = self.runner.select(hidden, [_native_sampling(sequence) for sequence in choosing])
-        for sequence, token in zip(choosing, chosen, strict=True):
-            try:
-                sequence.append(int(token), self._context_length)
-            except Exception as error:  # the others in the batch must not suffer
-                sequence.error = error
+        samplings = [
+            _native_sampling(chunk.sequence, chunk.draft[:drafted])
+            for chunk, count in zip(chunks, counts, strict=True)
+            for drafted in range(count)
+        ]
+        chosen = iter(self.runner.select(hidden, samplings).tolist() if samplings else [])
+        for chunk, count in zip(chunks, counts, strict=True):
+            self._scheduler.computed(chunk, self._append(chunk, list(islice(chosen, count))))
+
+    def _append(self, chunk: Chunk, chosen: SequenceOf[int]) -> int:
+        """Adds chosen tokens to the chunk's sequence as long as the draft agrees; how much of the draft was right."""
+        sequence, accepted = chunk.sequence, 0
+        try:
+            for token, drafted in zip_longest(chosen, chunk.draft):
+                sequence.append(token, self._context_length)
+                if sequence.finished or token != drafted:
+                    break
+                accepted += 1
+        except Exception as error:  # the others in the batch must not suffer
+            sequence.error = error
+        sequence.draft_tokens += len(chunk.draft)
+        sequence.accepted_tokens += accepted
+        return accepted
 
 
-def _native_sampling(sequence: Sequence) -> _native.Sampling:
+def _native_sampling(sequence: Sequence, drafted: SequenceOf[int]) -> _native.Sampling:
+    """How to choose the token after the sequence and what is drafted beyond it."""
     params = sequence.params
     return _native.Sampling(
         temperature=params.temperature,
@@ -128,6 +139,6 @@ def _native_sampling(sequence: Sequence) -> _native.Sampling:
         min_p=params.min_p,
         repetition_penalty=params.repetition_penalty,
         seed=sequence.seed,
-        step=len(sequence.token_ids) - sequence.prompt_tokens,
-        penalized=sequence.token_ids if params.repetition_penalty != 1.0 else [],
+        step=len(sequence.token_ids) - sequence.prompt_tokens + len(drafted),
+        penalized=[*sequence.token_ids, *drafted] if params.repetition_penalty != 1.0 else [],
     )

@@ -30,8 +30,8 @@ class Span:
     """Position of the first of them in the sequence."""
     blocks: Sequence[int]
     """The sequence's KV blocks, for positions 0 to the last one here."""
-    output: str = "last"
-    """Whose hidden rows are wanted: `last`, `all` or `none`."""
+    outputs: int = 1
+    """How many of the last tokens' hidden rows are wanted."""
 
 
 class Runner:
@@ -68,9 +68,8 @@ class Runner:
         for row, span in zip(tables, spans, strict=True):
             row[: len(span.blocks)] = span.blocks
         outputs: list[int] = []
-        for span, length, end in zip(spans, lengths, ends, strict=True):
-            first = {"last": end - 1, "all": end - length, "none": end}[span.output]
-            outputs.extend(range(first, end))
+        for span, end in zip(spans, ends, strict=True):
+            outputs.extend(range(end - span.outputs, end))
         arrays = (
             np.concatenate([np.asarray(span.token_ids, np.int32) for span in spans]),
             np.concatenate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 from sterna._native import BLOCK_SIZE
@@ -13,19 +14,28 @@ from sterna.engine.sequence import Sequence
 TOKENS_PER_STEP = 128
 """Most tokens of one forward pass: long prompts enter in chunks of it, so that others are not held up."""
 
+ROWS_WITH_DRAFTS = 8
+"""Drafts fill a pass up to this many tokens of generating sequences: from there on its time grows as fast as its
+tokens, and drafting gains nothing (docs/engine.md)."""
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens `start .. end - 1` of a sequence enter the pass."""
+    """Tokens `start .. end - 1` of a sequence enter the pass, and after its last one a draft of those to come."""
 
     sequence: Sequence
     start: int
     end: int
+    draft: SequenceOf[int] = ()
 
     @property
-    def is_last(self) -> bool:
-        """Whether the chunk ends with the sequence's last token, so that the next one is to be chosen."""
-        return self.end == len(self.sequence.token_ids)
+    def token_ids(self) -> list[int]:
+        return [*self.sequence.token_ids[self.start : self.end], *self.draft]
+
+    @property
+    def choices(self) -> int:
+        """How many tokens are to be chosen: with the sequence's last token the next, and one after each drafted."""
+        return 1 + len(self.draft) if self.end == len(self.sequence.token_ids) else 0
 
 
 class Scheduler:
@@ -47,23 +57,28 @@ class Scheduler:
         self._waiting.append(sequence)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every sequence that is generating, then prompts as far as they fit."""
+        """Chunks of the next pass: one token of every sequence that is generating and what it drafts, then prompts as
+        far as they fit."""
         self._admit()
         chunks, left = [], TOKENS_PER_STEP
-        for sequence in sorted(self._running, key=lambda s: len(s.token_ids) - s.num_cached > 1):
+        generating = sum(sequence.is_generating for sequence in self._running)
+        for sequence in sorted(self._running, key=lambda s: not s.is_generating):
             end = min(len(sequence.token_ids), sequence.num_cached + left)
             if end > sequence.num_cached:
-                self._provide_blocks(sequence, end)
-                chunks.append(Chunk(sequence, sequence.num_cached, end))
-                left -= end - sequence.num_cached
+                draft = self._draft(sequence, ROWS_WITH_DRAFTS // generating - 1) if sequence.is_generating else ()
+                self._provide_blocks(sequence, end + len(draft))
+                chunks.append(Chunk(sequence, sequence.num_cached, end, draft))
+                left -= end - sequence.num_cached + len(draft)
         return chunks
 
-    def computed(self, chunk: Chunk) -> None:
-        """Notes that the chunk's keys and values are in the pool, and publishes blocks that became full."""
+    def computed(self, chunk: Chunk, accepted: int) -> None:
+        """Notes that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,
+        which are the sequence's own by now, and publishes blocks that became full. The rest gets overwritten.
+        """
         sequence = chunk.sequence
-        sequence.num_cached = chunk.end
-        extend_block_keys(sequence.block_keys, sequence.token_ids[: chunk.end])
-        for index in range(chunk.start // BLOCK_SIZE, chunk.end // BLOCK_SIZE):
+        sequence.num_cached = chunk.end + accepted
+        extend_block_keys(sequence.block_keys, sequence.token_ids[: sequence.num_cached])
+        for index in range(chunk.start // BLOCK_SIZE, sequence.num_cached // BLOCK_SIZE):
             self._allocator.publish(sequence.blocks[index], sequence.block_keys[index])
 
     def remove(self, sequence: Sequence) -> None:
@@ -76,12 +91,22 @@ class Scheduler:
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
 
+    def _limit(self, sequence: Sequence) -> int:
+        """Most tokens that the sequence can come to have."""
+        if sequence.params.max_tokens is None:
+            return self._context_length
+        return min(self._context_length, sequence.prompt_tokens + sequence.params.max_tokens)
+
     def _blocks_of(self, sequence: Sequence) -> int:
         """Blocks that the sequence may come to need."""
-        limit = self._context_length
-        if sequence.params.max_tokens is not None:
-            limit = min(limit, sequence.prompt_tokens + sequence.params.max_tokens)
-        return -(-limit // BLOCK_SIZE)
+        return -(-self._limit(sequence) // BLOCK_SIZE)
+
+    def _draft(self, sequence: Sequence, most: int) -> list[int]:
+        """Tokens that may come next, at most `most`, and one less than may still come: the last needs no pass."""
+        if sequence.lookup is None:
+            return []
+        room = self._limit(sequence) - len(sequence.token_ids) - 1
+        return sequence.lookup.propose(min(most, sequence.params.lookup, room))
 
     def _admit(self) -> None:
         while self._waiting:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
+from sterna.engine.lookup import PromptLookup
 from sterna.engine.sampling import SamplingParams
 from sterna.model.tokenizer import StreamDecoder
 
@@ -24,6 +25,10 @@ class Completion:
     prefill_tps: float
     """Of the prompt tokens that did not come from the prefix cache."""
     decode_tps: float
+    draft_tokens: int = 0
+    """Tokens that prompt lookup guessed, and"""
+    accepted_tokens: int = 0
+    """how many of them were right, so that they needed no pass of their own."""
 
 
 class Sequence:
@@ -35,6 +40,8 @@ class Sequence:
         self.token_ids = list(prompt_ids)
         self.prompt_tokens = len(prompt_ids)
         self.params = params
+        self.lookup = PromptLookup(self.token_ids) if params.lookup else None
+        self.draft_tokens = self.accepted_tokens = 0
         self.num_cached = 0
         """Tokens whose keys and values lie in the pool."""
         self.cached_at_start = 0
@@ -55,13 +62,18 @@ class Sequence:
         return self.token_ids[self.prompt_tokens :]
 
     @property
+    def is_generating(self) -> bool:
+        """Whether the prompt is done; then every token but the last has its keys and values in the pool."""
+        return len(self.token_ids) > self.prompt_tokens
+
+    @property
     def finished(self) -> bool:
         return self.stop_reason is not None or self.error is not None
 
     def append(self, token: int, context_length: int) -> None:
         """Adds a chosen token and decides whether the text ends with it."""
         now = time.perf_counter()
-        if len(self.token_ids) == self.prompt_tokens:
+        if not self.is_generating:
             self.first_token = now
         self.ended = now
         self.token_ids.append(token)
@@ -101,6 +113,8 @@ class Sequence:
             stop_reason=self.stop_reason or "",
             prefill_tps=(self.prompt_tokens - self.cached_at_start) / prefill if prefill > 0 else 0.0,
             decode_tps=(len(ids) - 1) / decode if decode > 0 else 0.0,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
         )
 
     def _finish(self, reason: str) -> None:
