@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-NGRAMS = (3, 2)
+NGRAMS = (5, 3, 2)
 """How many last tokens must stand at the earlier place; the longest first."""
 
 MEMORY = 1 / 4
