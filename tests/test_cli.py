@@ -57,6 +57,15 @@ def test_the_same_seed_gives_the_same_text_with_every_isa() -> None:
     assert len(texts) == 1
 
 
+def test_lookup_gives_the_same_text_and_tells_what_it_drafted() -> None:
+    command = ("run", "-p", "Once", "-n", "120", "--temp", "0", "--ignore-eos", "--json", "--stats")
+    plain, drafted = sterna(*command), sterna(*command, "--lookup", "7")
+    fields = [json.loads(result.stdout) for result in (plain, drafted)]
+    assert fields[0]["token_ids"] == fields[1]["token_ids"] and fields[0]["draft_tokens"] == 0
+    assert 0 < fields[1]["accepted_tokens"] <= fields[1]["draft_tokens"]
+    assert "drafted" in drafted.stderr and "drafted" not in plain.stderr
+
+
 def test_info_and_eval_json() -> None:
     fields = json.loads(sterna("info", str(DATA / "tiny-bitnet-b158-i2_s.gguf"), "--json").stdout)
     assert fields["architecture"] == "bitnet-b1.58" and fields["vocab_size"] == 512
@@ -87,6 +96,7 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         (["run", "-p", "x", "--temp", "-1"], 2, "emperature"),
         (["run", "-p", "x", "--frobnicate"], 2, "frobnicate"),
         (["run", "-p", "x", "-t", "0"], 2, "threads"),
+        (["run", "-p", "x", "--lookup", "-1"], 2, "lookup"),
         (["run", "-p", "word " * 3000], 1, "context"),
         (["eval", "--text", "{binary}"], 1, "UTF-8"),
         (["eval", "--text", "{empty}"], 1, "short"),

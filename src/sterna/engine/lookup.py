@@ -15,8 +15,8 @@ MEMORY = 1 / 4
 """Weight of the newest guess in the running share of right ones."""
 
 LEAST_CHANCE = 1 / 2
-"""A token is drafted when it and all before it are this likely to be right. A row more costs a pass from a third of
-its time on, so that a token must come of every second or third row (docs/engine.md)."""
+"""A token is drafted when it and all before it are this likely to be right: a further row of a pass costs about a third
+of a pass (docs/engine.md), and the pass would bring a token or two without it."""
 
 
 class PromptLookup:
