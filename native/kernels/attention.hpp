@@ -86,7 +86,7 @@ inline void block_softmax(float* scores, std::size_t n, bool first, float& maxim
     for (std::size_t j = n; j < kBlockSize; ++j) scores[j] = 0.0f;
     Lanes sums = splat(0.0f);
     for (std::size_t j = 0; j < kBlockSize; j += kLanes) sums = sums + load(scores + j);
-    correction = first ? 0.0f : max_of(exp(splat(before - maximum)));
+    correction = first ? 0.0f : exp(splat(before - maximum)).v[0][0];
     total = total * correction + sum(sums);
 }
 

@@ -26,19 +26,14 @@ void quantize(const float* x, std::size_t n, std::int8_t* codes, float* scale, s
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
     *scale = 127.0f / max_of(largest);
     const Lanes factor = splat(*scale);
-    std::int32_t total = 0;
+    Lanes total = splat(0.0f);  // whole numbers, far from where float32 rounds them
     for (std::size_t k = 0; k < n; k += kLanes) {
         // min first: a NaN becomes 127 rather than an undefined conversion.
         const Lanes rounded = max(min(round_even(load(x + k) * factor), splat(127.0f)), splat(-128.0f));
-        float values[kLanes];
-        store(values, rounded);
-        for (int i = 0; i < kLanes; ++i) {
-            const auto code = static_cast<std::int32_t>(values[i]);
-            codes[k + i] = static_cast<std::int8_t>(code);
-            total += code;
-        }
+        store_int8(codes + k, rounded);
+        total = total + rounded;
     }
-    *code_sum = total;
+    *code_sum = static_cast<std::int32_t>(sum(total));
 }
 
 void gated(Activation activation, const float* gate, const float* up, std::size_t n, float* out) {

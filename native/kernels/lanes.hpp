@@ -139,12 +139,25 @@ inline Lanes abs(const Lanes& a) {
     return max(a, splat(0.0f) - a);
 }
 
-inline float sum(const Lanes& a) {
-    float s[kLanes];
-    store(s, a);
-    for (int w = kLanes / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; ++i) s[i] += s[i + w];
+// Folds lanes i and i + 8, then i + 4, i + 2, i + 1.
+template <class Combine>
+inline float fold_lanes(const Lanes& a, const Combine& combine) {
+    Lanes r = a;
+    for (int n = kRegisters / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; ++i) r.v[i] = combine(r.v[i], r.v[i + n]);
+    float s[kWidth];
+    std::memcpy(s, &r.v[0], sizeof(s));
+    for (int w = kWidth / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; ++i) s[i] = combine(s[i], s[i + w]);
     return s[0];
+}
+
+inline float sum(const Lanes& a) {
+    return fold_lanes(a, [](auto x, auto y) { return x + y; });
+}
+
+inline float max_of(const Lanes& a) {
+    return fold_lanes(a, [](auto x, auto y) { return x > y ? x : y; });
 }
 
 // Sum of x[k]^2 in double precision, in which every square is exact; n is a multiple of 16.
@@ -164,14 +177,6 @@ inline double sum_of_squares(const float* x, std::size_t n) {
     return s[0];
 }
 
-inline float max_of(const Lanes& a) {
-    float s[kLanes];
-    store(s, a);
-    for (int w = kLanes / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; ++i) s[i] = s[i] > s[i + w] ? s[i] : s[i + w];
-    return s[0];
-}
-
 // Round to nearest even for |x| < 2^22: adding 1.5 * 2^23 pushes the fraction out of the mantissa.
 constexpr float kRoundMagic = 12582912.0f;
 
@@ -184,16 +189,30 @@ inline Lanes round_even(const Lanes& a) {
 inline Lanes exp(const Lanes& x) {
     const Lanes clamped = min(max(x, splat(-87.0f)), splat(88.0f));
     const Lanes n = round_even(clamped * splat(1.44269504f));
-    const Lanes r = (clamped - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
+    const Lanes r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), clamped));
     Lanes p = splat(1.0f / 5040.0f);
     const float coefficients[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
-    for (const float c : coefficients) p = p * r + splat(c);
+    for (const float c : coefficients) p = fma(p, r, splat(c));
     Lanes power;
     for (int i = 0; i < kRegisters; ++i) {
         const IntVec bits = (__builtin_convertvector(n.v[i], IntVec) + 127) << 23;
         std::memcpy(&power.v[i], &bits, sizeof(Vec));
     }
     return p * power;
+}
+
+// Whole numbers from -128 to 127.
+inline void store_int8(std::int8_t* p, const Lanes& a) {
+#if defined(__AVX2__)
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
+                                             _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);  // packs works in halves of 128 bits
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = static_cast<std::int8_t>(a.v[i][j]);
+#endif
 }
 
 inline float half_to_float(std::uint16_t h) {

@@ -176,7 +176,7 @@ void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_row
 template <class Isa>
 void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
                  const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    constexpr std::size_t kEnoughTokens = 20;  // to pay for unpacking
+    constexpr std::size_t kEnoughTokens = 5;  // to pay for unpacking
     constexpr decltype(&rows_dot<Isa, 1>) kByTokens[] = {rows_dot<Isa, 1>, rows_dot<Isa, 2>, rows_dot<Isa, 3>,
                                                          rows_dot<Isa, 4>};
     for (std::size_t t = 0, n; t < n_tokens; t += n) {
@@ -187,7 +187,6 @@ void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_
             n = smaller(n, kGemmTokens);
             ternary_gemm<Isa>(rows, row_bytes, n_rows, scale, rest, n, cols, place, out_stride);
         } else {
-            n = smaller(n, 4);
             kByTokens[n - 1](rows, row_bytes, n_rows, scale, rest, cols, place, out_stride);
         }
     }
