@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import Checkpoint, decode
+from sterna.checkpoint.checkpoint import finish
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.checkpoint.validate import input_norm_shapes, tensor_shapes
 from sterna.model.config import ModelConfig
@@ -41,6 +43,19 @@ TINY = ModelConfig(
     rope_style="half",
     activation="relu2",
     tied_head=True,
+)
+QWEN3 = replace(TINY, architecture="qwen3", head_dim=32, activation="silu", rope_attention_factor=1.1)
+GEMMA3 = replace(
+    TINY,
+    architecture="gemma3",
+    num_layers=3,
+    num_kv_heads=1,
+    head_dim=48,
+    activation="gelu",
+    embedding_scale=8.0,
+    rope_divisors=tuple(1 + i / 8 for i in range(24)),
+    local_layers=(0, 2),
+    local_rope_theta=100.0,
 )
 
 
@@ -78,6 +93,11 @@ def tiny_tensors(config: ModelConfig = TINY, seed: int = 0, input_norms: bool = 
         else:
             tensors[name] = float_tensor(name, rng.standard_normal(shape), Encoding.F16)
     return tensors
+
+
+def tiny_checkpoint(config: ModelConfig, **options: Any) -> Checkpoint:
+    """A model of `tiny_tensors`."""
+    return finish(Path(f"tiny {config.architecture}"), config, tiny_tensors(config, **options), {})
 
 
 def gguf_metadata(config: ModelConfig = TINY) -> dict[str, Any]:

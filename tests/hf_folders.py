@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, BitNetConfig, LlamaConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BitNetConfig,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
 from transformers.integrations.bitnet import pack_weights
 
 SHAPES = {
@@ -16,7 +24,13 @@ SHAPES = {
     "one-kv": {"hidden_size": 96, "intermediate_size": 128, "num_attention_heads": 3, "num_key_value_heads": 1},
     "all-kv": {"hidden_size": 128, "intermediate_size": 320, "num_attention_heads": 4, "num_key_value_heads": 4},
 }
-CONFIGS = {"BitNetForCausalLM": BitNetConfig, "LlamaForCausalLM": LlamaConfig}
+CONFIGS = {
+    "BitNetForCausalLM": BitNetConfig,
+    "LlamaForCausalLM": LlamaConfig,
+    "MistralForCausalLM": MistralConfig,
+    "Qwen3ForCausalLM": Qwen3Config,
+    "Gemma3ForCausalLM": Gemma3TextConfig,
+}
 
 
 def random_model(architecture: str, shape: str, seed: int = 0, **keys: Any) -> PreTrainedModel:

@@ -14,12 +14,14 @@ import pytest
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.decode import oracle_weights
 from sterna.checkpoint.tensor import Tensor
+from sterna.engine.llm import LLM
 from sterna.engine.machine import choose_isa
 from sterna.engine.runner import Runner, Span
 from sterna.model.architectures import build_plan
+from sterna.model.config import ModelConfig
 from sterna.ternary.oracle import Oracle
 
-from .helpers import DATA, TOKENS, float_tensor
+from .helpers import DATA, GEMMA3, QWEN3, TINY, TOKENS, float_tensor, mean_kl, tiny_checkpoint, top1_matches
 
 
 class Layer:
@@ -84,3 +86,17 @@ def test_layers_and_integer_sums_equal_the_oracle(name: str) -> None:
             _, scale = weights[f"{key}.weight"]
             assert np.array_equal(np.rint(out / np.float64(scale) * trace[f"{key}.scale"]), trace[f"{key}.sums"]), key
         np.testing.assert_allclose(residual + out, trace[f"{block}.output"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [GEMMA3, QWEN3, replace(TINY, num_kv_heads=1)], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("input_norms", [False, True])
+@pytest.mark.parametrize("activations", ["int8", "float"])
+def test_logits_of_ternary_models_agree_with_the_oracle(
+    config: ModelConfig, input_norms: bool, activations: str
+) -> None:
+    checkpoint = tiny_checkpoint(config, input_norms=input_norms)
+    tokens = np.random.default_rng(3).integers(0, config.vocab_size, 80).tolist()
+    expected = Oracle(checkpoint.config, oracle_weights(checkpoint.tensors), activations).logits(tokens)
+    got = LLM(checkpoint, activations=activations).logits(tokens)
+    assert mean_kl(expected, got) < (2e-3 if activations == "int8" else 1e-5)
+    assert top1_matches(expected, got).mean() >= (0.9 if activations == "int8" else 0.98)

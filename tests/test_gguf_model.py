@@ -100,10 +100,16 @@ def test_norms_come_out_in_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "error", "sentence"),
     [
-        ({"rope.scaling.type": "yarn"}, UnsupportedError, "yarn"),
-        ({"rope.scaling.factor": 8.0}, UnsupportedError, "rope.scaling.factor"),
+        ({"rope.scaling.type": "longrope"}, UnsupportedError, "longrope"),
+        ({"rope.scaling.type": "yarn", "rope.scaling.factor": -8.0}, FormatError, "rope.scaling.factor"),
+        ({"rope.scaling.factor": 1e30}, FormatError, "RoPE"),
+        (
+            {"rope.scaling.type": "yarn", "rope.scaling.original_context_length": float("nan")},
+            FormatError,
+            "yarn",
+        ),
+        ({"rope.scaling.attn_factor": float("inf")}, FormatError, "rope_attention_factor"),
         ({"rope.dimension_count": 8}, UnsupportedError, "rope.dimension_count"),
-        ({"attention.sliding_window": 512}, UnsupportedError, "sliding_window"),
         ({"expert_count": 8}, UnsupportedError, "expert_count"),
         ({"hidden_activation": "gelu"}, UnsupportedError, "gelu"),
         ({"attention.head_count_kv": np.array([2, 4])}, UnsupportedError, "list"),
@@ -148,7 +154,8 @@ def test_tensors_that_cannot_run_are_refused(tmp_path: Path) -> None:
     ternary = tensors["blk.0.attn_q.weight"]
     cases: list[tuple[Tensor, type[SternaError], str]] = [
         (helpers.float_tensor("blk.0.attn_q.bias", np.ones(64)), UnsupportedError, "attn_q.bias"),
-        (helpers.float_tensor("rope_freqs.weight", np.ones(8)), UnsupportedError, "rope_freqs"),
+        (helpers.float_tensor("rope_freqs.weight", np.ones(7)), FormatError, "rope_freqs"),
+        (helpers.float_tensor("rope_freqs.weight", np.zeros(8)), FormatError, "RoPE"),
         (helpers.float_tensor("blk.0.ffn_up.scale", np.array([np.inf])), FormatError, "finite"),
         (helpers.float_tensor("blk.0.ffn_up.scale", np.ones(2)), FormatError, "one float32"),
         (

@@ -173,8 +173,15 @@ private:
         require(width(x) == width(out), "input and output differ in width");
         const double eps = op.number("eps");
         require(eps >= 0, "eps is negative");
-        const std::string& weight = op.name("weight");
-        emit(std::make_unique<Norm>(padded_vector(tensor(weight), width(x), weight), static_cast<float>(eps), x, out));
+        const std::size_t heads = op.size("heads", kMaxWidth);
+        require(heads > 0 && width(x) % heads == 0, "heads and width do not fit");
+        require(heads == 1 || width(x) / heads <= kMaxHeadDim, "its heads are too wide");
+        const std::string& name = op.name("weight");
+        std::vector<float> weight = padded_vector(tensor(name), width(x) / heads, name);
+        if (heads == 1)
+            emit(std::make_unique<Norm>(std::move(weight), static_cast<float>(eps), x, out));
+        else
+            emit(std::make_unique<HeadNorm>(std::move(weight), static_cast<float>(eps), heads, x, out));
     }
 
     void linear(const Operation& op) {
@@ -188,15 +195,24 @@ private:
     void gated(const Operation& op) {
         const std::size_t gate = slot(op, "gate"), up = slot(op, "up"), out = slot(op, "out");
         require(width(gate) == width(up) && width(gate) == width(out), "its slots differ in width");
+        static const std::map<std::string, Activation> kActivations = {
+            {"relu2", Activation::relu2}, {"silu", Activation::silu}, {"gelu", Activation::gelu}};
         const std::string& name = op.name("activation");
-        require(name == "relu2" || name == "silu", "the activation '" + name + "' is unknown");
-        emit(std::make_unique<Gated>(name == "relu2" ? Activation::relu2 : Activation::silu, gate, up, out));
+        const auto activation = kActivations.find(name);
+        require(activation != kActivations.end(), "the activation '" + name + "' is unknown");
+        emit(std::make_unique<Gated>(activation->second, gate, up, out));
     }
 
     void add(const Operation& op) {
         const std::size_t x = slot(op, "x"), y = slot(op, "y"), out = slot(op, "out");
         require(width(x) == width(y) && width(x) == width(out), "its slots differ in width");
         emit(std::make_unique<Add>(x, y, out));
+    }
+
+    void scale(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(width(x) == width(out), "input and output differ in width");
+        emit(std::make_unique<Scale>(static_cast<float>(op.number("factor")), x, out));
     }
 
     void rope(const Operation& op) {
@@ -229,9 +245,9 @@ private:
 };
 
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
-    {"embed", &Compiler::embed},         {"norm", &Compiler::norm}, {"linear", &Compiler::linear},
-    {"gated", &Compiler::gated},         {"add", &Compiler::add},   {"rope", &Compiler::rope},
-    {"attention", &Compiler::attention},
+    {"embed", &Compiler::embed},         {"norm", &Compiler::norm},   {"linear", &Compiler::linear},
+    {"gated", &Compiler::gated},         {"add", &Compiler::add},     {"rope", &Compiler::rope},
+    {"attention", &Compiler::attention}, {"scale", &Compiler::scale},
 };
 
 }  // namespace

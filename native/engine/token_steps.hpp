@@ -43,6 +43,28 @@ struct Norm final : TokenStep<Norm> {
     std::size_t x, out;
 };
 
+// The same norm over each of several heads. A head is copied out, because kernels want zeros behind their vectors.
+struct HeadNorm final : TokenStep<HeadNorm> {
+    HeadNorm(std::vector<float> weight, float eps, std::size_t heads, std::size_t x, std::size_t out)
+        : weight(std::move(weight)), eps(eps), heads(heads), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const std::size_t head_dim = run.slots[x].width / heads;
+        alignas(64) float head[kMaxHeadDim];
+        std::fill(head + head_dim, head + weight.size(), 0.0f);
+        for (std::size_t h = 0; h < heads; ++h) {
+            std::copy_n(run.slots[x].row(t) + h * head_dim, head_dim, head);
+            run.kernels.rms_norm(head, weight.data(), eps, head_dim, head);
+            std::copy_n(head, head_dim, run.slots[out].row(t) + h * head_dim);
+        }
+    }
+    std::vector<float> weight;  // padded
+    float eps;
+    std::size_t heads, x, out;
+};
+
 struct Quantize final : TokenStep<Quantize> {
     explicit Quantize(std::size_t x) : x(x) { reads = writes = {x}; }
     void token(Run& run, std::size_t t) const { run.slots[x].quantize(run.kernels, t); }
@@ -74,6 +96,20 @@ struct Add final : TokenStep<Add> {
         for (std::size_t k = 0; k < run.slots[out].stride; ++k) sum[k] = a[k] + b[k];
     }
     std::size_t x, y, out;
+};
+
+struct Scale final : TokenStep<Scale> {
+    Scale(float factor, std::size_t x, std::size_t out) : factor(factor), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const float* values = run.slots[x].row(t);
+        float* scaled = run.slots[out].row(t);
+        for (std::size_t k = 0; k < run.slots[out].stride; ++k) scaled[k] = values[k] * factor;
+    }
+    float factor;
+    std::size_t x, out;
 };
 
 // Cosines and sines of a token's position, [2, half], in double precision before they are rounded.

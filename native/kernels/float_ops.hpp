@@ -42,10 +42,18 @@ void gated(Activation activation, const float* gate, const float* up, std::size_
             const Lanes positive = max(load(gate + k), splat(0.0f));
             store(out + k, positive * positive * load(up + k));
         }
-    } else {
+    } else if (activation == Activation::silu) {
         for (std::size_t k = 0; k < n; k += kLanes) {
             const Lanes g = load(gate + k);
             store(out + k, g / (splat(1.0f) + exp(splat(0.0f) - g)) * load(up + k));
+        }
+    } else {
+        // GELU by tanh (arXiv 1606.08415, section 2): g / 2 * (1 + tanh(u)) = g / (1 + e^(-2u)), with
+        // 2u = 2 sqrt(2 / pi) * (g + 0.044715 g^3).
+        for (std::size_t k = 0; k < n; k += kLanes) {
+            const Lanes g = load(gate + k);
+            const Lanes twice_u = splat(1.5957691216f) * (g + splat(0.044715f) * (g * g * g));
+            store(out + k, g / (splat(1.0f) + exp(splat(0.0f) - twice_u)) * load(up + k));
         }
     }
 }

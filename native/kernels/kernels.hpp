@@ -12,7 +12,7 @@
 namespace sterna {
 
 enum class Encoding : std::uint8_t { f32, f16, bf16, q8_0, q6_k, i2_s };
-enum class Activation : std::uint8_t { relu2, silu };
+enum class Activation : std::uint8_t { relu2, silu, gelu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
 inline constexpr std::size_t kPad = 128;  // elements; also the block of I2_S (128 codes in 32 bytes)

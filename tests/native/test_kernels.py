@@ -189,14 +189,20 @@ def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
     assert_same_bits(f"quantize {scale}", codes + scale_out)
 
 
-@pytest.mark.parametrize("activation", ["relu2", "silu"])
+@pytest.mark.parametrize("activation", ["relu2", "silu", "gelu"])
 def test_gated(probe: Probe, activation: str) -> None:
     rng = np.random.default_rng(4)
     gate = np.concatenate([rng.standard_normal(120) * 5, [0, -0.0, 30, -30, 88, -88, 200, -200]]).astype(np.float32)
     up = rng.standard_normal(128).astype(np.float32)
-    (out,) = probe.call("gated", ("relu2", "silu").index(activation), arrays=(gate, up))
+    (out,) = probe.call("gated", ("relu2", "silu", "gelu").index(activation), arrays=(gate, up))
     g = gate.astype(np.float64)
-    expected = (np.maximum(g, 0) ** 2 if activation == "relu2" else g / (1 + np.exp(-g))) * up
+    values = {
+        "relu2": np.maximum(g, 0) ** 2,
+        "silu": g / (1 + np.exp(-g)),
+        # g / 2 * (1 + tanh(u)) without its cancellation
+        "gelu": g / (1 + np.exp(np.minimum(-2 * np.sqrt(2 / np.pi) * (g + 0.044715 * g**3), 700))),
+    }
+    expected = values[activation] * up
     np.testing.assert_allclose(floats(out), expected, rtol=1e-5, atol=1e-30)
     assert_same_bits(f"gated {activation}", out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -30,15 +31,26 @@ MATRICES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+INPUT_NORMS = {
+    f"{matrix}.{norm}": f"{name}_norm_in" for matrix, name in MATRICES.items() for norm in ("rms_norm", "norm")
+}
+"""`rms_norm` in transformers (`use_rms_norm`), `norm` in the BitNet embedding models."""
 NORMS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.attn_sub_norm": "attn_sub_norm",
     "mlp.ffn_sub_norm": "ffn_sub_norm",
     # The names of the 1bitLLM models.
     "self_attn.inner_attn_ln": "attn_sub_norm",
     "mlp.ffn_layernorm": "ffn_sub_norm",
-} | {f"{matrix}.rms_norm": f"{name}_norm_in" for matrix, name in MATRICES.items()}
+}
+GEMMA_NORMS = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 
 
@@ -54,18 +66,34 @@ def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
         # Before the weights are looked for: a model of another kind may keep them in another way.
         architecture_class(raw)
     stored = read_folder(folder)
+    if EMBEDDING.removeprefix("model.") in stored:
+        # A model saved without its head has no prefix.
+        stored = {f"model.{name}": replace(tensor, name=f"model.{name}") for name, tensor in stored.items()}
     with about(folder):
         if EMBEDDING not in stored or len(stored[EMBEDDING].shape) != 2:
             raise FormatError(f"it has no matrix {EMBEDDING}.")
         config = read_config(raw, stored[EMBEDDING].shape[0], HEAD in stored)
+        config = replace(config, pooling=_pooling(folder))
         check_config(config)
-        return finish(folder, config, _tensors(stored, config, read_quantization(raw, config)), raw)
+        input_norms = any(name.endswith("_proj.norm.weight") for name in stored)
+        return finish(folder, config, _tensors(stored, config, read_quantization(raw, config, input_norms)), raw)
+
+
+def _pooling(folder: Path) -> str:
+    """As `1_Pooling/config.json` of sentence-transformers says; the last token's row where there is none."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "last"
+    keys = read_json(path)
+    modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
+    wanted = [key for key, value in keys.items() if key.startswith("pooling_mode_") and value is True]
+    return modes.get(wanted[0], wanted[0]) if len(wanted) == 1 else "unknown"
 
 
 def _tensors(
     stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None
 ) -> dict[str, Tensor]:
-    names = canonical_names(config.num_layers)
+    names = canonical_names(config.num_layers, config.architecture)
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
@@ -73,19 +101,29 @@ def _tensors(
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         scale = stored.get(name.removesuffix("weight") + "weight_scale")
-        tensors[names[name]] = _convert(names[name], tensor, scale, quantization)
+        converted = _convert(names[name], tensor, scale, quantization)
+        tensors[names[name]] = _plus_one(converted) if config.architecture == "gemma3" else converted
     _check_input_norms(tensors, config, quantization)
     return tensors
 
 
-def canonical_names(num_layers: int) -> dict[str, str]:
+def canonical_names(num_layers: int, architecture: str = "llama") -> dict[str, str]:
     """Canonical names of all tensors that a folder may have, by its own names."""
-    layer = {f"{source}.weight": f"{name}.weight" for source, name in (MATRICES | NORMS).items()}
+    norms = NORMS | (GEMMA_NORMS if architecture == "gemma3" else {})
+    layer = {f"{source}.weight": f"{name}.weight" for source, name in (MATRICES | INPUT_NORMS | norms).items()}
     return NAMES | {
         f"model.layers.{index}.{source}": f"blk.{index}.{name}"
         for index in range(num_layers)
         for source, name in layer.items()
     }
+
+
+def _plus_one(tensor: Tensor) -> Tensor:
+    """Gemma's own norms multiply by 1 + w, which is what GGUF stores; norms before single matrices do not."""
+    if len(tensor.shape) != 1 or tensor.name.endswith("_norm_in.weight"):
+        return tensor
+    values = decode(tensor) + np.float32(1)
+    return replace(tensor, encoding=Encoding.F32, data=values.view(np.uint8))
 
 
 def _convert(name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None) -> Tensor:
@@ -150,4 +188,4 @@ def _check_input_norms(tensors: Mapping[str, Tensor], config: ModelConfig, quant
             module, norm = f"model.layers.{index}.{source}", f"blk.{index}.{name}_norm_in.weight"
             wanted = quantization is not None and quantization.input_norm and quantization.converts(module)
             if wanted != (norm in tensors):
-                raise FormatError(f"its quantization_config and its tensors disagree about {module}.rms_norm.")
+                raise FormatError(f"its quantization_config and its tensors disagree about the rms_norm of {module}.")

@@ -6,29 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sterna.checkpoint.hf_rope import read_rope
+from sterna.checkpoint.json_values import integer, mapping, number
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
 
+_QWEN3 = {"architecture": "qwen3", "activation": "silu", "rope_theta": 10000.0}
+_GEMMA3 = {"architecture": "gemma3", "activation": "gelu_pytorch_tanh", "rope_theta": 1000000.0}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "BitNetForCausalLM": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_theta": 500000.0},
     "BitnetForCausalLM": {"architecture": "bitnet", "activation": "silu", "rope_theta": 10000.0},
     "LlamaForCausalLM": {"architecture": "llama", "activation": "silu", "rope_theta": 10000.0},
+    "MistralForCausalLM": {"architecture": "llama", "activation": "silu", "rope_theta": 10000.0},
+    "Qwen3ForCausalLM": _QWEN3,
+    "Qwen3Model": _QWEN3,
+    "Gemma3ForCausalLM": _GEMMA3,
+    "Gemma3TextModel": _GEMMA3,
 }
-"""By `architectures`, not `model_type`: the 1bitLLM models (BitnetForCausalLM) call theirs llama."""
+"""By `architectures`, not `model_type`: the 1bitLLM models (BitnetForCausalLM) call theirs llama. The classes without a
+head are those of embedding models."""
+
+ACTIVATIONS = {"relu2": "relu2", "silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
-    "sliding_window": (None,),
     "weight_bits": (1, None),
     "input_bits": (8, None),
+    "partial_rotary_factor": (1, None),
+    "attn_logit_softcapping": (None,),
+    "final_logit_softcapping": (None,),
+    "use_bidirectional_attention": (False, None),
 }
 """Keys that change the mathematics, and the values with which they do not."""
-NEUTRAL_ROPE: dict[str, tuple[Any, ...]] = {
-    "rope_type": ("default", None),
-    "type": ("default", None),
-    "partial_rotary_factor": (1, None),
-}
 
 QUANTIZATION: dict[str, tuple[Any, ...]] = {
     "quant_method": ("bitnet",),
@@ -38,8 +48,7 @@ QUANTIZATION: dict[str, tuple[Any, ...]] = {
 }
 """Its keys with a closed set of values; `rms_norm_eps` and `modules_to_not_convert` are the others."""
 
-MAX_INTEGER = 1 << 53
-"""JSON's integers beyond it are not the same to every reader (RFC 8259, section 6)."""
+MAX_LAYERS = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -66,41 +75,74 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
     """
     base = ARCHITECTURES[architecture_class(raw)]
     _accept(raw, NEUTRAL, "config.json")
-    scaling = _mapping(raw, "rope_scaling")
-    rope = _mapping(raw, "rope_parameters")
-    norms = _mapping(raw, "quantization_config")
-    _accept(scaling, NEUTRAL_ROPE, "rope_scaling")
-    _accept(rope, NEUTRAL_ROPE, "rope_parameters")
-    if _integer(raw, "vocab_size", vocab_size) != vocab_size:
+    norms = mapping(raw, "quantization_config")
+    if integer(raw, "vocab_size", vocab_size) != vocab_size:
         raise FormatError(f"its vocab_size {raw['vocab_size']} is not that of its embedding, {vocab_size}.")
-    hidden_size, num_heads = _integer(raw, "hidden_size"), _integer(raw, "num_attention_heads")
-    theta = rope.get("rope_theta") or scaling.get("rope_theta") or raw.get("rope_theta") or base["rope_theta"]
+    activation = raw.get("hidden_activation") or raw.get("hidden_act") or base["activation"]
+    if activation not in ACTIVATIONS:
+        raise UnsupportedError(f"its activation is {activation!r}, and Sterna knows {', '.join(ACTIVATIONS)}.")
+    hidden_size, num_heads = integer(raw, "hidden_size"), integer(raw, "num_attention_heads")
+    head_dim = integer(raw, "head_dim", hidden_size // max(num_heads, 1))
+    gemma = base["architecture"] == "gemma3"
+    rope = read_rope(raw, head_dim, base["rope_theta"])
+    window, local = _sliding_window(raw, base["architecture"])
     return ModelConfig(
         architecture=base["architecture"],
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        intermediate_size=_integer(raw, "intermediate_size"),
-        num_layers=_integer(raw, "num_hidden_layers"),
+        intermediate_size=integer(raw, "intermediate_size"),
+        num_layers=integer(raw, "num_hidden_layers"),
         num_heads=num_heads,
-        num_kv_heads=_integer(raw, "num_key_value_heads", num_heads),
-        head_dim=_integer(raw, "head_dim", hidden_size // max(num_heads, 1)),
-        context_length=_integer(raw, "max_position_embeddings", 2048),
-        rms_norm_eps=_number(raw.get("rms_norm_eps"), "rms_norm_eps"),
-        rope_theta=_number(theta, "rope_theta"),
+        num_kv_heads=integer(raw, "num_key_value_heads", num_heads),
+        head_dim=head_dim,
+        context_length=min(rope.context_length, window or rope.context_length),
+        rms_norm_eps=number(raw.get("rms_norm_eps"), "rms_norm_eps"),
+        rope_theta=rope.theta,
         rope_style="half",
-        activation=str(raw.get("hidden_act") or base["activation"]),
-        tied_head=not has_head or raw.get("tie_word_embeddings") is True,
-        input_norm_eps=_number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps") if norms.get("use_rms_norm") else None,
+        activation=ACTIVATIONS[activation],
+        tied_head=not has_head or raw.get("tie_word_embeddings", gemma) is True,
+        input_norm_eps=number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps") if norms.get("use_rms_norm") else None,
+        embedding_scale=hidden_size**0.5 if gemma else 1.0,
+        rope_divisors=rope.divisors,
+        rope_attention_factor=rope.attention_factor,
+        query_scale=_query_scale(raw, head_dim) if gemma else None,
+        local_layers=local if gemma else (),
+        local_rope_theta=rope.local_theta,
     )
 
 
-def read_quantization(raw: Mapping[str, Any], config: ModelConfig) -> Quantization | None:
-    """How the matrices are kept; None for a model of float matrices. Unknown keys raise UnsupportedError."""
+def _sliding_window(raw: Mapping[str, Any], architecture: str) -> tuple[int, tuple[int, ...]]:
+    """Positions that the layers with a window see (0: no layer has one), and which layers of Gemma 3 are local."""
+    layers = min(integer(raw, "num_hidden_layers"), MAX_LAYERS)
+    types = raw.get("layer_types")
+    if types is None:
+        period = integer(raw, "sliding_window_pattern", 6) if architecture == "gemma3" else 0
+        local = [index for index in range(layers) if period == 0 or (index + 1) % period]
+    elif isinstance(types, list) and len(types) <= MAX_LAYERS and set(types) <= {"sliding_attention", "full_attention"}:
+        local = [index for index, kind in enumerate(types) if kind == "sliding_attention"]
+    else:
+        raise UnsupportedError("its layer_types are none that Sterna knows.")
+    in_use = raw.get("use_sliding_window", architecture != "qwen3") and local
+    return max(integer(raw, "sliding_window", 0), 0) if in_use else 0, tuple(local)
+
+
+def _query_scale(raw: Mapping[str, Any], head_dim: int) -> float | None:
+    size = number(raw.get("query_pre_attn_scalar", 256), "query_pre_attn_scalar")
+    if not size > 0:
+        raise FormatError(f"its query_pre_attn_scalar is {size}.")
+    return None if size == head_dim else size**-0.5
+
+
+def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: bool) -> Quantization | None:
+    """How the matrices are kept; None for a model of float matrices. Unknown keys raise UnsupportedError.
+
+    `input_norms` says whether matrices have norms of their own (`*.norm.weight`).
+    """
     if raw.get("quantization_config") is None:
-        # The 1bitLLM models have no such section: their code quantises latent weights as it goes.
-        latent = architecture_class(raw) == "BitnetForCausalLM"
-        return Quantization(divide=False, input_norm=False, unconverted=()) if latent else None
-    section = _mapping(raw, "quantization_config")
+        # The 1bitLLM models and the BitNet embeddings have no such section: their code quantises as it goes.
+        latent = input_norms or architecture_class(raw) == "BitnetForCausalLM"
+        return Quantization(divide=False, input_norm=input_norms, unconverted=()) if latent else None
+    section = mapping(raw, "quantization_config")
     for key in section.keys() - QUANTIZATION.keys() - {"rms_norm_eps", "modules_to_not_convert"}:
         raise UnsupportedError(f"its quantization_config has a key {key!r}, which Sterna does not know.")
     if "quant_method" not in section:
@@ -143,28 +185,3 @@ def _accept(section: Mapping[str, Any], table: Mapping[str, tuple[Any, ...]], wh
     for key, accepted in table.items():
         if key in section and section[key] not in accepted:
             raise UnsupportedError(f"its {where} asks for {key} = {section[key]!r}, which Sterna does not do.")
-
-
-def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = raw.get(key) or {}
-    if not isinstance(value, dict):
-        raise FormatError(f"its {key} is no JSON object.")
-    return value
-
-
-def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise FormatError(f"its {key} is {value!r}, and must be a number.")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise FormatError(f"its {key} is larger than any float.") from error
-
-
-def _integer(raw: Mapping[str, Any], key: str, default: int | None = None) -> int:
-    value = default if raw.get(key) is None else raw[key]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise FormatError(f"its {key} is {value!r}, and must be a whole number.")
-    if abs(value) > MAX_INTEGER:
-        raise FormatError(f"its {key} is beyond 2^53, more than JSON's readers agree on.")
-    return value

@@ -22,9 +22,22 @@ LIMITS: dict[str, tuple[float, float]] = {
     "rms_norm_eps": (1e-30, 1),
     "input_norm_eps": (1e-30, 1),
     "rope_theta": (1, 1e12),
+    "local_rope_theta": (1, 1e12),
+    "rope_attention_factor": (1e-6, 1e6),
+    "embedding_scale": (1e-6, 1e6),
+    "query_scale": (1e-6, 1e6),
 }
-SUB_NORMS = {"bitnet-b1.58": True, "bitnet": True, "llama": False}
-"""The architectures, and whether they normalise before the attention output and before ffn_down."""
+_NORMS = ("attn_norm", "ffn_norm")
+_SUB_NORMS = (*_NORMS, "attn_sub_norm", "ffn_sub_norm")
+_HEAD_NORMS = (*_NORMS, "attn_q_norm", "attn_k_norm")
+LAYER_NORMS: dict[str, tuple[str, ...]] = {
+    "bitnet-b1.58": _SUB_NORMS,
+    "bitnet": _SUB_NORMS,
+    "llama": _NORMS,
+    "qwen3": _HEAD_NORMS,
+    "gemma3": (*_HEAD_NORMS, "post_attention_norm", "post_ffw_norm"),
+}
+"""The architectures, and the norms of their layers."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
@@ -32,9 +45,9 @@ FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
 
 def check_config(config: ModelConfig) -> None:
     """Raise FormatError for numbers that no model has, UnsupportedError for an unknown architecture or activation."""
-    if config.architecture not in SUB_NORMS:
+    if config.architecture not in LAYER_NORMS:
         raise UnsupportedError(f"Sterna does not know the architecture {config.architecture!r}.")
-    if config.activation not in ("relu2", "silu"):
+    if config.activation not in ("relu2", "silu", "gelu"):
         raise UnsupportedError(f"Sterna does not know the activation {config.activation!r}.")
     for name, (least, most) in LIMITS.items():
         value = getattr(config, name)
@@ -46,8 +59,13 @@ def check_config(config: ModelConfig) -> None:
         raise FormatError(f"{config.num_heads} heads cannot share {config.num_kv_heads} key and value heads evenly.")
     if config.head_dim % 2:
         raise FormatError(f"The head size {config.head_dim} is odd, so RoPE cannot pair its dimensions.")
-    if SUB_NORMS[config.architecture] and config.num_heads * config.head_dim != config.hidden_size:
+    if "attn_sub_norm" in LAYER_NORMS[config.architecture] and config.num_heads * config.head_dim != config.hidden_size:
         raise FormatError(f"{config.architecture} needs heads x head size = {config.hidden_size}, the hidden size.")
+    divisors = config.rope_divisors
+    if divisors is not None and (
+        len(divisors) != config.head_dim // 2 or not all(1e-6 <= value <= 1e6 for value in divisors)
+    ):
+        raise FormatError(f"The model's RoPE factors are not {config.head_dim // 2} numbers within bounds.")
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -71,9 +89,10 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (config.hidden_size,)}
     if not config.tied_head:
         shapes["output.weight"] = table
-    layer: dict[str, tuple[int, ...]] = {"attn_norm": (config.hidden_size,), "ffn_norm": (config.hidden_size,)}
-    if SUB_NORMS[config.architecture]:
-        layer |= {"attn_sub_norm": (config.hidden_size,), "ffn_sub_norm": (config.intermediate_size,)}
+    widths = {"attn_q_norm": config.head_dim, "attn_k_norm": config.head_dim, "ffn_sub_norm": config.intermediate_size}
+    layer: dict[str, tuple[int, ...]] = {
+        norm: (widths.get(norm, config.hidden_size),) for norm in LAYER_NORMS[config.architecture]
+    }
     layer |= matrix_shapes(config)
     for index in range(config.num_layers):
         shapes |= {f"blk.{index}.{name}.weight": shape for name, shape in layer.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sterna.checkpoint.tensor import Tensor
 from sterna.errors import UnsupportedError
-from sterna.model import bitnet, llama
+from sterna.model import bitnet, gemma3, llama, qwen3
 from sterna.model.config import ModelConfig
 from sterna.model.plan import Plan, PlanBuilder
 
@@ -14,6 +14,8 @@ ARCHITECTURES: Mapping[str, Callable[[PlanBuilder], Plan]] = {
     "bitnet-b1.58": bitnet.build_plan,
     "bitnet": bitnet.build_plan,
     "llama": llama.build_plan,
+    "qwen3": qwen3.build_plan,
+    "gemma3": gemma3.build_plan,
 }
 
 

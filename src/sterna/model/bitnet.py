@@ -13,8 +13,8 @@ def build_plan(b: PlanBuilder) -> Plan:
         p = f"blk.{layer}"
         b.norm("n", "x", f"{p}.attn_norm.weight")
         b.linears("n", {"q": f"{p}.attn_q", "k": f"{p}.attn_k", "v": f"{p}.attn_v"})
-        b.rope("q", config.num_heads)
-        b.rope("k", config.num_kv_heads)
+        b.rope("q", config.num_heads, layer)
+        b.rope("k", config.num_kv_heads, layer)
         b.attention("a", layer)
         b.norm("a_norm", "a", f"{p}.attn_sub_norm.weight")
         b.linears("a_norm", {"o": f"{p}.attn_output"})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sterna.model.rope import base_frequencies
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape and constants of one decoder-only transformer.
 
-    `architecture` is GGUF's name (`bitnet-b1.58`, `bitnet`, `llama`; `bitnet-25` reads as `bitnet-b1.58`).
-    `rope_style` says how the stored q and k pair their dimensions: `half` (rotate_half, "NeoX") or `interleaved`.
+    `architecture` is GGUF's name (`bitnet-b1.58`, `bitnet`, `llama`, `qwen3`, `gemma3`; `bitnet-25` reads as
+    `bitnet-b1.58`, Mistral as `llama`). `rope_style` says how the stored q and k pair their dimensions: `half`
+    (rotate_half, "NeoX") or `interleaved`.
     """
 
     architecture: str
@@ -22,12 +25,44 @@ class ModelConfig:
     num_kv_heads: int
     head_dim: int
     context_length: int
+    """Most positions of a sequence. Sliding windows count: within the first one attention is plain causal."""
     rms_norm_eps: float
     rope_theta: float
     rope_style: str
     activation: str
-    """`relu2` or `silu`."""
+    """`relu2`, `silu` or `gelu` (its tanh form)."""
     tied_head: bool
     """True where the head reads `token_embd.weight`, False where it has an `output.weight` of its own."""
     input_norm_eps: float | None = None
-    """Epsilon of the RMSNorms directly before single matrices, where a model has such norms."""
+    """Epsilon of the RMSNorms directly before single matrices; None: `rms_norm_eps`."""
+    embedding_scale: float = 1.0
+    """What rows of the embedding are multiplied by."""
+    rope_divisors: tuple[float, ...] | None = None
+    """What each pair's rotary frequency is divided by (context scaling, `sterna.model.rope`); None: 1."""
+    rope_attention_factor: float = 1.0
+    """YaRN's factor on rotated q and k alike."""
+    query_scale: float | None = None
+    """What attention scores are multiplied by; None: `head_dim ** -0.5`."""
+    local_layers: tuple[int, ...] = ()
+    """Layers that rotate with `local_rope_theta`, unscaled (Gemma 3)."""
+    local_rope_theta: float = 10000.0
+    pooling: str = "last"
+    """How an embedding is made of a text's hidden rows: `last` (the last one's) or `mean`."""
+
+    def rope_frequencies(self, layer: int) -> list[float]:
+        """Radians a position for each rotated pair of a head in this layer."""
+        if layer in self.local_layers:
+            return base_frequencies(self.local_rope_theta, self.head_dim)
+        frequencies = base_frequencies(self.rope_theta, self.head_dim)
+        if self.rope_divisors is None:
+            return frequencies
+        return [frequency / divisor for frequency, divisor in zip(frequencies, self.rope_divisors, strict=True)]
+
+    @property
+    def attention_scale(self) -> float:
+        """What dot products of q and k are multiplied by before the softmax.
+
+        YaRN's factor is in it, once for q and once for k: so neither need be scaled.
+        """
+        scale = self.head_dim**-0.5 if self.query_scale is None else self.query_scale
+        return scale * self.rope_attention_factor**2

@@ -1,4 +1,4 @@
-"""Llama with ternary or full-precision matrices (Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58): no sub-norms."""
+"""Llama (arXiv 2302.13971), ternary (Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58) or not (Mistral too): no sub-norms."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def build_plan(b: PlanBuilder) -> Plan:
         p = f"blk.{layer}"
         b.norm("n", "x", f"{p}.attn_norm.weight")
         b.linears("n", {"q": f"{p}.attn_q", "k": f"{p}.attn_k", "v": f"{p}.attn_v"})
-        b.rope("q", config.num_heads)
-        b.rope("k", config.num_kv_heads)
+        b.rope("q", config.num_heads, layer)
+        b.rope("k", config.num_kv_heads, layer)
         b.attention("a", layer)
         b.linears("a", {"o": f"{p}.attn_output"})
         b.add("x", "x", "o")

@@ -16,12 +16,13 @@ class Plan:
 
     Operations (`kind` and its arguments; unless said otherwise they name slots):
     - `embed` weight(tensor) -> out
-    - `norm` x, weight(tensor), eps -> out: RMSNorm
+    - `norm` x, weight(tensor), eps, heads -> out: RMSNorm of each of `heads` equal parts, with one weight for all
     - `linear` x, weight(tensor), int8(0|1) -> out
     - `rope` x in place, heads, style(half|interleaved), table(of frequencies)
     - `attention` q, k, v, layer, heads, scale -> out: stores k and v first
-    - `gated` gate, up, activation(relu2|silu) -> out
+    - `gated` gate, up, activation(relu2|silu|gelu) -> out; gelu is the tanh form
     - `add` x, y -> out
+    - `scale` x, factor -> out
     """
 
     layers: int
@@ -56,15 +57,16 @@ class PlanBuilder:
             head_dim=config.head_dim,
             vocab_size=config.vocab_size,
             head="token_embd.weight" if config.tied_head else "output.weight",
-            tables={"rope": rope_frequencies(config)},
+            tables={_rope_table(config, layer): config.rope_frequencies(layer) for layer in range(config.num_layers)},
         )
 
     def embed(self, out: str, weight: str) -> str:
         return self._append("embed", out, self.config.hidden_size, weight=weight)
 
-    def norm(self, out: str, x: str, weight: str, eps: float | None = None) -> str:
+    def norm(self, out: str, x: str, weight: str, *, eps: float | None = None, heads: int = 1) -> str:
+        """RMSNorm of slot `x`, or of each of its `heads`."""
         eps = self.config.rms_norm_eps if eps is None else eps
-        return self._append("norm", out, self.plan.slots[x], x=x, weight=weight, eps=eps)
+        return self._append("norm", out, self.plan.slots[x], x=x, weight=weight, eps=eps, heads=heads)
 
     def linears(self, x: str, weights: Mapping[str, str]) -> None:
         """Matrices that read the same slot: `weights` maps each output slot to a tensor's name without `.weight`.
@@ -73,7 +75,7 @@ class PlanBuilder:
         """
         inputs = {
             out: self.norm(
-                f"{name.rpartition('.')[2]}_norm_in", x, f"{name}_norm_in.weight", self.config.input_norm_eps
+                f"{name.rpartition('.')[2]}_norm_in", x, f"{name}_norm_in.weight", eps=self.config.input_norm_eps
             )
             if f"{name}_norm_in.weight" in self.tensors
             else x
@@ -84,13 +86,14 @@ class PlanBuilder:
             int8 = self.int8 and weight.encoding is Encoding.I2_S
             self._append("linear", out, weight.shape[0], x=inputs[out], weight=weight.name, int8=int(int8))
 
-    def rope(self, x: str, heads: int) -> None:
+    def rope(self, x: str, heads: int, layer: int) -> None:
+        table = _rope_table(self.config, layer)
         self.plan.operations.append(
-            {"kind": "rope", "x": x, "heads": heads, "style": self.config.rope_style, "table": "rope"}
+            {"kind": "rope", "x": x, "heads": heads, "style": self.config.rope_style, "table": table}
         )
 
     def attention(self, out: str, layer: int) -> str:
-        """Causal attention of slots `q`, `k`, `v` with grouped heads, scaled by 1/sqrt(head_dim)."""
+        """Causal attention of slots `q`, `k`, `v` with grouped heads, scaled as the config says."""
         config = self.config
         return self._append(
             "attention",
@@ -101,7 +104,7 @@ class PlanBuilder:
             v="v",
             layer=layer,
             heads=config.num_heads,
-            scale=config.head_dim**-0.5,
+            scale=config.attention_scale,
         )
 
     def gated(self, out: str, gate: str, up: str) -> str:
@@ -111,12 +114,14 @@ class PlanBuilder:
     def add(self, out: str, x: str, y: str) -> str:
         return self._append("add", out, self.plan.slots[x], x=x, y=y)
 
+    def scale(self, out: str, x: str, factor: float) -> str:
+        return self._append("scale", out, self.plan.slots[x], x=x, factor=factor)
+
     def _append(self, kind: str, out: str, width: int, **arguments: Any) -> str:
         assert self.plan.slots.setdefault(out, width) == width, f"slot {out} has two widths"
         self.plan.operations.append({"kind": kind, "out": out, **arguments})
         return out
 
 
-def rope_frequencies(config: ModelConfig) -> list[float]:
-    """`theta ** (-2 i / head_dim)` for each pair i of a head (RoFormer, arXiv 2104.09864, section 3.2.2)."""
-    return [config.rope_theta ** (-2.0 * i / config.head_dim) for i in range(config.head_dim // 2)]
+def _rope_table(config: ModelConfig, layer: int) -> str:
+    return "rope_local" if layer in config.local_layers else "rope"

@@ -33,13 +33,16 @@ class Config(Protocol):
     @property
     def input_norm_eps(self) -> float | None: ...
     @property
-    def rope_theta(self) -> float: ...
+    def attention_scale(self) -> float: ...
+    @property
+    def embedding_scale(self) -> float: ...
     @property
     def rope_style(self) -> str: ...
     @property
     def activation(self) -> str: ...
     @property
     def tied_head(self) -> bool: ...
+    def rope_frequencies(self, layer: int) -> Sequence[float]: ...
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
@@ -51,14 +54,14 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
 
 
-def rope(x: np.ndarray, positions: np.ndarray, theta: float, style: str) -> np.ndarray:
+def rope(x: np.ndarray, positions: np.ndarray, frequencies: Sequence[float], style: str) -> np.ndarray:
     """Rotate x [n, heads, head_dim] by its positions [n] (RoFormer, arXiv 2104.09864, equation 34).
 
-    Dimension pair i turns by `position * theta^(-2i / head_dim)`. `style` says which dimensions pair up: `half`
+    Dimension pair i turns by `position * frequencies[i]`. `style` says which dimensions pair up: `half`
     (i with i + head_dim/2) or `interleaved` (2i with 2i + 1). Angles are float64, their cos and sin float32.
     """
     half = x.shape[-1] // 2
-    angles = np.asarray(positions, np.float64)[:, None, None] * theta ** (-np.arange(half) / half)
+    angles = np.asarray(positions, np.float64)[:, None, None] * np.asarray(frequencies, np.float64)
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     pairs = {"half": (np.s_[..., :half], np.s_[..., half:]), "interleaved": (np.s_[..., 0::2], np.s_[..., 1::2])}
     first, second = pairs[style]
@@ -84,7 +87,12 @@ def _silu(x: np.ndarray) -> np.ndarray:
         return x / (1 + np.exp(-x))
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu2": _relu2, "silu": _silu}
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """The tanh form (arXiv 1606.08415, section 2)."""
+    return x / 2 * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)))
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu2": _relu2, "silu": _silu, "gelu": _gelu}
 
 
 class Oracle:
@@ -93,7 +101,8 @@ class Oracle:
     `activations` is `int8` (the model as trained) or `float` (ternary matrices too take float32 activations).
     `kv_dtype` is what K and V are rounded to (int8: absmax of each head and position); float32 is for comparing with
     engines that keep them so.
-    Sub-norms and input norms (`attn_sub_norm`, `attn_q_norm_in`, ...) apply where `weights` has them.
+    Norms that only some models have (`attn_sub_norm`, `attn_q_norm`, `post_ffw_norm`, `attn_q_norm_in`, ...) apply
+    where `weights` has them; embeddings are multiplied by `config.embedding_scale`.
     """
 
     def __init__(
@@ -135,9 +144,10 @@ class Oracle:
         With a `trace`, intermediate values are stored in it under canonical names (`blk.0.attn_q`, `blk.0.q`, ...).
         """
         block = f"blk.{index}"
-        x = x + self._attention(block, self._norm(f"{block}.attn_norm", x), positions, trace)
+        attended = self._attention(index, self._norm(f"{block}.attn_norm", x), positions, trace)
+        x = x + self._norm(f"{block}.post_attention_norm", attended)
         _record(trace, f"{block}.attn_residual", x)
-        x = x + self._mlp(block, self._norm(f"{block}.ffn_norm", x), trace)
+        x = x + self._norm(f"{block}.post_ffw_norm", self._mlp(block, self._norm(f"{block}.ffn_norm", x), trace))
         _record(trace, f"{block}.output", x)
         return x
 
@@ -145,7 +155,7 @@ class Oracle:
         """Hidden rows [n, hidden] before the output norm; layer inputs go to `trace` as `blk.N.input`."""
         embedding = self.weights["token_embd.weight"]
         assert not isinstance(embedding, tuple)
-        x = embedding[np.asarray(tokens, np.int64)]
+        x = embedding[np.asarray(tokens, np.int64)] * np.float32(self.config.embedding_scale)
         positions = np.arange(len(tokens))
         for index in range(self.config.num_layers):
             _record(trace, f"blk.{index}.input", x)
@@ -165,15 +175,19 @@ class Oracle:
         return rms_norm(x, weight, self.config.rms_norm_eps if eps is None else eps)
 
     def _attention(
-        self, block: str, x: np.ndarray, positions: np.ndarray, trace: dict[str, np.ndarray] | None
+        self, index: int, x: np.ndarray, positions: np.ndarray, trace: dict[str, np.ndarray] | None
     ) -> np.ndarray:
-        c, n = self.config, len(x)
+        c, n, block = self.config, len(x), f"blk.{index}"
 
         def heads(name: str, count: int) -> np.ndarray:
             return self.linear(f"{block}.{name}", x, trace).reshape(n, count, c.head_dim)
 
-        q = rope(heads("attn_q", c.num_heads), positions, c.rope_theta, c.rope_style)
-        k = rope(heads("attn_k", c.num_kv_heads), positions, c.rope_theta, c.rope_style)
+        def rotated(name: str, count: int) -> np.ndarray:
+            normed = self._norm(f"{block}.{name}_norm", heads(name, count))
+            return rope(normed, positions, c.rope_frequencies(index), c.rope_style)
+
+        q = rotated("attn_q", c.num_heads)
+        k = rotated("attn_k", c.num_kv_heads)
         v = heads("attn_v", c.num_kv_heads)
         k, v = (rounded(a, self.kv_dtype) for a in (k, v))
         _record(trace, f"{block}.q", q)
@@ -182,7 +196,7 @@ class Oracle:
 
         group = c.num_heads // c.num_kv_heads
         k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.float32(np.sqrt(c.head_dim))
+        scores = np.einsum("qhd,khd->hqk", q, k) * np.float32(c.attention_scale)
         scores = np.where(positions[None, :, None] >= positions[None, None, :], scores, np.float32(-np.inf))
         out = np.einsum("hqk,khd->qhd", softmax(scores), v).reshape(n, -1)
         _record(trace, f"{block}.attention", out)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, finish
 from sterna.checkpoint.decode import decode
+from sterna.checkpoint.gguf.keys import Keys
 from sterna.checkpoint.gguf.reader import read_gguf
+from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
 from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.validate import LIMITS
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
 
@@ -20,20 +22,26 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bitnet-25": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
     "bitnet": {"architecture": "bitnet", "activation": "silu", "rope_style": "half"},
     "llama": {"architecture": "llama", "activation": "silu", "rope_style": "interleaved"},
+    "qwen3": {"architecture": "qwen3", "activation": "silu", "rope_style": "half"},
+    "gemma3": {"architecture": "gemma3", "activation": "gelu", "rope_style": "half"},
 }
+TIED = ("bitnet-b1.58", "bitnet-25", "bitnet")
+"""bitnet.cpp loads the head of its own that such a file may have, and uses the embedding."""
 VOCABULARY_OF_2B4T = 128256
 """Some converters write the 2B-4T model as `bitnet` without saying that its activation is relu²."""
 
+LAYERS_OF_GEMMA3_27B = 62
+"""The one Gemma 3 that scales its queries by another size than the head's; its files do not say so."""
+POOLING = {0: "last", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+"""`pooling_type`; 0, none, is left to the reader."""
+
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "rope.scaling.type": ("none",),
-    "rope.scaling.factor": (1, 0),
-    "rope.scale_linear": (1, 0),
-    "rope.scaling.attn_factor": (1,),
+    "rope.scaling.yarn_ext_factor": (1,),
+    "rope.scaling.yarn_log_multiplier": (0,),
     "attention.causal": (True,),
     "attention.scale": (0,),
     "attention.clamp_kqv": (0,),
     "attention.max_alibi_bias": (0,),
-    "attention.sliding_window": (0,),
     "attn_logit_softcapping": (0,),
     "final_logit_softcapping": (0,),
     "logit_scale": (0, 1),
@@ -52,8 +60,8 @@ def load_gguf(path: str | os.PathLike[str]) -> Checkpoint:
     with about(file.path):
         config = read_config(file.metadata, file.tensors, file.unsupported)
         tensors = _fold_scales(file.tensors)
-        if config.architecture != "llama":
-            # bitnet.cpp loads the head of its own that such a file may have, and uses the embedding.
+        tensors.pop(ROPE_FACTORS, None)
+        if config.tied_head:
             tensors.pop("output.weight", None)
         return finish(file.path, config, tensors, file.metadata)
 
@@ -67,7 +75,7 @@ def read_config(
         raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(ARCHITECTURES)}.")
     for tensor, kind in unsupported.items():
         raise UnsupportedError(f"its tensor {tensor!r} has the type {kind}, which Sterna does not read.")
-    keys = _Keys(metadata, name)
+    keys = Keys(metadata, name)
     for key, accepted in NEUTRAL.items():
         if keys.get(key, accepted[0]) not in accepted:
             raise UnsupportedError(f"Sterna does not do what {name}.{key} = {keys.get(key)!r} asks for.")
@@ -88,6 +96,14 @@ def read_config(
         default_activation = "relu2"
     else:
         default_activation = ARCHITECTURES[name]["activation"]
+    context_length = keys.integer("context_length")
+    window = keys.integer("attention.sliding_window", 0)
+    gemma = _gemma3(keys, hidden_size, num_heads, window) if name == "gemma3" else {}
+    theta = keys.number("rope.freq_base", 10000.0)
+    divisors, attention_factor = read_scaling(keys, tensors.get(ROPE_FACTORS), theta, head_dim, context_length)
+    activation = keys.get("hidden_activation", default_activation)
+    if activation not in ("relu2", "silu", default_activation):
+        raise UnsupportedError(f"its hidden_activation is {activation!r}, which Sterna does not know.")
     return ModelConfig(
         architecture=ARCHITECTURES[name]["architecture"],
         vocab_size=vocab_size,
@@ -97,43 +113,29 @@ def read_config(
         num_heads=num_heads,
         num_kv_heads=keys.integer("attention.head_count_kv", num_heads),
         head_dim=head_dim,
-        context_length=keys.integer("context_length"),
+        context_length=min(context_length, window or context_length),
         rms_norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
-        rope_theta=keys.number("rope.freq_base", 10000.0),
+        rope_theta=theta,
         rope_style=ARCHITECTURES[name]["rope_style"],
-        activation=keys.get("hidden_activation", default_activation),
-        tied_head=name != "llama" or "output.weight" not in tensors,
+        activation=activation,
+        tied_head=name in TIED or "output.weight" not in tensors,
+        pooling=POOLING.get(keys.integer("pooling_type", 0), "unknown"),
+        rope_divisors=divisors,
+        rope_attention_factor=attention_factor,
+        **gemma,
     )
 
 
-class _Keys:
-    """Metadata keys below the architecture's name, with their types checked."""
-
-    def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
-        self.metadata = metadata
-        self.architecture = architecture
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = self.metadata.get(f"{self.architecture}.{key}", default)
-        if not isinstance(value, str | bool | int | float | None):
-            raise UnsupportedError(
-                f"its {self.architecture}.{key} is a list, and Sterna needs one value for all layers."
-            )
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = self.get(key, default)
-        if value is None:
-            raise FormatError(f"it has no metadata key {self.architecture}.{key}.")
-        if isinstance(value, bool | str):
-            raise FormatError(f"its {self.architecture}.{key} is no number.")
-        return float(value)
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self.number(key, default)
-        if not isfinite(value) or value != int(value) or value < 0:
-            raise FormatError(f"its {self.architecture}.{key} is {value}, and must be a whole number.")
-        return int(value)
+def _gemma3(keys: Keys, hidden_size: int, num_heads: int, window: int) -> dict[str, Any]:
+    """What only Gemma 3 has. Five layers of six are local, where there is a window at all."""
+    num_layers, period = keys.integer("block_count"), keys.integer("attention.sliding_window_pattern", 6)
+    layers = range(min(num_layers, int(LIMITS["num_layers"][1])))
+    return {
+        "embedding_scale": hidden_size**0.5,
+        "query_scale": (hidden_size / max(num_heads, 1)) ** -0.5 if num_layers == LAYERS_OF_GEMMA3_27B else None,
+        "local_rope_theta": keys.number("rope.freq_base_swa", 10000.0),
+        "local_layers": tuple(index for index in layers if period and (index + 1) % period) if window else (),
+    }
 
 
 def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

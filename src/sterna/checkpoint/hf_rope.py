@@ -1,0 +1,83 @@
+"""Rotary embedding in a `config.json`: `rope_theta`, `rope_scaling`, and `rope_parameters` of transformers 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sterna.checkpoint.json_values import integer, mapping, number
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.rope import linear_divisors, llama3_divisors, yarn_attention_factor, yarn_divisors
+
+MAX_HEAD_DIM = 1 << 12
+
+
+@dataclass(frozen=True)
+class Rope:
+    """What ModelConfig keeps of it."""
+
+    theta: float
+    local_theta: float
+    context_length: int
+    """`max_position_embeddings`, or what YaRN makes of the original context."""
+    divisors: tuple[float, ...] | None = None
+    attention_factor: float = 1.0
+
+
+def read_rope(raw: Mapping[str, Any], head_dim: int, default_theta: float) -> Rope:
+    """Raises UnsupportedError for a scaling that Sterna does not know, FormatError for impossible numbers."""
+    parameters = mapping(raw, "rope_parameters")
+    local = mapping(parameters, "sliding_attention")
+    keys = {**mapping(raw, "rope_scaling"), **(mapping(parameters, "full_attention") or parameters)}
+    if keys.get("partial_rotary_factor", 1) not in (1, None):
+        raise UnsupportedError("its RoPE has a partial_rotary_factor, and Sterna rotates whole heads.")
+    theta = number(keys.get("rope_theta") or raw.get("rope_theta") or default_theta, "rope_theta")
+    local_theta = number(local.get("rope_theta") or raw.get("rope_local_base_freq") or 10000.0, "rope_local_base_freq")
+    if local.get("rope_type", "default") != "default":
+        raise UnsupportedError("its local layers scale their RoPE, which Sterna does not do.")
+    context_length = integer(raw, "max_position_embeddings", 2048)
+    kind = keys.get("rope_type") or keys.get("type") or "default"
+    if kind == "default":
+        return Rope(theta, local_theta, context_length)
+    if not (1 < theta < float("inf") and 0 < head_dim <= MAX_HEAD_DIM):
+        raise FormatError(f"its rope_theta {theta} or its head size {head_dim} is out of bounds.")
+
+    def positive(key: str, default: float | None = None) -> float:
+        value = number(default if keys.get(key) is None else keys[key], key)
+        if not 0 < value < float("inf"):
+            raise FormatError(f"its {key} is {value}.")
+        return value
+
+    match kind:
+        case "linear":
+            return Rope(theta, local_theta, context_length, linear_divisors(head_dim, positive("factor")))
+        case "llama3":
+            low, high = positive("low_freq_factor"), positive("high_freq_factor")
+            if low >= high:
+                raise FormatError(f"its low_freq_factor {low} is not below its high_freq_factor {high}.")
+            original = positive("original_max_position_embeddings")
+            divisors = llama3_divisors(
+                theta, head_dim, factor=positive("factor"), low=low, high=high, original_context=original
+            )
+            return Rope(theta, local_theta, context_length, divisors)
+        case "yarn":
+            original = positive("original_max_position_embeddings", context_length)
+            factor = positive("factor", context_length / original)
+            divisors = yarn_divisors(
+                theta,
+                head_dim,
+                factor=factor,
+                original_context=original,
+                beta_fast=positive("beta_fast", 32.0),
+                beta_slow=positive("beta_slow", 1.0),
+                truncate=keys.get("truncate") is not False,
+            )
+            strengths = [number(keys.get(key) or 0, key) for key in ("mscale", "mscale_all_dim")]
+            factors = [yarn_attention_factor(factor, strength or 1.0) for strength in strengths]
+            computed = factors[0] / factors[1] if all(strengths) else yarn_attention_factor(factor)
+            # The scaling is what makes the context longer: files write the original one, or the whole, or both.
+            extended = max(context_length, int(min(original * factor, 1 << 53)))
+            return Rope(theta, local_theta, extended, divisors, positive("attention_factor", computed))
+        case other:
+            raise UnsupportedError(f"its rope_type is {other!r}, and Sterna knows default, linear, llama3 and yarn.")
