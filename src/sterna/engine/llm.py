@@ -16,7 +16,7 @@ from sterna.engine.machine import checked_threads, choose_isa, default_threads
 from sterna.engine.runner import Runner
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.sequence import Completion, Sequence
-from sterna.errors import ArgumentError, ContextLengthError
+from sterna.errors import ArgumentError, ContextLengthError, UnsupportedError
 from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
 
@@ -137,11 +137,24 @@ class LLM:
         return self.generate(self.tokenizer.encode_chat(messages), **params)
 
     def embed(self, texts: SequenceOf[Prompt]) -> np.ndarray:
-        """One vector a text: the last token's hidden state, L2-normalised; float32 `[n, hidden_size]`."""
+        """One vector a text: the last hidden state (or the mean, where the model says so), L2-normalised; float32
+        `[n, hidden_size]`.
+
+        Texts end with the token that the model's tokenizer puts after them, if any. Raises `UnsupportedError` for a
+        model with another pooling.
+        """
         if isinstance(texts, str):
             raise ArgumentError("embed takes a list of texts.")
-        rows = [self.hidden(self._encode(text))[-1] for text in texts]
-        vectors = np.stack(rows) if rows else np.empty((0, self.hidden_size), np.float32)
+        pooling = self.checkpoint.config.pooling
+        if pooling not in ("last", "mean"):
+            raise UnsupportedError(f"This model pools its hidden states by '{pooling}'; Sterna does last and mean.")
+        vectors = np.empty((len(texts), self.hidden_size), np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            ids = self._encode(text)
+            if isinstance(text, str) and self.tokenizer.suffix_id is not None:
+                ids = [*ids, self.tokenizer.suffix_id]
+            hidden = self.hidden(ids)
+            vector[:] = hidden[-1] if pooling == "last" else hidden.mean(axis=0)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def hidden(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:

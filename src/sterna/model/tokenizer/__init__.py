@@ -60,6 +60,11 @@ class Tokenizer:
         return self._vocabulary.add_bos
 
     @property
+    def suffix_id(self) -> int | None:
+        """The token that belongs after a text that is embedded; `encode` does not add it."""
+        return self._vocabulary.suffix_id
+
+    @property
     def eos_ids(self) -> frozenset[int]:
         """Every token after which generation stops: end of text, end of turn, the generation config's."""
         return self._vocabulary.eos_ids

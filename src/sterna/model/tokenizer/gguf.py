@@ -51,6 +51,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
         types=types,
         bos_id=ids["bos"],
         eos_id=ids["eos"],
+        suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, False) else None,
         eos_ids=frozenset(eos) | ends_a_text(special),
         chat_template=template,
     )
@@ -105,6 +106,8 @@ def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **
     kept = ("model", "tokens", *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")))
     keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
     keys.setdefault(PREFIX + "model", "gpt2")
+    if PREFIX + "add_eos_token" in metadata:
+        keys[PREFIX + "add_eos_token"] = bool(metadata[PREFIX + "add_eos_token"])
     keys[PREFIX + "token_type"] = types
     keys[PREFIX + "add_bos_token"] = add_bos
     keys |= {PREFIX + name: value for name, value in resolved.items()}

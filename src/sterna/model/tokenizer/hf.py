@@ -67,9 +67,12 @@ def from_tokenizer_json(
     byte_level = _is_byte_level(encoder, path)
     if not byte_level:
         types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
-    bos_id, adds_bos = _bos(encoder, by_text, config, generation)
+    plain, full = _around_a_text(encoder)
+    bos_id, adds_bos = _bos(plain, full, by_text, config, generation)
     eos = _integers(generation.get("eos_token_id"))
     named_eos = by_text.get(_token_text(config.get("eos_token")))
+    processed_suffix = len(full) > len(plain) and full[-1:] != plain[-1:]
+    suffix_id = full[-1] if processed_suffix else named_eos if config.get("add_eos_token") is True else None
     eos = [token for token in ([named_eos] if named_eos is not None else []) + eos if 0 <= token < size]
     types[[token for token in (named_eos, bos_id) if token is not None]] = TokenType.CONTROL
     special_ids = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
@@ -83,6 +86,8 @@ def from_tokenizer_json(
         keys |= {PREFIX + "add_bos_token": adds_bos, EXTRA_EOS: sorted(eos_ids)}
         keys |= {} if bos_id is None else {PREFIX + "bos_token_id": bos_id}
         keys |= {} if eos_id is None else {PREFIX + "eos_token_id": eos_id}
+        # GGUF has one token for the end that is generated and for the end that is put after a text.
+        keys |= {} if suffix_id is None else {PREFIX + "eos_token_id": suffix_id, PREFIX + "add_eos_token": True}
         return keys | ({} if template is None else {CHAT_TEMPLATE: template})
 
     return Vocabulary(
@@ -95,6 +100,7 @@ def from_tokenizer_json(
         eos_id=eos_id,
         eos_ids=eos_ids,
         add_bos=adds_bos,
+        suffix_id=suffix_id,
         chat_template=template,
         gguf_metadata=metadata,
     )
@@ -155,12 +161,21 @@ def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int
     encoder.encode_special_tokens = True
 
 
-def _bos(
-    encoder: tokenizers.Tokenizer, by_text: Mapping[str, int], config: Mapping[str, Any], generation: Mapping[str, Any]
-) -> tuple[int | None, bool]:
-    """The token that begins a text, and whether one is wanted: the post-processor's word, else the configs'."""
+def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids of a text without and with what the post-processor puts around it."""
     with library_errors("The tokenizer.json cannot encode a text"):
         plain, full = (encoder.encode("a", add_special_tokens=add).ids for add in (False, True))
+    return plain, full
+
+
+def _bos(
+    plain: list[int],
+    full: list[int],
+    by_text: Mapping[str, int],
+    config: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> tuple[int | None, bool]:
+    """The token that begins a text, and whether one is wanted: the post-processor's word, else the configs'."""
     processed = full[0] if len(full) > len(plain) and full[:1] != plain[:1] else None
     named = by_text.get(_token_text(config.get("bos_token")))
     candidates = (processed, named, *_integers(generation.get("bos_token_id")))

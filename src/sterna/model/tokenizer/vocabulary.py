@@ -55,6 +55,8 @@ class Vocabulary:
     """The one end that templates call `eos_token`."""
     eos_ids: frozenset[int]
     add_bos: bool
+    suffix_id: int | None
+    """The token that the file puts after a text (an embedding model's last one); None where it puts none."""
     chat_template: str | None
     gguf_metadata: Callable[[], dict[str, Any]]
     """The `tokenizer.*` keys that make an equal tokenizer; raises UnsupportedError where GGUF has no words for it."""
