@@ -151,7 +151,7 @@ def test_what_is_no_tokenizer_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="has no tokenizer"):
         Tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00")
-    with pytest.raises(UnsupportedError, match="SentencePiece model"):
+    with pytest.raises(FormatError, match="SentencePiece model"):
         Tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"model": 1}')
     with pytest.raises(FormatError, match="no tokenizer.json"):
@@ -184,3 +184,20 @@ def test_every_pre_type_keeps_the_text(from_gguf: Tokenizer, pre: str, text: str
 def test_the_byte_alphabet_inverts(data: bytes) -> None:
     assert from_byte_level(to_byte_level(data)) == data
     assert len(to_byte_level(data)) == len(data)
+
+
+@pytest.mark.parametrize(
+    ("pre", "pieces"),
+    [
+        ("tekken", ["Hello", "World", " HTTPServer", " don", "'t", " ", "1", "2", "3", " ./", " ÉTÉ"]),
+        ("qwen2", ["HelloWorld", " HTTPServer", " don", "'t", " ", "1", "2", "3", " ./", " ÉTÉ"]),
+        ("falcon3", ["HelloWorld", " HTTPServer", " don", "'", "t", " ", "1", "2", "3", " ", "./", " ÉTÉ"]),
+    ],
+)
+def test_words_are_cut_as_the_models_do(pre: str, pieces: list[str]) -> None:
+    """The pieces that BPE never merges across."""
+    from tokenizers import Regex, pre_tokenizers
+
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PRE[pre].patterns]
+    cut = pre_tokenizers.Sequence(steps).pre_tokenize_str("HelloWorld HTTPServer don't 123 ./ ÉTÉ")
+    assert [text for text, _ in cut] == pieces

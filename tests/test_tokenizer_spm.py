@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.bpe import merges_by_rank
-from tests.tiny_vocabularies import SHARED, sentencepiece_metadata
+from tests.tiny_vocabularies import SHARED, TEXT, sentencepiece_metadata
 
 METADATA = sentencepiece_metadata()
 
@@ -154,3 +155,55 @@ def test_a_space_goes_before_each_run_of_text_or_only_the_first(tokenizer: Token
     assert tail[:2] == [space_the, 1]
     assert tail[2:] != [space_the]
     assert first.decode(tail) == "thethe"
+
+
+def gemma_json() -> str:
+    """A tokenizer.json in Gemma's manner: spaces become "▁" first, bytes are pieces, no space before a text."""
+    library = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    library.normalizer = normalizers.Replace(" ", "▁")
+    library.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    library.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
+    library.train_from_iterator(TEXT, trainer)
+    state = json.loads(library.to_str())
+    state["added_tokens"] = state["added_tokens"][:4]
+    runs = {"id": len(state["model"]["vocab"]), "content": "▁▁▁▁"}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    state["added_tokens"].append(runs | flags)
+    return json.dumps(state)
+
+
+def test_gemmas_pieces_by_the_library_and_under_the_name_of_byte_level_bpe(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(gemma_json())
+    configs = {"bos_token": "<bos>", "eos_token": "<eos>", "add_bos_token": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(configs))
+    read = Tokenizer(tmp_path)
+    library = tokenizers.Tokenizer.from_str(gemma_json())
+    ids = library.get_vocab(with_added_tokens=True)
+    special = {token: 3 for token in ("<pad>", "<eos>", "<bos>", "<unk>")}
+    # As bitnet.cpp's converter writes them: bytes are no byte tokens, runs of spaces are user-defined and plain.
+    tokens = sorted(ids, key=lambda token: ids[token])
+    as_gguf = Tokenizer.from_gguf_metadata(
+        {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "default",
+            "tokenizer.ggml.tokens": [token.replace("▁", " ") if token == "▁▁▁▁" else token for token in tokens],
+            "tokenizer.ggml.token_type": [special.get(token, 4 if token == "▁▁▁▁" else 1) for token in tokens],
+            "tokenizer.ggml.merges": [" ".join(pair) for pair in json.loads(gemma_json())["model"]["merges"]],
+            "tokenizer.ggml.bos_token_id": ids["<bos>"],
+            "tokenizer.ggml.eos_token_id": ids["<eos>"],
+        }
+    )
+    assert read.bos_id == as_gguf.bos_id == ids["<bos>"] and as_gguf.eos_ids == {ids["<eos>"]}
+
+    @given(st.text(alphabet=st.sampled_from("thequick foxit'ssaid:\n  ñ工🦙")))
+    @settings(max_examples=300, deadline=None)
+    def equal(text: str) -> None:
+        expected = [ids["<bos>"], *library.encode(text, add_special_tokens=False).ids]
+        assert read.encode(text) == as_gguf.encode(text) == expected
+        assert read.decode(expected) == as_gguf.decode(expected) == text
+
+    equal()
+    again = Tokenizer.from_gguf_metadata(as_gguf.gguf_metadata())
+    assert again.encode("the quick fox ñ") == as_gguf.encode("the quick fox ñ")

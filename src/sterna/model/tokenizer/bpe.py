@@ -22,8 +22,7 @@ def byte_level(
     """GPT-2's byte-level BPE over `vocab`, with merges written "left right"; merges of unknown tokens are dropped."""
     from tokenizers import Regex, pre_tokenizers
 
-    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    encoder = _encoder(vocab, pairs, ignore_merges=pre.ignore_merges)
+    encoder = _encoder(vocab, _pairs(merges), ignore_merges=pre.ignore_merges)
     splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in pre.patterns]
     alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     encoder.pre_tokenizer = pre_tokenizers.Sequence([*splits, alphabet])
@@ -32,18 +31,26 @@ def byte_level(
 
 
 def sentencepiece(
-    tokens: Sequence[str], types: np.ndarray, scores: Sequence[float], unknown: str | None
+    tokens: Sequence[str],
+    types: np.ndarray,
+    unknown: str | None,
+    scores: Sequence[float] | None = None,
+    merges: Iterable[str] = (),
 ) -> tokenizers.Tokenizer:
     """SentencePiece's BPE: the pair whose piece scores highest merges first, the leftmost of equals.
 
-    Takes text whose spaces are already "▁". Characters without a piece fall back to byte pieces, else to `unknown`.
+    Without scores, `merges` ("left right") have their order. Takes text whose spaces are already "▁". Characters
+    without a piece fall back to byte pieces, else to `unknown`.
     """
     ordinary = ids_of(types, TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
     mergeable = {tokens[token].replace(" ", "▁"): token for token in ordinary if tokens[token]}
     vocab = mergeable | {tokens[token]: token for token in ids_of(types, TokenType.BYTE)}
     if unknown is not None:
         vocab.setdefault(unknown, tokens.index(unknown))
-    pairs = merges_by_rank(mergeable, {text: -scores[token] for text, token in mergeable.items()})
+    if scores is None:
+        pairs = _pairs(merges)
+    else:
+        pairs = merges_by_rank(mergeable, {text: -scores[token] for text, token in mergeable.items()})
     encoder = _encoder(vocab, pairs, byte_fallback=True, unk_token=unknown)
     _add(encoder, [text for text, token in mergeable.items() if types[token] == TokenType.USER_DEFINED])
     return encoder
@@ -74,6 +81,10 @@ def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[
         for cut in range(len(text) - 1, 0, -1)
         if (right := text[cut:]) in vocab and (left := text[:cut]) in vocab
     ]
+
+
+def _pairs(merges: Iterable[str]) -> list[tuple[str, str]]:
+    return [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
 
 
 def _encoder(vocab: dict[str, int], merges: list[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:

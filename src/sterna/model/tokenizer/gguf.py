@@ -45,7 +45,9 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     template = metadata.get(CHAT_TEMPLATE)
     if template is not None and not isinstance(template, str):
         raise FormatError(f"{CHAT_TEMPLATE} is no text.")
-    return readers[model](
+    # bitnet.cpp's converter writes Gemma's pieces, which spell bytes <0x00>, under the name of byte-level BPE.
+    pieces = model == "gpt2" and "<0x00>" in tokens and "Ġ" not in tokens
+    return (_merged_pieces if pieces else readers[model])(
         metadata,
         tokens=tokens,
         types=types,
@@ -92,11 +94,28 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
     return Vocabulary(
         tokens=tokens,
         types=types,
-        encoder=sentencepiece(tokens, types, scores.tolist(), unknown),
+        encoder=sentencepiece(tokens, types, unknown, scores=scores.tolist()),
         byte_level=False,
         prefix=Prefix.EACH_RUN if space_prefix else Prefix.NONE,
         add_bos=add_bos,
         gguf_metadata=lambda: _canonical(metadata, types, add_bos, scores=scores, add_space_prefix=space_prefix),
+        **common,
+    )
+
+
+def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    """Gemma's vocabulary with merges in the place of scores: no space before a text, BOS unless the file says no."""
+    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
+    types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
+    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        encoder=sentencepiece(tokens, types, None, merges=merges),
+        byte_level=False,
+        prefix=Prefix.NONE,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, merges=merges),
         **common,
     )
 

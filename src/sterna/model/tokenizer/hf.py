@@ -14,6 +14,7 @@ from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PREFIX, from_metadata
 from sterna.model.tokenizer.pre import identify, pre_steps
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
+from sterna.model.tokenizer.spm import read_sentencepiece
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 
@@ -25,7 +26,8 @@ MAX_CONFIG_BYTES = 1 << 24
 
 
 def from_folder(folder: Path) -> Vocabulary:
-    """tokenizer.json (else a tiktoken tokenizer.model) with tokenizer_config.json and generation_config.json."""
+    """tokenizer.json, else a tokenizer.model (tiktoken's or SentencePiece's); with tokenizer_config.json and
+    generation_config.json."""
     config = _config(folder / "tokenizer_config.json")
     generation = _config(folder / "generation_config.json")
     template = _chat_template(folder, config)
@@ -34,12 +36,8 @@ def from_folder(folder: Path) -> Vocabulary:
     model = folder / "tokenizer.model"
     if not model.is_file():
         raise FormatError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is in it.")
-    if not is_tiktoken(model):
-        raise UnsupportedError(
-            f"{model} is a SentencePiece model, which Sterna does not read: convert it to tokenizer.json "
-            "(transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)) or take the model's GGUF."
-        )
-    metadata = read_tiktoken(model) | ({} if template is None else {CHAT_TEMPLATE: template})
+    metadata = read_tiktoken(model) if is_tiktoken(model) else read_sentencepiece(model, config)
+    metadata |= {} if template is None else {CHAT_TEMPLATE: template}
     return from_metadata(metadata | {EXTRA_EOS: _integers(generation.get("eos_token_id"))})
 
 

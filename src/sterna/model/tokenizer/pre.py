@@ -16,6 +16,12 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+# Mistral's: capitals that begin a word, or words written in capitals, apart from what is lower case.
+_HIGH, _LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_HIGH}*{_LOW}+|[^\r\n\p{{L}}\p{{N}}]?{_HIGH}+{_LOW}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 PUNCTUATION = r"[\p{P}\$\+<=>\^~\|`]+"
 CJK = "[一-龥\u0800-一가-\ud7ff]+"
 # DeepSeek's tokenizer.json lists the letters that have case range by range, in hexadecimal here.
@@ -52,6 +58,7 @@ PRE: dict[str, Pre] = {
     "llama-v3": _LLAMA3,
     "gpt-2": Pre((GPT2,)),
     "qwen2": Pre((QWEN2,)),
+    "tekken": Pre((TEKKEN,), ignore_merges=True, add_bos=True),
     "falcon": Pre((PUNCTUATION, GPT2, "[0-9][0-9][0-9]")),
     # bitnet.cpp's reading, which Falcon3's tokenizer.json confirms; llama.cpp reads "falcon3" as Llama-3.
     "falcon3": _FALCON3,
@@ -67,6 +74,7 @@ _BY_SIGNATURE: dict[tuple[str, ...], str] = {
     (LLAMA3,): "llama-bpe",
     (GPT2,): "gpt-2",
     (QWEN2,): "qwen2",
+    (TEKKEN,): "tekken",
     ("Punctuation:Contiguous", GPT2, "Digits:False", "[0-9][0-9][0-9]"): "falcon",
     ("Punctuation:Contiguous", GPT2, "Digits:True", "[0-9][0-9][0-9]"): "falcon3",
     ("Punctuation:Contiguous", GPT2, "Digits:True"): "falcon3",
