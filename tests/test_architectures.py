@@ -18,6 +18,7 @@ from sterna.checkpoint.decode import decode  # noqa: E402
 from sterna.checkpoint.encode import encode  # noqa: E402
 from sterna.checkpoint.gguf import write_gguf  # noqa: E402
 from sterna.checkpoint.tensor import Encoding, Tensor  # noqa: E402
+from sterna.errors import ArgumentError  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
@@ -126,7 +127,7 @@ def test_folder_gives_the_logits_of_transformers(tmp_path: Path, case: str) -> N
                 "rope.scaling.original_context_length": 32,
             },
         ),
-        ("mistral", {}),
+        ("mistral", {"attention.sliding_window": 128}),
         ("qwen3", {}),
         ("gemma3", {"attention.sliding_window": 128, "attention.sliding_window_pattern": 2}),
     ],
@@ -158,21 +159,20 @@ def test_gguf_file_gives_the_logits_of_its_folder(
 
 
 @pytest.mark.parametrize(
-    ("keys", "context"),
-    [
-        ({"sliding_window": 48}, 48),
-        ({"sliding_window": 4096}, 128),
-        ({"sliding_window": None}, 128),
-    ],
+    ("window", "usable"),
+    [(48, 48), (4096, 128), (None, 128)],
 )
-def test_context_of_mistral_ends_with_its_window(tmp_path: Path, keys: dict[str, Any], context: int) -> None:
-    save(tmp_path, random_model("MistralForCausalLM", "grouped", **keys), None, packed=False)
-    assert open_checkpoint(tmp_path).config.context_length == context
+def test_context_of_mistral_ends_with_its_window(tmp_path: Path, window: int | None, usable: int) -> None:
+    save(tmp_path, random_model("MistralForCausalLM", "grouped", sliding_window=window), None, packed=False)
+    config = open_checkpoint(tmp_path).config
+    assert (config.context_length, config.sliding_window, config.usable_context) == (128, window, usable)
+    with pytest.raises(ArgumentError, match="sliding window" if window == 48 else "context length"):
+        LLM(tmp_path, ctx=usable + 1)
 
 
 def test_window_of_qwen3_counts_only_where_it_is_used(tmp_path: Path) -> None:
     save(tmp_path, random_model("Qwen3ForCausalLM", "grouped"), None, packed=False)
-    assert open_checkpoint(tmp_path).config.context_length == 128
+    assert open_checkpoint(tmp_path).config.sliding_window is None
     windowed = {"use_sliding_window": True, "sliding_window": 48, "max_window_layers": 1}
     model = random_model("Qwen3ForCausalLM", "grouped", **windowed)
     save(tmp_path, model, None, packed=False)

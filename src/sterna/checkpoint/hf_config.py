@@ -95,7 +95,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         num_heads=num_heads,
         num_kv_heads=integer(raw, "num_key_value_heads", num_heads),
         head_dim=head_dim,
-        context_length=min(rope.context_length, window or rope.context_length),
+        context_length=rope.context_length,
         rms_norm_eps=number(raw.get("rms_norm_eps"), "rms_norm_eps"),
         rope_theta=rope.theta,
         rope_style="half",
@@ -106,13 +106,14 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         rope_divisors=rope.divisors,
         rope_attention_factor=rope.attention_factor,
         query_scale=_query_scale(raw, head_dim) if gemma else None,
+        sliding_window=window,
         local_layers=local if gemma else (),
         local_rope_theta=rope.local_theta,
     )
 
 
-def _sliding_window(raw: Mapping[str, Any], architecture: str) -> tuple[int, tuple[int, ...]]:
-    """Positions that the layers with a window see (0: no layer has one), and which layers of Gemma 3 are local."""
+def _sliding_window(raw: Mapping[str, Any], architecture: str) -> tuple[int | None, tuple[int, ...]]:
+    """The window of those layers that have one, and which layers these are (in Gemma 3 with another RoPE)."""
     layers = min(integer(raw, "num_hidden_layers"), MAX_LAYERS)
     types = raw.get("layer_types")
     if types is None:
@@ -123,7 +124,7 @@ def _sliding_window(raw: Mapping[str, Any], architecture: str) -> tuple[int, tup
     else:
         raise UnsupportedError("its layer_types are none that Sterna knows.")
     in_use = raw.get("use_sliding_window", architecture != "qwen3") and local
-    return max(integer(raw, "sliding_window", 0), 0) if in_use else 0, tuple(local)
+    return (integer(raw, "sliding_window", 0) or None) if in_use else None, tuple(local)
 
 
 def _query_scale(raw: Mapping[str, Any], head_dim: int) -> float | None:

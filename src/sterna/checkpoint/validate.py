@@ -19,6 +19,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "num_kv_heads": (1, 1 << 12),
     "head_dim": (2, 1 << 12),
     "context_length": (1, 1 << 24),
+    "sliding_window": (1, 1 << 24),
     "rms_norm_eps": (1e-30, 1),
     "input_norm_eps": (1e-30, 1),
     "rope_theta": (1, 1e12),

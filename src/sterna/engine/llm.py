@@ -33,8 +33,9 @@ class LLM:
 
     `model`: path of a GGUF file or a folder, or a `Checkpoint`; None is the embedded model. `threads`: default
     `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
-    context length. `activations`: `int8` (the contract for ternary matrices) or `float`. `kv`: keys and values are kept
-    in `f16`, or in `int8` with a scale for each head and position, which takes half the memory.
+    context length (its sliding window, if that is shorter). `activations`: `int8` (the contract for ternary matrices)
+    or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a scale for each head and position, which
+    takes half the memory.
     Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
@@ -54,9 +55,11 @@ class LLM:
         self.threads = default_threads() if threads is None else checked_threads(threads)
         self.checkpoint = _checkpoint(model)
         config = self.checkpoint.config
-        if ctx is not None and not (type(ctx) is int and 1 < ctx <= config.context_length):
-            raise ArgumentError(f"ctx must be from 2 to {config.context_length}, the context length of this model.")
-        self.context_length = ctx or config.context_length
+        limit = config.usable_context
+        if ctx is not None and not (type(ctx) is int and 1 < ctx <= limit):
+            what = "context length" if limit == config.context_length else "sliding window"
+            raise ArgumentError(f"ctx must be from 2 to {limit}, the {what} of this model.")
+        self.context_length = ctx or limit
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
         self.isa = choose_isa()

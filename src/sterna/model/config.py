@@ -25,7 +25,7 @@ class ModelConfig:
     num_kv_heads: int
     head_dim: int
     context_length: int
-    """Most positions of a sequence. Sliding windows count: within the first one attention is plain causal."""
+    """Most positions of a sequence that the model is made for; the engine runs `usable_context`."""
     rms_norm_eps: float
     rope_theta: float
     rope_style: str
@@ -43,11 +43,18 @@ class ModelConfig:
     """YaRN's factor on rotated q and k alike."""
     query_scale: float | None = None
     """What attention scores are multiplied by; None: `head_dim ** -0.5`."""
+    sliding_window: int | None = None
+    """How many positions, its own among them, a token sees in those layers that have a window."""
     local_layers: tuple[int, ...] = ()
     """Layers that rotate with `local_rope_theta`, unscaled (Gemma 3)."""
     local_rope_theta: float = 10000.0
     pooling: str = "last"
     """How an embedding is made of a text's hidden rows: `last` (the last one's) or `mean`."""
+
+    @property
+    def usable_context(self) -> int:
+        """Most positions that the engine runs: where attention with a window and without one are the same."""
+        return min(self.context_length, self.sliding_window or self.context_length)
 
     def rope_frequencies(self, layer: int) -> list[float]:
         """Radians a position for each rotated pair of a head in this layer."""

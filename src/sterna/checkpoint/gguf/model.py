@@ -9,7 +9,7 @@ from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, finish
 from sterna.checkpoint.decode import decode
-from sterna.checkpoint.gguf.keys import Keys
+from sterna.checkpoint.gguf.metadata import Keys
 from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
 from sterna.checkpoint.tensor import Encoding, Tensor
@@ -113,7 +113,8 @@ def read_config(
         num_heads=num_heads,
         num_kv_heads=keys.integer("attention.head_count_kv", num_heads),
         head_dim=head_dim,
-        context_length=min(context_length, window or context_length),
+        context_length=context_length,
+        sliding_window=window or None,
         rms_norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
         rope_theta=theta,
         rope_style=ARCHITECTURES[name]["rope_style"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sterna.checkpoint.decode import decode
-from sterna.checkpoint.gguf.keys import Keys
+from sterna.checkpoint.gguf.metadata import Keys
 from sterna.checkpoint.tensor import Tensor
 from sterna.checkpoint.validate import FLOATS
 from sterna.errors import FormatError, UnsupportedError
