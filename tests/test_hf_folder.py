@@ -149,6 +149,30 @@ def test_repeated_key_in_config_json(tmp_path: Path) -> None:
     assert_is_tiny(tmp_path)
 
 
+def test_llama_bodies_of_falcon_and_llama3(tmp_path: Path) -> None:
+    """Llama3-8B-1.58 has a null `rope_scaling` and a head; Falcon3 a head size of its own; Falcon-E may be tied."""
+    tensors = {name: data for name, data in stored(divide=True).items() if "sub_norm" not in name}
+    head = {"lm_head.weight": bf16(np.random.default_rng(2).standard_normal((96, 64)))}
+    keys = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "rope_scaling": None,
+        "rope_theta": 500000.0,
+        "head_dim": 16,
+        "tie_word_embeddings": False,
+    }
+    expected = helpers.tiny_tensors()
+    for more, tied in ((head, False), ({}, True)):
+        checkpoint = open_checkpoint(write(tmp_path, tensors | more, {"quant_method": "bitnet"}, **keys))
+        config = checkpoint.config
+        assert (config.architecture, config.rope_style, config.activation) == ("llama", "half", "silu")
+        assert config.tied_head is tied and config.rope_theta == 500000 and config.rope_divisors is None
+        q = checkpoint.tensors["blk.1.attn_q.weight"]
+        assert np.array_equal(q.data, expected[q.name].data)
+        assert q.scale == pytest.approx(expected[q.name].scale, rel=2e-7)
+
+
 def test_shards(tmp_path: Path) -> None:
     tensors = stored()
     write(tmp_path, tensors)

@@ -67,8 +67,7 @@ def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
         architecture_class(raw)
     stored = read_folder(folder)
     if EMBEDDING.removeprefix("model.") in stored:
-        # A model saved without its head has no prefix.
-        stored = {f"model.{name}": replace(tensor, name=f"model.{name}") for name, tensor in stored.items()}
+        stored = _prefixed(stored)
     with about(folder):
         if EMBEDDING not in stored or len(stored[EMBEDDING].shape) != 2:
             raise FormatError(f"it has no matrix {EMBEDDING}.")
@@ -77,6 +76,12 @@ def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
         check_config(config)
         input_norms = any(name.endswith("_proj.norm.weight") for name in stored)
         return finish(folder, config, _tensors(stored, config, read_quantization(raw, config, input_norms)), raw)
+
+
+def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors of a model that was saved as the body alone, which leaves out `model.`."""
+    names = {name: name if name == HEAD else f"model.{name}" for name in stored}
+    return {names[name]: replace(tensor, name=names[name]) for name, tensor in stored.items()}
 
 
 def _pooling(folder: Path) -> str:
