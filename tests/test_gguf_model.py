@@ -31,7 +31,10 @@ def test_golden_configurations() -> None:
     assert not llama.tied_head
 
 
-@pytest.mark.parametrize("config", [helpers.TINY, LLAMA], ids=["bitnet", "llama"])
+QWEN3 = replace(helpers.QWEN3, rope_attention_factor=1.0)
+
+
+@pytest.mark.parametrize("config", [helpers.TINY, LLAMA, QWEN3], ids=lambda config: config.architecture)
 @pytest.mark.parametrize("input_norms", [False, True])
 def test_written_model_reads_back(tmp_path: Path, config: Any, input_norms: bool) -> None:
     tensors = helpers.tiny_tensors(config, input_norms=input_norms)
@@ -39,6 +42,27 @@ def test_written_model_reads_back(tmp_path: Path, config: Any, input_norms: bool
     checkpoint = open_checkpoint(tmp_path / "m.gguf")
     assert checkpoint.config == replace(config, rms_norm_eps=float(np.float32(config.rms_norm_eps)))
     assert helpers.dump_tensors(checkpoint.tensors) == helpers.dump_tensors(tensors)
+
+
+def test_gemma3_is_local_only_where_the_file_has_a_window(tmp_path: Path) -> None:
+    """And its 27B model scales queries by another size than the head's."""
+    config = replace(helpers.GEMMA3, num_layers=7)
+    tensors = helpers.tiny_tensors(config)
+    for keys, local in (
+        ({}, ()),
+        ({"attention.sliding_window": 64}, (0, 1, 2, 3, 4, 6)),
+        ({"attention.sliding_window": 64, "attention.sliding_window_pattern": 3}, (0, 1, 3, 4, 6)),
+        ({"attention.sliding_window": 64, "attention.sliding_window_pattern": 1}, ()),
+    ):
+        metadata = helpers.gguf_metadata(config) | {f"gemma3.{key}": value for key, value in keys.items()}
+        write_gguf(tmp_path / "m.gguf", metadata, tensors.values())
+        read = open_checkpoint(tmp_path / "m.gguf").config
+        assert read.local_layers == local and read.sliding_window == keys.get("attention.sliding_window")
+        assert (read.embedding_scale, read.activation, read.query_scale) == (8.0, "gelu", None)
+        assert read.attention_scale == 48**-0.5
+    large = replace(config, num_layers=62)
+    write_gguf(tmp_path / "m.gguf", helpers.gguf_metadata(large), helpers.tiny_tensors(large).values())
+    assert open_checkpoint(tmp_path / "m.gguf").config.attention_scale == 16**-0.5
 
 
 def renamed(name: str, **keys: Any) -> dict[str, Any]:
