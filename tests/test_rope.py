@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sterna.checkpoint.gguf.metadata import Keys
@@ -46,6 +46,7 @@ def test_scaling_of_folders_is_numbers_or_an_error(kind: Any, keys: dict[str, An
         assert isfinite(rope.attention_factor) and rope.context_length >= 4096
 
 
+@example("yarn", {"original_context_length": 1e-300, "yarn_beta_fast": 1e300}, 1.0 + 2**-52)
 @given(
     st.sampled_from(["none", "linear", "yarn", "longrope"]),
     st.dictionaries(st.sampled_from(GGUF_KEYS), st.integers(-10, 1 << 63) | st.floats()),

@@ -53,7 +53,8 @@ def yarn_divisors(
     """
 
     def pair_of(turns: float) -> float:
-        return head_dim * log(original_context / (turns * 2 * pi)) / (2 * log(theta))
+        # The logarithm of original_context / (2 pi turns), whose quotient could leave the range of floats.
+        return head_dim * (log(original_context) - log(turns) - log(2 * pi)) / (2 * log(theta))
 
     low, high = pair_of(beta_fast), pair_of(beta_slow)
     if truncate:
