@@ -46,6 +46,7 @@ def test_scaling_of_folders_is_numbers_or_an_error(kind: Any, keys: dict[str, An
         assert isfinite(rope.attention_factor) and rope.context_length >= 4096
 
 
+@example("yarn", {"yarn_beta_fast": float("nan")}, 2.0)
 @example("yarn", {"original_context_length": 1e-300, "yarn_beta_fast": 1e300}, 1.0 + 2**-52)
 @given(
     st.sampled_from(["none", "linear", "yarn", "longrope"]),

@@ -34,7 +34,7 @@ def read_scaling(
     if kind == "yarn":
         original = keys.number("rope.scaling.original_context_length", context_length)
         fast, slow = keys.number("rope.scaling.yarn_beta_fast", 32.0), keys.number("rope.scaling.yarn_beta_slow", 1.0)
-        if not 0 < min(original, fast, slow) <= max(original, fast, slow) < float("inf"):
+        if not all(0 < value < float("inf") for value in (original, fast, slow)):
             raise FormatError("its rope.scaling keys for yarn are out of bounds.")
         divisors = yarn_divisors(
             theta, head_dim, factor=factor, original_context=original, beta_fast=fast, beta_slow=slow
