@@ -52,7 +52,8 @@ void block_scores(const float* q, std::size_t head_dim, const KvBlock<Kv>& block
         Lanes acc[G];
         for (int g = 0; g < G; ++g) acc[g] = splat(0.0f);
         for (std::size_t d = 0; d < head_dim; ++d) {
-            if (j == 0) prefetch(block.values + d * kBlockSize, KvBlock<Kv>::kRowBytes);
+            if (d % 16 == 0)  // a quarter of the values in each of the four rounds
+                prefetch(block.values + (j / kLanes * head_dim + d) / 4 * kBlockSize, 4 * KvBlock<Kv>::kRowBytes);
             const Lanes key = Kv::load16(block.keys + d * kBlockSize + j);
             for (int g = 0; g < G; ++g) acc[g] = fma(splat(q[static_cast<std::size_t>(g) * head_dim + d]), key, acc[g]);
         }
