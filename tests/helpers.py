@@ -156,3 +156,20 @@ def oracle_weights(checkpoint: Checkpoint) -> dict[str, Weight]:
 def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
     """Tensors as comparable values."""
     return {name: (t.shape, t.encoding, t.data.tobytes(), t.scale) for name, t in tensors.items()}
+
+
+def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
+    """Where the float16 numbers of a block begin, for encodings that have some."""
+    return {
+        Encoding.Q4_1: (0, 2),
+        Encoding.Q5_0: (0,),
+        Encoding.Q5_1: (0, 2),
+        Encoding.Q8_0: (0,),
+        Encoding.Q2_K: (80, 82),
+        Encoding.Q3_K: (108,),
+        Encoding.Q4_K: (0, 2),
+        Encoding.Q5_K: (0, 2),
+        Encoding.Q6_K: (208,),
+        Encoding.TQ1_0: (52,),
+        Encoding.TQ2_0: (64,),
+    }.get(encoding, ())

@@ -195,9 +195,9 @@ def test_broken_file_is_refused_at_once_and_by_name(tmp_path: Path, name: str) -
 
 
 def test_version_2_reads_and_foreign_tensor_types_are_named(tmp_path: Path) -> None:
-    path = file_of(tmp_path, header(3, 0, 2), entry("a", [4]), entry("b", [256], 34, 32), entry("c", [9], 99, 64), ONE)
+    path = file_of(tmp_path, header(3, 0, 2), entry("a", [4]), entry("b", [256], 15, 32), entry("c", [9], 99, 64), ONE)
     file = read_gguf(path)
-    assert list(file.tensors) == ["a"] and file.unsupported == {"b": "TQ1_0", "c": "number 99"}
+    assert list(file.tensors) == ["a"] and file.unsupported == {"b": "Q8_K", "c": "number 99"}
 
 
 def test_strings_that_are_no_utf_8_do_not_spoil_a_vocabulary(tmp_path: Path) -> None:

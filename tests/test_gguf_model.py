@@ -195,9 +195,15 @@ def test_tensors_that_cannot_run_are_refused(tmp_path: Path) -> None:
             open_checkpoint(tmp_path / "m.gguf")
 
 
-def test_tensor_type_that_sterna_does_not_read_is_named() -> None:
-    with pytest.raises(UnsupportedError, match="TQ1_0"):
-        open_checkpoint(helpers.shared("golden", "tiny-bitnet-TQ1_0.gguf"))
+def test_tensor_type_that_sterna_does_not_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(path, helpers.gguf_metadata(), [helpers.float_tensor("token_embd.weight", np.ones((96, 64)))])
+    name = b"token_embd.weight"
+    data = path.read_bytes()
+    at = data.index(name) + len(name) + 4 + 2 * 8  # the type comes after the number of dimensions and two of them
+    path.write_bytes(data[:at] + bytes([39]) + data[at + 1 :])
+    with pytest.raises(UnsupportedError, match="'token_embd.weight' has the type .*MXFP4"):
+        open_checkpoint(path)
 
 
 def test_vocabulary_without_a_model_is_refused() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sterna import _native
 from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.tensor import Encoding
+from sterna.checkpoint.tensor import TERNARY
 from sterna.engine.llm import LLM
 from sterna.engine.sequence import Completion
 from sterna.errors import ArgumentError
@@ -128,4 +128,4 @@ def step_bytes(checkpoint: Checkpoint, position: int, kv: str = "f16") -> int:
 
 def ternary_weights(checkpoint: Checkpoint) -> int:
     """Ternary weights, each of which is one int8 multiply-add a token."""
-    return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding is Encoding.I2_S)
+    return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding in TERNARY)

@@ -1,4 +1,4 @@
-"""Numbers out of tensors: float32 values, or ternary codes with their scale."""
+"""Numbers out of tensors: float32 values, or ternary codes with their scales."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.errors import FormatError
+from sterna.ternary import kquants
 from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0
 from sterna.ternary.i2s import unpack_i2s
 from sterna.ternary.oracle import Weight
+from sterna.ternary.tq import BLOCK, unpack_tq1_0, unpack_tq2_0
 
 
 def _bf16(data: np.ndarray) -> np.ndarray:
@@ -21,16 +24,44 @@ DECODERS: dict[Encoding, Callable[[np.ndarray], np.ndarray]] = {
     Encoding.F32: lambda data: data.view("<f4"),
     Encoding.F16: lambda data: data.view("<f2").astype("<f4"),
     Encoding.BF16: _bf16,
+    Encoding.Q4_1: kquants.dequantize_q4_1,
+    Encoding.Q5_0: kquants.dequantize_q5_0,
+    Encoding.Q5_1: kquants.dequantize_q5_1,
     Encoding.Q8_0: dequantize_q8_0,
+    Encoding.Q2_K: kquants.dequantize_q2_k,
+    Encoding.Q3_K: kquants.dequantize_q3_k,
+    Encoding.Q4_K: kquants.dequantize_q4_k,
+    Encoding.Q5_K: kquants.dequantize_q5_k,
     Encoding.Q6_K: dequantize_q6_k,
 }
+BLOCK_DECODERS = {Encoding.TQ1_0: unpack_tq1_0, Encoding.TQ2_0: unpack_tq2_0}
 
 
 def decode(tensor: Tensor) -> np.ndarray:
-    """The float32 values of a tensor in its shape; those of a ternary one are `scale * codes`."""
+    """The float32 values of a tensor in its shape; those of a ternary one are codes times scales."""
+    if tensor.encoding not in TERNARY:
+        return DECODERS[tensor.encoding](tensor.data).reshape(tensor.shape)
+    codes, scale = ternary_codes(tensor)
+    if isinstance(scale, float):
+        return codes.astype(np.float32) * np.float32(scale)
+    values: np.ndarray = codes.reshape(*scale.shape, BLOCK) * scale[..., None]
+    return values.reshape(tensor.shape)
+
+
+def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
+    """Int8 codes of a ternary tensor in its shape, and its scale (I2_S) or a float32 scale for every 256 columns
+    [out, in / 256] (TQ1_0, TQ2_0), with `tensor.scale` multiplied in.
+
+    A large matrix can be taken in parts: `ternary_codes(tensor.rows(first, last))` for `tensor.row_chunks()`.
+    Raises FormatError where a scale is not finite.
+    """
     if tensor.encoding is Encoding.I2_S:
-        return unpack_i2s(tensor.data, tensor.shape).astype(np.float32) * np.float32(tensor.scale)
-    return DECODERS[tensor.encoding](tensor.data).reshape(tensor.shape)
+        return unpack_i2s(tensor.data, tensor.shape), tensor.scale
+    codes, scales = BLOCK_DECODERS[tensor.encoding](tensor.data, tensor.shape)
+    scales = scales if tensor.scale == 1 else scales * np.float32(tensor.scale)
+    if not np.isfinite(scales).all():
+        raise FormatError(f"The tensor {tensor.name!r} has a block whose scale is not finite.")
+    return codes, scales
 
 
 def as_float32(tensor: Tensor) -> Tensor:
@@ -42,10 +73,8 @@ def as_float32(tensor: Tensor) -> Tensor:
 
 
 def oracle_weights(tensors: Mapping[str, Tensor]) -> dict[str, Weight]:
-    """All tensors as `sterna.ternary.Oracle` takes them: float32 arrays, or (codes, scale) of ternary matrices."""
+    """All tensors as `sterna.ternary.Oracle` takes them: float32 arrays, or codes and scales of ternary matrices."""
     return {
-        name: (unpack_i2s(tensor.data, tensor.shape), tensor.scale)
-        if tensor.encoding is Encoding.I2_S
-        else decode(tensor)
+        name: ternary_codes(tensor) if tensor.encoding in TERNARY else decode(tensor)
         for name, tensor in tensors.items()
     }

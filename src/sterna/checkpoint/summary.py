@@ -8,11 +8,13 @@ from math import prod
 
 import numpy as np
 
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.ternary.tq import TQ1_0, TQ2_0
 
-CHUNK = 1 << 22
-_ZEROS_IN_BYTE = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])
-"""How many of the four codes in a byte are 1, which stands for the weight 0."""
+_PAIRS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])
+"""How many of the four fields in a byte of I2_S or TQ2_0 are 1, which stands for the weight 0."""
+_DIGITS = np.array([[byte * power % 256 * 3 >> 8 == 1 for power in (1, 3, 9, 27, 81)] for byte in range(256)])
+"""Which of the five fields in a byte of TQ1_0 are 1 (`sterna.ternary.tq`)."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,15 @@ class Summary:
 
 
 def summarize(tensors: Iterable[Tensor]) -> Summary:
-    """Counts parameters, bytes and the zeros among I2_S codes; reads every ternary byte once."""
+    """Counts parameters, bytes and the zeros among ternary weights; reads every ternary byte once."""
     parameters = ternary = zeros = size = 0
     for tensor in tensors:
         count = prod(tensor.shape)
         parameters += count
         size += tensor.data.nbytes
-        if tensor.encoding is Encoding.I2_S:
+        if tensor.encoding in TERNARY:
             ternary += count
-            for at in range(0, len(tensor.data), CHUNK):
-                histogram = np.bincount(tensor.data[at : at + CHUNK], minlength=256)
-                zeros += int(histogram @ _ZEROS_IN_BYTE)
+            zeros += sum(_zeros(tensor.rows(*chunk)) for chunk in tensor.row_chunks())
     return Summary(
         parameters=parameters,
         ternary_parameters=ternary,
@@ -47,3 +47,16 @@ def summarize(tensors: Iterable[Tensor]) -> Summary:
         bits_per_weight=8 * size / parameters if parameters else 0.0,
         bytes=size,
     )
+
+
+def _zeros(tensor: Tensor) -> int:
+    """How many codes of a ternary tensor are 0."""
+    if tensor.encoding is Encoding.TQ1_0:
+        packed = tensor.data.view(TQ1_0)["q"]
+        return _count(packed[:, :48], _DIGITS.sum(axis=1)) + _count(packed[:, 48:], _DIGITS[:, :4].sum(axis=1))
+    return _count(tensor.data if tensor.encoding is Encoding.I2_S else tensor.data.view(TQ2_0)["q"], _PAIRS)
+
+
+def _count(packed: np.ndarray, table: np.ndarray) -> int:
+    """The sum over all bytes of what the table says for each."""
+    return int(np.bincount(packed.reshape(-1), minlength=256) @ table)

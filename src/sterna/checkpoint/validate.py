@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
 
@@ -129,5 +129,5 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             raise FormatError(f"The scale of the tensor {name!r} is not finite in float32.")
         if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
             raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")
-        if not name.startswith("blk.") and tensor.encoding is Encoding.I2_S:
+        if not name.startswith("blk.") and tensor.encoding in TERNARY:
             raise UnsupportedError(f"The tensor {name!r} is ternary, which Sterna supports in layers alone.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, Tensor
 from sterna.model.config import ModelConfig
 
 
@@ -83,7 +83,7 @@ class PlanBuilder:
         }
         for out, name in weights.items():
             weight = self.tensors[f"{name}.weight"]
-            int8 = self.int8 and weight.encoding is Encoding.I2_S
+            int8 = self.int8 and weight.encoding in TERNARY
             self._append("linear", out, weight.shape[0], x=inputs[out], weight=weight.name, int8=int(int8))
 
     def rope(self, x: str, heads: int, layer: int) -> None:

@@ -5,6 +5,7 @@ from sterna.ternary.hf_packed import pack_hf, unpack_hf
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 from sterna.ternary.oracle import Oracle
 from sterna.ternary.quantize import absmax, absmean, ternary_scale
+from sterna.ternary.tq import pack_tq1_0, pack_tq2_0, unpack_tq1_0, unpack_tq2_0
 
 __all__ = [
     "Oracle",
@@ -14,9 +15,13 @@ __all__ = [
     "dequantize_q8_0",
     "pack_hf",
     "pack_i2s",
+    "pack_tq1_0",
+    "pack_tq2_0",
     "quantize_q6_k",
     "quantize_q8_0",
     "ternary_scale",
     "unpack_hf",
     "unpack_i2s",
+    "unpack_tq1_0",
+    "unpack_tq2_0",
 ]

@@ -1,40 +1,76 @@
-"""I2_S, bitnet.cpp's layout of ternary weights (GGUF tensor type 36), in its x86 form of 128 weights in 32 bytes.
+"""I2_S, bitnet.cpp's layout of ternary weights (GGUF tensor type 36): four codes (weight + 1) in a byte.
 
-The blocks run over the flattened row-major matrix. Byte b of a block holds the codes (weight + 1) of the weights
-b, b+32, b+64, b+96 in bits 7:6, 5:4, 3:2, 1:0. A file keeps one float32 scale after the codes; it is no part of this.
+The weights of the flattened row-major matrix are taken in groups of four runs. Byte b of a group holds weight b of each
+run, the first run in bits 7:6, the last in bits 1:0. How long a run is differs among the machines that wrote a file,
+and nothing in the file says so (bitnet.cpp `src/ggml-bitnet-mad.cpp`, `quantize_i2_s`):
+
+- `x86`: 32, so 128 weights in 32 bytes. All published files, and what Sterna's kernels read.
+- `arm`: 16, so 64 weights in 16 bytes.
+- `x86-rows`: a row of the matrix, so four rows in a group (x86 without ACT_PARALLEL).
+
+A file keeps one float32 scale after the codes; it is no part of this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 BLOCK = 128
 SHIFTS = np.array([6, 4, 2, 0], np.uint8)[:, None]
+LAYOUTS = ("x86", "arm", "x86-rows")
 
 
-def pack_i2s(codes: np.ndarray) -> np.ndarray:
+def pack_i2s(codes: np.ndarray, layout: str = "x86") -> np.ndarray:
     """Pack int8 codes of {-1, 0, 1}, any shape whose size is a multiple of 128, into a uint8 vector of size/4 bytes.
 
-    Raises ValueError for another size or another code.
+    Raises ValueError for another size, another code, or (in `x86-rows`) rows that are no multiple of 4.
     """
     if codes.size % BLOCK:
         raise ValueError(f"I2_S packs multiples of {BLOCK} weights, not {codes.size}")
-    fields = (np.ascontiguousarray(codes, np.int8).reshape(-1, 4, 32) + 1).view(np.uint8)
+    fields = (np.ascontiguousarray(codes, np.int8) + 1).view(np.uint8)
     if fields.size and fields.max() > 2:
         raise ValueError("I2_S holds the codes -1, 0 and 1 alone")
-    return np.bitwise_or.reduce(fields << SHIFTS, axis=1).reshape(-1)
+    return _pack(fields, _run(layout, codes.shape))
 
 
-def unpack_i2s(data: np.ndarray, shape: Sequence[int], strict: bool = False) -> np.ndarray:
+def unpack_i2s(data: np.ndarray, shape: Sequence[int], strict: bool = False, layout: str = "x86") -> np.ndarray:
     """Unpack a uint8 vector into int8 codes of `shape`; the inverse of `pack_i2s`.
 
     The invalid field 3 reads as 0, as bitnet.cpp's dequantiser has it; with `strict` it raises ValueError.
     """
-    fields = (np.asarray(data, np.uint8).reshape(-1, 1, 32) >> SHIFTS) & 3
+    fields = _unpack(data, _run(layout, shape))
     invalid = fields == 3
     if strict and invalid.any():
         raise ValueError("I2_S data holds the field 3, which is no ternary weight")
     fields[invalid] = 1
     return fields.view(np.int8).reshape(shape) - np.int8(1)
+
+
+def i2s_to_x86(data: np.ndarray, shape: Sequence[int], layout: str) -> np.ndarray:
+    """The codes of a matrix of `shape`, stored in `layout`, in the x86 layout; raises as `pack_i2s` does."""
+    run, result = _run(layout, shape), np.empty_like(data)
+    # 128 runs are whole blocks in either layout, whatever their length.
+    step = 128 * run * -(-(1 << 20) // (128 * run))
+    for at in range(0, data.size, step):
+        result[at : at + step] = _pack(_unpack(data[at : at + step], run), 32)
+    return result
+
+
+def _run(layout: str, shape: Sequence[int]) -> int:
+    """The length of a run."""
+    if layout != "x86-rows":
+        return {"x86": 32, "arm": 16}[layout]
+    if prod(shape[:-1]) % 4:
+        raise ValueError(f"the layout x86-rows holds multiples of 4 rows, not {prod(shape[:-1])}")
+    return shape[-1]
+
+
+def _pack(fields: np.ndarray, run: int) -> np.ndarray:
+    return np.bitwise_or.reduce(fields.reshape(-1, 4, run) << SHIFTS, axis=1).reshape(-1)
+
+
+def _unpack(data: np.ndarray, run: int) -> np.ndarray:
+    return (np.asarray(data, np.uint8).reshape(-1, 1, run) >> SHIFTS) & 3

@@ -13,8 +13,9 @@ import numpy as np
 
 from sterna.ternary.quantize import absmax
 
-Weight = np.ndarray | tuple[np.ndarray, float]
-"""A float matrix, or ternary codes (int8 [out, in]) and their scale."""
+Weight = np.ndarray | tuple[np.ndarray, float | np.ndarray]
+"""A float matrix, or ternary codes (int8 [out, in]) and their scale, or a scale for every equal share of a
+row's columns (float32 [out, shares])."""
 
 
 class Config(Protocol):
@@ -127,6 +128,8 @@ class Oracle:
         if not isinstance(weight, tuple):
             return x @ weight.T
         codes, scale = weight
+        if isinstance(scale, np.ndarray):
+            return self._block_linear(codes, scale, x)
         if self.activations == "float":
             return x @ codes.T.astype(np.float32) * np.float32(scale)
         quantised, inverse = absmax(x)
@@ -135,6 +138,15 @@ class Oracle:
         if trace is not None:
             trace[f"{name}.sums"], trace[f"{name}.scale"] = sums, inverse
         return sums.astype(np.float32) * (np.float32(scale) / inverse)
+
+    def _block_linear(self, codes: np.ndarray, scales: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The sums of each share of the columns times its scale, added from the first column to the last."""
+        values, inverse = absmax(x) if self.activations == "int8" else (x, np.ones((len(x), 1), np.float32))
+        out = np.zeros((len(x), len(codes)), np.float32)
+        shares = scales.shape[1]
+        for part, w, d in zip(np.split(values, shares, 1), np.split(codes, shares, 1), scales.T, strict=True):
+            out += (part.astype(np.float64) @ w.T.astype(np.float64)).astype(np.float32) * d
+        return out / inverse
 
     def layer(
         self, index: int, x: np.ndarray, positions: np.ndarray, trace: dict[str, np.ndarray] | None = None

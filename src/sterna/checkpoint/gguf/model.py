@@ -12,7 +12,7 @@ from sterna.checkpoint.decode import decode
 from sterna.checkpoint.gguf.metadata import Keys
 from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
 from sterna.checkpoint.validate import LIMITS
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
@@ -144,7 +144,7 @@ def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded = {name: tensor for name, tensor in tensors.items() if not name.endswith(".scale")}
     for name in tensors.keys() - folded.keys():
         factor, matrix = tensors[name], name.removesuffix("scale") + "weight"
-        if matrix not in folded or folded[matrix].encoding is not Encoding.I2_S:
+        if matrix not in folded or folded[matrix].encoding not in TERNARY:
             raise UnsupportedError(f"its tensor {name!r} scales a matrix that is not ternary.")
         if factor.shape != (1,) or factor.encoding is not Encoding.F32:
             raise FormatError(f"its tensor {name!r} is not one float32 number.")

@@ -1,0 +1,130 @@
+"""Ternary tensors from one encoding into another: the codes stay exact, scales as far as the target can hold them."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import numpy as np
+
+from sterna.checkpoint.decode import decode, ternary_codes
+from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.errors import UnsupportedError
+from sterna.ternary.i2s import pack_i2s
+from sterna.ternary.quantize import ternary_scale
+from sterna.ternary.tq import BLOCK, pack_tq1_0, pack_tq2_0
+
+__all__ = ["RowLengthError", "float_ternary", "is_ternary", "pack_ternary", "recode", "ternary_codes"]
+
+PACK = {Encoding.TQ1_0: pack_tq1_0, Encoding.TQ2_0: pack_tq2_0}
+
+
+class RowLengthError(UnsupportedError):
+    """The rows of a matrix do not fill the blocks of the encoding that was asked for."""
+
+
+def is_ternary(encoding: Encoding) -> bool:
+    """Whether an encoding holds the codes -1, 0 and 1."""
+    return encoding in TERNARY
+
+
+def float_ternary(tensor: Tensor) -> tuple[np.ndarray, float] | None:
+    """Int8 codes and scale of a float tensor whose values are all in {-s, 0, s} (it was ternary once), else None.
+
+    None too where all values are 0. Most tensors give themselves away in their first values.
+    """
+    codes, scale = np.empty(tensor.shape, np.int8), 0.0
+    for first, last in tensor.row_chunks():
+        values = decode(tensor.rows(first, last))
+        found = ternary_scale(values)
+        if found is None and values.any() or found is not None and (scale not in (0.0, found) or not isfinite(found)):
+            return None
+        scale = found or scale
+        codes[first:last] = np.sign(values)
+    return (codes, scale) if scale else None
+
+
+def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encoding: Encoding) -> tuple[Tensor, float]:
+    """A tensor of int8 codes [out, in] in I2_S, TQ1_0 or TQ2_0, and the largest relative change of a scale.
+
+    `scale` is one for all, or float32 [out, in / 256], as `ternary_codes` gives it. TQ1_0 and TQ2_0 round it to
+    float16; blocks of zeros get the scale 0 there, as llama.cpp writes them.
+    Raises RowLengthError for rows that are no whole blocks, and UnsupportedError where the scales cannot be kept:
+    different ones in I2_S, or one beyond float16.
+    """
+    if encoding is Encoding.I2_S:
+        return _pack_i2s(name, codes, scale)
+    if codes.shape[-1] % BLOCK:
+        raise RowLengthError(
+            f"The matrix {name!r} has rows of {codes.shape[-1]} weights; {encoding.name} needs multiples of {BLOCK}."
+        )
+    nonzero = _nonzero_blocks(codes)
+    exact = np.where(nonzero, np.asarray(scale, np.float64), 0.0)
+    with np.errstate(over="ignore"):
+        stored = exact.astype(np.float16)
+    if not np.isfinite(stored).all() or ((stored == 0) & (exact != 0)).any():
+        raise UnsupportedError(
+            f"The matrix {name!r} has a scale outside the range of float16, which {encoding.name} needs; "
+            "I2_S keeps it in float32."
+        )
+    return Tensor(name, codes.shape, encoding, PACK[encoding](codes, stored)), _largest_change(exact, stored)
+
+
+def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
+    """A ternary tensor in another ternary encoding, and the largest relative change of a scale; works in chunks of
+    rows. Raises as `ternary_codes` and `pack_ternary` do."""
+    if tensor.encoding is encoding:
+        return tensor, 0.0
+    shared = _shared_scale(tensor) if encoding is Encoding.I2_S else None
+    parts, changes = [], [0.0]
+    for first, last in tensor.row_chunks():
+        codes, scale = ternary_codes(tensor.rows(first, last))
+        part, change = pack_ternary(tensor.name, codes, scale if shared is None else shared, encoding)
+        parts.append(part)
+        changes.append(change)
+    data = np.concatenate([part.data for part in parts])
+    return Tensor(tensor.name, tensor.shape, encoding, data, parts[0].scale), max(changes)
+
+
+def _pack_i2s(name: str, codes: np.ndarray, scale: float | np.ndarray) -> tuple[Tensor, float]:
+    if isinstance(scale, np.ndarray):
+        scale = _one_scale(name, set(np.unique(scale[_nonzero_blocks(codes)]).tolist()))
+    try:
+        data = pack_i2s(codes)
+    except ValueError as error:
+        raise RowLengthError(f"The matrix {name!r} cannot be packed: {error}.") from error
+    stored = np.float32(scale)
+    if not np.isfinite(stored):
+        raise UnsupportedError(f"The matrix {name!r} has a scale outside the range of float32.")
+    change = _largest_change(np.asarray([scale], np.float64), np.asarray([stored]))
+    return Tensor(name, codes.shape, Encoding.I2_S, data, float(stored)), change
+
+
+def _shared_scale(tensor: Tensor) -> float:
+    """The one scale of all blocks that are not all zero."""
+    scales: set[float] = set()
+    for first, last in tensor.row_chunks():
+        codes, found = ternary_codes(tensor.rows(first, last))
+        scales.update(np.unique(np.asarray(found)[_nonzero_blocks(codes)]).tolist())
+    return _one_scale(tensor.name, scales)
+
+
+def _one_scale(name: str, scales: set[float]) -> float:
+    """The only member of a set of scales; 1 for the empty set, a matrix of zeros."""
+    if len(scales) > 1:
+        raise UnsupportedError(
+            f"The matrix {name!r} has blocks with {len(scales)} different scales, and I2_S keeps one; "
+            "TQ1_0, TQ2_0 or F16 can hold it."
+        )
+    return scales.pop() if scales else 1.0
+
+
+def _nonzero_blocks(codes: np.ndarray) -> np.ndarray:
+    """Which blocks of 256 hold another code than 0: bool [out, in / 256]."""
+    return np.asarray(codes.reshape(codes.shape[0], -1, BLOCK).any(axis=-1))
+
+
+def _largest_change(exact: np.ndarray, stored: np.ndarray) -> float:
+    """Largest relative difference of what is stored, where there is anything."""
+    nonzero = exact != 0
+    change = np.abs(stored.astype(np.float64) - exact)[nonzero] / np.abs(exact[nonzero])
+    return float(change.max(initial=0.0))
