@@ -10,6 +10,7 @@
 
 #include "engine/ceilings.hpp"
 #include "engine/model.hpp"
+#include "engine/repack.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace nb = nanobind;
@@ -21,6 +22,7 @@ namespace {
 using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Indices = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Tables = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Result = nb::ndarray<nb::numpy, T, nb::c_contig>;
@@ -77,7 +79,7 @@ std::size_t at_least_one(std::size_t threads) {
 class PyModel {
 public:
     PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
-        : model_(to_plan(plan), to_table(tensors, weights_), kernels_for(isa)) {}
+        : model_(to_plan(plan), to_table(tensors), kernels_for(isa)) {}
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables,
                           Indices output_rows, const KvPool& pool, std::size_t threads) {
@@ -119,22 +121,25 @@ private:
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     }
 
-    static TensorTable to_table(const nb::dict& tensors, std::vector<Bytes>& weights) {
+    TensorTable to_table(const nb::dict& tensors) {
         TensorTable table;
         for (const auto& [key, value] : tensors) {
             const auto fields = nb::cast<nb::tuple>(value);
             Tensor tensor;
             tensor.encoding = encoding_named(nb::cast<std::string>(fields[0]));
             tensor.shape = nb::cast<std::vector<std::size_t>>(fields[1]);
-            weights.push_back(nb::cast<Bytes>(fields[2], false));  // never a converted copy
-            tensor.bytes = view(weights.back());
+            weights_.push_back(nb::cast<Bytes>(fields[2], false));  // never a converted copy
+            tensor.bytes = view(weights_.back());
             tensor.scale = nb::cast<float>(fields[3]);
+            block_scales_.push_back(nb::cast<Floats>(fields[4], false));
+            tensor.block_scales = view(block_scales_.back());
             table[nb::cast<std::string>(key)] = std::move(tensor);
         }
         return table;
     }
 
     std::vector<Bytes> weights_;
+    std::vector<Floats> block_scales_;
     Model model_;
 };
 
@@ -144,6 +149,20 @@ bool i2s_has_code_3(Bytes codes) {
     std::uint8_t found = 0;
     for (const std::uint8_t byte : view(codes)) found = static_cast<std::uint8_t>(found | (byte & (byte >> 1) & 0x55));
     return found != 0;
+}
+
+// I2_S codes and scales of TQ1_0 or TQ2_0 blocks.
+nb::tuple repack_tq(Bytes blocks, const std::string& encoding) {
+    const std::size_t bytes = blocks.size() / tq_block_bytes(encoding) * (kTqBlock / 4);
+    auto codes = make_result<std::uint8_t>({bytes});
+    std::vector<float> found;
+    {
+        const nb::gil_scoped_release release;
+        found = tq_to_i2s(encoding, view(blocks), codes.data());
+    }
+    auto scales = make_result<float>({found.size()});
+    std::copy(found.begin(), found.end(), scales.data());
+    return nb::make_tuple(codes, scales);
 }
 
 }  // namespace
@@ -166,6 +185,7 @@ NB_MODULE(_native, m) {
         "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
     m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
+    m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 
     m.def(
         "read_bandwidth",

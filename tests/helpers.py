@@ -13,6 +13,7 @@ import pytest
 
 from sterna.checkpoint import Checkpoint, decode
 from sterna.checkpoint.checkpoint import finish
+from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.checkpoint.validate import input_norm_shapes, tensor_shapes
 from sterna.model.config import ModelConfig
@@ -173,3 +174,13 @@ def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
         Encoding.TQ1_0: (52,),
         Encoding.TQ2_0: (64,),
     }.get(encoding, ())
+
+
+def random_blocks(encoding: Encoding, rows: int = 3, columns: int = 512) -> Tensor:
+    """A matrix of random bytes with block scales that are finite."""
+    data = np.random.default_rng(1).integers(0, 256, data_bytes(encoding, (rows, columns)), np.uint8)
+    blocks = data.reshape(-1, BLOCKS[encoding][1])
+    for index, at in enumerate(block_scales_at(encoding)):
+        d = np.random.default_rng(index).uniform(-0.01, 0.01, len(blocks)).astype("<f2")
+        blocks[:, at : at + 2] = d.view(np.uint8).reshape(-1, 2)
+    return Tensor("w", (rows, columns), encoding, data)

@@ -9,11 +9,11 @@ import pytest
 
 from sterna.checkpoint.decode import decode
 from sterna.checkpoint.encode import encode
-from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.checkpoint.gguf.types import BLOCKS
+from sterna.checkpoint.tensor import TERNARY, Encoding
 from sterna.checkpoint.ternary import pack_ternary
 
-from .helpers import block_scales_at
+from .helpers import random_blocks
 
 f32 = np.float32
 
@@ -81,16 +81,6 @@ BY_DEFINITION: dict[Encoding, Callable[[bytes, int], np.float32]] = {
     Encoding.Q4_K: q4_k,
     Encoding.Q5_K: q5_k,
 }
-
-
-def random_blocks(encoding: Encoding, rows: int = 3, columns: int = 512) -> Tensor:
-    """Random bytes with block scales that are finite."""
-    data = np.random.default_rng(1).integers(0, 256, data_bytes(encoding, (rows, columns)), np.uint8)
-    blocks = data.reshape(-1, BLOCKS[encoding][1])
-    for index, at in enumerate(block_scales_at(encoding)):
-        d = np.random.default_rng(index).uniform(-0.01, 0.01, len(blocks)).astype("<f2")
-        blocks[:, at : at + 2] = d.view(np.uint8).reshape(-1, 2)
-    return Tensor("w", (rows, columns), encoding, data)
 
 
 @pytest.mark.parametrize("encoding", BY_DEFINITION)

@@ -1,8 +1,11 @@
 #include "linear.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
+
+#include "repack.hpp"
 
 namespace sterna {
 
@@ -35,18 +38,25 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
     : encoding_(tensor.encoding),
       operand_(operand_of(tensor.encoding, int8)),
       scale_(tensor.scale),
-      data_(tensor.bytes.data()) {
+      data_(tensor.bytes.data()),
+      block_scales_(tensor.block_scales.empty() ? nullptr : tensor.block_scales.data()) {
     if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
         throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
     out_features_ = tensor.shape[0];
     in_features_ = tensor.shape[1];
     row_bytes_ = row_bytes(encoding_, in_features_);
-    direct_ = operand_ != Operand::float32 || (encoding_ != Encoding::i2_s && in_features_ % 16 == 0);
+    const bool plain = encoding_ == Encoding::f32 || encoding_ == Encoding::f16 || encoding_ == Encoding::bf16;
+    direct_ = operand_ != Operand::float32 || (plain && in_features_ % 16 == 0);
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(out_features_, row_bytes_, &bytes) || bytes != tensor.bytes.size())
         throw std::invalid_argument("The tensor '" + name + "' has " + std::to_string(tensor.bytes.size()) +
                                     " bytes, which is not what its shape needs.");
     if (!std::isfinite(scale_)) throw std::invalid_argument("The scale of the tensor '" + name + "' is not finite.");
+    if (block_scales_ != nullptr && (encoding_ != Encoding::i2_s || in_features_ % kTqBlock != 0 ||
+                                     tensor.block_scales.size() != out_features_ * (in_features_ / kTqBlock)))
+        throw std::invalid_argument("The tensor '" + name + "' has scales that do not fit its blocks.");
+    for (const float scale : tensor.block_scales)
+        if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
     if (operand_ == Operand::int8 && encoding_ != Encoding::i2_s)
         throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
 }
@@ -77,6 +87,8 @@ void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t 
 void Linear::multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
                            float* scratch, float* out, std::size_t out_stride) const {
     const std::uint8_t* rows = data_ + first * row_bytes_;
+    if (operand_ == Operand::int8 && block_scales_ != nullptr)
+        return multiply_blocks(kernels, x, first, last, out, out_stride);
     if (operand_ == Operand::int8)
         return kernels.ternary_dot(rows, row_bytes_, last - first, scale_, x.int8, x.n_tokens, padded(in_features_),
                                    out + first, out_stride);
@@ -90,8 +102,44 @@ void Linear::multiply_rows(const Kernels& kernels, const Activations& x, std::si
     std::fill(scratch + in_features_, scratch + n, 0.0f);
     for (std::size_t r = first; r < last; ++r) {
         row(kernels, r, scratch);
-        for (std::size_t t = 0; t < x.n_tokens; ++t)
-            out[t * out_stride + r] = kernels.dot(scratch, x.values + t * x.stride, n);
+        kernels.float_dot(Encoding::f32, reinterpret_cast<const std::uint8_t*>(scratch), 4 * n, 1, x.values, x.stride,
+                          x.n_tokens, n, out + r, out_stride);
+    }
+}
+
+// The exact sums of each block, times the block's scale, added in float32 from the first block to the last.
+void Linear::multiply_blocks(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
+                             float* out, std::size_t out_stride) const {
+    constexpr std::size_t kTileRows = 48, kTileTokens = 64;
+    const std::size_t blocks = in_features_ / kTqBlock;
+    std::array<float, kTileRows * kTileTokens> dots;
+    std::array<std::int32_t, kTileTokens> sums;
+    std::array<float, kTileTokens> ones;
+    ones.fill(1.0f);
+    for (std::size_t t = 0; t < x.n_tokens; t += kTileTokens) {
+        const std::size_t n_tokens = std::min(kTileTokens, x.n_tokens - t);
+        for (std::size_t r = first; r < last; r += kTileRows) {
+            const std::size_t n_rows = std::min(kTileRows, last - r);
+            for (std::size_t i = 0; i < n_tokens; ++i) std::fill_n(out + (t + i) * out_stride + r, n_rows, 0.0f);
+            for (std::size_t block = 0; block < blocks; ++block) {
+                const std::int8_t* codes = x.int8.codes + t * x.int8.stride + block * kTqBlock;
+                for (std::size_t i = 0; i < n_tokens; ++i) {
+                    sums[i] = 0;
+                    for (std::size_t k = 0; k < kTqBlock; ++k) sums[i] += codes[i * x.int8.stride + k];
+                }
+                const Int8Activations part{
+                    .codes = codes, .sums = sums.data(), .scales = ones.data(), .stride = x.int8.stride};
+                kernels.ternary_dot(data_ + r * row_bytes_ + block * kTqBlock / 4, row_bytes_, n_rows, 1.0f, part,
+                                    n_tokens, kTqBlock, dots.data(), kTileRows);
+                for (std::size_t i = 0; i < n_tokens; ++i)
+                    for (std::size_t j = 0; j < n_rows; ++j)
+                        out[(t + i) * out_stride + r + j] +=
+                            dots[i * kTileRows + j] * block_scales_[(r + j) * blocks + block];
+            }
+            for (std::size_t i = 0; i < n_tokens; ++i)
+                for (std::size_t j = 0; j < n_rows; ++j)
+                    out[(t + i) * out_stride + r + j] *= scale_ / x.int8.scales[t + i];
+        }
     }
 }
 
@@ -99,6 +147,9 @@ void Linear::row(const Kernels& kernels, std::size_t row, float* out) const {
     if (encoding_ != Encoding::i2_s) return kernels.decode(encoding_, data_ + row * row_bytes_, in_features_, out);
     kernels.decode(encoding_, data_ + row * row_bytes_, padded(in_features_), out);
     for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scale_;
+    if (block_scales_ == nullptr) return;
+    const float* scales = block_scales_ + row * (in_features_ / kTqBlock);
+    for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scales[k / kTqBlock];
 }
 
 }  // namespace sterna

@@ -59,6 +59,8 @@ public:
 private:
     void multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
                        float* scratch, float* out, std::size_t out_stride) const;
+    void multiply_blocks(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* out,
+                         std::size_t out_stride) const;
 
     std::size_t out_features_, in_features_, row_bytes_;
     Encoding encoding_;
@@ -66,6 +68,7 @@ private:
     bool direct_;  // a kernel takes the rows as they lie
     float scale_;
     const std::uint8_t* data_;
+    const float* block_scales_;  // [out_features, in_features / 256], or null
 };
 
 }  // namespace sterna

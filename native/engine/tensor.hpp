@@ -15,7 +15,8 @@ struct Tensor {
     Encoding encoding = Encoding::f32;
     std::vector<std::size_t> shape;  // row-major: (out_features, in_features) for a matrix
     std::span<const std::uint8_t> bytes;
-    float scale = 1.0f;  // multiplies I2_S codes
+    float scale = 1.0f;                   // multiplies I2_S codes
+    std::span<const float> block_scales;  // I2_S that was TQ1_0 or TQ2_0: one for every 256 columns, or none
 };
 
 using TensorTable = std::map<std::string, Tensor>;

@@ -1,7 +1,8 @@
 // Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q8_0, block_q6_K; I2_S of
-// bitnet.cpp with x86 interleaving). Compiled once per ISA; internal linkage.
+// bitnet.cpp with x86 interleaving; the others: decode_blocks.hpp). Compiled once per ISA; internal linkage.
 #pragma once
 
+#include "decode_blocks.hpp"
 #include "kernels.hpp"
 #include "lanes.hpp"
 
@@ -31,9 +32,7 @@ void decode_bf16(const std::uint8_t* src, std::size_t n, float* out) {
 // 32 values in 34 bytes: float16 d, then int8 codes.
 void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 34, out += 32) {
-        std::uint16_t h;
-        std::memcpy(&h, src, 2);
-        const float d = half_to_float(h);
+        const float d = stored_half(src);
         const auto* codes = reinterpret_cast<const std::int8_t*>(src + 2);
         for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i]);
     }
@@ -45,9 +44,7 @@ void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
 void decode_q6_k(const std::uint8_t* src, std::size_t n, float* out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 210) {
         const auto* scales = reinterpret_cast<const std::int8_t*>(src + 192);
-        std::uint16_t h;
-        std::memcpy(&h, src + 208, 2);
-        const float d = half_to_float(h);
+        const float d = stored_half(src + 208);
         for (int half = 0; half < 2; ++half, out += 128) {
             const std::uint8_t* low = src + 64 * half;
             const std::uint8_t* high = src + 128 + 32 * half;
@@ -77,8 +74,22 @@ void decode(Encoding encoding, const std::uint8_t* src, std::size_t n, float* ou
             return decode_f16(src, n, out);
         case Encoding::bf16:
             return decode_bf16(src, n, out);
+        case Encoding::q4_1:
+            return decode_q4_1(src, n, out);
+        case Encoding::q5_0:
+            return decode_q5_0(src, n, out);
+        case Encoding::q5_1:
+            return decode_q5_1(src, n, out);
         case Encoding::q8_0:
             return decode_q8_0(src, n, out);
+        case Encoding::q2_k:
+            return decode_q2_k(src, n, out);
+        case Encoding::q3_k:
+            return decode_q3_k(src, n, out);
+        case Encoding::q4_k:
+            return decode_q4_k(src, n, out);
+        case Encoding::q5_k:
+            return decode_q5_k(src, n, out);
         case Encoding::q6_k:
             return decode_q6_k(src, n, out);
         case Encoding::i2_s:

@@ -11,7 +11,7 @@
 
 namespace sterna {
 
-enum class Encoding : std::uint8_t { f32, f16, bf16, q8_0, q6_k, i2_s };
+enum class Encoding : std::uint8_t { f32, f16, bf16, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, i2_s };
 enum class Activation : std::uint8_t { relu2, silu, gelu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 

@@ -16,6 +16,10 @@ def known_answers_hold(isa: str) -> bool:
 def i2s_has_code_3(codes: np.ndarray) -> bool:
     """True where packed I2_S codes (uint8 vector) hold the code 3, which means nothing."""
 
+def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one where
+    all blocks that are not zero throughout share it, else one a block."""
+
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
     """Bytes a second that `threads` threads read together from a buffer of `bytes` bytes."""
 

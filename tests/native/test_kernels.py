@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sterna.checkpoint.decode import decode
+from sterna.checkpoint.tensor import Encoding
 from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
 from sterna.ternary.i2s import pack_i2s
 from sterna.ternary.oracle import rounded
 from sterna.ternary.quantize import absmax
 
+from ..helpers import random_blocks
 from .probe import Probe, build
 
-ENCODINGS = ("f32", "f16", "bf16", "q8_0", "q6_k", "i2_s")
+ENCODINGS = ("f32", "f16", "bf16", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "i2_s")
 SEEN: dict[str, str] = {}
 """Digest of each float result, by the name of the check: the first build sets it, the others must meet it."""
 
@@ -74,6 +77,9 @@ def test_decode_matches_the_formats(probe: Probe) -> None:
         "i2_s": (pack_i2s(codes), codes.reshape(-1).astype(np.float32)),
     }
     cases["bf16"] = (cases["bf16"], (values.view(np.uint32) & 0xFFFF0000).view(np.float32))
+    for encoding in (e for e in Encoding if e.value in ENCODINGS and e.value not in cases):
+        tensor = random_blocks(encoding, 2, 512)
+        cases[encoding.value] = (tensor.data, decode(tensor))
     for index, name in enumerate(ENCODINGS):
         stored, expected = cases[name]
         (out,) = probe.call("decode", index, 1024, arrays=(stored,))

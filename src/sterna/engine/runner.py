@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +52,10 @@ class Runner:
     ) -> None:
         self.isa = isa
         self.threads = threads
-        used = {op["weight"] for op in plan.operations if "weight" in op} | {plan.head}
-        table = {name: native_tensor(tensors[name]) for name in sorted(used)}
+        used = sorted({op["weight"] for op in plan.operations if "weight" in op} | {plan.head})
+        with ThreadPoolExecutor(threads) as executor:  # what is packed again leaves the GIL
+            natives = executor.map(native_tensor, (tensors[name] for name in used))
+            table = dict(zip(used, natives, strict=True))
         try:
             self._model = _native.Model(plan.to_dict(), table, isa)
         except ValueError as error:
@@ -110,12 +113,21 @@ def make_pool(plan: Plan, blocks: int, least_blocks: int, kv: str) -> _native.Kv
             blocks = max(blocks // 2, least_blocks)
 
 
-def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, float]:
+NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray]
+"""Encoding, shape, bytes, scale, and scales of blocks (empty for none)."""
+
+ONE_SCALE = np.empty(0, np.float32)
+
+
+def native_tensor(tensor: Tensor) -> NativeTensor:
     """A tensor as the native engine takes it: the mapped bytes themselves wherever they can serve as they are.
 
     Bytes that a file has put at an odd place are copied. Ternary rows that do not fill whole blocks are packed again,
-    each padded with zeros; the code 3, which means nothing, becomes 0.
+    each padded with zeros; the code 3, which means nothing, becomes 0. TQ1_0 and TQ2_0 become I2_S, with the scales of
+    their blocks beside it where they are not all the same.
     """
+    if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
+        return _native_tq(tensor)
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
         ragged = tensor.shape[-1] % CODES_PER_BLOCK
@@ -126,4 +138,15 @@ def native_tensor(tensor: Tensor) -> tuple[str, tuple[int, ...], np.ndarray, flo
             data = pack_i2s(codes)
     if data.ctypes.data % ALIGNMENT:
         data = data.copy()
-    return tensor.encoding.value, tensor.shape, data, tensor.scale
+    return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE
+
+
+def _native_tq(tensor: Tensor) -> NativeTensor:
+    codes, scales = _native.tq_to_i2s(tensor.data, tensor.encoding.value)
+    scales *= np.float32(tensor.scale)
+    if not np.isfinite(scales).all():
+        raise FormatError(f"The tensor {tensor.name!r} has a block whose scale is not finite.")
+    i2_s = Encoding.I2_S.value
+    if scales.size == 1:
+        return i2_s, tensor.shape, codes, float(scales[0]), ONE_SCALE
+    return i2_s, tensor.shape, codes, 1.0, scales

@@ -1,0 +1,21 @@
+// Ternary blocks of other layouts into I2_S, at load.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sterna {
+
+inline constexpr std::size_t kTqBlock = 256;  // weights that share a scale in TQ1_0 and TQ2_0
+
+// Bytes of one block of "tq1_0" or "tq2_0"; throws std::invalid_argument for another name.
+std::size_t tq_block_bytes(const std::string& encoding);
+
+// Writes the codes of all blocks as I2_S (64 bytes a block) and gives their scales: one where all blocks that are not
+// zero throughout share it, else one a block. Blocks whose scale is 0 get the code 0 throughout; the code 3 of TQ2_0,
+// which means nothing, becomes 0.
+std::vector<float> tq_to_i2s(const std::string& encoding, std::span<const std::uint8_t> blocks, std::uint8_t* codes);
+
+}  // namespace sterna
