@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sterna import LLM
+from sterna.checkpoint.gguf import read_gguf, write_gguf
 from sterna.checkpoint.tensor import Encoding
 from sterna.checkpoint.ternary import is_ternary, recode, ternary_codes
+from sterna.errors import ArgumentError
+from sterna.ternary.i2s import pack_i2s
 
 from .helpers import DATA, GOLDEN, TOKENS, golden_logits, mean_kl, shared, top1_margin, top1_matches
 
@@ -21,6 +27,31 @@ def test_i2_s_models_agree_with_bitnet_cpp(model: str, reference: str) -> None:
     assert matches.sum() >= 45
     assert (top1_margin(expected)[~matches] < 1).all()
     assert mean_kl(expected, logits) < 2e-2
+
+
+@pytest.mark.parametrize("layout", ["arm", "x86-rows"])
+def test_the_other_i2_s_layouts_give_the_same_logits(tmp_path: Path, layout: str) -> None:
+    path = DATA / GOLDEN["llama"][0]
+    file = read_gguf(path)
+    tensors = [
+        replace(tensor, data=pack_i2s(ternary_codes(tensor)[0], layout)) if is_ternary(tensor.encoding) else tensor
+        for tensor in file.tensors.values()
+    ]
+    write_gguf(tmp_path / "other.gguf", file.metadata, tensors)
+    expected = LLM(path).logits(TOKENS)
+    assert np.array_equal(LLM(tmp_path / "other.gguf", i2s_layout=layout).logits(TOKENS), expected)
+    assert not np.array_equal(LLM(tmp_path / "other.gguf").logits(TOKENS), expected)
+
+
+def test_i2_s_layouts_are_named_and_belong_to_gguf_files(tmp_path: Path) -> None:
+    path = DATA / GOLDEN["llama"][0]
+    for model, layout, words in (
+        (path, "neon", "x86, arm or x86-rows, not 'neon'"),
+        (tmp_path, "arm", "folder"),
+        (None, "arm", "GGUF"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            LLM(model, i2s_layout=layout)
 
 
 @pytest.mark.parametrize("activations", ["int8", "float"])

@@ -53,6 +53,7 @@ def bench(
     prompt_lengths: Sequence[int] = (512,),
     decode_tokens: int = 128,
     threads: int | None = None,
+    i2s_layout: str = "x86",
     repetitions: int = 5,
     depth: int = 8,
     kv: str = "f16",
@@ -64,7 +65,7 @@ def bench(
     that do not fit the context.
     """
     started = time.perf_counter()
-    llm = LLM(model, threads=threads, kv=kv)
+    llm = LLM(model, threads=threads, i2s_layout=i2s_layout, kv=kv)
     load_s = time.perf_counter() - started
     if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
         raise ArgumentError(

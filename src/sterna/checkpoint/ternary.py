@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
 
 from sterna.checkpoint.decode import decode, ternary_codes
 from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
-from sterna.errors import UnsupportedError
-from sterna.ternary.i2s import pack_i2s
+from sterna.errors import FormatError, UnsupportedError
+from sterna.ternary.i2s import i2s_to_x86, pack_i2s
 from sterna.ternary.quantize import ternary_scale
 from sterna.ternary.tq import BLOCK, pack_tq1_0, pack_tq2_0
 
-__all__ = ["RowLengthError", "float_ternary", "is_ternary", "pack_ternary", "recode", "ternary_codes"]
+__all__ = ["RowLengthError", "float_ternary", "in_x86_layout", "is_ternary", "pack_ternary", "recode", "ternary_codes"]
 
 PACK = {Encoding.TQ1_0: pack_tq1_0, Encoding.TQ2_0: pack_tq2_0}
 
@@ -83,6 +84,17 @@ def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
         changes.append(change)
     data = np.concatenate([part.data for part in parts])
     return Tensor(tensor.name, tensor.shape, encoding, data, parts[0].scale), max(changes)
+
+
+def in_x86_layout(tensor: Tensor, layout: str) -> Tensor:
+    """An I2_S tensor that a file keeps in `layout` (`sterna.ternary.i2s.LAYOUTS`) in the layout that everything here
+    reads; any other tensor as it is. Raises FormatError where its shape does not fit the layout."""
+    if tensor.encoding is not Encoding.I2_S or layout == "x86":
+        return tensor
+    try:
+        return replace(tensor, data=i2s_to_x86(tensor.data, tensor.shape, layout))
+    except ValueError as error:
+        raise FormatError(f"The tensor {tensor.name!r} does not fit its layout: {error}.") from error
 
 
 def _pack_i2s(name: str, codes: np.ndarray, scale: float | np.ndarray) -> tuple[Tensor, float]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Json, Kv, Model, Threads, print_json, progress
+from sterna.cli.options import I2SLayout, Json, Kv, Model, Threads, print_json, progress
 from sterna.errors import ArgumentError
 
 
@@ -17,6 +17,7 @@ def bench(
     prompt_lengths: Annotated[list[int] | None, typer.Option("-p", help="Prompt length; may be repeated.")] = None,
     decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
     threads: Threads = None,
+    i2s_layout: I2SLayout = "x86",
     repetitions: Annotated[int, typer.Option("-r", help="Repetitions, of which medians are taken.", min=1)] = 5,
     depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
     kv: Kv = "f16",
@@ -35,6 +36,7 @@ def bench(
             prompt_lengths=prompt_lengths or [512 if synthetic or model else 256],
             decode_tokens=decode_tokens,
             threads=threads,
+            i2s_layout=i2s_layout,
             repetitions=repetitions,
             depth=depth,
             kv=kv,

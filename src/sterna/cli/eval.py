@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Json, Kv, Model, Threads, print_json, progress, read_text
+from sterna.cli.options import Context, I2SLayout, Json, Kv, Model, Threads, print_json, progress, read_text
 
 
 def evaluate(
@@ -16,6 +16,7 @@ def evaluate(
     model: Model = None,
     ctx: Context = None,
     threads: Threads = None,
+    i2s_layout: I2SLayout = "x86",
     kv: Kv = "f16",
     json: Json = False,
 ) -> None:
@@ -24,7 +25,7 @@ def evaluate(
     from sterna.engine.llm import LLM
     from sterna.evaluate.perplexity import evaluate_text
 
-    llm = LLM(model, threads=threads, ctx=ctx, kv=kv)
+    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv)
     with progress("evaluating") as advance:
         score = evaluate_text(llm, content, advance)
     if json:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sterna.cli.options import Json, Model, print_json
+from sterna.cli.options import I2SLayout, Json, Model, print_json
 
 
-def info(model: Model = None, json: Json = False) -> None:
+def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False) -> None:
     """Architecture, size, share of zeros and every tensor of a model."""
     from sterna.checkpoint import open_checkpoint
     from sterna.checkpoint.summary import summarize
     from sterna.engine.llm import EMBEDDED_MODEL
 
-    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model)
+    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout)
     config = checkpoint.config
     summary = summarize(checkpoint.tensors.values())
     if json:

@@ -21,6 +21,9 @@ Threads = Annotated[
     int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)
 ]
 Context = Annotated[int | None, typer.Option("--ctx", help="Context length; default: the model's.", show_default=False)]
+I2SLayout = Annotated[
+    str, typer.Option("--i2s-layout", help="How a GGUF file keeps I2_S: x86, arm (bitnet.cpp on ARM) or x86-rows.")
+]
 Kv = Annotated[str, typer.Option("--kv", metavar="f16|int8", help="How keys and values are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

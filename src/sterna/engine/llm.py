@@ -35,7 +35,7 @@ class LLM:
     `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
     context length (its sliding window, if that is shorter). `activations`: `int8` (the contract for ternary matrices)
     or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a scale for each head and position, which
-    takes half the memory.
+    takes half the memory. `i2s_layout`: how a GGUF file keeps its I2_S matrices (`open_checkpoint`).
     Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
@@ -46,6 +46,7 @@ class LLM:
         threads: int | None = None,
         ctx: int | None = None,
         activations: str = "int8",
+        i2s_layout: str = "x86",
         kv: str = "f16",
     ) -> None:
         if kv not in ("f16", "int8"):
@@ -53,7 +54,7 @@ class LLM:
         if activations not in ("int8", "float"):
             raise ArgumentError("activations must be 'int8' or 'float'.")
         self.threads = default_threads() if threads is None else checked_threads(threads)
-        self.checkpoint = _checkpoint(model)
+        self.checkpoint = _checkpoint(model, i2s_layout)
         config = self.checkpoint.config
         limit = config.usable_context
         if ctx is not None and not (type(ctx) is int and 1 < ctx <= limit):
@@ -212,14 +213,14 @@ class LLM:
         return self.checkpoint.path.is_dir() or "tokenizer.ggml.tokens" in self.checkpoint.metadata
 
 
-def _checkpoint(model: str | Path | Checkpoint | None) -> Checkpoint:
-    if isinstance(model, Checkpoint):
-        return model
-    if model is None:
-        return open_checkpoint(EMBEDDED_MODEL)
+def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> Checkpoint:
+    if model is None or isinstance(model, Checkpoint):
+        if i2s_layout != "x86":
+            raise ArgumentError("i2s_layout is for models in GGUF files.")
+        return open_checkpoint(EMBEDDED_MODEL) if model is None else model
     if not isinstance(model, (str, Path)) or not str(model) or "\0" in str(model):
         raise ArgumentError("A model is the path of a GGUF file or of a folder.")
-    return open_checkpoint(model)
+    return open_checkpoint(model, i2s_layout)
 
 
 def _is_integer(value: Any) -> bool:

@@ -19,7 +19,6 @@ from math import prod
 import numpy as np
 
 BLOCK = 128
-SHIFTS = np.array([6, 4, 2, 0], np.uint8)[:, None]
 LAYOUTS = ("x86", "arm", "x86-rows")
 
 
@@ -69,8 +68,21 @@ def _run(layout: str, shape: Sequence[int]) -> int:
 
 
 def _pack(fields: np.ndarray, run: int) -> np.ndarray:
-    return np.bitwise_or.reduce(fields.reshape(-1, 4, run) << SHIFTS, axis=1).reshape(-1)
+    runs = _words(fields, run).reshape(-1, 4, run // _word(run).itemsize)
+    return (runs[:, 0] << 6 | runs[:, 1] << 4 | runs[:, 2] << 2 | runs[:, 3]).reshape(-1).view(np.uint8)
 
 
 def _unpack(data: np.ndarray, run: int) -> np.ndarray:
-    return (np.asarray(data, np.uint8).reshape(-1, 1, run) >> SHIFTS) & 3
+    """Fields, a byte each, in the order of the weights."""
+    words = _words(data, run).reshape(-1, run // _word(run).itemsize)
+    threes = words.dtype.type(int.from_bytes(b"\3" * words.itemsize, "little"))
+    return np.stack([(words >> shift) & threes for shift in (6, 4, 2, 0)], axis=1).reshape(-1).view(np.uint8)
+
+
+def _word(run: int) -> np.dtype:
+    """Eight bytes at a time where runs are made of such: masks keep the fields of neighbours apart."""
+    return np.dtype(np.uint64 if run % 8 == 0 else np.uint8)
+
+
+def _words(data: np.ndarray, run: int) -> np.ndarray:
+    return np.ascontiguousarray(data, np.uint8).reshape(-1).view(_word(run))
