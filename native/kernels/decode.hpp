@@ -9,18 +9,18 @@
 namespace sterna {
 namespace {
 
-void decode_f32(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_f32(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     std::memcpy(out, src, n * 4);
 }
 
-void decode_f16(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_f16(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     const auto* halfs = reinterpret_cast<const std::uint16_t*>(src);
     std::size_t k = 0;
     for (; k + kLanes <= n; k += kLanes) store(out + k, load_half(halfs + k));
     for (; k < n; ++k) out[k] = half_to_float(halfs[k]);
 }
 
-void decode_bf16(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_bf16(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t k = 0; k < n; ++k) {
         std::uint16_t h;
         std::memcpy(&h, src + 2 * k, 2);
@@ -30,7 +30,7 @@ void decode_bf16(const std::uint8_t* src, std::size_t n, float* out) {
 }
 
 // 32 values in 34 bytes: float16 d, then int8 codes.
-void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q8_0(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 34, out += 32) {
         const float d = stored_half(src);
         const auto* codes = reinterpret_cast<const std::int8_t*>(src + 2);
@@ -41,7 +41,7 @@ void decode_q8_0(const std::uint8_t* src, std::size_t n, float* out) {
 // 256 values in 210 bytes: 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 int8 scales, float16 d.
 // Each half of 128 values: value i + 32 * q (q = 0..3) takes its low bits from byte i + 32 * (q & 1), nibble q / 2, and
 // its high bits from byte i at bit 2 * q.
-void decode_q6_k(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q6_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 210) {
         const auto* scales = reinterpret_cast<const std::int8_t*>(src + 192);
         const float d = stored_half(src + 208);
@@ -60,13 +60,13 @@ void decode_q6_k(const std::uint8_t* src, std::size_t n, float* out) {
 }
 
 // 128 codes in 32 bytes: byte b holds codes b, b + 32, b + 64, b + 96 from the high bits down.
-void decode_i2_s(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_i2_s(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 128; ++block, src += 32, out += 128)
         for (int q = 0; q < 4; ++q)
             for (int b = 0; b < 32; ++b) out[32 * q + b] = static_cast<float>(((src[b] >> (6 - 2 * q)) & 3) - 1);
 }
 
-void decode(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out) {
+void decode(Encoding encoding, const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     switch (encoding) {
         case Encoding::f32:
             return decode_f32(src, n, out);

@@ -14,47 +14,50 @@ inline float stored_half(const std::uint8_t* p) {
     return half_to_float(h);
 }
 
-// 32 values of d * q + m: low nibbles, then high ones, of 16 bytes.
-void decode_q4_1(const std::uint8_t* src, std::size_t n, float* out) {
+// q of 32 values: low nibbles, then high ones, of 16 bytes.
+inline void take_nibbles(const std::uint8_t* __restrict nibbles, std::int32_t* __restrict q) {
+    for (int i = 0; i < 16; ++i) q[i] = nibbles[i] & 15;
+    for (int i = 0; i < 16; ++i) q[i + 16] = nibbles[i] >> 4;
+}
+
+// Adds the fifth bits of 32 values, which are the bits of a 32-bit number.
+inline void take_fifths(const std::uint8_t* fifths, std::int32_t* q) {
+    std::uint32_t bits;
+    std::memcpy(&bits, fifths, 4);
+    for (int i = 0; i < 32; ++i) q[i] |= static_cast<std::int32_t>((bits >> i & 1u) << 4);
+}
+
+void decode_q4_1(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 20, out += 32) {
+        std::int32_t q[32];
+        take_nibbles(src + 4, q);
         const float d = stored_half(src), m = stored_half(src + 2);
-        for (int i = 0; i < 16; ++i) {
-            out[i] = d * static_cast<float>(src[4 + i] & 15) + m;
-            out[i + 16] = d * static_cast<float>(src[4 + i] >> 4) + m;
-        }
+        for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
     }
 }
 
-// Nibbles as above, with the fifth bits in 32 bits of their own.
-inline void five_bits(const std::uint8_t* nibbles, const std::uint8_t* fifths, std::int32_t* q) {
-    std::uint32_t high;
-    std::memcpy(&high, fifths, 4);
-    for (int i = 0; i < 16; ++i) {
-        q[i] = (nibbles[i] & 15) | static_cast<std::int32_t>(((high >> i) & 1) << 4);
-        q[i + 16] = (nibbles[i] >> 4) | static_cast<std::int32_t>(((high >> (i + 16)) & 1) << 4);
-    }
-}
-
-void decode_q5_0(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q5_0(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 22, out += 32) {
         std::int32_t q[32];
-        five_bits(src + 6, src + 2, q);
+        take_nibbles(src + 6, q);
+        take_fifths(src + 2, q);
         const float d = stored_half(src);
         for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i] - 16);
     }
 }
 
-void decode_q5_1(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q5_1(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 24, out += 32) {
         std::int32_t q[32];
-        five_bits(src + 8, src + 4, q);
+        take_nibbles(src + 8, q);
+        take_fifths(src + 4, q);
         const float d = stored_half(src), m = stored_half(src + 2);
         for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
     }
 }
 
 // 16 scale bytes (scale in the low nibble, min in the high one), 64 bytes of bit pairs, d, dmin.
-void decode_q2_k(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q2_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 84) {
         const float d = stored_half(src + 80), dmin = stored_half(src + 82);
         for (int group = 0; group < 16; ++group, out += 16) {
@@ -68,7 +71,7 @@ void decode_q2_k(const std::uint8_t* src, std::size_t n, float* out) {
 }
 
 // 32 bytes of third bits, 64 of bit pairs, 12 of scales (six bits, minus 32), d.
-void decode_q3_k(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q3_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 110) {
         const std::uint8_t* scales = src + 96;
         const float d = stored_half(src + 108);
@@ -116,12 +119,12 @@ inline void decode_groups(const std::uint8_t* src, const std::uint8_t* fifths, c
     }
 }
 
-void decode_q4_k(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q4_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 144, out += 256)
         decode_groups(src, nullptr, src + 16, out);
 }
 
-void decode_q5_k(const std::uint8_t* src, std::size_t n, float* out) {
+void decode_q5_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 176, out += 256)
         decode_groups(src, src + 16, src + 48, out);
 }
