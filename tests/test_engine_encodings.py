@@ -44,7 +44,7 @@ def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: i
     plan = Plan(1, 1, 2, len(x), "head", slots=slots, tables={"rope": [1.0]}, operations=operations)
     tensors = {"table": table, "head": head, matrix.name: matrix}
     runner = Runner(plan, tensors, isa=isa, threads=threads, blocks=-(-len(x) // 64))
-    return runner.forward([Span(range(len(x)), 0, range(-(-len(x) // 64)), "all")])
+    return runner.forward([Span(range(len(x)), 0, range(-(-len(x) // 64)), len(x))])
 
 
 def activations(n: int, columns: int) -> np.ndarray:
