@@ -15,7 +15,7 @@ inline void opaque(T& value) {
 #if defined(__aarch64__)
     asm volatile("" : "+w"(value));
 #else
-    asm volatile("" : "+x"(value));
+    asm volatile("" : "+v"(value));
 #endif
 }
 

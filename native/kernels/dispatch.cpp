@@ -65,13 +65,13 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<float, 3 * 5> dots{};
+    std::array<float, 3 * (3 + 21)> dots{};
     std::array<float, 5 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
 Answers answers(const Kernels& k) {
-    constexpr std::size_t kCols = 1280, kRows = 3, kTokens = 5, kN = 256;
+    constexpr std::size_t kCols = 1280, kRows = 3, kFew = 3, kTokens = 21, kN = 256;
     Noise noise;
     Answers result;
     std::vector<std::uint8_t> rows(kRows * kCols / 4);
@@ -84,9 +84,12 @@ Answers answers(const Kernels& k) {
     std::array<std::int32_t, kTokens> sums{};
     for (std::size_t t = 0; t < kTokens; ++t)
         for (std::size_t i = 0; i < kCols; ++i) sums[t] += x[t * kCols + i];
-    const std::array<float, kTokens> scales{1.0f, 2.0f, 3.0f, 5.0f, 7.0f};
-    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, {x.data(), sums.data(), scales.data(), kCols}, kTokens, kCols,
-                  result.dots.data(), kRows);
+    std::array<float, kTokens> scales{};
+    for (std::size_t t = 0; t < kTokens; ++t) scales[t] = static_cast<float>(t + 1);
+    const Int8Activations codes_x{x.data(), sums.data(), scales.data(), kCols};
+    float* dots = result.dots.data();
+    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kFew, kCols, dots, kRows);  // row by row
+    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots + kFew * kRows, kRows);  // tiles
 
     std::vector<float> a(kN), b(kN);
     for (auto& v : a) v = noise.real();

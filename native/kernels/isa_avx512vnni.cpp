@@ -1,10 +1,12 @@
-// AVX-512 VNNI, on the 256-bit registers that VL brings.
+// AVX-512 VNNI: tiles on 512-bit registers, the rest on the 256-bit ones that VL brings.
 #include "dpbusd_x86.hpp"
 #include "isa_table.hpp"
 
 namespace sterna {
 
+using Op = DpbusdOp<64, 3, 8>;
+
 extern const Kernels kAvx512VnniKernels =
-    make_table("avx512vnni", ternary_dot<Dpbusd>, wide_dot<WideAvx2>, multiply_add);
+    make_table("avx512vnni", ternary_dot<Dpbusd<Op>>, wide_dot<WideAvx2>, multiply_add<Op>);
 
 }  // namespace sterna

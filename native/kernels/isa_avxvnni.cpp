@@ -4,6 +4,9 @@
 
 namespace sterna {
 
-extern const Kernels kAvxVnniKernels = make_table("avxvnni", ternary_dot<Dpbusd>, wide_dot<WideAvx2>, multiply_add);
+using Op = DpbusdOp<32, 2, 6>;
+
+extern const Kernels kAvxVnniKernels =
+    make_table("avxvnni", ternary_dot<Dpbusd<Op>>, wide_dot<WideAvx2>, multiply_add<Op>);
 
 }  // namespace sterna

@@ -1,0 +1,97 @@
+// Ternary dot products for any ISA that multiplies bytes: `Isa` brings
+//
+//   row<T>(row, x, x_stride, cols, dots)   dots[t] = codes . x of one row and T tokens, codes unpacked in registers
+//   unpack(rows, row_bytes, n_rows, blocks, codes)   codes of kRows rows in the order of the tile, one a byte, for
+//       `blocks` blocks of 128 columns; rows past n_rows repeat the last one
+//   tile<T>(codes, x, x_stride, blocks, sums)   sums[t * kRows + r] += codes . x for kRows rows and T tokens
+//   kRows, kTokens   of a tile; kBlocks: as many blocks as leave its codes in the first cache
+//
+// Few tokens take rows one after the other: a single stream of memory is what the prefetchers serve best, two
+// interleaved ones get half the bandwidth (docs/kernels.md). From five tokens on, the codes of kRows rows are unpacked
+// into the first cache, then meet kTokens tokens at a time.
+#pragma once
+
+#include <utility>
+
+#include "kernels.hpp"
+
+namespace sterna {
+namespace {
+
+constexpr std::size_t kGemmTokens = 64;  // whose sums stay in the first cache, activations in the second
+
+inline std::size_t smaller(std::size_t a, std::size_t b) {
+    return a < b ? a : b;
+}
+
+// As Kernels::ternary_dot, for at most kGemmTokens tokens. T counts from 0 to kTokens - 1.
+template <class Isa, std::size_t... T>
+void ternary_gemm(std::index_sequence<T...>, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
+                  float scale, const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                  std::size_t out_stride) {
+    constexpr decltype(&Isa::template tile<1>) kByTokens[] = {Isa::template tile<T + 1>...};
+    constexpr std::size_t kRows = Isa::kRows, kTokens = Isa::kTokens;
+    alignas(64) std::uint8_t codes[128 * Isa::kBlocks * kRows];
+    alignas(64) std::int32_t sums[kGemmTokens * kRows];
+    // Pieces of equal length, whole blocks of 128 columns each.
+    const std::size_t blocks = cols / 128, pieces = (blocks + Isa::kBlocks - 1) / Isa::kBlocks;
+    for (std::size_t r = 0; r < n_rows; r += kRows) {
+        const std::size_t count = smaller(kRows, n_rows - r);
+        for (std::size_t t = 0; t < n_tokens; ++t)
+            for (std::size_t i = 0; i < kRows; ++i) sums[t * kRows + i] = -x.sums[t];
+        // The next rows come from memory while these are multiplied: some lines with every tile, since a burst would
+        // keep the tile's own loads waiting.
+        const std::uint8_t *next = rows + (r + kRows) * row_bytes, *next_end = next + kRows * row_bytes;
+        const std::size_t tiles = pieces * ((n_tokens + kTokens - 1) / kTokens);
+        const std::size_t lines_a_tile = (kRows * row_bytes / 64 + tiles) / tiles;
+        for (std::size_t piece = 0; piece < pieces; ++piece) {
+            const std::size_t first = blocks * piece / pieces, last = blocks * (piece + 1) / pieces;
+            Isa::unpack(rows + r * row_bytes + 32 * first, row_bytes, count, last - first, codes);
+            for (std::size_t t = 0; t < n_tokens; t += kTokens) {
+                for (std::size_t line = 0; line < lines_a_tile && next < next_end; ++line, next += 64)
+                    __builtin_prefetch(next, 0, 2);
+                kByTokens[smaller(kTokens, n_tokens - t) - 1](codes, x.codes + t * x.stride + 128 * first, x.stride,
+                                                              last - first, sums + t * kRows);
+            }
+        }
+        for (std::size_t t = 0; t < n_tokens; ++t) {
+            const float factor = scale / x.scales[t];
+            for (std::size_t i = 0; i < count; ++i)
+                out[t * out_stride + r + i] = static_cast<float>(sums[t * kRows + i]) * factor;
+        }
+    }
+}
+
+// As Kernels::ternary_dot, for T tokens.
+template <class Isa, std::size_t T>
+void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+              const Int8Activations& x, std::size_t cols, float* out, std::size_t out_stride) {
+    float factors[T];
+    for (std::size_t t = 0; t < T; ++t) factors[t] = scale / x.scales[t];
+    for (std::size_t r = 0; r < n_rows; ++r) {
+        std::int32_t dots[T];
+        Isa::template row<T>(rows + r * row_bytes, x.codes, x.stride, cols, dots);
+        for (std::size_t t = 0; t < T; ++t)
+            out[t * out_stride + r] = static_cast<float>(dots[t] - x.sums[t]) * factors[t];
+    }
+}
+
+template <class Isa>
+void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
+    constexpr decltype(&rows_dot<Isa, 1>) kFew[] = {rows_dot<Isa, 1>, rows_dot<Isa, 2>, rows_dot<Isa, 3>,
+                                                    rows_dot<Isa, 4>};
+    for (std::size_t t = 0, n; t < n_tokens; t += n) {
+        const Int8Activations rest{x.codes + t * x.stride, x.sums + t, x.scales + t, x.stride};
+        float* place = out + t * out_stride;
+        n = smaller(n_tokens - t, kGemmTokens);
+        if (n <= 4)
+            kFew[n - 1](rows, row_bytes, n_rows, scale, rest, cols, place, out_stride);
+        else
+            ternary_gemm<Isa>(std::make_index_sequence<Isa::kTokens>(), rows, row_bytes, n_rows, scale, rest, n, cols,
+                              place, out_stride);
+    }
+}
+
+}  // namespace
+}  // namespace sterna
