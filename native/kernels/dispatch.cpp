@@ -21,6 +21,7 @@ extern const Kernels kAvxVnniKernels;
 extern const Kernels kAvx512VnniKernels;
 #elif defined(__aarch64__)
 extern const Kernels kNeonKernels;
+extern const Kernels kNeonI8mmKernels;
 #endif
 
 namespace {
@@ -32,6 +33,8 @@ bool cpu_has_avxvnni() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
 }
+#elif defined(__aarch64__) && defined(__linux__)
+constexpr unsigned long kHwcap2I8mm = 1ul << 13;  // HWCAP2_I8MM, which headers before Linux 5.7 lack
 #endif
 
 std::vector<const Kernels*> detect() {
@@ -45,7 +48,10 @@ std::vector<const Kernels*> detect() {
     if (avx2 && cpu_has_avxvnni()) found.push_back(&kAvxVnniKernels);
     if (avx2) found.push_back(&kAvx2Kernels);
 #elif defined(__aarch64__) && defined(__linux__)
-    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(&kNeonKernels);
+    const bool dot_product = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+    if (dot_product) found.push_back(&kNeonKernels);
+    // Only by name: emulators show that it is right, no processor has shown us that it is faster.
+    if (dot_product && (getauxval(AT_HWCAP2) & kHwcap2I8mm)) found.push_back(&kNeonI8mmKernels);
 #elif defined(__aarch64__)
     found.push_back(&kNeonKernels);  // every Apple processor of this architecture has the dot product extension
 #endif

@@ -9,7 +9,7 @@
 
 namespace sterna {
 
-// Tables that this build holds and this processor can run, best first; scalar is always last.
+// Tables that this build holds and this processor can run: the first is the default, scalar is always last.
 std::span<const Kernels* const> available_kernels();
 
 // The table named `isa` ("" takes the best). Throws std::invalid_argument where it is unknown or cannot run here.

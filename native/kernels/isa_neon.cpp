@@ -1,127 +1,41 @@
-// NEON with the dot product extension: eight sdot per 32 bytes of I2_S codes.
-#include <arm_neon.h>
-
+// NEON with the dot product extension: sdot multiplies four columns of four rows with those of one token.
 #include "isa_table.hpp"
+#include "ternary_neon.hpp"
+#include "wide_neon.hpp"
 
 namespace sterna {
 namespace {
 
-template <int T>
-void row(const std::uint8_t* w, float scale, const Int8Activations& x, std::size_t token, std::size_t cols, float* out,
-         std::size_t out_stride) {
-    const uint8x16_t mask = vdupq_n_u8(3);
-    int32x4_t acc[T];
-    for (int t = 0; t < T; ++t) acc[t] = vdupq_n_s32(0);
-    for (std::size_t k = 0; k < cols; k += 128, w += 32)
-        for (std::size_t part = 0; part < 32; part += 16) {
-            const uint8x16_t packed = vld1q_u8(w + part);
-            const int8x16_t codes[4] = {
-                vreinterpretq_s8_u8(vshrq_n_u8(packed, 6)),
-                vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(packed, 4), mask)),
-                vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(packed, 2), mask)),
-                vreinterpretq_s8_u8(vandq_u8(packed, mask)),
-            };
-            for (int t = 0; t < T; ++t)
-                for (std::size_t q = 0; q < 4; ++q) {
-                    const std::int8_t* a =
-                        x.codes + (token + static_cast<std::size_t>(t)) * x.stride + k + part + 32 * q;
-                    acc[t] = vdotq_s32(acc[t], codes[q], vld1q_s8(a));
-                }
-        }
-    for (std::size_t t = 0; t < T; ++t)
-        out[t * out_stride] =
-            static_cast<float>(vaddvq_s32(acc[t]) - x.sums[token + t]) * (scale / x.scales[token + t]);
-}
+struct Sdot {
+    static constexpr std::size_t kRows = 4, kTokens = 1;
+    using X = int8x16_t;
 
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    for (std::size_t r = 0; r < n_rows; ++r) {
-        const std::uint8_t* w = rows + r * row_bytes;
-        std::size_t t = 0;
-        for (; t + 4 <= n_tokens; t += 4) row<4>(w, scale, x, t, cols, out + t * out_stride + r, out_stride);
-        for (; t < n_tokens; ++t) row<1>(w, scale, x, t, cols, out + t * out_stride + r, out_stride);
-    }
-}
-
-struct WideNeon {
-    struct Sums {
-        float32x4_t half[2];
-    };
-    static Sums zero() { return {{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}}; }
-    static float total(const Sums& sums) {
-        float lanes[kWideLanes];
-        vst1q_f32(lanes, sums.half[0]);
-        vst1q_f32(lanes + 4, sums.half[1]);
-        return fold(lanes);
+    static void interleave(const uint8x16_t in[4], uint8x16_t out[4]) {
+        const auto of = [](uint8x16_t v) { return vreinterpretq_u32_u8(v); };
+        const auto pair = [](uint32x4_t v) { return vreinterpretq_u64_u32(v); };
+        const uint64x2_t even01 = pair(vtrn1q_u32(of(in[0]), of(in[1]))),
+                         odd01 = pair(vtrn2q_u32(of(in[0]), of(in[1])));
+        const uint64x2_t even23 = pair(vtrn1q_u32(of(in[2]), of(in[3]))),
+                         odd23 = pair(vtrn2q_u32(of(in[2]), of(in[3])));
+        out[0] = vreinterpretq_u8_u64(vtrn1q_u64(even01, even23));
+        out[1] = vreinterpretq_u8_u64(vtrn1q_u64(odd01, odd23));
+        out[2] = vreinterpretq_u8_u64(vtrn2q_u64(even01, even23));
+        out[3] = vreinterpretq_u8_u64(vtrn2q_u64(odd01, odd23));
     }
 
-    static void add(float32x4_t& sums, int32x4_t high, int32x4_t low, float d) {
-        const float32x4_t value = vaddq_f32(vmulq_n_f32(vcvtq_f32_s32(high), 128.0f), vcvtq_f32_s32(low));
-        sums = vaddq_f32(sums, vmulq_n_f32(value, d));
+    static X load(const std::int8_t* a, const std::int8_t*) { return vld1q_s8(a); }
+
+    template <std::size_t J>
+    static int32x4_t multiply_add(int32x4_t sum, int8x16_t codes, const X& x) {
+        return vdotq_laneq_s32(sum, codes, x, J);
     }
 
-    static void add_q8_0(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low) {
-        const int32x4_t none = vdupq_n_s32(0);
-        const float d = half_at(block);
-        for (int half = 0; half < 2; ++half) {
-            const int8x16_t w = vld1q_s8(reinterpret_cast<const std::int8_t*>(block + 2 + 16 * half));
-            add(sums.half[half], vdotq_s32(none, w, vld1q_s8(high + 16 * half)),
-                vdotq_s32(none, w, vld1q_s8(low + 16 * half)), d);
-        }
-    }
-
-    static void add_q6_k(Sums& sums, const std::uint8_t* block, const std::int8_t* high, const std::int8_t* low,
-                         const std::int16_t* high_groups, const std::int16_t* low_groups) {
-        const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
-        std::int32_t high_offsets[kWideLanes] = {}, low_offsets[kWideLanes] = {};
-        for (int g = 0; g < 16; ++g) {
-            high_offsets[g / 2] -= 32 * scales[g] * high_groups[g];
-            low_offsets[g / 2] -= 32 * scales[g] * low_groups[g];
-        }
-        const uint8x16_t nibble = vdupq_n_u8(15), pair = vdupq_n_u8(0x30);
-        const int32x4_t none = vdupq_n_s32(0);
-        const float d = half_at(block + 208);
-        for (int part = 0; part < 2; ++part) {  // 16 columns of each 32: lanes 4 * part .. 4 * part + 3
-            int32x4_t high_sums = vld1q_s32(high_offsets + 4 * part), low_sums = vld1q_s32(low_offsets + 4 * part);
-            for (int half = 0; half < 2; ++half) {
-                const uint8x16_t a = vld1q_u8(block + 64 * half + 16 * part);
-                const uint8x16_t b = vld1q_u8(block + 64 * half + 32 + 16 * part);
-                const uint8x16_t h = vld1q_u8(block + 128 + 32 * half + 16 * part);
-                const uint8x16_t codes[4] = {
-                    vorrq_u8(vandq_u8(a, nibble), vandq_u8(vshlq_n_u8(h, 4), pair)),
-                    vorrq_u8(vandq_u8(b, nibble), vandq_u8(vshlq_n_u8(h, 2), pair)),
-                    vorrq_u8(vshrq_n_u8(a, 4), vandq_u8(h, pair)),
-                    vorrq_u8(vshrq_n_u8(b, 4), vandq_u8(vshrq_n_u8(h, 2), pair)),
-                };
-                for (int q = 0; q < 4; ++q) {
-                    const int k = 128 * half + 32 * q + 16 * part;
-                    const int8x16_t w = vreinterpretq_s8_u8(codes[q]);
-                    const std::int32_t scale = scales[k / 16];
-                    high_sums = vmlaq_n_s32(high_sums, vdotq_s32(none, w, vld1q_s8(high + k)), scale);
-                    low_sums = vmlaq_n_s32(low_sums, vdotq_s32(none, w, vld1q_s8(low + k)), scale);
-                }
-            }
-            add(sums.half[part], high_sums, low_sums, d);
-        }
-    }
+    static int32x4_t rows(const int32x4_t sums[4], std::size_t quad, std::size_t) { return sums[quad]; }
 };
-
-std::uint64_t multiply_add(std::size_t rounds) {
-    int32x4_t sums[8];
-    int8x16_t codes = vdupq_n_s8(1);
-    const int8x16_t x = vdupq_n_s8(3);
-    for (int32x4_t& sum : sums) sum = vdupq_n_s32(0);
-    for (std::size_t round = 0; round < rounds; ++round)
-        for (int32x4_t& sum : sums) {
-            opaque(codes);
-            sum = vdotq_s32(sum, codes, x);
-        }
-    for (auto& sum : sums) opaque(sum);
-    return rounds * 8 * 16;
-}
 
 }  // namespace
 
-extern const Kernels kNeonKernels = make_table("neon", ternary_dot, wide_dot<WideNeon>, multiply_add);
+extern const Kernels kNeonKernels =
+    make_table("neon", ternary_dot<TernaryNeon<Sdot>>, wide_dot<WideNeon>, multiply_add<Sdot>);
 
 }  // namespace sterna

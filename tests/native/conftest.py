@@ -21,10 +21,10 @@ BUILDS = {
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     ),
 }
-HOST_ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni") if X86 else ("scalar", "neon")
-CPU_FLAGS = {"avx2": " avx2 ", "avxvnni": " avx_vnni ", "avx512vnni": " avx512_vnni "}
+HOST_ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni") if X86 else ("scalar", "neon", "neon-i8mm")
+CPU_FLAGS = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "neon-i8mm": "i8mm"}
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
-TARGETS += [("aarch64", "scalar"), ("aarch64", "neon")] if X86 else []
+TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 else []
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_fa
     name, isa = request.param
     if name == "aarch64" and not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
         pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user")
-    if isa in CPU_FLAGS and CPU_FLAGS[isa] not in Path("/proc/cpuinfo").read_text():
+    if name != "aarch64" and isa in CPU_FLAGS and CPU_FLAGS[isa] not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip(f"this processor has no {isa}")
     if name not in programs:
         programs[name] = build(tmp_path_factory.mktemp(name), *BUILDS[name])
