@@ -15,6 +15,7 @@
 
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
+#include "random_rows.hpp"
 
 namespace {
 
@@ -173,6 +174,9 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         write_array(out);
     } else if (operation == "attention") {
         attention(k, static_cast<KvType>(n.at(0)), n.at(1), n.at(2));
+    } else if (operation == "random_rows") {
+        write_array(std::vector<std::uint64_t>{
+            compare_random_rows(k, n.at(0) != 0, n.at(1), static_cast<std::uint32_t>(n.at(2)))});
     } else if (operation == "ceilings") {
         const std::vector<std::uint8_t> data(4096 * 3);
         write_array(std::vector<std::uint64_t>{k.read_all(data.data(), 4096), k.multiply_add(1000)});

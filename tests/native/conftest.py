@@ -43,4 +43,4 @@ def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_fa
     if name not in programs:
         programs[name] = build(tmp_path_factory.mktemp(name), *BUILDS[name])
     emulator = ("qemu-aarch64", "-cpu", "max") if name == "aarch64" else ()
-    return Probe((*emulator, str(programs[name])), isa)
+    return Probe((*emulator, str(programs[name])), isa, name)

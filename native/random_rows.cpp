@@ -1,0 +1,134 @@
+#include "random_rows.hpp"
+
+#include <cstring>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.hpp"
+
+namespace sterna {
+namespace {
+
+using Random = std::mt19937;
+
+std::size_t below(Random& random, std::size_t n) {
+    return random() % n;
+}
+
+// The sizes of one call: mostly small, so that there are many of them.
+struct Case {
+    std::size_t n_rows, n_tokens, blocks, out_stride;
+    explicit Case(Random& random)
+        : n_rows(1 + below(random, 100)),
+          n_tokens(1 + below(random, below(random, 8) == 0 ? 70 : 9)),
+          blocks(1 + below(random, below(random, 16) == 0 ? 55 : 4)),
+          out_stride(n_rows + below(random, 9)) {}
+};
+
+// `call` must leave the same bytes in the output as `expect` does, those between its rows included.
+template <class Expect, class Call>
+void compare(const Case& sizes, const char* what, const Expect& expect, const Call& call) {
+    std::vector<float> expected(sizes.n_tokens * sizes.out_stride, 12345.0f), got = expected;
+    expect(expected.data());
+    call(got.data());
+    if (std::memcmp(expected.data(), got.data(), got.size() * sizeof(float)) != 0)
+        throw std::runtime_error(std::string(what) + " rows differ: " + std::to_string(sizes.n_rows) + " rows, " +
+                                 std::to_string(sizes.n_tokens) + " tokens, " + std::to_string(sizes.blocks) +
+                                 " blocks");
+}
+
+// What ternary_dot means, written for compilers to vectorise.
+void plain_ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                       const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                       std::size_t out_stride) {
+    std::vector<std::int8_t> w(cols);
+    for (std::size_t r = 0; r < n_rows; ++r) {
+        for (std::size_t k = 0; k < cols; ++k) {
+            const int byte = rows[r * row_bytes + k / 128 * 32 + k % 32];
+            w[k] = static_cast<std::int8_t>((byte >> (6 - 2 * (k % 128 / 32)) & 3) - 1);
+        }
+        for (std::size_t t = 0; t < n_tokens; ++t) {
+            std::int32_t dot = 0;
+            for (std::size_t k = 0; k < cols; ++k) dot += w[k] * x.codes[t * x.stride + k];
+            out[t * out_stride + r] = static_cast<float>(dot) * (scale / x.scales[t]);
+        }
+    }
+}
+
+void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) {
+    const std::size_t cols = 128 * sizes.blocks, row_bytes = cols / 4 + below(random, 3) * 32;
+    const std::size_t stride = cols + below(random, 3) * 128;
+    std::vector<std::uint8_t> rows((sizes.n_rows - 1) * row_bytes + cols / 4);  // no byte more than may be read
+    const std::size_t weights = below(random, 6);
+    for (auto& byte : rows) {
+        const std::uint32_t r = random();
+        const std::uint32_t any = r % 3 | r / 3 % 3 << 2 | r / 9 % 3 << 4 | r / 27 % 3 << 6;
+        byte = static_cast<std::uint8_t>(weights == 0 ? 0u : weights == 1 ? 0xaau : any);  // all -1, all +1
+    }
+    std::vector<std::int8_t> codes((sizes.n_tokens - 1) * stride + cols);
+    std::vector<std::int32_t> sums(sizes.n_tokens);
+    std::vector<float> scales(sizes.n_tokens);
+    for (std::size_t t = 0; t < sizes.n_tokens; ++t) {
+        const std::size_t extreme = below(random, 8);
+        scales[t] = static_cast<float>(1 + below(random, 1000)) / 7.0f;
+        for (std::size_t k = 0; k < cols; ++k) {
+            const auto any = static_cast<std::int8_t>(random());
+            std::int8_t& code = codes[t * stride + k];
+            code = extreme == 0 ? -128 : extreme == 1 ? 127 : extreme == 2 ? (any < 0 ? -128 : 127) : any;
+            sums[t] += code;
+        }
+    }
+    const Int8Activations x{codes.data(), sums.data(), scales.data(), stride};
+    const auto call = [&](auto* ternary_dot) {
+        return [&, ternary_dot](float* out) {
+            ternary_dot(rows.data(), row_bytes, sizes.n_rows, 0.3f, x, sizes.n_tokens, cols, out, sizes.out_stride);
+        };
+    };
+    compare(sizes, "ternary", call(plain_ternary_dot), call(kernels.ternary_dot));
+}
+
+void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {
+    static constexpr struct {
+        Encoding encoding;
+        const char* name;
+        std::size_t block, scale_at;  // bytes; where a block's float16 scale lies
+    } kEncodings[] = {{Encoding::q8_0, "Q8_0", 34, 0}, {Encoding::q6_k, "Q6_K", 210, 208}};
+    const auto& format = kEncodings[below(random, std::size(kEncodings))];
+    const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(format.encoding, cols);
+    std::vector<std::uint8_t> rows(sizes.n_rows * bytes);
+    for (auto& byte : rows) byte = static_cast<std::uint8_t>(random());
+    for (std::size_t at = format.scale_at; at < rows.size(); at += format.block) rows[at + 1] &= 0xbf;  // finite
+    std::vector<float> x(sizes.n_tokens * cols), scales(sizes.n_tokens);
+    for (auto& v : x)
+        v = static_cast<float>(static_cast<std::int32_t>(random())) * (random() % 2 ? 0x1p-31f : 0x1p-36f);
+    std::vector<std::int8_t> high(x.size()), low(x.size());
+    std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
+    for (std::size_t t = 0; t < sizes.n_tokens; ++t)
+        kernels.quantize_wide(&x[t * cols], cols, &high[t * cols], &low[t * cols], &high_sums[t * cols / 16],
+                              &low_sums[t * cols / 16], &scales[t]);
+    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), scales.data(), cols};
+    const auto call = [&](auto* wide_dot) {
+        return [&, wide_dot](float* out) {
+            wide_dot(format.encoding, rows.data(), bytes, sizes.n_rows, wide, sizes.n_tokens, cols, out,
+                     sizes.out_stride);
+        };
+    };
+    compare(sizes, format.name, call(kernels_for("scalar").wide_dot), call(kernels.wide_dot));
+}
+
+}  // namespace
+
+std::size_t compare_random_rows(const Kernels& kernels, bool wide, std::size_t n_rows, std::uint32_t seed) {
+    Random random(seed);
+    std::size_t done = 0;
+    while (done < n_rows) {
+        const Case sizes(random);
+        (wide ? compare_wide : compare_ternary)(kernels, random, sizes);
+        done += sizes.n_rows;
+    }
+    return done;
+}
+
+}  // namespace sterna
