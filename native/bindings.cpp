@@ -11,6 +11,7 @@
 #include "engine/ceilings.hpp"
 #include "engine/model.hpp"
 #include "engine/repack.hpp"
+#include "engine/requantize.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace nb = nanobind;
@@ -71,6 +72,17 @@ Plan to_plan(const nb::dict& fields) {
     return plan;
 }
 
+// (encoding, shape, uint8 vector, scale, block scales); `bytes` and `scales` keep the vectors alive.
+Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
+    bytes = nb::cast<Bytes>(fields[2], false);  // never a converted copy
+    scales = nb::cast<Floats>(fields[4], false);
+    return {.encoding = encoding_named(nb::cast<std::string>(fields[0])),
+            .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
+            .bytes = view(bytes),
+            .scale = nb::cast<float>(fields[3]),
+            .block_scales = view(scales)};
+}
+
 std::size_t at_least_one(std::size_t threads) {
     return std::clamp<std::size_t>(threads, 1, 1024);
 }
@@ -123,18 +135,9 @@ private:
 
     TensorTable to_table(const nb::dict& tensors) {
         TensorTable table;
-        for (const auto& [key, value] : tensors) {
-            const auto fields = nb::cast<nb::tuple>(value);
-            Tensor tensor;
-            tensor.encoding = encoding_named(nb::cast<std::string>(fields[0]));
-            tensor.shape = nb::cast<std::vector<std::size_t>>(fields[1]);
-            weights_.push_back(nb::cast<Bytes>(fields[2], false));  // never a converted copy
-            tensor.bytes = view(weights_.back());
-            tensor.scale = nb::cast<float>(fields[3]);
-            block_scales_.push_back(nb::cast<Floats>(fields[4], false));
-            tensor.block_scales = view(block_scales_.back());
-            table[nb::cast<std::string>(key)] = std::move(tensor);
-        }
+        for (const auto& [key, value] : tensors)
+            table[nb::cast<std::string>(key)] =
+                to_tensor(nb::cast<nb::tuple>(value), weights_.emplace_back(), block_scales_.emplace_back());
         return table;
     }
 
@@ -142,6 +145,22 @@ private:
     std::vector<Floats> block_scales_;
     Model model_;
 };
+
+Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& encoding, const std::string& isa,
+                                 std::size_t threads) {
+    Bytes bytes;
+    Floats scales;
+    const Tensor source = to_tensor(tensor, bytes, scales);
+    if (source.shape.size() != 2) throw std::invalid_argument("Only matrices can be requantised.");
+    const Encoding target = encoding_named(encoding);
+    std::size_t size = 0;
+    if (__builtin_mul_overflow(source.shape[0], row_bytes(target, source.shape[1]), &size))
+        throw std::invalid_argument("The matrix is too large.");
+    auto out = make_result<std::uint8_t>({size});
+    const nb::gil_scoped_release release;
+    requantize(kernels_for(isa), source, target, at_least_one(threads), {out.data(), size});
+    return out;
+}
 
 // True where a byte of I2_S codes holds the code 3, which means nothing.
 bool i2s_has_code_3(Bytes codes) {
@@ -184,6 +203,7 @@ NB_MODULE(_native, m) {
     m.def(
         "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
+    m.def("requantize", &requantized, "tensor"_a, "encoding"_a, "isa"_a, "threads"_a);
     m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 

@@ -108,11 +108,14 @@ void wide_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
     const auto x = read_array<float>();
     std::vector<std::int8_t> high(x.size()), low(x.size());
     std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
+    std::vector<std::int32_t> eights(x.size() / 4);
     std::vector<float> scales(n_tokens), out(n_rows * n_tokens);
     for (std::size_t t = 0; t < n_tokens; ++t)
         k.quantize_wide(x.data() + t * cols, cols, high.data() + t * cols, low.data() + t * cols,
-                        high_sums.data() + t * cols / 16, low_sums.data() + t * cols / 16, scales.data() + t);
-    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), scales.data(), cols};
+                        high_sums.data() + t * cols / 16, low_sums.data() + t * cols / 16, eights.data() + t * cols / 4,
+                        scales.data() + t);
+    const WideActivations wide{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                               scales.data(), cols};
     k.wide_dot(encoding, rows.data(), rows.size() / n_rows, n_rows, wide, n_tokens, cols, out.data(), n_rows);
     write_array(high);
     write_array(low);
@@ -142,6 +145,11 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         const auto src = read_array<std::uint8_t>();
         std::vector<float> out(n.at(1));
         k.decode(static_cast<Encoding>(n.at(0)), src.data(), n.at(1), out.data());
+        write_array(out);
+    } else if (operation == "encode") {
+        const auto x = read_array<float>();
+        std::vector<std::uint8_t> out(n.at(1));
+        if (!k.encode(static_cast<Encoding>(n.at(0)), x.data(), x.size(), out.data())) out.clear();
         write_array(out);
     } else if (operation == "float_dot") {
         float_dot(k, static_cast<Encoding>(n.at(0)), n.at(1), n.at(2), n.at(3));

@@ -25,13 +25,14 @@ Activations Activations::part(std::size_t first, std::size_t n) const {
             stride,
             values + at,
             {int8.codes + at, int8.sums + first, int8.scales + first, stride},
-            {wide.high + at, wide.low + at, wide.high_sums + at / 16, wide.low_sums + at / 16, wide.scales + first,
-             stride}};
+            {wide.high + at, wide.low + at, wide.high_sums + at / 16, wide.low_sums + at / 16, wide.eights + at / 4,
+             wide.scales + first, stride}};
 }
 
 Operand operand_of(Encoding encoding, bool int8) {
     if (int8) return Operand::int8;
-    return encoding == Encoding::q8_0 || encoding == Encoding::q6_k ? Operand::wide : Operand::float32;
+    const bool wide = encoding == Encoding::q4_0 || encoding == Encoding::q8_0 || encoding == Encoding::q6_k;
+    return wide ? Operand::wide : Operand::float32;
 }
 
 Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)

@@ -1,5 +1,5 @@
 // Linear, the unit of kernels: a stored matrix and the way it is multiplied. Ternary codes meet int8 activations in
-// exact integer sums; Q8_0 and Q6_K meet activations of 15 bits, in integers too; float matrices meet float32
+// exact integer sums; Q4_0, Q8_0 and Q6_K meet activations of 15 bits, in integers too; float matrices meet float32
 // activations. What no kernel takes as it lies (ternary codes with float activations, ragged rows) is decoded row by
 // row.
 #pragma once

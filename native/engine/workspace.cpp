@@ -22,6 +22,7 @@ void Slot::resize(std::size_t tokens) {
         low = Buffer<std::int8_t>(tokens * stride);
         high_sums = Buffer<std::int16_t>(tokens * stride / 16);
         low_sums = Buffer<std::int16_t>(tokens * stride / 16);
+        eights = Buffer<std::int32_t>(tokens * stride / 4);
         wide_scales = Buffer<float>(tokens);
     }
 }
@@ -31,7 +32,7 @@ void Slot::quantize(const Kernels& kernels, std::size_t token) {
     if (int8) kernels.quantize(row(token), stride, codes.get() + at, scales.get() + token, sums.get() + token);
     if (wide)
         kernels.quantize_wide(row(token), stride, high.get() + at, low.get() + at, high_sums.get() + at / 16,
-                              low_sums.get() + at / 16, wide_scales.get() + token);
+                              low_sums.get() + at / 16, eights.get() + at / 4, wide_scales.get() + token);
 }
 
 Activations Slot::activations(std::size_t n_tokens) const {
@@ -39,7 +40,7 @@ Activations Slot::activations(std::size_t n_tokens) const {
             stride,
             values.get(),
             {codes.get(), sums.get(), scales.get(), stride},
-            {high.get(), low.get(), high_sums.get(), low_sums.get(), wide_scales.get(), stride}};
+            {high.get(), low.get(), high_sums.get(), low_sums.get(), eights.get(), wide_scales.get(), stride}};
 }
 
 void Batch::check(std::size_t vocab_size, std::size_t pool_blocks) {

@@ -42,6 +42,7 @@ struct Slot {
     Buffer<std::int32_t> sums;
     Buffer<std::int8_t> high, low;
     Buffer<std::int16_t> high_sums, low_sums;
+    Buffer<std::int32_t> eights;
     Buffer<float> wide_scales;
 
     void require(Operand operand);

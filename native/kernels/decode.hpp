@@ -1,4 +1,4 @@
-// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q8_0, block_q6_K; I2_S of
+// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q4_0, block_q8_0, block_q6_K; I2_S of
 // bitnet.cpp with x86 interleaving; the others: decode_blocks.hpp). Compiled once per ISA; internal linkage.
 #pragma once
 
@@ -26,6 +26,20 @@ void decode_bf16(const std::uint8_t* __restrict src, std::size_t n, float* __res
         std::memcpy(&h, src + 2 * k, 2);
         const std::uint32_t bits = static_cast<std::uint32_t>(h) << 16;
         std::memcpy(out + k, &bits, 4);
+    }
+}
+
+// 32 values in 18 bytes: float16 d, then 16 bytes. Byte i holds code i in its low nibble and code i + 16 in its high
+// one; a code means code - 8.
+void decode_q4_0(const std::uint8_t* src, std::size_t n, float* out) {
+    for (std::size_t block = 0; block < n / 32; ++block, src += 18, out += 32) {
+        std::uint16_t h;
+        std::memcpy(&h, src, 2);
+        const float d = half_to_float(h);
+        for (int i = 0; i < 16; ++i) {
+            out[i] = d * static_cast<float>((src[2 + i] & 15) - 8);
+            out[i + 16] = d * static_cast<float>((src[2 + i] >> 4) - 8);
+        }
     }
 }
 
@@ -74,6 +88,8 @@ void decode(Encoding encoding, const std::uint8_t* __restrict src, std::size_t n
             return decode_f16(src, n, out);
         case Encoding::bf16:
             return decode_bf16(src, n, out);
+        case Encoding::q4_0:
+            return decode_q4_0(src, n, out);
         case Encoding::q4_1:
             return decode_q4_1(src, n, out);
         case Encoding::q5_0:

@@ -136,7 +136,7 @@ Answers answers(const Kernels& k) {
     k.quantize(a.data(), kN, codes.data(), out + 3 * kN, &sum);
     for (std::size_t i = 1; i < kN; ++i) out[3 * kN + i] = static_cast<float>(codes[i] + sum);
 
-    // 104 blocks of Q8_0, then 13 of Q6_K, in the same bytes, whose scales are made finite.
+    // 104 blocks of Q8_0, 13 of Q6_K, then 104 of Q4_0, in the same bytes, whose scales are made finite.
     constexpr std::size_t kWide = 3328;
     std::vector<std::uint8_t> blocks_q(17 * 210);
     for (auto& byte : blocks_q) byte = static_cast<std::uint8_t>(noise.next());
@@ -144,15 +144,19 @@ Answers answers(const Kernels& k) {
     for (auto& v : values) v = noise.real();
     std::vector<std::int8_t> high(kWide), low(kWide);
     std::vector<std::int16_t> high_sums(kWide / 16), low_sums(kWide / 16);
+    std::vector<std::int32_t> eights(kWide / 4);
     float scale = 0.0f;
-    k.quantize_wide(values.data(), kWide, high.data(), low.data(), high_sums.data(), low_sums.data(), &scale);
-    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), &scale, kWide};
+    k.quantize_wide(values.data(), kWide, high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                    &scale);
+    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(), &scale, kWide};
     for (std::size_t i = 0; i + 34 <= blocks_q.size(); i += 34) blocks_q[i + 1] = 0x20;
     k.wide_dot(Encoding::q8_0, blocks_q.data(), kWide / 32 * 34, 1, wide, 1, kWide, out + 4 * kN, 1);
     for (std::size_t i = 0; i < 17; ++i) blocks_q[i * 210 + 209] = 0x20;
     k.wide_dot(Encoding::q6_k, blocks_q.data(), 13 * 210, 1, wide, 1, kWide, out + 4 * kN + 1, 1);
     k.float_dot(Encoding::f32, reinterpret_cast<const std::uint8_t*>(a.data()), kN * 4, 1, b.data(), kN, 1, kN,
                 out + 4 * kN + 2, 1);
+    for (std::size_t i = 0; i < kWide / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
+    k.wide_dot(Encoding::q4_0, blocks_q.data(), kWide / 32 * 18, 1, wide, 1, kWide, out + 4 * kN + 3, 1);
     return result;
 }
 

@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "ceilings.hpp"
 #include "decode.hpp"
+#include "encode.hpp"
 #include "float_dot.hpp"
 #include "float_ops.hpp"
 #include "wide_dot.hpp"
@@ -13,8 +14,8 @@ namespace {
 
 constexpr Kernels make_table(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
                              decltype(Kernels::wide_dot) wide_dot, decltype(Kernels::multiply_add) multiply_add) {
-    return {isa,      ternary_dot, decode, float_dot, wide_dot, quantize_wide, dot,      rms_norm,
-            quantize, gated,       rope,   to_f16,    store_kv, attention,     read_all, multiply_add};
+    return {isa,      ternary_dot, decode, encode, float_dot, wide_dot,  quantize_wide, dot,         rms_norm,
+            quantize, gated,       rope,   to_f16, store_kv,  attention, read_all,      multiply_add};
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 
 namespace sterna {
 
-enum class Encoding : std::uint8_t { f32, f16, bf16, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, i2_s };
+enum class Encoding : std::uint8_t { f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, i2_s };
 enum class Activation : std::uint8_t { relu2, silu, gelu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
@@ -72,7 +72,8 @@ struct Int8Activations {
 struct WideActivations {
     const std::int8_t *high, *low;             // [n_tokens, stride]
     const std::int16_t *high_sums, *low_sums;  // [n_tokens, stride / 16]: sums over groups of 16
-    const float* scales;                       // [n_tokens]
+    const std::int32_t* eights;  // [n_tokens, stride / 4]: -8 * (sum of 128 * high + low) over groups of 4
+    const float* scales;         // [n_tokens]
     std::size_t stride;
 };
 
@@ -88,20 +89,23 @@ struct Kernels {
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);
 
+    // The way back, to Q4_0, Q8_0 or Q6_K; false for another encoding or where a value is not finite. n as above.
+    bool (*encode)(Encoding encoding, const float* x, std::size_t n, std::uint8_t* out);
+
     // out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] for rows of F32, F16 or BF16; cols is a multiple of 16.
     void (*float_dot)(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
                       const float* x, std::size_t x_stride, std::size_t n_tokens, std::size_t cols, float* out,
                       std::size_t out_stride);
 
-    // The same for rows of Q8_0 or Q6_K and activations of 15 bits; cols is a multiple of the encoding's block.
+    // The same for rows of Q4_0, Q8_0 or Q6_K and activations of 15 bits; cols is a multiple of the encoding's block.
     void (*wide_dot)(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
                      const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out,
                      std::size_t out_stride);
 
-    // scale = 16256 / max(|x|, 1e-5), v = round(x * scale) = 128 * high + low; sums over groups of 16. n multiple of
-    // kPad.
+    // scale = 16256 / max(|x|, 1e-5), v = round(x * scale) = 128 * high + low; sums over groups of 16, and
+    // -8 * (sum of v) over groups of 4. n multiple of kPad.
     void (*quantize_wide)(const float* x, std::size_t n, std::int8_t* high, std::int8_t* low, std::int16_t* high_sums,
-                          std::int16_t* low_sums, float* scale);
+                          std::int16_t* low_sums, std::int32_t* eights, float* scale);
 
     // Sum of a[k] * b[k]; n is a multiple of 16.
     float (*dot)(const float* a, const float* b, std::size_t n);

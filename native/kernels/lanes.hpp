@@ -291,6 +291,17 @@ inline Lanes load_int8(const std::int8_t* p) {
     return r;
 }
 
+// out[0..4) = the four halfs in a word, the first in its low bits.
+inline void store_halfs(float* out, std::uint64_t halfs) {
+#if defined(__F16C__)
+    _mm_storeu_ps(out, _mm_cvtph_ps(_mm_cvtsi64_si128(static_cast<long long>(halfs))));
+#elif defined(__ARM_NEON)
+    vst1q_f32(out, vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(halfs))));
+#else
+    for (int i = 0; i < 4; ++i) out[i] = half_to_float(static_cast<std::uint16_t>(halfs >> (16 * i)));
+#endif
+}
+
 inline void store_half(std::uint16_t* p, const Lanes& a) {
 #if defined(__F16C__)
     for (int i = 0; i < kRegisters; ++i)

@@ -6,13 +6,21 @@ import hashlib
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sterna.checkpoint.decode import decode
 from sterna.checkpoint.tensor import Encoding
-from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
+from sterna.ternary.blocks import (
+    dequantize_q4_0,
+    dequantize_q6_k,
+    dequantize_q8_0,
+    quantize_q4_0,
+    quantize_q6_k,
+    quantize_q8_0,
+)
 from sterna.ternary.i2s import pack_i2s
 from sterna.ternary.oracle import rounded
 from sterna.ternary.quantize import absmax
@@ -20,7 +28,13 @@ from sterna.ternary.quantize import absmax
 from ..helpers import random_blocks
 from .probe import Probe, build
 
-ENCODINGS = ("f32", "f16", "bf16", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "i2_s")
+ENCODINGS = "f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k i2_s".split()
+WIDE = {
+    "q4_0": (32, 18, 0, 0x00, dequantize_q4_0),
+    "q8_0": (32, 34, 0, 0x80, dequantize_q8_0),
+    "q6_k": (256, 210, 208, 0xFF, dequantize_q6_k),
+}
+"""Values and bytes of a block, where its scale lies, bytes of the largest codes, and what they mean."""
 SEEN: dict[str, str] = {}
 """Digest of each float result, by the name of the check: the first build sets it, the others must meet it."""
 
@@ -75,11 +89,12 @@ def test_decode_matches_the_formats(probe: Probe) -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal(1024).astype(np.float32)
     codes = rng.integers(-1, 2, (8, 128)).astype(np.int8)
-    q8_0, q6_k = quantize_q8_0(values), quantize_q6_k(values)
+    q4_0, q8_0, q6_k = quantize_q4_0(values), quantize_q8_0(values), quantize_q6_k(values)
     cases = {
         "f32": (values, values),
         "f16": (values.astype(np.float16), values.astype(np.float16).astype(np.float32)),
         "bf16": (values.view(np.uint32) >> 16).astype(np.uint16),
+        "q4_0": (q4_0, dequantize_q4_0(q4_0)),
         "q8_0": (q8_0, dequantize_q8_0(q8_0)),
         "q6_k": (q6_k, dequantize_q6_k(q6_k)),
         "i2_s": (pack_i2s(codes), codes.reshape(-1).astype(np.float32)),
@@ -129,35 +144,48 @@ def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "extreme"])
-@pytest.mark.parametrize("encoding", ["q8_0", "q6_k"])
-def test_wide_dot(probe: Probe, encoding: str, kind: str) -> None:
+@pytest.mark.parametrize("cols", [1280, 1536])
+@pytest.mark.parametrize("encoding", WIDE)
+def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     rng = np.random.default_rng(7)
-    n_rows, n_tokens, cols = 3, 4, 1280
-    size, dequantize = {"q8_0": (cols // 32 * 34, dequantize_q8_0), "q6_k": (cols // 256 * 210, dequantize_q6_k)}[
-        encoding
-    ]
-    stored = rng.integers(0, 256, (n_rows, size), np.uint8)
+    n_rows, n_tokens = 3, 4
+    per_block, size, scale_at, extreme, dequantize = WIDE[encoding]
+    blocks = rng.integers(0, 256, (n_rows, cols // per_block, size), np.uint8)
     if kind == "extreme":  # every code and sub-scale at its largest magnitude
-        stored[:] = 0x80 if encoding == "q8_0" else 0xFF
+        blocks[:] = extreme
         if encoding == "q6_k":
-            stored.reshape(n_rows, -1, 210)[:, :, 192:208] = 0x80
-    blocks = stored.reshape(n_rows, -1, 34 if encoding == "q8_0" else 210)
-    at = 0 if encoding == "q8_0" else 208
-    blocks[:, :, at : at + 2] = np.array([2e-4], np.float16).view(np.uint8)
+            blocks[:, :, 192:208] = 0x80
+    scales = rng.choice([2e-4, -2e-4, 1e-5], (n_rows, cols // per_block, 1)).astype(np.float16)
+    blocks[:, :, scale_at : scale_at + 2] = scales.view(np.uint8)
+    stored = blocks.reshape(n_rows, -1)
     x = rng.standard_normal((n_tokens, cols)).astype(np.float32)
     x[1] = np.where(rng.random(cols) < 0.5, 3.0, -3.0)
     x[2], x[3] = 5.0, 0.0
-    high, low, scales, out = probe.call(
+    high, low, scales_out, out = probe.call(
         "wide_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x)
     )
-    scale = floats(scales)[:, None].astype(np.float64)
+    scale = floats(scales_out)[:, None].astype(np.float64)
     values = (128.0 * np.frombuffer(high, np.int8) + np.frombuffer(low, np.int8)).reshape(x.shape) / scale
     assert np.abs(values - x).max(axis=1) == pytest.approx(0, abs=5.0 / 32512 * 1.001)
     weights = np.stack([dequantize(row).reshape(-1) for row in stored]).astype(np.float64)
     exact = values @ weights.T
     magnitude = np.abs(values) @ np.abs(weights).T + 1e-30
     assert (np.abs(floats(out).reshape(n_tokens, n_rows) - exact) / magnitude).max() < 1e-6
-    assert_same_bits(f"wide_dot {encoding} {kind}", high + low + scales + out)
+    assert_same_bits(f"wide_dot {encoding} {cols} {kind}", high + low + scales_out + out)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "quantize"), [("q4_0", quantize_q4_0), ("q8_0", quantize_q8_0), ("q6_k", quantize_q6_k)]
+)
+def test_encode_gives_the_bytes_of_the_numpy_quantisers(probe: Probe, encoding: str, quantize: Any) -> None:
+    rng = np.random.default_rng(8)
+    x = (rng.standard_t(4, (16, 256)) * 10.0 ** rng.integers(-9, 8, (16, 1))).astype(np.float32)
+    x[0], x[1, :32], x[2], x[3] = 0, 0, 6e-8, rng.integers(-3, 4, 256)
+    expected = quantize(x.reshape(-1))
+    (out,) = probe.call("encode", ENCODINGS.index(encoding), expected.size, arrays=(x,))
+    assert out == expected.tobytes()
+    x[5, 7] = np.nan if encoding == "q4_0" else -np.inf
+    assert probe.call("encode", ENCODINGS.index(encoding), expected.size, arrays=(x,)) == [b""]
 
 
 def test_ceiling_loops_do_their_work(probe: Probe) -> None:

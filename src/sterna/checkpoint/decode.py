@@ -10,7 +10,7 @@ import numpy as np
 from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
 from sterna.errors import FormatError
 from sterna.ternary import kquants
-from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0
+from sterna.ternary.blocks import dequantize_q4_0, dequantize_q6_k, dequantize_q8_0
 from sterna.ternary.i2s import unpack_i2s
 from sterna.ternary.oracle import Weight
 from sterna.ternary.tq import BLOCK, unpack_tq1_0, unpack_tq2_0
@@ -24,6 +24,7 @@ DECODERS: dict[Encoding, Callable[[np.ndarray], np.ndarray]] = {
     Encoding.F32: lambda data: data.view("<f4"),
     Encoding.F16: lambda data: data.view("<f2").astype("<f4"),
     Encoding.BF16: _bf16,
+    Encoding.Q4_0: dequantize_q4_0,
     Encoding.Q4_1: kquants.dequantize_q4_1,
     Encoding.Q5_0: kquants.dequantize_q5_0,
     Encoding.Q5_1: kquants.dequantize_q5_1,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.ternary.blocks import quantize_q6_k, quantize_q8_0
+from sterna.ternary.blocks import quantize_q4_0, quantize_q6_k, quantize_q8_0
 
 
 def _bf16(values: np.ndarray) -> np.ndarray:
@@ -20,6 +20,7 @@ ENCODERS: dict[Encoding, Callable[[np.ndarray], np.ndarray]] = {
     Encoding.F32: lambda values: values.astype("<f4"),
     Encoding.F16: lambda values: values.astype("<f2"),
     Encoding.BF16: _bf16,
+    Encoding.Q4_0: quantize_q4_0,
     Encoding.Q8_0: quantize_q8_0,
     Encoding.Q6_K: quantize_q6_k,
 }

@@ -16,6 +16,7 @@ class Encoding(str, Enum):
     F32 = "f32"
     F16 = "f16"
     BF16 = "bf16"
+    Q4_0 = "q4_0"
     Q4_1 = "q4_1"
     Q5_0 = "q5_0"
     Q5_1 = "q5_1"

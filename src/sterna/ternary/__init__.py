@@ -1,6 +1,13 @@
 """The mathematics of ternary models in readable numpy: quantisers, packings and the oracle that tests compare with."""
 
-from sterna.ternary.blocks import dequantize_q6_k, dequantize_q8_0, quantize_q6_k, quantize_q8_0
+from sterna.ternary.blocks import (
+    dequantize_q4_0,
+    dequantize_q6_k,
+    dequantize_q8_0,
+    quantize_q4_0,
+    quantize_q6_k,
+    quantize_q8_0,
+)
 from sterna.ternary.hf_packed import pack_hf, unpack_hf
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 from sterna.ternary.oracle import Oracle
@@ -11,12 +18,14 @@ __all__ = [
     "Oracle",
     "absmax",
     "absmean",
+    "dequantize_q4_0",
     "dequantize_q6_k",
     "dequantize_q8_0",
     "pack_hf",
     "pack_i2s",
     "pack_tq1_0",
     "pack_tq2_0",
+    "quantize_q4_0",
     "quantize_q6_k",
     "quantize_q8_0",
     "ternary_scale",

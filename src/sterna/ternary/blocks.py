@@ -1,9 +1,14 @@
-"""Q8_0 and Q6_K, the GGUF block formats of embeddings and heads (layouts of ggml's `block_q8_0`, `block_q6_K`)."""
+"""Q4_0, Q8_0 and Q6_K, GGUF's block formats of embeddings and heads (ggml's `block_q4_0`, `block_q8_0`, `block_q6_K`).
+
+The quantisers give the same bytes as the native ones (native/kernels/encode.hpp).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+Q4_0 = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
+"""32 weights in 18 bytes: `w = d * (q - 8)`, q of weights j and j + 16 in the low and the high nibble of qs[j]."""
 Q8_0 = np.dtype([("d", "<f2"), ("qs", "i1", 32)])
 """32 weights in 34 bytes: `w = d * qs`."""
 Q6_K = np.dtype([("ql", "u1", (2, 64)), ("qh", "u1", (2, 32)), ("scales", "i1", 16), ("d", "<f2")])
@@ -18,13 +23,70 @@ def _finite_half(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -65504, 65504).astype("<f2")
 
 
+def _codes(x: np.ndarray, step: np.ndarray, least: int, most: int) -> np.ndarray:
+    """x in whole steps, float32; 0 where the step is 0."""
+    with np.errstate(over="ignore"):
+        ratio = np.divide(x, step, out=np.zeros_like(x), where=step != 0)
+    return np.rint(np.clip(ratio, least, most))
+
+
+def _sum(x: np.ndarray) -> np.ndarray:
+    """Sums over the last axis, a multiple of 16, in the order of the engine's lanes (native/kernels/lanes.hpp)."""
+    lanes = x.reshape(*x.shape[:-1], -1, 16)
+    total = lanes[..., 0, :]
+    for i in range(1, lanes.shape[-2]):
+        total = total + lanes[..., i, :]
+    for width in (8, 4, 2, 1):
+        total = total[..., :width] + total[..., width:]
+    return total[..., 0]
+
+
+def _best_scale(groups: np.ndarray, levels: int) -> np.ndarray:
+    """For each group (last axis) of float32 values the signed scale with which codes -levels..levels-1 meet them best.
+
+    The value of largest magnitude goes to one of five places about -levels, the end with the longer range, and the
+    others follow; of the least squares fits of these five sets of codes the one with the least squared error is taken.
+    """
+    highest, lowest = groups.max(axis=-1), groups.min(axis=-1)
+    extreme = np.where(highest > -lowest, highest, lowest)
+    shares = np.divide(groups, extreme[..., None], out=np.zeros_like(groups), where=extreme[..., None] != 0)
+    best, fit = np.full(extreme.shape, -1, np.float32), np.zeros(extreme.shape, np.float32)
+    for candidate in (29, 30, 31, 32, 33):
+        codes = np.rint(np.clip(shares * np.float32(-levels * candidate / 32), -levels, levels - 1))
+        products, squares = _sum(shares * codes), _sum(codes * codes)
+        squares[squares == 0] = 1  # in a group of zeros
+        gain = products * products / squares  # by how much the fit lowers the squared error
+        fit = np.where(gain > best, products / squares, fit)
+        best = np.maximum(gain, best)
+    return np.where(extreme == 0, np.float32(0), extreme * fit)  # never -0
+
+
+def quantize_q4_0(weight: np.ndarray) -> np.ndarray:
+    """Quantise float values, a multiple of 32, to a uint8 vector of Q4_0 blocks.
+
+    ggml puts the value of largest magnitude at -8; that is one of the scales tried here.
+    """
+    groups = np.asarray(weight, np.float32).reshape(-1, 32)
+    blocks = np.zeros(len(groups), Q4_0)
+    blocks["d"] = _finite_half(_best_scale(groups, 8))
+    q = (_codes(groups, blocks["d"].astype(np.float32)[:, None], -8, 7) + 8).astype(np.uint8)
+    blocks["qs"] = q[:, :16] | q[:, 16:] << 4
+    return blocks.view(np.uint8)
+
+
+def dequantize_q4_0(data: np.ndarray) -> np.ndarray:
+    """Float32 vector of the weights in a uint8 vector of Q4_0 blocks."""
+    blocks = np.ascontiguousarray(data).view(Q4_0)
+    q = np.concatenate([blocks["qs"] & 15, blocks["qs"] >> 4], axis=1).astype(np.float32) - 8
+    return (blocks["d"].astype(np.float32)[:, None] * q).reshape(-1)
+
+
 def quantize_q8_0(weight: np.ndarray) -> np.ndarray:
     """Quantise float values, a multiple of 32, to a uint8 vector of Q8_0 blocks: `d = max|w| / 127` in float16."""
     groups = np.asarray(weight, np.float32).reshape(-1, 32)
     blocks = np.zeros(len(groups), Q8_0)
     blocks["d"] = _finite_half(np.abs(groups).max(axis=1) / np.float32(127))
-    d = blocks["d"].astype(np.float32)[:, None]
-    blocks["qs"] = np.clip(np.rint(np.divide(groups, d, out=np.zeros_like(groups), where=d > 0)), -127, 127)
+    blocks["qs"] = _codes(groups, blocks["d"].astype(np.float32)[:, None], -127, 127)
     return blocks.view(np.uint8)
 
 
@@ -35,20 +97,14 @@ def dequantize_q8_0(data: np.ndarray) -> np.ndarray:
 
 
 def quantize_q6_k(weight: np.ndarray) -> np.ndarray:
-    """Quantise float values, a multiple of 256 of them, to a uint8 vector of Q6_K blocks.
-
-    Each group of 16 gets the signed scale that maps its largest magnitude to -32, the end with the longer range.
-    """
+    """Quantise float values, a multiple of 256 of them, to a uint8 vector of Q6_K blocks."""
     groups = np.asarray(weight, np.float32).reshape(-1, 16, 16)
-    extreme = np.take_along_axis(groups, np.abs(groups).argmax(axis=2)[..., None], axis=2)[..., 0]
-    scale = extreme / np.float32(-32)
+    scale = _best_scale(groups, 32)
     blocks = np.zeros(len(groups), Q6_K)
     blocks["d"] = _finite_half(np.abs(scale).max(axis=1) / np.float32(127))
     d = blocks["d"].astype(np.float32)[:, None]
-    blocks["scales"] = np.clip(np.rint(np.divide(scale, d, out=np.zeros_like(scale), where=d > 0)), -128, 127)
-    step = (d * blocks["scales"])[..., None]
-    q = np.rint(np.divide(groups, step, out=np.zeros_like(groups), where=step != 0))
-    q = (np.clip(q, -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
+    blocks["scales"] = _codes(scale, d, -128, 127)
+    q = (_codes(groups, (d * blocks["scales"])[..., None], -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
     blocks["ql"][:, :, :32] = (q[:, :, 0] & 15) | (q[:, :, 2] & 15) << 4
     blocks["ql"][:, :, 32:] = (q[:, :, 1] & 15) | (q[:, :, 3] & 15) << 4
     for k in range(4):

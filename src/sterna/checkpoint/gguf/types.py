@@ -31,6 +31,7 @@ SCALAR_TYPES = {dtype: number for number, dtype in SCALARS.items()}
 ENCODINGS = {
     0: Encoding.F32,
     1: Encoding.F16,
+    2: Encoding.Q4_0,
     3: Encoding.Q4_1,
     6: Encoding.Q5_0,
     7: Encoding.Q5_1,
@@ -51,6 +52,7 @@ BLOCKS = {
     Encoding.F32: (1, 4),
     Encoding.F16: (1, 2),
     Encoding.BF16: (1, 2),
+    Encoding.Q4_0: (32, 18),
     Encoding.Q4_1: (32, 20),
     Encoding.Q5_0: (32, 22),
     Encoding.Q5_1: (32, 24),
@@ -70,7 +72,6 @@ I2_S_TAIL = 32
 """After the codes of an I2_S tensor: its float32 scale and 28 bytes that mean nothing."""
 
 OTHER_TYPES = {
-    2: "Q4_0",
     9: "Q8_1",
     15: "Q8_K",
     24: "I8",

@@ -1,0 +1,31 @@
+// Block sums of Q4_0 and Q8_0 (wide_dot.hpp) with vpdpbusd; those of Q6_K, whose sub-scales need sums of two, as in
+// AVX2.
+#pragma once
+
+#include "wide_avx2.hpp"
+
+namespace sterna {
+namespace {
+
+struct WideVnni : WideAvx2 {
+    using WideAvx2::add;
+
+    // Codes 0..255 times (128 * high + low), added to `offsets`; exact.
+    static __m256i dots(__m256i codes, const WideColumns& x, __m256i offsets) {
+        const __m256i high = _mm256_dpbusd_epi32(_mm256_setzero_si256(), codes, load256(x.high));
+        return _mm256_add_epi32(_mm256_slli_epi32(high, 7), _mm256_dpbusd_epi32(offsets, codes, load256(x.low)));
+    }
+
+    static void add(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+        scale(sums, _mm256_cvtepi32_ps(dots(nibbles(block + 2), x, load256(x.eights))), d);
+    }
+
+    // A code + 128 is unsigned; 128 * (sum of activations) leaves again.
+    static void add(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+        const __m256i codes = _mm256_xor_si256(load256(block + 2), _mm256_set1_epi8(-128));
+        scale(sums, _mm256_cvtepi32_ps(dots(codes, x, _mm256_slli_epi32(load256(x.eights), 4))), d);
+    }
+};
+
+}  // namespace
+}  // namespace sterna
