@@ -40,6 +40,14 @@ def test_run_json_has_the_documented_fields() -> None:
     assert fields["prefill_tps"] > 0 and fields["decode_tps"] > 0
 
 
+def test_a_requantised_head_is_reported_on_stderr() -> None:
+    result = sterna("run", "-p", "Once", "-n", "4", "--temp", "0", "--head", "q8_0", "--json")
+    assert json.loads(result.stdout)["completion_tokens"] == 4
+    assert (
+        result.stderr.startswith("Head as q8_0: logits are off by 0.") and "Head" not in sterna("run", "-p", "a").stderr
+    )
+
+
 def test_prompts_from_stdin_and_file_and_option_agree(tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("The ship")
     options = ("-n", "10", "--temp", "0")
@@ -104,6 +112,7 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         (["bench", "-p", "9999"], 2, "context"),
         (["info", "--i2s-layout", "neon"], 2, "x86-rows"),
         (["frobnicate"], 2, "frobnicate"),
+        (["run", "-p", "x", "--head", "q5_k"], 2, "full, q8_0, q6_k, q4_0"),
         (["train", "/nowhere.toml"], None, "/nowhere.toml"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
@@ -127,7 +136,8 @@ def test_stdin_that_is_no_text_and_stdout_that_lacks_characters() -> None:
 
 
 def test_bench_json_has_the_documented_fields() -> None:
-    fields = json.loads(sterna("bench", "-p", "16", "-n", "8", "-r", "1", "--json").stdout)
+    fields = json.loads(sterna("bench", "-p", "16", "-n", "8", "-r", "1", "--head", "q4_0", "--json").stdout)
+    assert fields["head"] == "q4_0" and 0 < fields["head_error"] < 0.2 and 0 <= fields["head_top1"] <= 1
     assert fields["prefill_tps"]["16"] > 0 and fields["decode_tps"] > 0
     assert fields["threads"] >= 1 and fields["isa"] in ("scalar", "avx2", "avxvnni", "avx512vnni", "neon")
     for key in ("memory_gbs", "int8_gmacs", "prefill_roofline", "load_s", "peak_rss_mb"):

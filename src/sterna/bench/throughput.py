@@ -29,7 +29,9 @@ class BenchResult:
 
     `bytes_per_token`: weights, head, and keys and values that one decode step reads, at the middle of the generation.
     `decode_roofline = decode_tps * bytes_per_token / memory_gbs / 1e9`; `prefill_roofline`: int8 multiply-adds of the
-    ternary matrices at the longest prompt's speed, as a share of `int8_gmacs`.
+    ternary matrices at the longest prompt's speed, as a share of `int8_gmacs`. `head_error`, `head_top1`: relative
+    error of the logits and share of equal top tokens with a requantised head (`HeadError`), None where it is as in the
+    file.
     """
 
     model: str
@@ -44,6 +46,9 @@ class BenchResult:
     prefill_roofline: float
     load_s: float
     peak_rss_mb: float
+    head: str
+    head_error: float | None
+    head_top1: float | None
 
 
 def bench(
@@ -54,6 +59,7 @@ def bench(
     decode_tokens: int = 128,
     threads: int | None = None,
     i2s_layout: str = "x86",
+    head: str = "full",
     repetitions: int = 5,
     depth: int = 8,
     kv: str = "f16",
@@ -61,11 +67,11 @@ def bench(
 ) -> BenchResult:
     """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model` and `kv` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for lengths
-    that do not fit the context.
+    `model`, `head` and `kv` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for
+    lengths that do not fit the context.
     """
     started = time.perf_counter()
-    llm = LLM(model, threads=threads, i2s_layout=i2s_layout, kv=kv)
+    llm = LLM(model, threads=threads, i2s_layout=i2s_layout, head=head, kv=kv)
     load_s = time.perf_counter() - started
     if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
         raise ArgumentError(
@@ -92,6 +98,7 @@ def bench(
         progress((repetition + 1) / repetitions)
     prefill_tps = {str(n): statistics.median(speeds) for n, speeds in prefill.items()}
     decode_tps, memory_gbs, int8_gmacs = (statistics.median(values) for values in (decode, memory, int8))
+    head_error = llm.head_error
     bytes_per_token = step_bytes(llm.checkpoint, depth + decode_tokens // 2, kv)
     return BenchResult(
         model=name,
@@ -106,6 +113,9 @@ def bench(
         prefill_roofline=prefill_tps[str(max(prompt_lengths))] * ternary_weights(llm.checkpoint) / int8_gmacs / 1e9,
         load_s=load_s,
         peak_rss_mb=peak,
+        head=head,
+        head_error=head_error.relative if head_error else None,
+        head_top1=head_error.top1 if head_error else None,
     )
 
 

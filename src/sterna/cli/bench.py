@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import I2SLayout, Json, Kv, Model, Threads, print_json, progress
+from sterna.cli.options import Head, I2SLayout, Json, Kv, Model, Threads, print_json, progress
 from sterna.errors import ArgumentError
 
 
@@ -18,6 +18,7 @@ def bench(
     decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
     threads: Threads = None,
     i2s_layout: I2SLayout = "x86",
+    head: Head = "full",
     repetitions: Annotated[int, typer.Option("-r", help="Repetitions, of which medians are taken.", min=1)] = 5,
     depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
     kv: Kv = "f16",
@@ -37,6 +38,7 @@ def bench(
             decode_tokens=decode_tokens,
             threads=threads,
             i2s_layout=i2s_layout,
+            head=head,
             repetitions=repetitions,
             depth=depth,
             kv=kv,
@@ -51,5 +53,9 @@ def bench(
     read = f"{result.bytes_per_token / 1e6:.1f} MB a token"
     print(f"decode reads {read}: {result.decode_roofline:.0%} of {result.memory_gbs:.1f} GB/s")
     print(f"prefill does {result.prefill_roofline:.0%} of {result.int8_gmacs:.0f} G int8 multiply-adds/s")
+    if result.head_error is not None:
+        print(
+            f"head {result.head}: logits off by {result.head_error:.2%}, top token the same in {result.head_top1:.0%}"
+        )
     print(f"{result.model}, {result.threads} threads, {result.isa}")
     print(f"loaded in {result.load_s:.2f} s, peak {result.peak_rss_mb:.0f} MB")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, I2SLayout, Json, Kv, Model, Threads, print_json, progress, read_text
+from sterna.cli.options import Context, Head, I2SLayout, Json, Kv, Model, Threads, print_json, progress, read_text, report_head
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     threads: Threads = None,
     i2s_layout: I2SLayout = "x86",
     kv: Kv = "f16",
+    head: Head = "full",
     json: Json = False,
 ) -> None:
     """Bits per byte and perplexity of a text file."""
@@ -25,7 +26,8 @@ def evaluate(
     from sterna.engine.llm import LLM
     from sterna.evaluate.perplexity import evaluate_text
 
-    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv)
+    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv, head=head)
+    report_head(llm, head)
     with progress("evaluating") as advance:
         score = evaluate_text(llm, content, advance)
     if json:

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from sterna.errors import FormatError, NotFoundError
+
+if TYPE_CHECKING:
+    from sterna.engine.llm import LLM
 
 Model = Annotated[
     str | None,
@@ -25,6 +28,9 @@ I2SLayout = Annotated[
     str, typer.Option("--i2s-layout", help="How a GGUF file keeps I2_S: x86, arm (bitnet.cpp on ARM) or x86-rows.")
 ]
 Kv = Annotated[str, typer.Option("--kv", metavar="f16|int8", help="How keys and values are kept.")]
+Head = Annotated[
+    str, typer.Option("--head", help="Requantise the output matrix: q8_0, q6_k or q4_0; full: as in the file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -32,6 +38,17 @@ def print_json(value: dict[str, Any]) -> None:
     """One JSON object on a line of stdout, in ASCII where stdout is not UTF-8."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
     print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
+
+
+def report_head(llm: LLM, head: str) -> None:
+    """Says on stderr what a requantised head does to the logits; nothing where it is as in the file."""
+    error = llm.head_error
+    if error is not None:
+        print(
+            f"Head as {head}: logits are off by {error.relative:.2%}, the top token is the same in {error.top1:.0%} "
+            f"of {error.rows} positions.",
+            file=sys.stderr,
+        )
 
 
 def read_text(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, I2SLayout, Json, Kv, Model, Threads, as_text, print_json, read_text
+from sterna.cli.options import Context, Head, I2SLayout, Json, Kv, Model, Threads, as_text, print_json, read_text, report_head
 from sterna.errors import ArgumentError
 
 
@@ -21,6 +21,7 @@ def run(
     ctx: Context = None,
     threads: Threads = None,
     i2s_layout: I2SLayout = "x86",
+    head: Head = "full",
     temperature: Annotated[float, typer.Option("--temp", help="0 takes the most likely token.")] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", help="Only the K most likely; 0 is off.")] = 40,
     top_p: Annotated[float, typer.Option("--top-p", help="Only the most likely that make up P; 1 is off.")] = 0.95,
@@ -42,7 +43,8 @@ def run(
     text = read_prompt(prompt, file)
     from sterna.engine.llm import LLM
 
-    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv)
+    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv, head=head)
+    report_head(llm, head)
     stream = llm.stream_completion(
         text,
         max_tokens=max_tokens,

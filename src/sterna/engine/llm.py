@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,6 +13,7 @@ import numpy as np
 from sterna._native import BLOCK_SIZE
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.engine.core import Engine
+from sterna.engine.head import SAMPLE, HeadError, check_head, measure_head, requantize_head
 from sterna.engine.machine import checked_threads, choose_isa, default_threads
 from sterna.engine.runner import Runner
 from sterna.engine.sampling import SamplingParams
@@ -35,7 +37,9 @@ class LLM:
     `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
     context length (its sliding window, if that is shorter). `activations`: `int8` (the contract for ternary matrices)
     or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a scale for each head and position, which
-    takes half the memory. `i2s_layout`: how a GGUF file keeps its I2_S matrices (`open_checkpoint`).
+    takes half the memory. `head`: `full`, the output matrix as in the file, or `q8_0`, `q6_k`, `q4_0`, into which it
+    is requantised (`head_error` tells what that costs). `i2s_layout`: how a
+    GGUF file keeps its I2_S matrices (`open_checkpoint`).
     Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
@@ -48,14 +52,16 @@ class LLM:
         activations: str = "int8",
         i2s_layout: str = "x86",
         kv: str = "f16",
+        head: str = "full",
     ) -> None:
+        check_head(head)
         if kv not in ("f16", "int8"):
             raise ArgumentError("kv must be 'f16' or 'int8'.")
         if activations not in ("int8", "float"):
             raise ArgumentError("activations must be 'int8' or 'float'.")
         self.threads = default_threads() if threads is None else checked_threads(threads)
-        self.checkpoint = _checkpoint(model, i2s_layout)
-        config = self.checkpoint.config
+        self._file = _checkpoint(model, i2s_layout)
+        config = self._file.config
         limit = config.usable_context
         if ctx is not None and not (type(ctx) is int and 1 < ctx <= limit):
             what = "context length" if limit == config.context_length else "sliding window"
@@ -64,9 +70,10 @@ class LLM:
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
         self.isa = choose_isa()
+        self.checkpoint = requantize_head(self._file, head, isa=self.isa, threads=self.threads)
         self._tokenizer: Tokenizer | None = None
         least_blocks = 2 * -(-self.context_length // BLOCK_SIZE)
-        plan = build_plan(config, self.checkpoint.tensors, int8=activations == "int8")
+        plan = build_plan(self.checkpoint.config, self.checkpoint.tensors, int8=activations == "int8")
         runner = Runner(
             plan,
             self.checkpoint.tensors,
@@ -168,6 +175,20 @@ class LLM:
     def logits(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:
         """Logits of every position, one causal pass; float32 `[n, vocab]`."""
         return self.head(self.hidden(token_ids))
+
+    @cached_property
+    def head_error(self) -> HeadError | None:
+        """What a requantised head does to the logits of a sentence (of random tokens where the model has no
+        tokenizer), measured when first asked for; None where the head is as in the file."""
+        if self.checkpoint is self._file:
+            return None
+        ids = (
+            self.tokenizer.encode(SAMPLE)
+            if self._has_tokenizer()
+            else np.random.default_rng(0).integers(0, self.vocab_size, 16)
+        )
+        hidden = self.hidden(ids[: self.context_length])
+        return measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`, to ask for in parts.

@@ -1,0 +1,91 @@
+"""The output matrix in fewer bits, on request, and what that does to the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sterna import _native
+from sterna.checkpoint import Checkpoint
+from sterna.checkpoint.gguf.types import BLOCKS
+from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.engine.runner import native_tensor
+from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.model.plan import Plan
+
+HEADS = ("full", "q8_0", "q6_k", "q4_0")
+"""`full` is the head as the file has it."""
+
+SAMPLE = "It is a truth universally acknowledged, that a single man in possession of a good fortune"
+"""Text whose hidden rows the error is measured on."""
+
+
+@dataclass(frozen=True)
+class HeadError:
+    """How far the logits of a requantised head are from those of the head in the file, over a few hidden rows."""
+
+    relative: float
+    """`||logits - full|| / ||full||` (Frobenius) over all rows."""
+    top1: float
+    """Share of rows whose most likely token is the same."""
+    rows: int
+
+
+def check_head(head: str) -> None:
+    """Raises `ArgumentError` for a name that is not in `HEADS`."""
+    if head not in HEADS:
+        raise ArgumentError(f"head must be one of {', '.join(HEADS)}, not '{head}'.")
+
+
+def head_tensor(checkpoint: Checkpoint) -> Tensor:
+    """The output matrix, which may be the embedding too."""
+    return checkpoint.tensors["token_embd.weight" if checkpoint.config.tied_head else "output.weight"]
+
+
+def requantize_head(checkpoint: Checkpoint, head: str, *, isa: str, threads: int) -> Checkpoint:
+    """The model with its output matrix in another encoding, one of `HEADS`; a tied embedding stays as it is.
+
+    A head that has the encoding already is left alone. Takes no memory but the new matrix. Raises `UnsupportedError`
+    where rows do not fill its blocks, `FormatError` where a value is not finite.
+    """
+    tensor = head_tensor(checkpoint)
+    if head in ("full", tensor.encoding.value):
+        return checkpoint
+    encoding = Encoding(head)
+    block, _ = BLOCKS[encoding]
+    if tensor.shape[1] % block:
+        raise UnsupportedError(
+            f"The head cannot be kept as {head}, whose blocks hold {block} weights: its rows have {tensor.shape[1]}."
+        )
+    try:
+        data = _native.requantize(native_tensor(tensor), head, isa, threads)
+    except ValueError as error:
+        raise FormatError(f"The head cannot be requantised: {error}") from None
+    requantized = Tensor("output.weight", tensor.shape, encoding, data)
+    return replace(
+        checkpoint,
+        config=replace(checkpoint.config, tied_head=False),
+        tensors={**checkpoint.tensors, "output.weight": requantized},
+    )
+
+
+def measure_head(hidden: np.ndarray, logits: np.ndarray, full: Checkpoint, *, isa: str, threads: int) -> HeadError:
+    """Compares `logits` [n, vocab] of hidden rows [n, hidden_size] with those of the model's full head."""
+    width = full.config.hidden_size
+    plan = Plan(  # of the head alone
+        layers=1,
+        kv_heads=1,
+        head_dim=2,
+        vocab_size=full.config.vocab_size,
+        head="head",
+        slots={"hidden": width},
+        operations=[{"kind": "embed", "out": "hidden", "weight": "head"}],
+    )
+    model = _native.Model(plan.to_dict(), {"head": native_tensor(head_tensor(full))}, isa)
+    expected = model.logits(hidden, threads)
+    return HeadError(
+        relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),
+        top1=float(np.mean(logits.argmax(axis=1) == expected.argmax(axis=1))),
+        rows=len(hidden),
+    )
