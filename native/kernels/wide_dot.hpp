@@ -154,12 +154,14 @@ void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, s
                 }
                 store_halfs(scales, halfs);
             };
+            // Prefetches are spread over the blocks: a burst of them fills the queue of misses.
             const auto add = [&](auto& sums, std::size_t i) {
+                const std::size_t begin = (i * Format::kBytes + 63) / 64 * 64, end = (i + 1) * Format::kBytes;
+                for (std::size_t line = begin; line < end; line += 64) __builtin_prefetch(step + 4096 + line);
                 Blocks::add(sums, format, step + i * Format::kBytes, scales[i], columns.from(i * Format::kValues));
             };
             std::size_t left = blocks;
             for (; left >= kStep; left -= kStep) {
-                for (std::size_t line = 0; line < kStepBytes; line += 64) __builtin_prefetch(step + 4096 + line);
                 load_scales(kStep);
                 add(even, 0);
                 add(odd, 1);
