@@ -94,7 +94,8 @@ void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {
         Encoding encoding;
         const char* name;
         std::size_t block, scale_at;  // bytes; where a block's float16 scale lies
-    } kEncodings[] = {{Encoding::q8_0, "Q8_0", 34, 0}, {Encoding::q6_k, "Q6_K", 210, 208}};
+    } kEncodings[] = {
+        {Encoding::q4_0, "Q4_0", 18, 0}, {Encoding::q8_0, "Q8_0", 34, 0}, {Encoding::q6_k, "Q6_K", 210, 208}};
     const auto& format = kEncodings[below(random, std::size(kEncodings))];
     const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(format.encoding, cols);
     std::vector<std::uint8_t> rows(sizes.n_rows * bytes);
@@ -105,10 +106,12 @@ void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {
         v = static_cast<float>(static_cast<std::int32_t>(random())) * (random() % 2 ? 0x1p-31f : 0x1p-36f);
     std::vector<std::int8_t> high(x.size()), low(x.size());
     std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
+    std::vector<std::int32_t> eights(x.size() / 4);
     for (std::size_t t = 0; t < sizes.n_tokens; ++t)
         kernels.quantize_wide(&x[t * cols], cols, &high[t * cols], &low[t * cols], &high_sums[t * cols / 16],
-                              &low_sums[t * cols / 16], &scales[t]);
-    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), scales.data(), cols};
+                              &low_sums[t * cols / 16], &eights[t * cols / 4], &scales[t]);
+    const WideActivations wide{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                               scales.data(), cols};
     const auto call = [&](auto* wide_dot) {
         return [&, wide_dot](float* out) {
             wide_dot(format.encoding, rows.data(), bytes, sizes.n_rows, wide, sizes.n_tokens, cols, out,

@@ -162,6 +162,7 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
 def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
     """Where the float16 numbers of a block begin, for encodings that have some."""
     return {
+        Encoding.Q4_0: (0,),
         Encoding.Q4_1: (0, 2),
         Encoding.Q5_0: (0,),
         Encoding.Q5_1: (0, 2),

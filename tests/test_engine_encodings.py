@@ -23,10 +23,10 @@ from sterna.ternary.oracle import Oracle
 from . import helpers
 
 TQ = (Encoding.TQ1_0, Encoding.TQ2_0)
+WIDE = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
+"""Encodings whose kernels take activations of 15 bits."""
 FLOAT = [
-    encoding
-    for encoding in Encoding
-    if encoding not in {*TERNARY, Encoding.F32, Encoding.F16, Encoding.BF16, Encoding.Q8_0, Encoding.Q6_K}
+    encoding for encoding in Encoding if encoding not in {*TERNARY, *WIDE, Encoding.F32, Encoding.F16, Encoding.BF16}
 ]
 """Encodings whose rows are decoded before they are multiplied."""
 

@@ -19,10 +19,12 @@ def i2s_has_code_3(codes: np.ndarray) -> bool:
 def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one where
     all blocks that are not zero throughout share it, else one a block."""
+
 def requantize(
     tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int
 ) -> np.ndarray:
-    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales) in q4_0, q8_0 or q6_k, row by row."""
+    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales) in q4_0, q8_0 or q6_k,
+    row by row."""
 
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
     """Bytes a second that `threads` threads read together from a buffer of `bytes` bytes."""

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Head, I2SLayout, Json, Kv, Model, Threads, print_json, progress, read_text, report_head
+from sterna.cli.options import (
+    Context,
+    Head,
+    I2SLayout,
+    Json,
+    Kv,
+    Model,
+    Threads,
+    print_json,
+    progress,
+    read_text,
+    report_head,
+)
 
 
 def evaluate(

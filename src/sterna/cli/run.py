@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Context, Head, I2SLayout, Json, Kv, Model, Threads, as_text, print_json, read_text, report_head
+from sterna.cli.options import (
+    Context,
+    Head,
+    I2SLayout,
+    Json,
+    Kv,
+    Model,
+    Threads,
+    as_text,
+    print_json,
+    read_text,
+    report_head,
+)
 from sterna.errors import ArgumentError
 
 

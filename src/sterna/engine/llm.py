@@ -38,8 +38,8 @@ class LLM:
     context length (its sliding window, if that is shorter). `activations`: `int8` (the contract for ternary matrices)
     or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a scale for each head and position, which
     takes half the memory. `head`: `full`, the output matrix as in the file, or `q8_0`, `q6_k`, `q4_0`, into which it
-    is requantised (`head_error` tells what that costs). `i2s_layout`: how a
-    GGUF file keeps its I2_S matrices (`open_checkpoint`).
+    is requantised (`head_error` tells what that costs). `i2s_layout`: how a GGUF file keeps its I2_S matrices
+    (`open_checkpoint`).
     Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
