@@ -131,6 +131,16 @@ class Tokenizer:
         """
         return self._vocabulary.gguf_metadata()
 
+    def hf_files(self, context_length: int, tokenizer_json: bytes | None = None) -> dict[str, bytes]:
+        """Names and contents of the files with which a Hugging Face folder holds an equal tokenizer.
+
+        `tokenizer_json` is what the tokenizer was read from, where that was one. Raises UnsupportedError for a
+        vocabulary that tokenizer.json cannot hold.
+        """
+        from sterna.model.tokenizer.hf_files import hf_files
+
+        return hf_files(self._vocabulary, tokenizer_json, context_length)
+
     @cached_property
     def _splitter(self) -> SpecialSplitter:
         return SpecialSplitter(self._special)

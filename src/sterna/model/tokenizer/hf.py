@@ -78,8 +78,14 @@ def from_tokenizer_json(
     eos_ids = frozenset(eos) | ends_a_text(special_ids)
     eos_id = next(iter([*eos, *sorted(eos_ids)]), None)
 
+    prefix = Prefix.NONE if byte_level else _take_prefix_over(encoder)
+
     def metadata() -> dict[str, Any]:
-        keys = _byte_level_metadata(encoder, path) if byte_level else _refuse(path)
+        keys = (
+            _byte_level_metadata(encoder, path)
+            if byte_level
+            else _sentencepiece_metadata(encoder, tokens, prefix, path)
+        )
         keys |= {PREFIX + "tokens": tokens, PREFIX + "token_type": types}
         keys |= {PREFIX + "add_bos_token": adds_bos, EXTRA_EOS: sorted(eos_ids)}
         keys |= {} if bos_id is None else {PREFIX + "bos_token_id": bos_id}
@@ -93,7 +99,7 @@ def from_tokenizer_json(
         types=types,
         encoder=encoder,
         byte_level=byte_level,
-        prefix=Prefix.NONE if byte_level else _take_prefix_over(encoder),
+        prefix=prefix,
         bos_id=bos_id,
         eos_id=eos_id,
         eos_ids=eos_ids,
@@ -193,8 +199,30 @@ def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str,
     return {PREFIX + "model": "gpt2", PREFIX + "pre": pre, PREFIX + "merges": [" ".join(pair) for pair in pairs]}
 
 
-def _refuse(path: Path) -> dict[str, Any]:
-    raise UnsupportedError(f"{path} is a SentencePiece vocabulary without scores, which GGUF asks for.")
+def _sentencepiece_metadata(
+    encoder: tokenizers.Tokenizer, tokens: list[str], prefix: Prefix, path: Path
+) -> dict[str, Any]:
+    """Model and scores. tokenizer.json has a list of merges instead: a piece scores by the first that makes it.
+
+    GGUF knows a space before each run of text or none, so one before the first run alone becomes the former.
+    """
+    model = json.loads(encoder.to_str())["model"]
+    if model["type"] != "BPE" or not model.get("byte_fallback"):
+        raise UnsupportedError(
+            f"{path} is a {model['type']} vocabulary without byte fallback, which GGUF cannot describe."
+        )
+    pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in model["merges"]]
+    rank: dict[str, int] = {}
+    for number, pair in enumerate(pairs):
+        rank.setdefault("".join(pair), number)
+    scores = np.array([-float(rank.get(token, len(pairs))) for token in tokens], np.float32)
+    keys = {
+        PREFIX + "model": "llama",
+        PREFIX + "scores": scores,
+        PREFIX + "add_space_prefix": prefix is not Prefix.NONE,
+    }
+    unknown = model.get("unk_token")
+    return keys | ({PREFIX + "unknown_token_id": tokens.index(unknown)} if unknown in tokens else {})
 
 
 def _config(path: Path) -> dict[str, Any]:
