@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sterna.checkpoint.checkpoint import Checkpoint, about, finish
 from sterna.checkpoint.decode import decode
 from sterna.checkpoint.hf_config import Quantization, architecture_class, read_config, read_quantization
 from sterna.checkpoint.safetensors import StoredTensor, read_folder, read_json
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.tensor import Encoding, Tensor, TensorStream
 from sterna.checkpoint.validate import check_config
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
@@ -60,6 +61,16 @@ def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
     Raises NotFoundError where files are missing, FormatError for broken ones, UnsupportedError for a model or a
     quantisation that Sterna does not know.
     """
+    folder, config, streams, raw = open_hf(path)
+    with about(folder):
+        return finish(folder, config, {name: _whole(stream) for name, stream in streams.items()}, raw)
+
+
+def open_hf(path: str | os.PathLike[str]) -> tuple[Path, ModelConfig, dict[str, TensorStream], dict[str, Any]]:
+    """Folder, configuration, tensors by canonical name, each converted only when asked for, and `config.json`.
+
+    Raises as `load_hf`, but for what only the tensors' values can tell.
+    """
     folder = Path(path)
     raw = read_json(folder / "config.json")
     with about(folder):
@@ -75,7 +86,7 @@ def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
         config = replace(config, pooling=_pooling(folder))
         check_config(config)
         input_norms = any(name.endswith("_proj.norm.weight") for name in stored)
-        return finish(folder, config, _tensors(stored, config, read_quantization(raw, config, input_norms)), raw)
+        return folder, config, _tensors(stored, config, read_quantization(raw, config, input_norms)), raw
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -95,19 +106,24 @@ def _pooling(folder: Path) -> str:
     return modes.get(wanted[0], wanted[0]) if len(wanted) == 1 else "unknown"
 
 
+def _whole(stream: TensorStream) -> Tensor:
+    (tensor,) = stream.parts()
+    return tensor
+
+
 def _tensors(
     stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None
-) -> dict[str, Tensor]:
+) -> dict[str, TensorStream]:
     names = canonical_names(config.num_layers, config.architecture)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
         if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         scale = stored.get(name.removesuffix("weight") + "weight_scale")
-        converted = _convert(names[name], tensor, scale, quantization)
-        tensors[names[name]] = _plus_one(converted) if config.architecture == "gemma3" else converted
+        stream = _stream(names[name], tensor, scale, quantization)
+        tensors[names[name]] = _plus_one(stream) if config.architecture == "gemma3" else stream
     _check_input_norms(tensors, config, quantization)
     return tensors
 
@@ -123,47 +139,63 @@ def canonical_names(num_layers: int, architecture: str = "llama") -> dict[str, s
     }
 
 
-def _plus_one(tensor: Tensor) -> Tensor:
+def _plus_one(stream: TensorStream) -> TensorStream:
     """Gemma's own norms multiply by 1 + w, which is what GGUF stores; norms before single matrices do not."""
-    if len(tensor.shape) != 1 or tensor.name.endswith("_norm_in.weight"):
-        return tensor
-    values = decode(tensor) + np.float32(1)
-    return replace(tensor, encoding=Encoding.F32, data=values.view(np.uint8))
+    if len(stream.shape) != 1 or stream.name.endswith("_norm_in.weight"):
+        return stream
+
+    def make() -> Iterator[Tensor]:
+        values = decode(_whole(stream)) + np.float32(1)
+        yield Tensor(stream.name, stream.shape, Encoding.F32, values.view(np.uint8))
+
+    return TensorStream(stream.name, stream.shape, Encoding.F32, make)
 
 
-def _convert(name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None) -> Tensor:
+def _stream(
+    name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None
+) -> TensorStream:
     """A stored tensor under its canonical name; matrices that are quantised come out as I2_S."""
     module = stored.name.removesuffix(".weight")
     in_layer = module.split(".", 3)[-1] in MATRICES
     if stored.dtype == "U8":
         if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
             raise UnsupportedError(f"its tensor {stored.name!r} is packed, but not by bitnet's quantisation.")
-        try:
-            codes = unpack_hf(stored.data.reshape(stored.shape))
-        except ValueError as error:
-            raise FormatError(f"its tensor {stored.name!r} is broken: {error}.") from error
-        return _ternary(name, codes, _scale(scale, quantization.divide))
+        shape = (4 * stored.shape[0], stored.shape[1])
+        factor = _scale(scale, quantization.divide)
+        return TensorStream(name, shape, Encoding.I2_S, lambda: (_unpacked(name, stored, factor),))
     if stored.dtype not in ENCODINGS:
         raise UnsupportedError(f"its tensor {stored.name!r} has the type {stored.dtype}, which Sterna does not read.")
     tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
-    if not in_layer or len(stored.shape) != 2 or 0 in stored.shape:
-        return tensor
-    return _quantize(stored.name, tensor, scale, quantization)
+    if in_layer and len(stored.shape) == 2 and 0 not in stored.shape:
+        converted = quantization is not None and quantization.converts(module)
+        if converted or (quantization is None and ternary_scale(decode(tensor)) is not None):
+            divide = quantization is not None and quantization.divide
+            given = 1.0 if scale is None or quantization is None else _scale(scale, divide)
+            latent = quantization is not None and scale is None
+            return TensorStream(
+                name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
+            )
+    return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
 
 
-def _quantize(source: str, tensor: Tensor, scale: StoredTensor | None, quantization: Quantization | None) -> Tensor:
-    """A float matrix of a layer: ternary already, latent, or meant to stay float."""
+def _unpacked(name: str, stored: StoredTensor, scale: float) -> Tensor:
+    """A packed matrix as I2_S."""
+    try:
+        codes = unpack_hf(stored.data.reshape(stored.shape))
+    except ValueError as error:
+        raise FormatError(f"its tensor {stored.name!r} is broken: {error}.") from error
+    return _ternary(name, codes, scale)
+
+
+def _quantized(source: str, tensor: Tensor, factor: float, latent: bool) -> Tensor:
+    """A float matrix as I2_S: ternary already, then its scale is multiplied by `factor`; or by absmean if `latent`."""
     values = decode(tensor)
-    given = ternary_scale(values)
-    converted = quantization is not None and quantization.converts(source.removesuffix(".weight"))
-    if not converted and (quantization is not None or given is None):
-        return tensor
     if not np.isfinite(values).all():
         raise FormatError(f"its tensor {source!r} has values that are not finite.")
-    factor = 1.0 if scale is None or quantization is None else _scale(scale, quantization.divide)
+    given = ternary_scale(values)
     if given is not None:
         return _ternary(tensor.name, np.sign(values).astype(np.int8), given * factor)
-    if scale is not None:
+    if not latent:
         raise FormatError(f"its tensor {source!r} has a weight_scale, but values that are not ternary.")
     return _ternary(tensor.name, *absmean(values))
 
@@ -186,7 +218,9 @@ def _scale(stored: StoredTensor, divide: bool) -> float:
     return 1 / value if divide else value
 
 
-def _check_input_norms(tensors: Mapping[str, Tensor], config: ModelConfig, quantization: Quantization | None) -> None:
+def _check_input_norms(
+    tensors: Mapping[str, TensorStream], config: ModelConfig, quantization: Quantization | None
+) -> None:
     """Every quantised matrix has its own norm where the configuration says so, and no other has one."""
     for index in range(config.num_layers):
         for source, name in MATRICES.items():

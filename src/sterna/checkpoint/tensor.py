@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import prod
@@ -73,3 +73,27 @@ class Tensor:
         step = max(CHUNK_WEIGHTS // prod(self.shape[1:]) // 128, 1) * 128
         for first in range(0, count, step):
             yield first, min(first + step, count)
+
+    def parts(self) -> Iterable[Tensor]:
+        """The tensor as a stream of one part."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class TensorStream:
+    """A tensor that is made when it is needed: `make` gives it in parts of whole rows, first to last.
+
+    A ternary tensor comes in one part, because its scale belongs to all of it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    encoding: Encoding
+    make: Callable[[], Iterable[Tensor]]
+
+    def parts(self) -> Iterable[Tensor]:
+        """Its parts, made anew in every call."""
+        return self.make()
+
+
+AnyTensor = Tensor | TensorStream

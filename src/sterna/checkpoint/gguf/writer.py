@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,47 +21,81 @@ from sterna.checkpoint.gguf.types import (
     TENSOR_TYPES,
     data_bytes,
 )
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.mapped import release
+from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
 from sterna.errors import ArgumentError
 
 MAX_TENSOR_NAME_BYTES = 63
 """ggml keeps tensor names in 64 bytes, the last of them 0."""
+CHUNK_BYTES = 1 << 24
+"""Bytes between two reports of progress."""
 
 
-def write_gguf(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> None:
-    """Write a GGUF file atomically.
+def write_gguf(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[AnyTensor]) -> None:
+    """Write a GGUF file atomically; see `write_gguf_to`."""
+    with atomic_write(path) as file:
+        write_gguf_to(file, metadata, tensors)
+
+
+def write_gguf_to(
+    file: BinaryIO,
+    metadata: Mapping[str, Any],
+    tensors: Iterable[AnyTensor],
+    written: Callable[[int], None] = lambda size: None,
+) -> None:
+    """Write a GGUF file into an open one, each tensor made only when its turn comes; `written` is told of bytes.
 
     Python ints become u32 (i32 if negative, 64 bits if large), floats f32, lists of ints int32 (int64 if large), of
     floats float32; strings, lists of strings and booleans stay; numpy scalars and arrays keep their type.
     Raises ArgumentError for a value without a GGUF type and for a tensor that contradicts itself.
     """
     tensors = list(tensors)
-    _check(tensors)
+    sizes = _check(tensors)
     header = [MAGIC, struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     header += [_string(key) + _value(key, value) for key, value in metadata.items()]
     alignment = int(metadata.get("general.alignment", DEFAULT_ALIGNMENT))
     if alignment < 8 or alignment & (alignment - 1):
         raise ArgumentError(f"general.alignment must be a power of two from 8 on, not {alignment}.")
     offset = 0
-    for tensor in tensors:
+    for tensor, size in zip(tensors, sizes, strict=True):
         shape = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape[::-1])
         header.append(_string(tensor.name) + shape + struct.pack("<IQ", TENSOR_TYPES[tensor.encoding], offset))
-        offset += _padded(_stored_bytes(tensor), alignment)
+        offset += _padded(size, alignment)
     start = b"".join(header)
 
-    with atomic_write(path) as file:
-        file.write(start.ljust(_padded(len(start), alignment), b"\0"))
-        for tensor in tensors:
-            file.write(np.ascontiguousarray(tensor.data).data)
-            if tensor.encoding is Encoding.I2_S:
-                file.write(struct.pack("<f", tensor.scale).ljust(I2_S_TAIL, b"\0"))
-            size = _stored_bytes(tensor)
-            file.write(bytes(_padded(size, alignment) - size))
+    file.write(start.ljust(_padded(len(start), alignment), b"\0"))
+    for tensor, size in zip(tensors, sizes, strict=True):
+        done = 0
+        for part in tensor.parts():
+            for chunk in _stored(part):
+                done += file.write(chunk)
+                written(len(chunk))
+        if done != size:
+            raise ArgumentError(f"The tensor {tensor.name!r} needs {size} bytes of data and has {done}.")
+        file.write(bytes(_padded(size, alignment) - size))
 
 
-def _check(tensors: Sequence[Tensor]) -> None:
+def stored_bytes(tensor: AnyTensor) -> int:
+    """How many bytes a tensor takes in a GGUF file, without padding; ValueError where it does not fit its encoding."""
+    tail = I2_S_TAIL if tensor.encoding is Encoding.I2_S else 0
+    return data_bytes(tensor.encoding, tensor.shape) + tail
+
+
+def _stored(part: Tensor) -> Iterator[memoryview]:
+    """The bytes of a part as the file keeps them, in pieces; mapped ones are given back to the system behind us."""
+    data = np.ascontiguousarray(part.data)
+    for at in range(0, data.size, CHUNK_BYTES):
+        yield data[at : at + CHUNK_BYTES].data
+        release(data[at : at + CHUNK_BYTES])
+    if part.encoding is Encoding.I2_S:
+        yield memoryview(struct.pack("<f", part.scale).ljust(I2_S_TAIL, b"\0"))
+
+
+def _check(tensors: Sequence[AnyTensor]) -> list[int]:
+    """The stored bytes of each tensor."""
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise ArgumentError("A GGUF file cannot hold two tensors of the same name.")
+    sizes = []
     for tensor in tensors:
         if len(tensor.name.encode()) > MAX_TENSOR_NAME_BYTES:
             raise ArgumentError(f"The tensor name {tensor.name!r} is longer than {MAX_TENSOR_NAME_BYTES} bytes.")
@@ -71,16 +105,16 @@ def _check(tensors: Sequence[Tensor]) -> None:
             )
         try:
             size = data_bytes(tensor.encoding, tensor.shape)
+            sizes.append(stored_bytes(tensor))
         except ValueError as error:
             raise ArgumentError(f"The tensor {tensor.name!r} does not fit its encoding: {error}.") from error
+        if isinstance(tensor, TensorStream):
+            continue
         if tensor.data.dtype != np.uint8 or tensor.data.size != size:
             raise ArgumentError(f"The tensor {tensor.name!r} needs {size} bytes of data.")
         if not isfinite(tensor.scale) or (tensor.scale != 1 and tensor.encoding is not Encoding.I2_S):
             raise ArgumentError(f"The tensor {tensor.name!r} cannot have the scale {tensor.scale}.")
-
-
-def _stored_bytes(tensor: Tensor) -> int:
-    return tensor.data.size + (I2_S_TAIL if tensor.encoding is Encoding.I2_S else 0)
+    return sizes
 
 
 def _padded(size: int, alignment: int) -> int:

@@ -1,0 +1,28 @@
+"""Pages of mapped files, given back when they have been read, so that a large file does not fill the process."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+
+def release(data: np.ndarray) -> None:
+    """Drop the pages that lie wholly within `data` from this process, if it is a part of a mapped file.
+
+    They stay in the system's page cache and are read again when touched; nothing is lost. Where `data` is ordinary
+    memory, or the system has no madvise, nothing happens.
+    """
+    owner = data
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner.base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED") or not data.flags.c_contiguous:
+        return
+    mapped = np.frombuffer(owner.base, np.uint8)
+    start = data.__array_interface__["data"][0] - mapped.__array_interface__["data"][0]
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = start + data.nbytes
+    if last < len(mapped):
+        last -= last % mmap.PAGESIZE
+    if first < last:
+        owner.base.madvise(mmap.MADV_DONTNEED, first, last - first)
