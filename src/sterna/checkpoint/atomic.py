@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +30,30 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+@contextmanager
+def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder on the disk where `beside` is or will be; gone at the end with all that is still in it.
+
+    What is made there gets its final name by `publish`.
+    """
+    beside = Path(beside)
+    folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(staged: Path, path: Path) -> None:
+    """Give a staged file or folder of files its name, when its bytes are on disk; a file there is replaced.
+
+    A folder that has the name is moved into the staging folder, and vanishes with it.
+    """
+    for file in sorted(staged.iterdir()) if staged.is_dir() else [staged]:
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+    if staged.is_dir() and path.exists():
+        os.rename(path, staged.parent / "replaced")
+    os.replace(staged, path)

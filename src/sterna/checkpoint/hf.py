@@ -168,7 +168,7 @@ def _stream(
     tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
     if in_layer and len(stored.shape) == 2 and 0 not in stored.shape:
         converted = quantization is not None and quantization.converts(module)
-        if converted or (quantization is None and ternary_scale(decode(tensor)) is not None):
+        if converted or (quantization is None and _is_ternary(tensor)):
             divide = quantization is not None and quantization.divide
             given = 1.0 if scale is None or quantization is None else _scale(scale, divide)
             latent = quantization is not None and scale is None
@@ -176,6 +176,14 @@ def _stream(
                 name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
             )
     return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
+
+
+def _is_ternary(tensor: Tensor) -> bool:
+    """Whether a float matrix holds {-s, 0, s} alone; most others give themselves away in their first row."""
+    row = tensor.data[: tensor.data.size // tensor.shape[0]]
+    first = replace(tensor, shape=tensor.shape[1:], data=row)
+    values = decode(first)
+    return (ternary_scale(values) is not None or not values.any()) and ternary_scale(decode(tensor)) is not None
 
 
 def _unpacked(name: str, stored: StoredTensor, scale: float) -> Tensor:

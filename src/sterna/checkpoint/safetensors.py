@@ -88,6 +88,26 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """Map one safetensors file and describe its tensors; raises NotFoundError and FormatError as `read_folder`."""
+    header, data = _open(path)
+    header.pop("__metadata__", None)
+    tensors = {name: _tensor(path, name, entry, data) for name, entry in header.items()}
+    spans = sorted((entry["data_offsets"], name) for name, entry in header.items())
+    for ((_, end), first), ((begin, _), second) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise FormatError(f"{path} is broken: its tensors {first!r} and {second!r} overlap.")
+    return tensors
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file carries beside its tensors; raises as `read_safetensors`."""
+    metadata = _open(path)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(f"{path} is broken: its metadata are no texts.")
+    return metadata
+
+
+def _open(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """The header of a mapped file, and the bytes behind it."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -100,14 +120,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     if header_bytes > min(MAX_HEADER_BYTES, size - 8):
         raise FormatError(f"{path} is no safetensors file: its header claims {header_bytes} bytes.")
     header = _json_object(buffer[8 : 8 + header_bytes], path)
-    header.pop("__metadata__", None)
-    data = np.frombuffer(buffer, np.uint8)[8 + header_bytes :]
-    tensors = {name: _tensor(path, name, entry, data) for name, entry in header.items()}
-    spans = sorted((entry["data_offsets"], name) for name, entry in header.items())
-    for ((_, end), first), ((begin, _), second) in zip(spans, spans[1:], strict=False):
-        if begin < end:
-            raise FormatError(f"{path} is broken: its tensors {first!r} and {second!r} overlap.")
-    return tensors
+    return header, np.frombuffer(buffer, np.uint8)[8 + header_bytes :]
 
 
 def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor:

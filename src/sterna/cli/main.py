@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from sterna.cli import bench, info, run, train
+from sterna.cli import bench, convert, info, run, train
 from sterna.cli import eval as eval_verb
 from sterna.errors import ArgumentError, SternaError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("info")(info.info)
 app.command("bench")(bench.bench)
+app.command("convert")(convert.convert)
 app.command("eval")(eval_verb.evaluate)
 app.command("train")(train.train)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 from dataclasses import dataclass
 from math import isfinite, prod
@@ -32,6 +33,8 @@ MAX_NAME_BYTES = 1 << 10
 MAX_STRINGS = 1 << 23
 MAX_ALIGNMENT = 1 << 20
 MAX_WEIGHTS = 1 << 44
+MAX_PARTS = 1 << 10
+SPLIT_NAME = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,53 @@ class GGUFFile:
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
-    """Map the GGUF file at `path` and describe what lies in it; weights are not copied.
+    """Map the GGUF file at `path`, and those it is split into, and describe what lies in them; weights are not copied.
 
     Raises NotFoundError where there is no readable file, FormatError for a file that breaks the format, and
     UnsupportedError for a version, byte order or metadata type that Sterna does not read.
     """
-    path = Path(path)
+    file = _read_file(Path(path))
+    count = file.metadata.get("split.count", 0)
+    if not isinstance(count, int) or not 0 <= count <= MAX_PARTS:
+        raise FormatError(f"{path} is no valid GGUF file: its split.count is no number of parts.")
+    return file if count <= 1 else _joined(Path(path), count)
+
+
+def split_name(name: str, number: int, count: int) -> str:
+    """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split has it."""
+    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
+
+
+def _joined(path: Path, count: int) -> GGUFFile:
+    """All parts of a split model, whichever of them `path` is; the first has the metadata."""
+    matched = SPLIT_NAME.fullmatch(path.name)
+    if matched is None or int(matched["count"]) != count:
+        raise FormatError(f"{path} is a part of {count} files, but is not called NAME-00001-of-{count:05}.gguf.")
+    parts = []
+    for number in range(count):
+        place = path.parent / split_name(matched["name"], number, count)
+        if not place.is_file():
+            raise NotFoundError(f"{place}, part {number + 1} of {count} of this model, is missing.")
+        part = _read_file(place)
+        if part.metadata.get("split.no") != number or part.metadata.get("split.count") != count:
+            raise FormatError(f"{place} says of itself that it is another part than its name does.")
+        parts.append(part)
+    tensors: dict[str, Tensor] = {}
+    unsupported: dict[str, str] = {}
+    for part in parts:
+        twice = next((name for name in part.tensors | part.unsupported if name in tensors | unsupported), None)
+        if twice is not None:
+            raise FormatError(f"{part.path} has a tensor {twice!r}, as an earlier part of the model has.")
+        tensors |= part.tensors
+        unsupported |= part.unsupported
+    total = parts[0].metadata.get("split.tensors.count", len(tensors) + len(unsupported))
+    if total != len(tensors) + len(unsupported):
+        raise FormatError(f"{path} is split into parts with {total} tensors in all, and they hold another number.")
+    return GGUFFile(path, parts[0].metadata, tensors, unsupported)
+
+
+def _read_file(path: Path) -> GGUFFile:
+    """One file, whatever it says of others."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 24:

@@ -1,0 +1,197 @@
+"""A model from any form that Sterna reads into a GGUF file or a Hugging Face folder.
+
+Tensors are made one after the other while they are written, large ones in pieces, so memory does not grow with the
+model. What is written appears under its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sterna.checkpoint.atomic import publish, staging
+from sterna.checkpoint.convert import gguf_file, hf_folder
+from sterna.checkpoint.convert.check import compare
+from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
+from sterna.checkpoint.convert.recode import Changes, half_order, interleaved_order, permute_rows, recode
+from sterna.checkpoint.encode import ENCODERS
+from sterna.checkpoint.gguf.types import data_bytes
+from sterna.checkpoint.source import Source, open_source
+from sterna.checkpoint.tensor import AnyTensor, Encoding
+from sterna.checkpoint.ternary import is_ternary
+from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
+
+__all__ = ["Report", "convert", "verify"]
+
+TYPES = [encoding for encoding in Encoding if encoding in ENCODERS or is_ternary(encoding)]
+"""What can be written; other encodings pass from file to file as they are."""
+LEAST_SPLIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did."""
+
+    path: Path
+    files: list[Path]
+    bytes: int
+    """Of all tensors."""
+    types: dict[str, int]
+    """How many tensors have each encoding."""
+    scale_change: float
+    """Largest relative change of a ternary matrix's scale; 0 where the target holds them all exactly."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what is not as it was asked for."""
+
+
+def convert(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    type: str | None = None,
+    head: str | None = None,
+    embedding: str | None = None,
+    strict: bool = False,
+    verify: bool = False,
+    force: bool = False,
+    split_bytes: int | None = None,
+    name: str | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Report:
+    """Convert the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
+
+    `src`: a GGUF file, a Hugging Face folder, or a checkpoint of `sterna train`. `type` is the encoding of the layers'
+    matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding;
+    by default each stays as it is. Ternary matrices keep their codes exactly in every ternary type, `q4_0` included.
+    Rows that do not fill a type's blocks fall back (`Report.notes`), or raise UnsupportedError if `strict`. `verify`
+    reads back what was written before it gets its name, and raises FormatError where it differs. `force` replaces what
+    is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `progress` is called
+    with shares from 0 to 1.
+    Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be.
+    """
+    source = open_source(src)
+    dst = Path(dst)
+    folder = dst.suffix != ".gguf"
+    _check_paths(Path(src), dst, folder, force)
+    wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
+    if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
+        raise ArgumentError("The head of this model is its embedding: give one type for both.")
+    if split_bytes is not None and (folder or split_bytes < LEAST_SPLIT):
+        raise ArgumentError(f"Only GGUF files can be split, in parts of at least {LEAST_SPLIT} bytes.")
+    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
+    layout = lay_out(source, wanted, folder, strict)
+    changes = Changes()
+    tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
+    total = sum(data_bytes(tensor.encoding, tensor.shape) for tensor in tensors)
+    _check_space(dst, total)
+    done = _Progress(progress, total * (2 if verify else 1))
+
+    with staging(dst) as stage:
+        if folder:
+            names = [dst.name]
+            (stage / dst.name).mkdir()
+            hf_folder.write_folder(stage / dst.name, source, tensors, hf_folder.config_json(source, tensors), done)
+        else:
+            parts = gguf_file.parts_of(dst.name, tensors, split_bytes)
+            names = list(parts)
+            for name_of_part in names:
+                _check_free(dst.parent / name_of_part, force)
+            gguf_file.write_files(stage, parts, gguf_file.metadata_of(source, tensors, name), done)
+        if verify:
+            _compare(expected, stage / names[0], source.latent, done)
+        for staged in names:
+            publish(stage / staged, dst.parent / staged)
+    files = [dst.parent / staged for staged in names]
+    types = Counter(tensor.encoding.value for tensor in tensors)
+    return Report(files[0], files, total, dict(types), changes.scale, sentences(layout.fallbacks))
+
+
+def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
+    """Raise FormatError where the model at `dst` is not a conversion of the one at `src`: codes exactly, scales and
+    values to the precision of their encodings."""
+    source, folder = open_source(src), Path(dst).is_dir()
+    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
+    _compare(expected, Path(dst), source.latent, lambda size: None)
+
+
+def _compare(expected: dict[str, AnyTensor], path: Path, latent: bool, done: Callable[[int], None]) -> None:
+    compare(expected, open_source(path).tensors, latent, done)
+
+
+class _Progress:
+    """Counts bytes, and tells shares of the total."""
+
+    def __init__(self, tell: Callable[[float], None], total: int) -> None:
+        self.tell, self.total, self.bytes = tell, total, 0
+
+    def __call__(self, size: int) -> None:
+        self.bytes += size
+        self.tell(min(self.bytes / self.total, 1.0))
+
+
+def _tensors(source: Source, rope_style: str, folder: bool) -> dict[str, AnyTensor]:
+    """The source's tensors as the target orders and needs them, in the source's encodings."""
+    config, tensors = source.config, dict(source.tensors)
+    if not folder and config.architecture.startswith("bitnet") and not config.tied_head:
+        raise UnsupportedError(
+            "This model has a head of its own, and a BitNet model in GGUF takes its embedding for one: "
+            "convert it to a Hugging Face folder instead."
+        )
+    if rope_style != config.rope_style:
+        reorder = interleaved_order if rope_style == "interleaved" else half_order
+        for name, tensor in tensors.items():
+            if name.endswith((".attn_q.weight", ".attn_k.weight")):
+                tensors[name] = permute_rows(tensor, reorder(tensor.shape[0], config.head_dim))
+    return tensors
+
+
+def _type(name: str | None, folder: bool) -> Encoding | None:
+    if name is None:
+        return None
+    known = [*hf_folder.DTYPES, Encoding.I2_S] if folder else TYPES
+    encoding = next((encoding for encoding in known if encoding.value == name.lower()), None)
+    if encoding is None:
+        where = "a Hugging Face folder (i2_s: packed ternary)" if folder else "GGUF"
+        raise ArgumentError(f"{name!r} is no type for {where}; these are: {', '.join(t.value for t in known)}.")
+    return encoding
+
+
+def _check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
+    """Raise before any work where the result could not be put at `dst`."""
+    if not dst.name:
+        raise ArgumentError(f"{dst} is no name for a file or folder.")
+    if not dst.parent.is_dir():
+        raise NotFoundError(f"The folder {dst.parent} is not there.")
+    if not dst.exists():
+        return
+    inside = dst.resolve() in (src.resolve(), *src.resolve().parents)
+    if inside:
+        raise ArgumentError(f"{dst} is what is to be converted; choose another name.")
+    if dst.is_dir() != folder:
+        what = "a folder: a Hugging Face folder's name does not end in .gguf" if folder is False else "a file"
+        raise ArgumentError(f"{dst} is {what}.")
+    _check_free(dst, force)
+    if folder:
+        foreign = [path.name for path in dst.iterdir() if not _is_ours(path)]
+        if foreign:
+            raise ArgumentError(f"{dst} holds {foreign[0]!r}, which is no part of a model; it is not replaced.")
+
+
+def _check_free(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise ArgumentError(f"{path} is there already; --force replaces it.")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a conversion may delete this file of a folder that it replaces."""
+    return path.is_file() and (path.name in hf_folder.WRITTEN or path.suffix == ".safetensors")
+
+
+def _check_space(dst: Path, size: int) -> None:
+    free = shutil.disk_usage(dst.parent).free
+    if free < size:
+        raise SternaError(f"{dst} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on its disk.")

@@ -1,0 +1,113 @@
+"""Whether what is written says what the source says: the configuration before, values and codes after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from sterna.checkpoint.convert.recode import codes_of, whole
+from sterna.checkpoint.decode import decode
+from sterna.checkpoint.gguf.types import data_bytes
+from sterna.checkpoint.mapped import release
+from sterna.checkpoint.tensor import AnyTensor, Encoding
+from sterna.checkpoint.ternary import is_ternary, ternary_codes
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.config import ModelConfig
+
+PRECISION = {
+    Encoding.F32: 0.0,
+    Encoding.F16: 2**-10,
+    Encoding.BF16: 2**-7,
+    Encoding.Q8_0: 2**-7,
+    Encoding.Q6_K: 2**-4,
+}
+"""Largest error that an encoding may have, as a share of the largest value near; others: a quarter."""
+SCALE_PRECISION = 2**-8
+"""Of a ternary scale, which may have gone through bfloat16."""
+
+
+def same_config(before: ModelConfig, after: ModelConfig, tensors: Mapping[str, AnyTensor], format: str) -> None:
+    """Raise UnsupportedError where a format would lose something of a configuration (beyond float32 rounding).
+
+    The order of rotary pairs may differ, for q and k are permuted, and so may the two names of BitNet models.
+    """
+    old, new = _comparable(before, tensors), _comparable(after, tensors)
+    for key, value in old.items():
+        if not _alike(value, new[key]):
+            raise UnsupportedError(
+                f"{format} has no words for this model's {key}: it would read {new[key]} instead of {value}."
+            )
+
+
+def _comparable(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> dict[str, Any]:
+    values = asdict(config)
+    del values["rope_style"]
+    values["architecture"] = values["architecture"].replace("bitnet-b1.58", "bitnet")
+    input_norms = any(name.endswith("_norm_in.weight") for name in tensors)
+    values["input_norm_eps"] = (config.input_norm_eps or config.rms_norm_eps) if input_norms else None
+    return values
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float | tuple) and isinstance(other, float | int | tuple):
+        first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+        return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-6, atol=0))
+    return bool(one == other)
+
+
+def compare(
+    source: Mapping[str, AnyTensor],
+    written: Mapping[str, AnyTensor],
+    latent: bool,
+    done: Callable[[int], None] = lambda size: None,
+) -> None:
+    """Raise FormatError where a tensor that was read back is not that of the source.
+
+    Codes are compared exactly, scales and other values to the precision of their encoding. `done` is told of bytes.
+    """
+    for name, expected in source.items():
+        if name not in written:
+            raise FormatError(f"Verification failed: the tensor {name} is not in what was written.")
+        got = written[name]
+        if got.shape != expected.shape:
+            raise FormatError(f"Verification failed: the tensor {name} has another shape in what was written.")
+        if is_ternary(got.encoding):
+            same = _same_codes(expected, got, latent)
+        else:
+            same = _same_values(expected, got)
+        if not same:
+            raise FormatError(f"Verification failed: the tensor {name} differs from the source in what was written.")
+        done(data_bytes(got.encoding, got.shape))
+
+
+def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
+    codes, scale = codes_of(whole(expected), latent)
+    part = whole(got)
+    got_codes, got_scale = ternary_codes(part)
+    if not np.array_equal(codes, got_codes):
+        return False
+    # One scale, or one for every 256 columns; blocks of zeros have none to keep.
+    blocks = codes.reshape(len(codes), -1, 256 if codes.shape[1] % 256 == 0 else codes.shape[1]).any(axis=-1)
+    difference = np.abs(np.asarray(got_scale, np.float64) - scale)
+    release(part.data)
+    return bool(np.all((difference <= SCALE_PRECISION * np.abs(scale)) | ~blocks))
+
+
+def _same_values(expected: AnyTensor, got: AnyTensor) -> bool:
+    tolerance = PRECISION.get(got.encoding, 0.25)
+    one, other = whole(expected), whole(got)
+    for rows in one.row_chunks():
+        first, second = one.rows(*rows), other.rows(*rows)
+        values, read = decode(first), decode(second)
+        finite = np.isfinite(values)
+        # What is not finite must be the same.
+        same = np.array_equal(values[~finite], read[~finite], equal_nan=True) and np.isfinite(read[finite]).all()
+        errors = np.abs(values[finite] - read[finite])
+        if not same or (errors > tolerance * np.abs(values[finite]).max(initial=0.0)).any():
+            return False
+        release(first.data)
+        release(second.data)
+    return True

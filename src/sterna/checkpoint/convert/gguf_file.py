@@ -1,0 +1,66 @@
+"""A source as a GGUF file, or as several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sterna.checkpoint.convert.check import same_config
+from sterna.checkpoint.gguf.keys import architecture_name, config_keys, file_keys, renamed
+from sterna.checkpoint.gguf.model import ARCHITECTURES, read_config
+from sterna.checkpoint.gguf.reader import split_name
+from sterna.checkpoint.gguf.writer import stored_bytes, write_gguf_to
+from sterna.checkpoint.safetensors_writer import in_shards
+from sterna.checkpoint.source import Source
+from sterna.checkpoint.tensor import AnyTensor
+
+
+def rope_style(source: Source) -> str:
+    """How q and k of a file of this model pair their dimensions."""
+    style: str = ARCHITECTURES[architecture_name(source.config)]["rope_style"]
+    return style
+
+
+def metadata_of(source: Source, tensors: Sequence[AnyTensor], name: str | None) -> dict[str, Any]:
+    """All keys of the new file: those of a GGUF source, or made from configuration and tokenizer.
+
+    Raises UnsupportedError for a model that GGUF has no words for.
+    """
+    if source.kind == "gguf":
+        kept = {key: value for key, value in source.metadata.items() if not key.startswith("split.")}
+        metadata = renamed(kept, architecture_name(source.config))
+        if name is not None:
+            metadata["general.name"] = name
+    else:
+        metadata = config_keys(source.config, name or source.name)
+        tokenizer = source.tokenizer()
+        if tokenizer is not None:
+            metadata |= tokenizer.gguf_metadata()
+    by_name: dict[str, Any] = {tensor.name: tensor for tensor in tensors}
+    same_config(source.config, read_config(metadata, by_name, {}), by_name, "GGUF")
+    return metadata | file_keys(tensors)
+
+
+def parts_of(name: str, tensors: Sequence[AnyTensor], most: int | None) -> dict[str, list[AnyTensor]]:
+    """File names and what is in each: `name` alone, or NAME-00001-of-0000N.gguf with at most `most` bytes each."""
+    if most is None:
+        return {name: list(tensors)}
+    parts = in_shards(tensors, [stored_bytes(tensor) for tensor in tensors], most)
+    return {split_name(name, number, len(parts)): part for number, part in enumerate(parts)}
+
+
+def write_files(
+    folder: Path, parts: Mapping[str, Sequence[AnyTensor]], metadata: dict[str, Any], written: Callable[[int], None]
+) -> None:
+    """Write the files of `parts_of` into `folder`; the first has all metadata."""
+    total = sum(map(len, parts.values()))
+    for number, (name, tensors) in enumerate(parts.items()):
+        keys = metadata if number == 0 else {"general.architecture": metadata["general.architecture"]}
+        if len(parts) > 1:
+            split = {"no": np.uint16(number), "count": np.uint16(len(parts)), "tensors.count": np.int32(total)}
+            keys = keys | {f"split.{key}": value for key, value in split.items()}
+        with open(folder / name, "wb") as file:
+            write_gguf_to(file, keys, tensors, written)

@@ -1,0 +1,170 @@
+"""A source as a Hugging Face folder: safetensors, its ternary matrices packed as `transformers` packs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sterna.checkpoint.convert.check import same_config
+from sterna.checkpoint.convert.recode import whole
+from sterna.checkpoint.hf import canonical_names
+from sterna.checkpoint.hf_config import read_config
+from sterna.checkpoint.mapped import release
+from sterna.checkpoint.safetensors_writer import SHARD_BYTES, OutTensor, write_safetensors
+from sterna.checkpoint.source import TOKENIZER_FILE, Source
+from sterna.checkpoint.tensor import AnyTensor, Encoding
+from sterna.checkpoint.ternary import is_ternary
+from sterna.errors import UnsupportedError
+from sterna.model.config import ModelConfig
+from sterna.ternary import pack_hf, unpack_i2s
+
+DTYPES = {Encoding.F32: "F32", Encoding.F16: "F16", Encoding.BF16: "BF16"}
+CLASSES = {
+    "bitnet-b1.58": ("BitNetForCausalLM", "bitnet"),
+    "bitnet": ("BitNetForCausalLM", "bitnet"),
+    "llama": ("LlamaForCausalLM", "llama"),
+}
+"""Class and `model_type` in transformers, by architecture."""
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""Files about text, which pass from folder to folder as they are."""
+WRITTEN = ("config.json", "model.safetensors.index.json", *COPIED)
+
+
+def config_json(source: Source, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
+    """`config.json` for these tensors. Raises UnsupportedError for a model that transformers has no words for.
+
+    The linear class is named, because its default divides by `weight_scale` where ours multiplies.
+    """
+    config, by_name = source.config, {tensor.name: tensor for tensor in tensors}
+    raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
+    # The 1bitLLM models' own class knows latent weights and other names alone.
+    if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
+        raw = _config(config)
+    embedding = by_name["token_embd.weight"].encoding
+    raw["dtype"] = "bfloat16" if embedding is Encoding.BF16 else "float32"  # relu² soon leaves the range of float16
+    ternary = [name for name, tensor in by_name.items() if is_ternary(tensor.encoding)]
+    if ternary:
+        names = {canonical: name.removesuffix(".weight") for name, canonical in _names(config).items()}
+        plain = [
+            names[name]
+            for name, tensor in by_name.items()
+            if name.startswith("blk.") and len(tensor.shape) == 2 and name not in ternary
+        ]
+        raw["quantization_config"] = {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "offline",
+            "modules_to_not_convert": ["lm_head", *plain],
+        }
+        if any(name.endswith("_norm_in.weight") for name in by_name):
+            eps = config.input_norm_eps or config.rms_norm_eps
+            raw["quantization_config"] |= {"use_rms_norm": True, "rms_norm_eps": eps}
+    same_config(config, read_config(raw, config.vocab_size, not config.tied_head), by_name, "A Hugging Face folder")
+    return raw
+
+
+def _config(config: ModelConfig) -> dict[str, Any]:
+    if config.architecture not in CLASSES:
+        raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
+    name, model_type = CLASSES[config.architecture]
+    return {
+        "architectures": [name],
+        "model_type": model_type,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.context_length,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "hidden_act": config.activation,
+        "tie_word_embeddings": config.tied_head,
+    }
+
+
+def write_folder(
+    folder: Path,
+    source: Source,
+    tensors: Sequence[AnyTensor],
+    raw: dict[str, Any],
+    written: Callable[[int], None],
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write weights, `config.json` and tokenizer into an empty `folder`."""
+    names = {canonical: name for name, canonical in reversed(_names(source.config).items())}
+    out: list[OutTensor] = []
+    for tensor in tensors:
+        if tensor.name not in names:
+            raise UnsupportedError(f"A Hugging Face folder has no place for the tensor {tensor.name}.")
+        out += (
+            _packed(tensor, names[tensor.name]) if is_ternary(tensor.encoding) else [_plain(tensor, names[tensor.name])]
+        )
+    write_safetensors(folder, out, written, shard_bytes)
+    files = tokenizer_files(source)
+    for key in ("bos_token_id", "eos_token_id"):
+        if source.kind != "hf" and "generation_config.json" in files:
+            generation = json.loads(files["generation_config.json"])
+            raw |= {key: generation[key]} if key in generation else {}
+    files["config.json"] = json.dumps(raw, indent=2, ensure_ascii=False).encode() + b"\n"
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def tokenizer_files(source: Source) -> dict[str, bytes]:
+    """What belongs to the tokenizer, by file name; nothing for a model that has none."""
+    if source.kind == "hf":
+        return {name: (source.folder / name).read_bytes() for name in COPIED if (source.folder / name).is_file()}
+    tokenizer = source.tokenizer()
+    if tokenizer is None:
+        return {}
+    given = (source.folder / TOKENIZER_FILE).read_bytes() if source.kind == "state" else None
+    return tokenizer.hf_files(source.config.context_length, given)
+
+
+def _names(config: ModelConfig) -> dict[str, str]:
+    return canonical_names(config.num_layers)
+
+
+def _plain(tensor: AnyTensor, name: str) -> OutTensor:
+    def make() -> Iterator[np.ndarray]:
+        for part in tensor.parts():
+            for rows in part.row_chunks():
+                piece = part.rows(*rows)
+                yield piece.data
+                release(piece.data)
+
+    return OutTensor(name, DTYPES[tensor.encoding], tensor.shape, make)
+
+
+def _packed(tensor: AnyTensor, name: str) -> list[OutTensor]:
+    """Packed codes [out/4, in] of an I2_S matrix and `weight_scale` [1], which must be written after them."""
+    rows, columns = tensor.shape
+    scales: list[float] = []
+
+    def codes() -> Iterator[np.ndarray]:
+        part = whole(tensor)
+        scales[:] = [part.scale]
+        yield pack_hf(unpack_i2s(part.data, part.shape)).reshape(-1)
+        release(part.data)
+
+    def scale() -> Iterator[np.ndarray]:
+        yield np.array(scales, np.float32).view(np.uint8)
+
+    return [OutTensor(name, "U8", (rows // 4, columns), codes), OutTensor(f"{name}_scale", "F32", (1,), scale)]

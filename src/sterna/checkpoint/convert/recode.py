@@ -1,0 +1,117 @@
+"""A tensor in another encoding, made in parts as it is written. Ternary codes stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from sterna.checkpoint.decode import decode
+from sterna.checkpoint.encode import encode
+from sterna.checkpoint.mapped import release
+from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
+from sterna.checkpoint.ternary import float_ternary, is_ternary, pack_ternary, ternary_codes
+from sterna.checkpoint.ternary import recode as recode_ternary
+from sterna.errors import FormatError, UnsupportedError
+from sterna.ternary import absmean, pack_i2s, unpack_i2s
+
+F16_LIMIT = 65520
+"""The least number that float16 rounds to infinity."""
+
+
+@dataclass
+class Changes:
+    """What a conversion could not keep; filled while its tensors are made."""
+
+    scale: float = 0.0
+    """Largest relative change of the scale of a ternary matrix."""
+
+
+def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool = False) -> AnyTensor:
+    """`tensor` in an encoding that its rows fill, to be made later.
+
+    A float matrix becomes ternary if it is (its values are {-s, 0, s}), or else by absmean if it is `latent`;
+    otherwise making it raises UnsupportedError. So does a value or scale beyond the range of the encoding.
+    """
+    if tensor.encoding is encoding and not _has_factor(tensor):
+        return tensor
+    make = _ternary if is_ternary(encoding) else _floats
+    return TensorStream(tensor.name, tensor.shape, encoding, partial(make, tensor, encoding, changes, latent))
+
+
+def _has_factor(tensor: AnyTensor) -> bool:
+    """Whether a tensor has a factor beside the scales of its blocks (older files), which no file format holds."""
+    return isinstance(tensor, Tensor) and tensor.encoding is not Encoding.I2_S and tensor.scale != 1
+
+
+def whole(tensor: AnyTensor) -> Tensor:
+    """A tensor that comes in one part."""
+    (part,) = tensor.parts()
+    return part
+
+
+def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarray]:
+    """Int8 codes [out, in] of a matrix that is ternary or can become it (see `recode`), and scales as in
+    `ternary_codes`."""
+    if is_ternary(tensor.encoding):
+        return ternary_codes(tensor)
+    given = float_ternary(tensor)
+    if given is not None:
+        return given
+    if not latent:
+        raise UnsupportedError(
+            f"The matrix {tensor.name!r} is not ternary, so only training can make it so: "
+            "choose another type, such as q8_0 or f16."
+        )
+    values = decode(tensor)
+    if not np.isfinite(values).all():
+        raise FormatError(f"The matrix {tensor.name!r} has values that are not finite.")
+    return absmean(values)
+
+
+def _ternary(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool) -> Iterator[Tensor]:
+    part = whole(tensor)
+    if is_ternary(part.encoding) and part.encoding is not encoding:
+        packed, change = recode_ternary(part, encoding)
+    else:
+        packed, change = pack_ternary(part.name, *codes_of(part, latent), encoding)
+    changes.scale = max(changes.scale, change)
+    release(part.data)
+    yield packed
+
+
+def _floats(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool) -> Iterator[Tensor]:
+    """Pieces of rows: a head in float32 would fill gigabytes."""
+    for part in tensor.parts():
+        for first, last in part.row_chunks():
+            piece = part.rows(first, last)
+            values = decode(piece)
+            if encoding is Encoding.F16 and np.abs(values).max(initial=0) >= F16_LIMIT:
+                raise UnsupportedError(f"{tensor.name!r} has values beyond the range of F16; choose bf16 or f32.")
+            yield encode(tensor.name, values, encoding)
+            release(piece.data)
+
+
+def permute_rows(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
+    """The matrix whose row i is row `order[i]` of `tensor`."""
+
+    def make() -> Iterator[Tensor]:
+        part = whole(tensor)
+        if part.encoding is Encoding.I2_S and part.shape[1] % 128:
+            yield replace(part, data=pack_i2s(unpack_i2s(part.data, part.shape)[order]))
+        else:
+            yield replace(part, data=part.data.reshape(len(order), -1)[order].reshape(-1))
+
+    return TensorStream(tensor.name, tensor.shape, tensor.encoding, make)
+
+
+def interleaved_order(rows: int, head_dim: int) -> np.ndarray:
+    """Which rows of a half-split q or k, one after the other, make the interleaved one: int [rows]."""
+    return np.arange(rows).reshape(-1, 2, head_dim // 2).swapaxes(1, 2).reshape(-1)
+
+
+def half_order(rows: int, head_dim: int) -> np.ndarray:
+    """The inverse of `interleaved_order`."""
+    return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).reshape(-1)

@@ -1,0 +1,72 @@
+"""What a model's configuration is called in GGUF; the reverse of `read_config`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sterna.checkpoint.tensor import AnyTensor, Encoding
+from sterna.model.config import ModelConfig
+
+FILE_TYPES = {
+    Encoding.F32: 0,
+    Encoding.F16: 1,
+    Encoding.Q8_0: 7,
+    Encoding.Q6_K: 18,
+    Encoding.BF16: 32,
+    Encoding.I2_S: 40,
+}
+"""`general.file_type`: what most of a file is kept in (llama.h; 40 is bitnet.cpp's). Readers go by the tensors."""
+QUANTIZATION_VERSION = 2
+"""Of ggml's block formats, since 2023."""
+
+
+def architecture_name(config: ModelConfig) -> str:
+    """`general.architecture`: BitNet models by their activation, because other engines know no other difference."""
+    if config.architecture in ("bitnet", "bitnet-b1.58"):
+        return {"silu": "bitnet", "relu2": "bitnet-b1.58"}[config.activation]
+    return config.architecture
+
+
+def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
+    """The keys that describe a model (ggml docs/gguf.md), but for the tokenizer's and the file's."""
+    prefix = architecture_name(config)
+    keys: dict[str, Any] = {
+        "general.architecture": prefix,
+        "general.name": name,
+        f"{prefix}.vocab_size": config.vocab_size,
+        f"{prefix}.context_length": config.context_length,
+        f"{prefix}.embedding_length": config.hidden_size,
+        f"{prefix}.block_count": config.num_layers,
+        f"{prefix}.feed_forward_length": config.intermediate_size,
+        f"{prefix}.attention.head_count": config.num_heads,
+        f"{prefix}.attention.head_count_kv": config.num_kv_heads,
+        f"{prefix}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        f"{prefix}.rope.dimension_count": config.head_dim,
+        f"{prefix}.rope.freq_base": config.rope_theta,
+    }
+    if config.head_dim * config.num_heads != config.hidden_size:
+        keys |= {f"{prefix}.attention.{which}_length": config.head_dim for which in ("key", "value")}
+    if prefix == "bitnet":
+        keys[f"{prefix}.hidden_activation"] = config.activation
+    return keys
+
+
+def renamed(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    """The keys of a file under another architecture's name."""
+    before = metadata["general.architecture"]
+    return {
+        architecture + key.removeprefix(before) if key.startswith(f"{before}.") else key: value
+        for key, value in metadata.items()
+    } | {"general.architecture": architecture}
+
+
+def file_keys(tensors: Iterable[AnyTensor]) -> dict[str, Any]:
+    """What a file is mostly made of, by the matrices of its layers."""
+    counts = Counter(t.encoding for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
+    if not counts:
+        return {}
+    file_type = FILE_TYPES.get(counts.most_common(1)[0][0])
+    version = {"general.quantization_version": QUANTIZATION_VERSION}
+    return version if file_type is None else version | {"general.file_type": file_type}

@@ -1,0 +1,89 @@
+"""Safetensors written as their tensors are made (huggingface/safetensors, "Format"), in shards with an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from sterna.checkpoint.safetensors import ITEM_BYTES
+from sterna.errors import ArgumentError
+
+T = TypeVar("T")
+
+SHARD_BYTES = 5_000_000_000
+"""What transformers' `save_pretrained` puts into one file."""
+
+
+@dataclass(frozen=True)
+class OutTensor:
+    """A tensor to be written: `dtype` as the format names it; `make` gives its bytes as uint8 vectors, in order."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    make: Callable[[], Iterable[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole tensor."""
+        return prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+def write_safetensors(
+    folder: Path,
+    tensors: Sequence[OutTensor],
+    written: Callable[[int], None] = lambda size: None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write `model.safetensors`, or shards and `model.safetensors.index.json`, into `folder`.
+
+    `written` is told of bytes. Raises ArgumentError for a tensor that does not give the bytes that its shape needs.
+    """
+    shards = in_shards(tensors, [tensor.nbytes for tensor in tensors], shard_bytes)
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        weight_map |= {tensor.name: name for tensor in shard}
+        _write(folder / name, shard, written)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors)}, "weight_map": weight_map}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def in_shards(tensors: Sequence[T], sizes: Sequence[int], most: int) -> list[list[T]]:
+    """Tensors in order, in groups of at most `most` bytes (a larger one is alone in its group)."""
+    shards: list[list[T]] = [[]]
+    filled = 0
+    for tensor, size in zip(tensors, sizes, strict=True):
+        if shards[-1] and filled + size > most:
+            shards.append([])
+            filled = 0
+        shards[-1].append(tensor)
+        filled += size
+    return shards
+
+
+def _write(path: Path, tensors: Sequence[OutTensor], written: Callable[[int], None]) -> None:
+    header: dict[str, Mapping[str, object]] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for tensor in tensors:
+        span = [offset, offset + tensor.nbytes]
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": span}
+        offset = span[1]
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            done = 0
+            for chunk in tensor.make():
+                done += file.write(np.ascontiguousarray(chunk).data)
+                written(chunk.nbytes)
+            if done != tensor.nbytes:
+                raise ArgumentError(f"The tensor {tensor.name!r} needs {tensor.nbytes} bytes and has {done}.")

@@ -1,0 +1,79 @@
+"""`sterna convert`: a model into another file format or encoding."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sterna.cli.options import Json, print_json, progress
+from sterna.errors import ArgumentError
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def convert(
+    src: Annotated[
+        str, typer.Argument(metavar="SRC", help="A GGUF file (or its first part), a folder, or a training checkpoint.")
+    ],
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="NAME.gguf, or the name of a Hugging Face folder.")],
+    type: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            help="Of the layers' matrices: i2_s, tq1_0, tq2_0, f16, bf16, f32, q8_0, q6_k, q4_0; default: as they are.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", help="Encoding of the output matrix (and of an embedding tied to it).")
+    ] = None,
+    embd: Annotated[str | None, typer.Option("--embd", help="Encoding of an embedding that is no head.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where rows do not fill the blocks of a type.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read back and compare with SRC.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace DST.")] = False,
+    split_size: Annotated[
+        str | None, typer.Option("--split-size", metavar="SIZE", help="GGUF in parts of at most SIZE, such as 4G.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Convert a model to GGUF or to a Hugging Face folder; ternary weights keep their codes exactly."""
+    from sterna.checkpoint.convert import convert as run
+
+    with progress(f"{dst.name}") as advance:
+        report = run(
+            src,
+            dst,
+            type=type,
+            head=head,
+            embedding=embd,
+            strict=strict,
+            verify=verify,
+            force=force,
+            split_bytes=None if split_size is None else parse_size(split_size),
+            progress=advance,
+        )
+    if json:
+        print_json(asdict(report) | {"path": str(report.path), "files": [str(path) for path in report.files]})
+        return
+    types = ", ".join(f"{count} {name}" for name, count in sorted(report.types.items(), key=lambda item: -item[1]))
+    print(f"{report.path}: {report.bytes:,} bytes, tensors: {types}")
+    for note in report.notes:
+        print(note)
+    if report.scale_change:
+        print(
+            f"Ternary codes are exact; scales were rounded, the largest relative change is {report.scale_change:.1e}."
+        )
+    if verify:
+        print("Read back and compared with the source: equal.")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `4G`, `500M` or a plain number. Raises ArgumentError for anything else."""
+    matched = re.fullmatch(r"(\d{1,15})([KMG]?)B?", text.upper())
+    if matched is None:
+        raise ArgumentError(f"{text!r} is no size; write a number of bytes, or one such as 500M or 4G.")
+    return int(matched[1]) * UNITS[matched[2]]
