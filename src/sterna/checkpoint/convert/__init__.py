@@ -29,7 +29,7 @@ __all__ = ["Report", "convert", "verify"]
 
 TYPES = [encoding for encoding in Encoding if encoding in ENCODERS or is_ternary(encoding)]
 """What can be written; other encodings pass from file to file as they are."""
-LEAST_SPLIT = 1 << 20
+LEAST_SPLIT = 1 << 16
 
 
 @dataclass(frozen=True)
