@@ -16,13 +16,17 @@ def release(data: np.ndarray) -> None:
     owner = data
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    if not isinstance(owner.base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED") or not data.flags.c_contiguous:
+    mapped = owner.base.obj if isinstance(owner.base, memoryview) else owner.base
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED") or not data.flags.c_contiguous:
         return
-    mapped = np.frombuffer(owner.base, np.uint8)
-    start = data.__array_interface__["data"][0] - mapped.__array_interface__["data"][0]
-    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = start + data.nbytes
+    start = _address(data) - _address(np.frombuffer(mapped, np.uint8))
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, start + data.nbytes
     if last < len(mapped):
         last -= last % mmap.PAGESIZE
     if first < last:
-        owner.base.madvise(mmap.MADV_DONTNEED, first, last - first)
+        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

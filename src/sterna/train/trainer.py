@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from sterna.checkpoint.atomic import atomic_write
+from sterna.checkpoint.convert import convert
 from sterna.errors import ArgumentError, SternaError
 from sterna.train.config import load_config
-from sterna.train.data import TOKENIZER_FILE, documents, prepare, random_windows
+from sterna.train.data import documents, prepare, random_windows
 from sterna.train.evaluation import beginning, text_bits_per_byte
-from sterna.train.export import export_gguf
-from sterna.train.export_hf import export_hf
 from sterna.train.model import Decoder
 from sterna.train.optimizer import make_optimizers, schedule
 from sterna.train.state import load_state, save_state
@@ -123,8 +122,8 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
         gguf=output / f"{config.name}.gguf",
         hf=output / "hf",
     )
-    export_gguf(result.gguf, model, output / TOKENIZER_FILE, config.name)
-    export_hf(result.hf, model, output / TOKENIZER_FILE)
+    for path in (result.gguf, result.hf):
+        convert(state, path, name=config.name, force=True)
     with atomic_write(output / "result.json") as file:
         file.write(json.dumps(asdict(result), default=str, indent=1).encode())
     report(f"{result.bits_per_byte:.4f} bits per byte on the held-out text; wrote {result.gguf} and {result.hf}")

@@ -23,6 +23,7 @@ from sterna.model.config import ModelConfig
 from sterna.ternary import pack_hf, unpack_i2s
 
 DTYPES = {Encoding.F32: "F32", Encoding.F16: "F16", Encoding.BF16: "BF16"}
+TORCH_DTYPES = {Encoding.F32: "float32", Encoding.F16: "float16", Encoding.BF16: "bfloat16"}
 CLASSES = {
     "bitnet-b1.58": ("BitNetForCausalLM", "bitnet"),
     "bitnet": ("BitNetForCausalLM", "bitnet"),
@@ -54,8 +55,7 @@ def config_json(source: Source, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
     # The 1bitLLM models' own class knows latent weights and other names alone.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
         raw = _config(config)
-    embedding = by_name["token_embd.weight"].encoding
-    raw["dtype"] = "bfloat16" if embedding is Encoding.BF16 else "float32"  # relu² soon leaves the range of float16
+    raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
     ternary = [name for name, tensor in by_name.items() if is_ternary(tensor.encoding)]
     if ternary:
         names = {canonical: name.removesuffix(".weight") for name, canonical in _names(config).items()}

@@ -45,6 +45,8 @@ def lay_out(source: Source, wanted: Wanted, folder: bool, strict: bool) -> Layou
     matrices = {f"{name}.weight" for name in matrix_shapes(source.config)}
     for name, tensor in source.tensors.items():
         first = _wanted(source, name, tensor, wanted, matrices)
+        if folder and len(tensor.shape) == 1:
+            first = tensor.encoding
         if folder and is_ternary(first):
             first = Encoding.I2_S  # the packing has one scale for a matrix, too
         elif folder and first not in FLOATS:
@@ -60,7 +62,19 @@ def lay_out(source: Source, wanted: Wanted, folder: bool, strict: bool) -> Layou
                 )
             layout.fallbacks.setdefault((first, encoding), []).append(name)
         layout.encodings[name] = encoding
+    if folder:
+        _unify_floats(layout.encodings, wanted)
     return layout
+
+
+def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
+    """One float type beside packed matrices: transformers keeps each tensor's own there, and cannot mix them."""
+    floats = {name: encoding for name, encoding in encodings.items() if not is_ternary(encoding)}
+    if len(floats) == len(encodings):
+        return
+    kinds = set(floats.values())
+    common = wanted.head or wanted.embedding or (kinds.pop() if len(kinds) == 1 else Encoding.F32)
+    encodings |= dict.fromkeys(floats, common)
 
 
 def _wanted(source: Source, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
