@@ -14,6 +14,7 @@ import numpy as np
 from sterna.checkpoint.checkpoint import Checkpoint, about, finish
 from sterna.checkpoint.decode import decode
 from sterna.checkpoint.hf_config import Quantization, architecture_class, read_config, read_quantization
+from sterna.checkpoint.mapped import release
 from sterna.checkpoint.safetensors import StoredTensor, read_folder, read_json
 from sterna.checkpoint.tensor import Encoding, Tensor, TensorStream
 from sterna.checkpoint.validate import check_config
@@ -192,12 +193,14 @@ def _unpacked(name: str, stored: StoredTensor, scale: float) -> Tensor:
         codes = unpack_hf(stored.data.reshape(stored.shape))
     except ValueError as error:
         raise FormatError(f"its tensor {stored.name!r} is broken: {error}.") from error
+    release(stored.data)
     return _ternary(name, codes, scale)
 
 
 def _quantized(source: str, tensor: Tensor, factor: float, latent: bool) -> Tensor:
     """A float matrix as I2_S: ternary already, then its scale is multiplied by `factor`; or by absmean if `latent`."""
     values = decode(tensor)
+    release(tensor.data)
     if not np.isfinite(values).all():
         raise FormatError(f"its tensor {source!r} has values that are not finite.")
     given = ternary_scale(values)
