@@ -29,6 +29,7 @@ from sterna.errors import ArgumentError, FormatError, NotFoundError, Unsupported
 from sterna.model.tokenizer import Tokenizer
 
 from . import helpers
+from .tiny_vocabularies import byte_level_json
 
 BITNET, LLAMA = (helpers.DATA / helpers.GOLDEN[name][0] for name in ("bitnet-b1.58", "llama"))
 SILU = replace(helpers.TINY, architecture="bitnet", activation="silu")
@@ -126,6 +127,7 @@ def test_rows_that_do_not_fill_a_type_fall_back_aloud_or_fail(tmp_path: Path) ->
     report = convert(model, tmp_path / "tq.gguf", type="tq1_0", verify=True)
     assert len(report.notes) == 1 and "2 tensors, such as blk.0.ffn_down.weight" in report.notes[0]
 
+    assert np.isfinite(LLM(report.path, threads=1).logits([1, 2, 3])).all()
     with pytest.raises(UnsupportedError, match="blk.0.ffn_down.weight.*strict"):
         convert(model, tmp_path / "strict.gguf", type="tq1_0", strict=True)
     assert not (tmp_path / "strict.gguf").exists()
@@ -173,6 +175,24 @@ def test_embedded_model_carries_tokenizer_and_name(tmp_path: Path) -> None:
     metadata = read_gguf(tmp_path / "back.gguf").metadata
     assert metadata["general.name"] == "Tern" and metadata["tokenizer.ggml.pre"] == "llama-bpe"
     assert LLM(tmp_path / "back.gguf").generate("Once", max_tokens=8) == LLM().generate("Once", max_tokens=8)
+
+
+def test_vocabulary_is_as_long_as_a_padded_embedding(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(byte_level_json())
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json")
+    padded = replace(helpers.TINY, vocab_size=tokenizer.vocab_size + 10)
+    convert(write_model(tmp_path / "m.gguf", padded), tmp_path / "folder")
+    shutil.copy(tmp_path / "tokenizer.json", tmp_path / "folder")
+    metadata = read_gguf(convert(tmp_path / "folder", tmp_path / "back.gguf").path).metadata
+    assert len(metadata["tokenizer.ggml.tokens"]) == len(metadata["tokenizer.ggml.token_type"]) == padded.vocab_size
+    assert metadata["tokenizer.ggml.token_type"][-10:].tolist() == [5] * 10
+    assert Tokenizer(tmp_path / "back.gguf").encode("a b [PAD410]") == tokenizer.encode("a b [PAD410]")
+
+
+@pytest.mark.parametrize("kind", ["tq1_0", "tq2_0"])
+def test_every_ternary_type_runs_alike(tmp_path: Path, kind: str) -> None:
+    path = convert(BITNET, tmp_path / "m.gguf", type=kind).path
+    assert helpers.mean_kl(logits(BITNET), logits(path)) < 1e-3  # scales rounded to float16
 
 
 def test_split_files_are_read_from_any_part_and_written(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sterna.checkpoint.gguf.writer import stored_bytes, write_gguf_to
 from sterna.checkpoint.safetensors_writer import in_shards
 from sterna.checkpoint.source import Source
 from sterna.checkpoint.tensor import AnyTensor
+from sterna.model.tokenizer.special import TokenType
 
 
 def rope_style(source: Source) -> str:
@@ -38,10 +39,24 @@ def metadata_of(source: Source, tensors: Sequence[AnyTensor], name: str | None) 
         metadata = config_keys(source.config, name or source.name)
         tokenizer = source.tokenizer()
         if tokenizer is not None:
-            metadata |= tokenizer.gguf_metadata()
+            metadata |= _padded(tokenizer.gguf_metadata(), source.config.vocab_size)
     by_name: dict[str, Any] = {tensor.name: tensor for tensor in tensors}
     same_config(source.config, read_config(metadata, by_name, {}), by_name, "GGUF")
     return metadata | file_keys(tensors)
+
+
+def _padded(keys: dict[str, Any], size: int) -> dict[str, Any]:
+    """Tokenizer keys with as many tokens as the embedding has rows, as llama.cpp wants it; those added are unused."""
+    tokens = keys["tokenizer.ggml.tokens"]
+    added = range(len(tokens), size)
+    if not added:
+        return keys
+    longer: dict[str, Any] = {"tokens": [*tokens, *(f"[PAD{token}]" for token in added)]}
+    fills = {"token_type": TokenType.UNUSED, "scores": min(keys.get("tokenizer.ggml.scores", [0.0])) - 1}
+    for name, fill in fills.items():
+        if f"tokenizer.ggml.{name}" in keys:
+            longer[name] = np.pad(keys[f"tokenizer.ggml.{name}"], (0, len(added)), constant_values=fill)
+    return keys | {f"tokenizer.ggml.{name}": value for name, value in longer.items()}
 
 
 def parts_of(name: str, tensors: Sequence[AnyTensor], most: int | None) -> dict[str, list[AnyTensor]]:
