@@ -192,7 +192,7 @@ def test_vocabulary_is_as_long_as_a_padded_embedding(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tq1_0", "tq2_0"])
 def test_every_ternary_type_runs_alike(tmp_path: Path, kind: str) -> None:
     path = convert(BITNET, tmp_path / "m.gguf", type=kind).path
-    assert helpers.mean_kl(logits(BITNET), logits(path)) < 1e-3  # scales rounded to float16
+    assert helpers.mean_kl(logits(BITNET), logits(path)) < 1e-2  # scales rounded to float16, and int8 codes with them
 
 
 def test_split_files_are_read_from_any_part_and_written(tmp_path: Path) -> None:
