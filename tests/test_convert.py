@@ -139,6 +139,48 @@ def test_llama_q_and_k_are_permuted_between_orders() -> None:
     assert np.array_equal(order[half_order(16, 8)], np.arange(16))
 
 
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"rope_type": "linear", "factor": 4.0},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ],
+    ids=lambda scaling: scaling["rope_type"],
+)
+def test_rope_scaling_goes_into_gguf(tmp_path: Path, scaling: dict[str, Any]) -> None:
+    folder = convert(LLAMA, tmp_path / "folder").path
+    config = json.loads((folder / "config.json").read_text()) | {"rope_scaling": scaling}
+    (folder / "config.json").write_text(json.dumps(config))
+    path = convert(folder, tmp_path / "m.gguf", verify=True).path
+    assert open_checkpoint(path).config.rope_divisors == pytest.approx(open_checkpoint(folder).config.rope_divisors)
+    assert helpers.mean_kl(logits(folder), logits(path)) < 1e-3  # an int8 code may round the other way
+    assert helpers.mean_kl(logits(LLAMA), logits(path)) > 1e-3
+    again = convert(path, tmp_path / "again.gguf", verify=True).path
+    np.testing.assert_array_equal(logits(again), logits(path))
+    if scaling["rope_type"] == "linear":
+        convert(path, tmp_path / "back", verify=True)
+    else:
+        with pytest.raises(UnsupportedError, match="rope"):
+            convert(path, tmp_path / "back")
+
+
+def test_qwen3_goes_into_a_folder_and_back(tmp_path: Path) -> None:
+    config = replace(helpers.TINY, architecture="qwen3", activation="silu", head_dim=32)
+    convert(write_model(tmp_path / "m.gguf", config), tmp_path / "folder", verify=True)
+    assert json.loads((tmp_path / "folder" / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+    back = convert(tmp_path / "folder", tmp_path / "back.gguf", verify=True).path
+    tokens = [1, 2, 3, 4]
+    ours, first = (LLM(path, threads=1).logits(tokens) for path in (back, tmp_path / "m.gguf"))
+    np.testing.assert_array_equal(ours, first)
+
+
 def test_silu_models_are_called_bitnet_and_relu2_ones_bitnet_b158(tmp_path: Path) -> None:
     renamed = {k.replace("bitnet-b1.58", "bitnet"): v for k, v in helpers.gguf_metadata().items()}
     relu2 = renamed | {"general.architecture": "bitnet", "bitnet.hidden_activation": "relu2"}

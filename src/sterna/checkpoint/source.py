@@ -124,7 +124,7 @@ def _trained_config(metadata: Mapping[str, str]) -> ModelConfig:
     """The model that `sterna train` trains, from the numbers beside its weights."""
     try:
         shape = json.loads(metadata["model"])
-        numbers = {
+        numbers: dict[str, Any] = {
             name: int(shape[name])
             for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
         }

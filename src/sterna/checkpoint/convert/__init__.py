@@ -19,6 +19,8 @@ from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.convert.recode import Changes, half_order, interleaved_order, permute_rows, recode
 from sterna.checkpoint.encode import ENCODERS
+from sterna.checkpoint.gguf.keys import config_tensors
+from sterna.checkpoint.gguf.rope import ROPE_FACTORS
 from sterna.checkpoint.gguf.types import data_bytes
 from sterna.checkpoint.source import Source, open_source
 from sterna.checkpoint.tensor import AnyTensor, Encoding
@@ -83,7 +85,7 @@ def convert(
     if split_bytes is not None and (folder or split_bytes < LEAST_SPLIT):
         raise ArgumentError(f"Only GGUF files can be split, in parts of at least {LEAST_SPLIT} bytes.")
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
-    layout = lay_out(source, wanted, folder, strict)
+    layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
     tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
     total = sum(data_bytes(tensor.encoding, tensor.shape) for tensor in tensors)
@@ -141,6 +143,10 @@ def _tensors(source: Source, rope_style: str, folder: bool) -> dict[str, AnyTens
             "This model has a head of its own, and a BitNet model in GGUF takes its embedding for one: "
             "convert it to a Hugging Face folder instead."
         )
+    if folder:
+        tensors.pop(ROPE_FACTORS, None)
+    elif source.kind != "gguf":
+        tensors |= {tensor.name: tensor for tensor in config_tensors(config)}
     if rope_style != config.rope_style:
         reorder = interleaved_order if rope_style == "interleaved" else half_order
         for name, tensor in tensors.items():

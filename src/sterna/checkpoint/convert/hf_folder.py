@@ -28,6 +28,7 @@ CLASSES = {
     "bitnet-b1.58": ("BitNetForCausalLM", "bitnet"),
     "bitnet": ("BitNetForCausalLM", "bitnet"),
     "llama": ("LlamaForCausalLM", "llama"),
+    "qwen3": ("Qwen3ForCausalLM", "qwen3"),
 }
 """Class and `model_type` in transformers, by architecture."""
 COPIED = (
@@ -52,6 +53,8 @@ def config_json(source: Source, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
     """
     config, by_name = source.config, {tensor.name: tensor for tensor in tensors}
     raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
+    if config.architecture not in CLASSES:
+        raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
     # The 1bitLLM models' own class knows latent weights and other names alone.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
         raw = _config(config)
@@ -78,10 +81,11 @@ def config_json(source: Source, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
 
 
 def _config(config: ModelConfig) -> dict[str, Any]:
-    if config.architecture not in CLASSES:
-        raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
     name, model_type = CLASSES[config.architecture]
-    return {
+    scaling = {}
+    if config.rope_divisors is not None and len(set(config.rope_divisors)) == 1:
+        scaling = {"rope_scaling": {"rope_type": "linear", "factor": config.rope_divisors[0]}}
+    return scaling | {
         "architectures": [name],
         "model_type": model_type,
         "vocab_size": config.vocab_size,
@@ -139,7 +143,7 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
 
 
 def _names(config: ModelConfig) -> dict[str, str]:
-    return canonical_names(config.num_layers)
+    return canonical_names(config.num_layers, config.architecture)
 
 
 def _plain(tensor: AnyTensor, name: str) -> OutTensor:

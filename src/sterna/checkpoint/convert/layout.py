@@ -36,14 +36,14 @@ class Layout:
     fallbacks: dict[tuple[Encoding, Encoding], list[str]] = field(default_factory=dict)
 
 
-def lay_out(source: Source, wanted: Wanted, folder: bool, strict: bool) -> Layout:
-    """Choose the encodings for a GGUF file or a Hugging Face `folder`.
+def lay_out(source: Source, tensors: Mapping[str, AnyTensor], wanted: Wanted, folder: bool, strict: bool) -> Layout:
+    """Choose the encodings of the source's `tensors` in a GGUF file or a Hugging Face `folder`.
 
     With `strict`, rows that do not fill the wanted type raise UnsupportedError.
     """
     layout = Layout()
     matrices = {f"{name}.weight" for name in matrix_shapes(source.config)}
-    for name, tensor in source.tensors.items():
+    for name, tensor in tensors.items():
         first = _wanted(source, name, tensor, wanted, matrices)
         if folder and len(tensor.shape) == 1:
             first = tensor.encoding

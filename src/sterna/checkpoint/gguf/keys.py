@@ -6,18 +6,32 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sterna.checkpoint.tensor import AnyTensor, Encoding
+import numpy as np
+
+from sterna.checkpoint.gguf.rope import ROPE_FACTORS
+from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor
 from sterna.model.config import ModelConfig
 
 FILE_TYPES = {
     Encoding.F32: 0,
     Encoding.F16: 1,
+    Encoding.Q4_1: 3,
     Encoding.Q8_0: 7,
+    Encoding.Q5_0: 8,
+    Encoding.Q5_1: 9,
+    Encoding.Q2_K: 10,
+    Encoding.Q3_K: 12,
+    Encoding.Q4_K: 15,
+    Encoding.Q5_K: 17,
     Encoding.Q6_K: 18,
     Encoding.BF16: 32,
+    Encoding.TQ1_0: 36,
+    Encoding.TQ2_0: 37,
     Encoding.I2_S: 40,
 }
 """`general.file_type`: what most of a file is kept in (llama.h; 40 is bitnet.cpp's). Readers go by the tensors."""
+POOLING_TYPES = {"mean": 1}
+"""The last token's row, the other way, is what readers take without the key."""
 QUANTIZATION_VERSION = 2
 """Of ggml's block formats, since 2023."""
 
@@ -48,9 +62,25 @@ def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
     }
     if config.head_dim * config.num_heads != config.hidden_size:
         keys |= {f"{prefix}.attention.{which}_length": config.head_dim for which in ("key", "value")}
+    if config.rope_attention_factor != 1:
+        keys[f"{prefix}.rope.scaling.attn_factor"] = config.rope_attention_factor
+    if config.sliding_window is not None:
+        keys[f"{prefix}.attention.sliding_window"] = config.sliding_window
+    if config.local_layers:
+        keys[f"{prefix}.rope.freq_base_swa"] = config.local_rope_theta
+    if config.pooling in POOLING_TYPES:
+        keys[f"{prefix}.pooling_type"] = POOLING_TYPES[config.pooling]
     if prefix == "bitnet":
         keys[f"{prefix}.hidden_activation"] = config.activation
     return keys
+
+
+def config_tensors(config: ModelConfig) -> list[Tensor]:
+    """What GGUF keeps of a configuration in tensors: what RoPE's frequencies are divided by."""
+    if config.rope_divisors is None:
+        return []
+    divisors = np.array(config.rope_divisors, np.float32)
+    return [Tensor(ROPE_FACTORS, divisors.shape, Encoding.F32, divisors.view(np.uint8))]
 
 
 def renamed(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
