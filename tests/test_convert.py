@@ -125,6 +125,7 @@ def test_blocks_with_different_scales_are_not_forced_into_one(tmp_path: Path) ->
 def test_rows_that_do_not_fill_a_type_fall_back_aloud_or_fail(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.gguf", RAGGED)  # ffn_down has rows of 384
     report = convert(model, tmp_path / "tq.gguf", type="tq1_0", verify=True)
+    assert report.types["tq1_0"] == 12 and report.types.get("q4_0", report.types["f16"] - 1) == 2
     assert len(report.notes) == 1 and "2 tensors, such as blk.0.ffn_down.weight" in report.notes[0]
 
     assert np.isfinite(LLM(report.path, threads=1).logits([1, 2, 3])).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sterna.checkpoint.encode import ENCODERS
 from sterna.checkpoint.gguf.types import data_bytes
 from sterna.checkpoint.source import Source
 from sterna.checkpoint.tensor import AnyTensor, Encoding
@@ -12,8 +13,9 @@ from sterna.checkpoint.ternary import is_ternary
 from sterna.checkpoint.validate import matrix_shapes
 from sterna.errors import UnsupportedError
 
-FALLBACKS = {Encoding.Q6_K: Encoding.Q8_0}
-"""What takes rows that do not fill the blocks of a type; others and their fallbacks in turn give way to F16."""
+FALLBACKS = {"tq1_0": "q4_0", "tq2_0": "q4_0", "i2_s": "q4_0", "q6_k": "q8_0"}
+"""What takes rows that do not fill the blocks of a type, as in llama.cpp, which has no I2_S; all others, and types
+that are not written here, give way to F16."""
 
 FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
 """What a safetensors file can hold beside packed ternary matrices."""
@@ -53,7 +55,7 @@ def lay_out(source: Source, tensors: Mapping[str, AnyTensor], wanted: Wanted, fo
             first = Encoding.F16
         encoding = first
         while not _holds(encoding, tensor.shape, folder):
-            encoding = Encoding.F16 if folder else FALLBACKS.get(encoding, Encoding.F16)
+            encoding = Encoding.F16 if folder else _fallback(encoding)
         if encoding is not first:
             if strict:
                 raise UnsupportedError(
@@ -86,6 +88,11 @@ def _wanted(source: Source, name: str, tensor: AnyTensor, wanted: Wanted, matric
     if name == "token_embd.weight" and source.config.tied_head:
         return wanted.head or wanted.embedding or own
     return {"token_embd.weight": wanted.embedding, "output.weight": wanted.head}.get(name) or own
+
+
+def _fallback(encoding: Encoding) -> Encoding:
+    name = FALLBACKS.get(encoding.value)
+    return next((candidate for candidate in ENCODERS if candidate.value == name), Encoding.F16)
 
 
 def _holds(encoding: Encoding, shape: tuple[int, ...], folder: bool) -> bool:

@@ -13,21 +13,22 @@ from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor
 from sterna.model.config import ModelConfig
 
 FILE_TYPES = {
-    Encoding.F32: 0,
-    Encoding.F16: 1,
-    Encoding.Q4_1: 3,
-    Encoding.Q8_0: 7,
-    Encoding.Q5_0: 8,
-    Encoding.Q5_1: 9,
-    Encoding.Q2_K: 10,
-    Encoding.Q3_K: 12,
-    Encoding.Q4_K: 15,
-    Encoding.Q5_K: 17,
-    Encoding.Q6_K: 18,
-    Encoding.BF16: 32,
-    Encoding.TQ1_0: 36,
-    Encoding.TQ2_0: 37,
-    Encoding.I2_S: 40,
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q8_0": 7,
+    "q5_0": 8,
+    "q5_1": 9,
+    "q2_k": 10,
+    "q3_k": 12,
+    "q4_k": 15,
+    "q5_k": 17,
+    "q6_k": 18,
+    "bf16": 32,
+    "tq1_0": 36,
+    "tq2_0": 37,
+    "i2_s": 40,
 }
 """`general.file_type`: what most of a file is kept in (llama.h; 40 is bitnet.cpp's). Readers go by the tensors."""
 POOLING_TYPES = {"mean": 1}
@@ -94,7 +95,7 @@ def renamed(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 def file_keys(tensors: Iterable[AnyTensor]) -> dict[str, Any]:
     """What a file is mostly made of, by the matrices of its layers."""
-    counts = Counter(t.encoding for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
+    counts = Counter(t.encoding.value for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
     if not counts:
         return {}
     file_type = FILE_TYPES.get(counts.most_common(1)[0][0])
