@@ -27,6 +27,7 @@ from sterna.checkpoint.ternary import is_ternary, ternary_codes
 from sterna.engine.llm import EMBEDDED_MODEL
 from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
+from sterna.ternary import pack_i2s
 
 from . import helpers
 from .tiny_vocabularies import byte_level_json
@@ -87,6 +88,18 @@ def test_float_types_hold_the_same_values(tmp_path: Path, kind: str) -> None:
     assert read_gguf(report.path).metadata["general.file_type"] == {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7}.get(
         kind, 18
     )
+
+
+@pytest.mark.parametrize("layout", ["arm", "x86-rows"])
+def test_other_layouts_of_i2_s_become_the_common_one(tmp_path: Path, layout: str) -> None:
+    file = read_gguf(BITNET)
+    tensors = [
+        replace(t, data=pack_i2s(ternary_codes(t)[0], layout)) if is_ternary(t.encoding) else t
+        for t in file.tensors.values()
+    ]
+    write_gguf(tmp_path / "other.gguf", file.metadata, tensors)
+    path = convert(tmp_path / "other.gguf", tmp_path / "m.gguf", i2s_layout=layout).path
+    assert helpers.dump_tensors(read_gguf(path).tensors) == helpers.dump_tensors(file.tensors)
 
 
 def test_dequantised_copy_becomes_ternary_again(tmp_path: Path) -> None:

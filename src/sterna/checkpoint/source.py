@@ -17,10 +17,12 @@ from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.hf import open_hf
 from sterna.checkpoint.safetensors import read_metadata, read_safetensors
 from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
+from sterna.checkpoint.ternary import in_x86_layout
 from sterna.checkpoint.validate import check_config, check_tensors, tensor_shapes
-from sterna.errors import FormatError
+from sterna.errors import ArgumentError, FormatError
 from sterna.model.config import ModelConfig
 from sterna.model.tokenizer import Tokenizer
+from sterna.ternary.i2s import LAYOUTS
 
 STATE_FILE = "state.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -64,30 +66,41 @@ class Source:
         return given if isinstance(given, str) and given else self.path.resolve().stem
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_source(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Source:
     """The model at `path`: a GGUF file, a Hugging Face folder, or a training run's `state.safetensors` or folder.
 
-    Raises NotFoundError, FormatError and UnsupportedError as `open_checkpoint`.
+    `i2s_layout`, and the errors NotFoundError, FormatError, UnsupportedError and ArgumentError, as `open_checkpoint`.
     """
     path = Path(path)
+    if i2s_layout not in LAYOUTS or (i2s_layout != "x86" and path.suffix != ".gguf"):
+        raise ArgumentError(f"i2s_layout is one of {', '.join(LAYOUTS)}, for GGUF files alone; it is {i2s_layout!r}.")
     if path.is_dir():
         if not (path / "config.json").exists() and (path / STATE_FILE).exists():
             return _from_state(path / STATE_FILE)
         return _from_folder(path)
     if path.suffix == ".safetensors":
         return _from_state(path)
-    return _from_gguf(path)
+    return _from_gguf(path, i2s_layout)
 
 
-def _from_gguf(path: Path) -> Source:
+def _from_gguf(path: Path, i2s_layout: str) -> Source:
     checkpoint = load_gguf(path)
-    config, tensors = checkpoint.config, dict(checkpoint.tensors)
+    config = checkpoint.config
+    tensors: dict[str, AnyTensor] = dict(checkpoint.tensors)
     stored = read_gguf(path).tensors
     # The loader folds some tensors into the configuration (RoPE factors); a conversion passes them on.
     folded = {name for name in stored if name.endswith(".scale") or (name == "output.weight" and config.tied_head)}
     extra = {name: tensor for name, tensor in stored.items() if name not in tensors and name not in folded}
+    if i2s_layout != "x86":
+        tensors = {name: _in_x86_layout(tensor, i2s_layout) for name, tensor in checkpoint.tensors.items()}
     latent = config.architecture.startswith("bitnet")
     return Source(path, "gguf", config, {**tensors, **extra}, checkpoint.metadata, latent)
+
+
+def _in_x86_layout(tensor: Tensor, layout: str) -> AnyTensor:
+    if tensor.encoding is not Encoding.I2_S:
+        return tensor
+    return TensorStream(tensor.name, tensor.shape, tensor.encoding, lambda: (in_x86_layout(tensor, layout),))
 
 
 def _from_folder(path: Path) -> Source:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Json, print_json, progress
+from sterna.cli.options import I2SLayout, Json, print_json, progress
 from sterna.errors import ArgumentError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -38,6 +38,7 @@ def convert(
     split_size: Annotated[
         str | None, typer.Option("--split-size", metavar="SIZE", help="GGUF in parts of at most SIZE, such as 4G.")
     ] = None,
+    i2s_layout: I2SLayout = "x86",
     json: Json = False,
 ) -> None:
     """Convert a model to GGUF or to a Hugging Face folder; ternary weights keep their codes exactly."""
@@ -54,6 +55,7 @@ def convert(
             verify=verify,
             force=force,
             split_bytes=None if split_size is None else parse_size(split_size),
+            i2s_layout=i2s_layout,
             progress=advance,
         )
     if json:

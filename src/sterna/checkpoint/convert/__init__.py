@@ -62,6 +62,7 @@ def convert(
     force: bool = False,
     split_bytes: int | None = None,
     name: str | None = None,
+    i2s_layout: str = "x86",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Convert the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
@@ -71,11 +72,12 @@ def convert(
     by default each stays as it is. Ternary matrices keep their codes exactly in every ternary type, `q4_0` included.
     Rows that do not fill a type's blocks fall back (`Report.notes`), or raise UnsupportedError if `strict`. `verify`
     reads back what was written before it gets its name, and raises FormatError where it differs. `force` replaces what
-    is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `progress` is called
-    with shares from 0 to 1.
+    is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `i2s_layout`: how
+    a GGUF `src` keeps I2_S (`open_checkpoint`); what is written is in the layout of x86. `progress` is called with
+    shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be.
     """
-    source = open_source(src)
+    source = open_source(src, i2s_layout)
     dst = Path(dst)
     folder = dst.suffix != ".gguf"
     _check_paths(Path(src), dst, folder, force)
