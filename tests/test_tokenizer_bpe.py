@@ -146,7 +146,7 @@ def test_without_configs_there_is_no_bos(tmp_path: Path) -> None:
 
 
 def test_what_is_no_tokenizer_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="Cannot read"):
+    with pytest.raises(NotFoundError, match="cannot be read"):
         Tokenizer(tmp_path / "nothing")
     with pytest.raises(FormatError, match="has no tokenizer"):
         Tokenizer(tmp_path)

@@ -13,6 +13,10 @@ class NotFoundError(SternaError):
     """A file or folder that was named cannot be read."""
 
 
+class NetworkError(SternaError):
+    """The hub cannot be reached, or broke off; what was downloaded is kept."""
+
+
 class UnsupportedError(SternaError):
     """A file or request is valid, but asks for something that Sterna does not do."""
 

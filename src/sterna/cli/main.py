@@ -9,8 +9,9 @@ from pathlib import Path
 
 import typer
 
-from sterna.cli import bench, convert, info, run, train
+from sterna.cli import bench, convert, info, pull, rm, run, train
 from sterna.cli import eval as eval_verb
+from sterna.cli import list as list_verb
 from sterna.errors import ArgumentError, SternaError
 
 app = typer.Typer(
@@ -21,6 +22,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("info")(info.info)
+app.command("pull")(pull.pull)
+app.command("list")(list_verb.list_models)
+app.command("rm")(rm.remove)
 app.command("bench")(bench.bench)
 app.command("convert")(convert.convert)
 app.command("eval")(eval_verb.evaluate)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="A GGUF file or a folder; default: the embedded model.", show_default=False),
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A GGUF file, a folder, ORG/REPO of the hub or a well-known name; default: the embedded model.",
+        show_default=False,
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)

@@ -33,14 +33,14 @@ Prompt = str | SequenceOf[int] | np.ndarray
 class LLM:
     """A language model on the CPU.
 
-    `model`: path of a GGUF file or a folder, or a `Checkpoint`; None is the embedded model. `threads`: default
-    `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence, default and upper bound the model's own
-    context length (its sliding window, if that is shorter). `activations`: `int8` (the contract for ternary matrices)
-    or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a scale for each head and position, which
-    takes half the memory. `head`: `full`, the output matrix as in the file, or `q8_0`, `q6_k`, `q4_0`, into which it
-    is requantised (`head_error` tells what that costs). `i2s_layout`: how a GGUF file keeps its I2_S matrices
-    (`open_checkpoint`).
-    Raises `NotFoundError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
+    `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
+    embedded model. `threads`: default `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence,
+    default and upper bound the model's own context length (its sliding window, if that is shorter). `activations`:
+    `int8` (the contract for ternary matrices) or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a
+    scale for each head and position, which takes half the memory. `head`: `full`, the output matrix as in the file, or
+    `q8_0`, `q6_k`, `q4_0`, into which it is requantised (`head_error` tells what that costs). `i2s_layout`: how a GGUF
+    file keeps its I2_S matrices (`open_checkpoint`).
+    Raises `NotFoundError`, `NetworkError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> Check
             raise ArgumentError("i2s_layout is for models in GGUF files.")
         return open_checkpoint(EMBEDDED_MODEL) if model is None else model
     if not isinstance(model, (str, Path)) or not str(model) or "\0" in str(model):
-        raise ArgumentError("A model is the path of a GGUF file or of a folder.")
+        raise ArgumentError("A model is the path of a GGUF file or of a folder, or its name on the hub.")
     return open_checkpoint(model, i2s_layout)
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sterna.checkpoint.hub import resolve_model
 from sterna.errors import NotFoundError, UnsupportedError
 from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.tokenizer import gguf, hf, tiktoken
@@ -27,8 +28,11 @@ class Tokenizer:
     """One model's vocabulary."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises FormatError or UnsupportedError, in a sentence, for what is no tokenizer or not one of ours."""
-        self._take(_open(Path(path)))
+        """`path`: also a name that `resolve_model` knows, whose model is downloaded if it is not there.
+
+        Raises FormatError or UnsupportedError, in a sentence, for what is no tokenizer or not one of ours.
+        """
+        self._take(_open(resolve_model(path)))
 
     @classmethod
     def from_gguf_metadata(cls, metadata: Mapping[str, Any]) -> Tokenizer:

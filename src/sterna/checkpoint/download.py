@@ -1,0 +1,157 @@
+"""Downloads from the Hugging Face hub into its cache, by `huggingface_hub`; broken-off weights go on where they ended.
+
+That library throws a partial file away when a download fails. Weights are therefore fetched by its HTTP client into
+a file that stays, and take their place among the cache's blobs, under their checksum, when they are whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sterna.checkpoint.repo_files import Choice
+from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError
+
+_ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Hub:
+    """One repository of the hub (`HF_ENDPOINT`), and the cache folder that its files go to."""
+
+    def __init__(self, cache: Path, repo: str, token: str | None = None) -> None:
+        """`token`: None takes `HF_TOKEN` or the one of `hf auth login`."""
+        self.cache, self.repo, self.token = cache, repo, token
+
+    def listing(self, revision: str) -> tuple[str, list[str]]:
+        """The commit of a revision, and the paths of all its files.
+
+        Raises NotFoundError where there is no such repository or revision, NetworkError where the hub is silent.
+        """
+        from huggingface_hub import HfApi
+
+        with self._errors(revision):
+            info = HfApi(token=self.token).model_info(self.repo, revision=revision)
+        return info.sha or "", [sibling.rfilename for sibling in info.siblings or []]
+
+    def fetch(self, choice: Choice, commit: str) -> None:
+        """All files of a model at a commit, those that the cache has left out; raises as `listing`, and FormatError for
+        a file that arrived damaged."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import disable_progress_bars
+
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        with self._errors(commit):
+            for name in choice.small:
+                hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token)
+            for name in choice.weights:
+                self._fetch_weights(name, commit)
+                hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token)
+
+    def _fetch_weights(self, name: str, commit: str) -> None:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.file_download import http_get, repo_folder_name
+        from huggingface_hub.utils import build_hf_headers
+
+        folder = self.cache / repo_folder_name(repo_id=self.repo, repo_type="model")
+        if (folder / "snapshots" / commit / name).exists():
+            return
+        url = hf_hub_url(self.repo, name, revision=commit)
+        metadata = get_hf_file_metadata(url, token=self.token)
+        if metadata.etag is None or metadata.size is None or not _ETAG.fullmatch(metadata.etag):
+            raise NetworkError(f"The hub does not say what it would send as {self.repo}/{name}.")
+        blob = folder / "blobs" / metadata.etag
+        if blob.exists():
+            return
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        part = blob.with_name(f"{blob.name}.sterna.incomplete")
+        with open(part, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise NetworkError(f"Another process is downloading {self.repo}/{name}; wait for it.") from None
+            done = file.tell()
+            if done > metadata.size:
+                file.truncate(done := 0)
+            resuming = f", {done / 1e6:,.1f} MB of it are there" if done else ""
+            print(f"Downloading {self.repo}/{name}: {metadata.size / 1e6:,.1f} MB{resuming}.", file=sys.stderr)
+            http_get(
+                url,
+                file,
+                resume_size=done,
+                headers=build_hf_headers(token=self.token),
+                expected_size=metadata.size,
+                displayed_filename=name,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+            _check(part, metadata.etag, f"{self.repo}/{name}")
+            os.replace(part, blob)
+
+    @contextmanager
+    def _errors(self, revision: str) -> Iterator[None]:
+        """Whatever goes wrong with the hub, in a sentence."""
+        from huggingface_hub import errors
+
+        # The HTTP client's own error, whichever client this version of the library uses.
+        http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
+        keep = "what was downloaded is kept, so try again"
+        try:
+            yield
+        except errors.GatedRepoError as error:
+            raise NotFoundError(
+                f"{self.repo} is gated: accept its terms on the hub, then set HF_TOKEN to your access token, or give "
+                "it with `sterna pull --token`."
+            ) from error
+        except errors.RepositoryNotFoundError as error:
+            raise NotFoundError(
+                f"{self.repo} is no file or folder here, and no model of the hub that everybody may see: check the "
+                "name, or set HF_TOKEN for one of your own."
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise NotFoundError(f"{self.repo} has no revision {revision!r}.") from error
+        except errors.OfflineModeIsEnabled as error:
+            raise NotFoundError(f"{self.repo} is not in the cache as a whole, and HF_HUB_OFFLINE is set.") from error
+        except errors.HFValidationError as error:
+            raise ArgumentError(f"{self.repo} cannot be the name of a repository.") from error
+        except errors.HfHubHTTPError as error:
+            status = error.response.status_code
+            if status in (401, 403):
+                raise NotFoundError(
+                    f"The hub refuses {self.repo}: set HF_TOKEN to a token that may read it."
+                ) from error
+            raise NetworkError(f"The hub answered {status} when asked for {self.repo}; {keep} later.") from error
+        except (http_error, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+            if _is_offline(error):
+                raise NotFoundError(f"{self.repo} is not in the cache, and HF_HUB_OFFLINE is set.") from error
+            raise NetworkError(f"The hub cannot be reached for {self.repo}, or broke off; {keep}.") from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's
+                raise
+            raise NetworkError(f"The download of {self.repo} ended early; {keep}.") from error
+
+
+def _is_offline(error: BaseException) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error.__cause__, OfflineModeIsEnabled)
+
+
+def _check(part: Path, etag: str, name: str) -> None:
+    """Weights are named by their SHA-256 (git-lfs); a file that has another is thrown away."""
+    if not _SHA256.fullmatch(etag):
+        return
+    digest = hashlib.sha256()
+    with open(part, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != etag:
+        part.unlink()
+        raise FormatError(f"{name} arrived damaged (its SHA-256 is wrong) and was thrown away; pull it again.")

@@ -1,0 +1,28 @@
+"""`sterna pull`: a model from the hub into the cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def pull(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="ORG/REPO or a well-known name; :FILE or :i2_s takes one of several.")
+    ],
+    revision: Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit; default: main.")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="Access token; default: HF_TOKEN.")] = None,
+) -> None:
+    """Download a model, or bring it up to date; a broken-off download goes on where it ended. Prints its path."""
+    from sterna.checkpoint import hub
+    from sterna.errors import ArgumentError
+
+    repo, colon, file = name.partition(":")
+    reference = hub.parse_reference((f"{repo}@{revision}" if revision else repo) + colon + file)
+    if reference is None:
+        raise ArgumentError(
+            f"{name} with the revision {revision or 'main'} names no repository of the hub: give ORG/REPO, or one of "
+            f"{', '.join(hub.WELL_KNOWN)}."
+        )
+    print(hub.pull(reference, token))
