@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import DATA
+from sterna.checkpoint.gguf import write_gguf
+
+from .helpers import DATA, gguf_metadata, tiny_tensors
 
 
 def sterna(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -81,6 +83,50 @@ def test_info_and_eval_json() -> None:
     assert fields["parameters"] > fields["ternary_parameters"] and 2 < fields["bits_per_weight"] < 4
     embedding = next(t for t in fields["tensors"] if t["name"] == "token_embd.weight")
     assert embedding["shape"] == [512, 256] and embedding["bytes"] == 2 * 512 * 256
+
+
+def test_info_tells_what_a_model_is_made_of(tmp_path: Path) -> None:
+    template = "[red]\x1b[2J{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokens = ["<s>", "</s>", *map(chr, range(33, 127))]
+    vocabulary = {
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3, 3] + [1] * 94,
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.chat_template": template,
+    }
+    model = tmp_path / "model.gguf"
+    write_gguf(model, gguf_metadata() | vocabulary, tiny_tensors().values())
+    fields = json.loads(sterna("info", str(model), "--json").stdout)
+    assert fields["tokenizer"] == {
+        "type": "byte-level BPE",
+        "pre": "llama-bpe",
+        "vocab_size": 96,
+        "special_tokens": 2,
+        "bos": "<s>",
+        "add_bos": True,
+        "eos": ["</s>"],
+    }
+    assert fields["chat_template"] == template
+    parts = {part["name"]: part for part in fields["parts"]}
+    assert parts["attn_q.weight"] == {
+        "name": "attn_q.weight",
+        "type": "i2_s",
+        "ternary": True,
+        "tensors": 2,
+        "parameters": 2 * 64 * 64,
+        "bytes": 2 * 64 * 64 // 4,
+    }
+    assert not parts["token_embd.weight"]["ternary"]
+    assert sum(part["bytes"] for part in parts.values()) == fields["bytes"]
+    text = sterna("info", str(model)).stdout
+    assert "llama-bpe" in text and "[red]" in text and "\x1b" not in text
+
+    write_gguf(model, gguf_metadata(), tiny_tensors().values())
+    fields = json.loads(sterna("info", str(model), "--json").stdout)
+    assert fields["tokenizer"] is None and "no vocabulary" in fields["tokenizer_problem"]
+    assert sterna("info", str(model)).returncode == 0
 
 
 def test_eval_scores_a_text(tmp_path: Path) -> None:

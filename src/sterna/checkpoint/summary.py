@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -47,6 +47,35 @@ def summarize(tensors: Iterable[Tensor]) -> Summary:
         bits_per_weight=8 * size / parameters if parameters else 0.0,
         bytes=size,
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tensors of the same name in all layers, and of the same encoding."""
+
+    name: str
+    """Without the number of the layer: `attn_q.weight`."""
+    type: str
+    ternary: bool
+    tensors: int
+    parameters: int
+    bytes: int
+
+
+def parts(tensors: Iterable[Tensor]) -> list[Part]:
+    """A model's tensors, layers taken together, in order of first appearance."""
+    found: dict[tuple[str, str], Part] = {}
+    for tensor in tensors:
+        name = tensor.name.split(".", 2)[-1] if tensor.name.startswith("blk.") else tensor.name
+        key = name, tensor.encoding.value
+        part = found.get(key) or Part(name, tensor.encoding.value, tensor.encoding in TERNARY, 0, 0, 0)
+        found[key] = replace(
+            part,
+            tensors=part.tensors + 1,
+            parameters=part.parameters + prod(tensor.shape),
+            bytes=part.bytes + tensor.data.nbytes,
+        )
+    return list(found.values())
 
 
 def _zeros(tensor: Tensor) -> int:

@@ -3,46 +3,106 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from sterna.cli.options import I2SLayout, Json, Model, print_json
 
+if TYPE_CHECKING:
+    from sterna.checkpoint import Checkpoint
+
 
 def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False) -> None:
-    """Architecture, size, share of zeros and every tensor of a model."""
+    """Architecture, size, share of zeros, tokenizer, chat template, and what is not ternary in a model."""
     from sterna.checkpoint import open_checkpoint
-    from sterna.checkpoint.summary import summarize
     from sterna.engine.llm import EMBEDDED_MODEL
 
     checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout)
-    config = checkpoint.config
-    summary = summarize(checkpoint.tensors.values())
+    facts = describe(checkpoint)
     if json:
-        tensors = [
-            {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes}
-            for t in checkpoint.tensors.values()
-        ]
-        shape = {"context_length": config.context_length, "vocab_size": config.vocab_size}
-        print_json({"architecture": config.architecture, **asdict(summary), **shape, "tensors": tensors})
-        return
+        print_json(facts)
+    else:
+        _print(checkpoint, facts)
 
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The object that `sterna info --json` prints; `tokenizer` and `chat_template` are None where a model has none."""
+    from sterna.checkpoint.summary import parts, summarize
+    from sterna.errors import SternaError
+    from sterna.model.tokenizer import Tokenizer
+    from sterna.model.tokenizer.summary import summarize_tokenizer
+
+    config, tensors = checkpoint.config, checkpoint.tensors.values()
+    try:
+        tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        template, problem = tokenizer.chat_template, None
+        vocabulary: dict[str, Any] | None = summarize_tokenizer(tokenizer)
+    except SternaError as error:
+        template, vocabulary, problem = None, None, str(error)
+    return {
+        "architecture": config.architecture,
+        **asdict(summarize(tensors)),
+        "context_length": config.context_length,
+        "vocab_size": config.vocab_size,
+        "path": str(checkpoint.path),
+        "config": asdict(config),
+        "tokenizer": vocabulary,
+        "tokenizer_problem": problem,
+        "chat_template": template,
+        "parts": [asdict(part) for part in parts(tensors)],
+        "tensors": [
+            {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes} for t in tensors
+        ],
+    }
+
+
+def _print(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
-    facts = Table.grid(padding=(0, 2))
-    for name, value in {
+    def plain(text: str) -> Text:
+        """A file's own text: neither markup nor commands to the terminal."""
+        return Text("".join(character if character.isprintable() else " " for character in text))
+
+    config = checkpoint.config
+    rows = {
+        "path": facts["path"],
         "architecture": config.architecture,
-        "parameters": f"{summary.parameters:,}",
-        "ternary": f"{summary.ternary_parameters:,}, {summary.zero_fraction:.1%} of them zero",
-        "size": f"{summary.bytes:,} bytes, {summary.bits_per_weight:.2f} bits a weight",
+        "parameters": f"{facts['parameters']:,}",
+        "ternary": f"{facts['ternary_parameters']:,}, {facts['zero_fraction']:.1%} of them zero",
+        "size": f"{facts['bytes']:,} bytes, {facts['bits_per_weight']:.2f} bits a weight",
         "shape": f"hidden {config.hidden_size}, ffn {config.intermediate_size}, {config.num_layers} layers, "
         f"{config.num_heads} heads of {config.head_dim}, {config.num_kv_heads} kv heads",
         "context": f"{config.context_length:,} tokens",
-        "vocabulary": f"{config.vocab_size:,} tokens, {'tied' if config.tied_head else 'own'} head",
-    }.items():
-        facts.add_row(name, value)
-    console.print(facts)
-    table = Table("tensor", "shape", "type", "bytes")
-    for t in checkpoint.tensors.values():
-        table.add_row(t.name, " × ".join(map(str, t.shape)), t.encoding.value, f"{t.data.nbytes:,}")
+        "head": "the embedding" if config.tied_head else "its own",
+        "tokenizer": _tokenizer_line(facts),
+        "chat template": _template_line(facts["chat_template"]),
+    }
+    console, grid = Console(), Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        grid.add_row(name, plain(value))
+    console.print(grid)
+    table = Table("part", "tensors", "parameters", "type", "bytes", "ternary")
+    for part in facts["parts"]:
+        numbers = f"{part['tensors']:,}", f"{part['parameters']:,}", part["type"], f"{part['bytes']:,}"
+        table.add_row(plain(part["name"]), *numbers, "yes" if part["ternary"] else "no")
     console.print(table)
+
+
+def _tokenizer_line(facts: dict[str, Any]) -> str:
+    tokenizer = facts["tokenizer"]
+    if tokenizer is None:
+        return f"none that can be used: {facts['tokenizer_problem']}"
+    pre = f" ({tokenizer['pre']})" if tokenizer["pre"] else ""
+    begin = f"begins with {tokenizer['bos']}" if tokenizer["add_bos"] else "begins with no token"
+    return (
+        f"{tokenizer['type']}{pre}, {tokenizer['vocab_size']:,} tokens, {tokenizer['special_tokens']} of them special; "
+        f"{begin}, ends with {', '.join(tokenizer['eos']) or 'none'}"
+    )
+
+
+def _template_line(template: str | None) -> str:
+    if template is None:
+        return "none; a plain one is used"
+    first = " ".join(template.strip().splitlines()[:1])
+    return f"{len(template):,} characters: {first[:70]}{'...' if len(first) > 70 or len(template) > 70 else ''}"

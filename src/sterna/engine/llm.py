@@ -90,10 +90,7 @@ class LLM:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, read when first asked for. Raises `FormatError` where the model has none."""
         if self._tokenizer is None:
-            path = self.checkpoint.path
-            # A GGUF file's metadata has been read already; a folder keeps its tokenizer in files of its own.
-            is_folder = path.is_dir()
-            self._tokenizer = Tokenizer(path) if is_folder else Tokenizer.from_gguf_metadata(self.checkpoint.metadata)
+            self._tokenizer = Tokenizer.from_checkpoint(self.checkpoint)
         return self._tokenizer
 
     @overload
