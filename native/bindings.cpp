@@ -6,6 +6,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
 #include <stdexcept>
 
 #include "engine/ceilings.hpp"
@@ -162,12 +165,46 @@ Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& enc
     return out;
 }
 
-// True where a byte of I2_S codes holds the code 3, which means nothing.
-bool i2s_has_code_3(Bytes codes) {
+// For each vector of I2_S codes, whether a byte of it holds the code 3, which means nothing. Every load reads all
+// ternary weights here, so the loop takes 32 bytes a turn and the GIL is given up once.
+std::vector<bool> i2s_has_code_3(const std::vector<Bytes>& tensors) {
     const nb::gil_scoped_release release;
-    std::uint8_t found = 0;
-    for (const std::uint8_t byte : view(codes)) found = static_cast<std::uint8_t>(found | (byte & (byte >> 1) & 0x55));
-    return found != 0;
+    std::vector<bool> found;
+    for (const Bytes& codes : tensors) {
+        const auto bytes = view(codes);
+        constexpr std::uint64_t kLowBits = 0x5555555555555555;
+        std::uint64_t both = 0;
+        std::size_t at = 0;
+        for (std::array<std::uint64_t, 4> words; at + sizeof words <= bytes.size(); at += sizeof words) {
+            std::memcpy(words.data(), bytes.data() + at, sizeof words);
+            for (const std::uint64_t word : words) both |= word & (word >> 1);
+        }
+        for (; at < bytes.size(); ++at) both |= bytes[at] & (bytes[at] >> 1);
+        found.push_back((both & kLowBits) != 0);
+    }
+    return found;
+}
+
+// `count` strings of a GGUF header, each after its length in 8 bytes, and the position behind them; bytes that are no
+// UTF-8 become U+FFFD. A vocabulary has hundreds of thousands of them.
+nb::tuple gguf_strings(Bytes file, std::size_t position, std::size_t count) {
+    const auto bytes = view(file);
+    if (position > bytes.size() || count > (bytes.size() - position) / 8)
+        throw nb::value_error("its header ends early");
+    nb::list strings;
+    for (; count > 0; --count) {
+        std::uint64_t size = 0;
+        if (bytes.size() - position < sizeof size) throw nb::value_error("its header ends early");
+        std::memcpy(&size, bytes.data() + position, sizeof size);
+        position += sizeof size;
+        if (size > bytes.size() - position) throw nb::value_error("a string in it reaches past the end of the file");
+        const auto* text = reinterpret_cast<const char*>(bytes.data() + position);
+        PyObject* string = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(size), "replace");
+        if (string == nullptr) throw nb::python_error();
+        strings.append(nb::steal(string));
+        position += size;
+    }
+    return nb::make_tuple(strings, position);
 }
 
 // I2_S codes and scales of TQ1_0 or TQ2_0 blocks.
@@ -204,7 +241,10 @@ NB_MODULE(_native, m) {
         "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
     m.def("requantize", &requantized, "tensor"_a, "encoding"_a, "isa"_a, "threads"_a);
-    m.def("i2s_has_code_3", &i2s_has_code_3, "codes"_a);
+    m.def("gguf_strings", &gguf_strings, "file"_a, "position"_a, "count"_a,
+          "Strings of a GGUF header, and the position behind them; ValueError where one does not fit the file.");
+    m.def("i2s_has_code_3", &i2s_has_code_3, "tensors"_a,
+          "For each vector of I2_S codes, whether it holds the meaningless code 3.");
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 
     m.def(

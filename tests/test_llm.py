@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sterna import LLM
+from sterna import LLM, _native
 from sterna.checkpoint.gguf.writer import write_gguf
 from sterna.engine.machine import cpu_quota
 from sterna.errors import ArgumentError, ContextLengthError, NotFoundError
@@ -275,3 +275,13 @@ def test_a_forked_child_can_generate(llm: LLM) -> None:
     assert receiver.poll(60), "the child hangs"
     assert receiver.recv() == expected
     child.join(10)
+
+
+def test_the_code_3_is_found_wherever_it_is() -> None:
+    clean = np.random.default_rng(0).choice(np.array([0b00011000, 0b10100101, 0b01000010], np.uint8), 75)
+    tensors = [clean]
+    for at in range(75):
+        for shift in (0, 2, 4, 6):
+            tensors.append(clean.copy())
+            tensors[-1][at] |= 3 << shift
+    assert _native.i2s_has_code_3(tensors) == [False] + [True] * 300

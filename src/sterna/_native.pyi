@@ -1,5 +1,6 @@
 """The native engine (native/bindings.cpp). Arrays are C-contiguous; wrong shapes and values raise ValueError."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ def available_isas() -> list[str]:
 def known_answers_hold(isa: str) -> bool:
     """True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs."""
 
-def i2s_has_code_3(codes: np.ndarray) -> bool:
-    """True where packed I2_S codes (uint8 vector) hold the code 3, which means nothing."""
+def gguf_strings(file: np.ndarray, position: int, count: int) -> tuple[list[str], int]:
+    """`count` strings of a GGUF header (uint8 vector of the file), and the position behind them; bytes that are no
+    UTF-8 read as U+FFFD. Raises ValueError, with the reason, where one does not fit the file."""
+
+def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
+    """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which means nothing."""
 
 def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -71,27 +72,28 @@ class LLM:
         self.hidden_size = config.hidden_size
         self.isa = choose_isa()
         self.checkpoint = requantize_head(self._file, head, isa=self.isa, threads=self.threads)
-        self._tokenizer: Tokenizer | None = None
         least_blocks = 2 * -(-self.context_length // BLOCK_SIZE)
         plan = build_plan(self.checkpoint.config, self.checkpoint.tensors, int8=activations == "int8")
-        runner = Runner(
-            plan,
-            self.checkpoint.tensors,
-            isa=self.isa,
-            threads=self.threads,
-            blocks=max(least_blocks, POOL_TOKENS // BLOCK_SIZE),
-            least_blocks=least_blocks,
-            kv=kv,
-        )
+        with ThreadPoolExecutor(1) as executor:
+            # The vocabulary takes Python's time, the weights memory's: both at once.
+            loading = executor.submit(Tokenizer.from_checkpoint, self.checkpoint) if self._has_tokenizer() else None
+            runner = Runner(
+                plan,
+                self.checkpoint.tensors,
+                isa=self.isa,
+                threads=self.threads,
+                blocks=max(least_blocks, POOL_TOKENS // BLOCK_SIZE),
+                least_blocks=least_blocks,
+                kv=kv,
+            )
+        self._tokenizer = loading
         self.kv = kv
         self._engine = Engine(runner, self.context_length)
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, read when first asked for. Raises `FormatError` where the model has none."""
-        if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_checkpoint(self.checkpoint)
-        return self._tokenizer
+        """The model's tokenizer. Raises `FormatError` where the model has none, or what was wrong when it was read."""
+        return self._tokenizer.result() if self._tokenizer else Tokenizer.from_checkpoint(self.checkpoint)
 
     @overload
     def generate(self, prompts: str | SequenceOf[int] | np.ndarray, **params: Any) -> str: ...

@@ -52,10 +52,8 @@ class Runner:
     ) -> None:
         self.isa = isa
         self.threads = threads
-        used = sorted({op["weight"] for op in plan.operations if "weight" in op} | {plan.head})
-        with ThreadPoolExecutor(threads) as executor:  # what is packed again leaves the GIL
-            natives = executor.map(native_tensor, (tensors[name] for name in used))
-            table = dict(zip(used, natives, strict=True))
+        used = {op["weight"] for op in plan.operations if "weight" in op} | {plan.head}
+        table = native_tensors([tensors[name] for name in sorted(used)], threads)
         try:
             self._model = _native.Model(plan.to_dict(), table, isa)
         except ValueError as error:
@@ -119,19 +117,28 @@ NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray]
 ONE_SCALE = np.empty(0, np.float32)
 
 
-def native_tensor(tensor: Tensor) -> NativeTensor:
-    """A tensor as the native engine takes it: the mapped bytes themselves wherever they can serve as they are.
+def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeTensor]:
+    """Tensors by name as the native engine takes them: the mapped bytes themselves wherever they can serve as they are.
 
     Bytes that a file has put at an odd place are copied. Ternary rows that do not fill whole blocks are packed again,
     each padded with zeros; the code 3, which means nothing, becomes 0. TQ1_0 and TQ2_0 become I2_S, with the scales of
     their blocks beside it where they are not all the same.
     """
+    ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
+    has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
+    unclean = {tensor.name for tensor, found in zip(ternary, has_code_3, strict=True) if found}
+    with ThreadPoolExecutor(threads) as executor:  # what is packed again leaves the GIL
+        natives = executor.map(lambda tensor: _native_tensor(tensor, tensor.name in unclean), tensors)
+        return {tensor.name: native for tensor, native in zip(tensors, natives, strict=True)}
+
+
+def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
     if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
         return _native_tq(tensor)
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
         ragged = tensor.shape[-1] % CODES_PER_BLOCK
-        if ragged or _native.i2s_has_code_3(data):
+        if ragged or has_code_3:
             codes = unpack_i2s(data, tensor.shape)
             if ragged:
                 codes = np.pad(codes, ((0, 0), (0, CODES_PER_BLOCK - ragged)))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sterna import _native
 from sterna.checkpoint.gguf.types import (
     ARRAY,
     DEFAULT_ALIGNMENT,
@@ -30,7 +31,9 @@ from sterna.errors import FormatError, NotFoundError, UnsupportedError
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_NAME_BYTES = 1 << 10
-MAX_STRINGS = 1 << 23
+MAX_STRINGS = 1 << 21
+MAX_HEADER_BYTES = 1 << 26
+"""Twice and four times what the largest vocabularies in use need; both bound the memory that a header can take."""
 MAX_ALIGNMENT = 1 << 20
 MAX_WEIGHTS = 1 << 44
 MAX_PARTS = 1 << 10
@@ -216,12 +219,14 @@ class _Cursor:
 
     def __init__(self, buffer: mmap.mmap) -> None:
         self.buffer = buffer
+        self.end = min(len(buffer), MAX_HEADER_BYTES)
         self.position = 0
+        self.strings_left = MAX_STRINGS
 
     def advance(self, size: int) -> int:
         """Move over `size` bytes and return where they begin."""
         start = self.position
-        if size > len(self.buffer) - start:
+        if size > self.end - start:
             raise _Broken("its header ends early")
         self.position = start + size
         return start
@@ -234,7 +239,7 @@ class _Cursor:
     def count(self, what: str, most: int, item_bytes: int) -> int:
         """A number of things of at least `item_bytes` each."""
         count: int = self.take("Q")
-        if count > most or count * item_bytes > len(self.buffer) - self.position:
+        if count > most or count * item_bytes > self.end - self.position:
             raise _Broken(f"it claims {count} {what}")
         return count
 
@@ -267,7 +272,7 @@ class _Cursor:
         if type not in SCALARS:
             raise _Foreign(f"the metadata array {key!r} has the type {type}, which Sterna does not read")
         dtype = SCALARS[type]
-        return self.numbers(dtype, self.count(f"numbers in {key!r}", len(self.buffer), dtype.itemsize))
+        return self.numbers(dtype, self.count(f"numbers in {key!r}", self.end, dtype.itemsize))
 
     def numbers(self, dtype: np.dtype, count: int) -> np.ndarray:
         """A read-only vector over the file; a boolean is true where its byte is not 0."""
@@ -277,20 +282,13 @@ class _Cursor:
         return np.frombuffer(self.buffer, dtype, count, start)
 
     def strings(self, count: int) -> list[str]:
-        """Strings one after the other; bytes that are no UTF-8 read as U+FFFD.
-
-        Vocabularies have hundreds of thousands of them, so this loop is kept bare.
-        """
-        buffer, end, length = self.buffer, len(self.buffer), struct.Struct("<Q").unpack_from
-        position = self.position
-        strings: list[str] = []
-        for _ in range(count):
-            start = position + 8
-            if start > end:
-                raise _Broken("its header ends early")
-            position = start + length(buffer, position)[0]
-            if position > end:
-                raise _Broken("a string in it reaches past the end of the file")
-            strings.append(buffer[start:position].decode("utf-8", "replace"))
-        self.position = position
+        """Strings one after the other; bytes that are no UTF-8 read as U+FFFD."""
+        self.strings_left -= count
+        if self.strings_left < 0:
+            raise _Broken(f"it has more than {MAX_STRINGS} strings")
+        try:
+            header = np.frombuffer(self.buffer, np.uint8, self.end)
+            strings, self.position = _native.gguf_strings(header, self.position, count)
+        except ValueError as error:
+            raise _Broken(str(error)) from None
         return strings

@@ -83,15 +83,15 @@ def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[
     ]
 
 
-def _pairs(merges: Iterable[str]) -> list[tuple[str, str]]:
-    return [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+def _pairs(merges: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((left, right) for left, _, right in (merge.partition(" ") for merge in merges))
 
 
-def _encoder(vocab: dict[str, int], merges: list[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
+def _encoder(vocab: dict[str, int], merges: Iterable[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, models
 
     # The library panics or raises at a merge of unknown tokens; published files have some.
-    known = [pair for pair in merges if pair[0] in vocab and pair[1] in vocab and pair[0] + pair[1] in vocab]
+    known = [(left, right) for left, right in merges if left in vocab and right in vocab and left + right in vocab]
     with library_errors("The vocabulary is none that BPE can use"):
         return Tokenizer(models.BPE(vocab=vocab, merges=known, **options))
 
