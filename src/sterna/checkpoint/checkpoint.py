@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sterna.checkpoint.decode import as_float32
 from sterna.checkpoint.tensor import Tensor
 from sterna.checkpoint.validate import check_config, check_tensors
-from sterna.errors import SternaError
+from sterna.errors import FormatError, SternaError
 from sterna.model.config import ModelConfig
 
 
@@ -40,4 +42,7 @@ def finish(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor], metad
     check_config(config)
     check_tensors(config, tensors)
     ready = {name: as_float32(tensor) if len(tensor.shape) == 1 else tensor for name, tensor in tensors.items()}
+    for name, tensor in ready.items():
+        if len(tensor.shape) == 1 and not np.isfinite(tensor.data.view(np.float32)).all():
+            raise FormatError(f"The norm {name!r} has values that are not finite.")
     return Checkpoint(config, ready, metadata, path)

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import numpy as np
 
 from sterna.errors import FormatError, NotFoundError
 
-MAX_HEADER_BYTES = 100_000_000
-MAX_JSON_BYTES = 1 << 26
+MAX_JSON_BYTES = 1 << 22
+"""Of a header, an index, a config: some ten times what the largest models need, and little enough to read at once."""
 ITEM_BYTES = {
     "BOOL": 1,
     "U8": 1,
@@ -117,9 +118,9 @@ def _open(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     header_bytes = int.from_bytes(buffer[:8], "little")
-    if header_bytes > min(MAX_HEADER_BYTES, size - 8):
+    if header_bytes > min(MAX_JSON_BYTES, size - 8):
         raise FormatError(f"{path} is no safetensors file: its header claims {header_bytes} bytes.")
-    header = _json_object(buffer[8 : 8 + header_bytes], path)
+    header = _json_object(buffer[8 : 8 + header_bytes], path, unique=True)
     return header, np.frombuffer(buffer, np.uint8)[8 + header_bytes :]
 
 
@@ -136,11 +137,26 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
     return StoredTensor(name, dtype, tuple(shape), data[begin:end])
 
 
-def _json_object(text: bytes, path: Path) -> dict[str, Any]:
+def _json_object(text: bytes, path: Path, unique: bool = False) -> dict[str, Any]:
+    """`unique` refuses keys that are repeated."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_unique if unique else None)
+    except _RepeatedKey as error:
+        raise FormatError(f"{path} is broken: it names {error.args[0]!r} twice.") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} holds no readable JSON.") from error
     if not isinstance(value, dict):
         raise FormatError(f"{path} holds no JSON object.")
+    return value
+
+
+class _RepeatedKey(Exception):
+    """A key that an object has twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = sorted(key for key, _ in pairs)
+        raise _RepeatedKey(next(key for key, following in pairwise(keys) if key == following))
     return value

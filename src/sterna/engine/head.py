@@ -10,7 +10,7 @@ from sterna import _native
 from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.gguf.types import BLOCKS
 from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.engine.runner import native_tensor
+from sterna.engine.runner import native_tensors
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.model.plan import Plan
 
@@ -59,7 +59,7 @@ def requantize_head(checkpoint: Checkpoint, head: str, *, isa: str, threads: int
             f"The head cannot be kept as {head}, whose blocks hold {block} weights: its rows have {tensor.shape[1]}."
         )
     try:
-        data = _native.requantize(native_tensor(tensor), head, isa, threads)
+        data = _native.requantize(native_tensors([tensor], threads)[tensor.name], head, isa, threads)
     except ValueError as error:
         raise FormatError(f"The head cannot be requantised: {error}") from None
     requantized = Tensor("output.weight", tensor.shape, encoding, data)
@@ -82,7 +82,9 @@ def measure_head(hidden: np.ndarray, logits: np.ndarray, full: Checkpoint, *, is
         slots={"hidden": width},
         operations=[{"kind": "embed", "out": "hidden", "weight": "head"}],
     )
-    model = _native.Model(plan.to_dict(), {"head": native_tensor(head_tensor(full))}, isa)
+    tensor = head_tensor(full)
+    table = {"head": native_tensors([tensor], threads)[tensor.name]}
+    model = _native.Model(plan.to_dict(), table, isa)
     expected = model.logits(hidden, threads)
     return HeadError(
         relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),

@@ -61,7 +61,10 @@ class Runner:
         self.pool = make_pool(plan, blocks, least_blocks, kv)
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
-        """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans."""
+        """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans.
+
+        Raises `FormatError` where they are not finite: no choice of a token could be made from them.
+        """
         lengths = [len(span.token_ids) for span in spans]
         ends = np.cumsum(lengths)
         width = max(len(span.blocks) for span in spans)
@@ -80,7 +83,10 @@ class Runner:
             tables,
             np.asarray(outputs, np.int32),
         )
-        return self._threaded(self._model.forward, *arrays, self.pool)
+        hidden = self._threaded(self._model.forward, *arrays, self.pool)
+        if not np.isfinite(hidden).all():
+            raise FormatError("The model computes numbers that are not finite: its file is damaged.")
+        return hidden
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden rows float32 `[n, hidden_size]`."""

@@ -17,7 +17,7 @@ from sterna.model.tokenizer.stream import to_byte_level
 from sterna.model.tokenizer.vocabulary import check_lengths
 
 LLAMA3_RANKS = 128000
-MAX_BYTES = 1 << 26
+MAX_BYTES = 1 << 22
 
 
 def is_tiktoken(path: Path) -> bool:
