@@ -1,0 +1,58 @@
+"""The fuzzing job: `python -m tests.fuzz --minutes 30 [TARGET ...]`; needs `pip install atheris`.
+
+Each target gets its share of the time, starting from the seeds in `corpus/`. What breaks one is written to the folder
+that `--findings` names: add it to `corpus/TARGET/` with the fix, and every CI will read it again. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+from .targets import CORPUS, TARGETS
+
+OPTIONS = "-timeout=10 -rss_limit_mb=1000 -max_len=16384 -print_final_stats=1 -verbosity=1".split()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("targets", nargs="*", default=list(TARGETS), choices=[*TARGETS, []])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--findings", type=Path, default=Path("findings"))
+    arguments = parser.parse_args()
+    arguments.findings.mkdir(parents=True, exist_ok=True)
+    seconds = int(60 * arguments.minutes / len(arguments.targets))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    print(f"Commit {commit}, {date.today()}, atheris, {seconds} s a target.\n")
+    print("| target | executions | features reached | findings |\n|---|---|---|---|", flush=True)
+    broken = False
+    for target in arguments.targets:
+        executions, features, findings = fuzz(target, seconds, arguments.findings)
+        broken |= findings != []
+        print(f"| {target} | {executions:,} | {features:,} | {', '.join(findings) or 'none'} |", flush=True)
+    return int(broken)
+
+
+def fuzz(target: str, seconds: int, findings: Path) -> tuple[int, int, list[str]]:
+    """Executions, libFuzzer's count of features, and the files that broke a target."""
+    with tempfile.TemporaryDirectory() as grown:
+        command = [sys.executable, "-m", "tests.fuzz.harness", target, *OPTIONS, f"-max_total_time={seconds}"]
+        prefix = f"-artifact_prefix={findings}/{target}-"
+        result = subprocess.run([*command, prefix, grown, str(CORPUS / target)], capture_output=True, text=True)
+    log = result.stdout + result.stderr
+    (findings / f"{target}.log").write_text(log)
+    executions = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log)
+    features = re.findall(r"ft: (\d+)", log)
+    files = sorted(path.name for path in findings.glob(f"{target}-*"))
+    if result.returncode != 0 and not files:
+        files = [f"status {result.returncode}, see {target}.log"]
+    return int(executions[-1]) if executions else 0, int(features[-1]) if features else 0, files
+
+
+if __name__ == "__main__":
+    sys.exit(main())
