@@ -23,6 +23,7 @@ FOLDER_FILES = (
     "tokenizer.model",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "1_Pooling/config.json",
 )
 """What a folder is read from, beside its weights."""
 INDEX = "model.safetensors.index.json"

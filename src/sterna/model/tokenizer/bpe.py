@@ -47,6 +47,7 @@ def sentencepiece(
     vocab = mergeable | {tokens[token]: token for token in ids_of(types, TokenType.BYTE)}
     if unknown is not None:
         vocab.setdefault(unknown, tokens.index(unknown))
+    pairs: Iterable[tuple[str, str]]
     if scores is None:
         pairs = _pairs(merges)
     else:
