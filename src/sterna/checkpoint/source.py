@@ -15,6 +15,7 @@ from sterna.checkpoint.checkpoint import about
 from sterna.checkpoint.gguf.model import load_gguf
 from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.hf import open_hf
+from sterna.checkpoint.hub import resolve_model
 from sterna.checkpoint.safetensors import read_metadata, read_safetensors
 from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
 from sterna.checkpoint.ternary import in_x86_layout
@@ -67,11 +68,12 @@ class Source:
 
 
 def open_source(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Source:
-    """The model at `path`: a GGUF file, a Hugging Face folder, or a training run's `state.safetensors` or folder.
+    """The model at `path`, or as `resolve_model` finds it: a GGUF file, a Hugging Face folder, or a training run's
+    `state.safetensors` or folder.
 
     `i2s_layout`, and the errors NotFoundError, FormatError, UnsupportedError and ArgumentError, as `open_checkpoint`.
     """
-    path = Path(path)
+    path = resolve_model(path)
     if i2s_layout not in LAYOUTS or (i2s_layout != "x86" and path.suffix != ".gguf"):
         raise ArgumentError(f"i2s_layout is one of {', '.join(LAYOUTS)}, for GGUF files alone; it is {i2s_layout!r}.")
     if path.is_dir():

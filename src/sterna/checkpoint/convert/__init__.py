@@ -22,6 +22,7 @@ from sterna.checkpoint.encode import ENCODERS
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS
 from sterna.checkpoint.gguf.types import data_bytes
+from sterna.checkpoint.hub import resolve_model
 from sterna.checkpoint.source import Source, open_source
 from sterna.checkpoint.tensor import AnyTensor, Encoding
 from sterna.checkpoint.ternary import is_ternary
@@ -80,7 +81,7 @@ def convert(
     source = open_source(src, i2s_layout)
     dst = Path(dst)
     folder = dst.suffix != ".gguf"
-    _check_paths(Path(src), dst, folder, force)
+    _check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
         raise ArgumentError("The head of this model is its embedding: give one type for both.")
