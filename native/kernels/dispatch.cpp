@@ -27,8 +27,13 @@ extern const Kernels kNeonI8mmKernels;
 namespace {
 
 #if defined(__x86_64__)
-// Compilers of our time do not all know the feature by name. That the system saves the registers is what AVX2's own
+// Compilers of our time do not all know these features by name. That the system saves the registers is what AVX2's own
 // check says.
+bool cpu_has_f16c() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
 bool cpu_has_avxvnni() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
@@ -41,7 +46,7 @@ std::vector<const Kernels*> detect() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
     if (avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         found.push_back(&kAvx512VnniKernels);
