@@ -15,10 +15,10 @@ struct BlockLayout {
 
 constexpr BlockLayout kLayouts[] = {
     {"f32", Encoding::f32, 1, 4},       {"f16", Encoding::f16, 1, 2},       {"bf16", Encoding::bf16, 1, 2},
-    {"q4_0", Encoding::q4_0, 32, 18}, {"q4_1", Encoding::q4_1, 32, 20},   {"q5_0", Encoding::q5_0, 32, 22},   {"q5_1", Encoding::q5_1, 32, 24},
-    {"q8_0", Encoding::q8_0, 32, 34},   {"q2_k", Encoding::q2_k, 256, 84},  {"q3_k", Encoding::q3_k, 256, 110},
-    {"q4_k", Encoding::q4_k, 256, 144}, {"q5_k", Encoding::q5_k, 256, 176}, {"q6_k", Encoding::q6_k, 256, 210},
-    {"i2_s", Encoding::i2_s, 128, 32},
+    {"q4_0", Encoding::q4_0, 32, 18},   {"q4_1", Encoding::q4_1, 32, 20},   {"q5_0", Encoding::q5_0, 32, 22},
+    {"q5_1", Encoding::q5_1, 32, 24},   {"q8_0", Encoding::q8_0, 32, 34},   {"q2_k", Encoding::q2_k, 256, 84},
+    {"q3_k", Encoding::q3_k, 256, 110}, {"q4_k", Encoding::q4_k, 256, 144}, {"q5_k", Encoding::q5_k, 256, 176},
+    {"q6_k", Encoding::q6_k, 256, 210}, {"i2_s", Encoding::i2_s, 128, 32},
 };
 
 const BlockLayout& layout_of(Encoding encoding) {

@@ -1,5 +1,6 @@
-// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q4_0, block_q8_0, block_q6_K; I2_S of
-// bitnet.cpp with x86 interleaving; the others: decode_blocks.hpp). Compiled once per ISA; internal linkage.
+// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q4_0, block_q8_0,
+// block_q6_K; I2_S of bitnet.cpp with x86 interleaving; the others: decode_blocks.hpp). Compiled once per ISA; internal
+// linkage.
 #pragma once
 
 #include "decode_blocks.hpp"

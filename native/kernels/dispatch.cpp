@@ -153,7 +153,8 @@ Answers answers(const Kernels& k) {
     float scale = 0.0f;
     k.quantize_wide(values.data(), kWide, high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
                     &scale);
-    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(), &scale, kWide};
+    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                               &scale,      kWide};
     for (std::size_t i = 0; i + 34 <= blocks_q.size(); i += 34) blocks_q[i + 1] = 0x20;
     k.wide_dot(Encoding::q8_0, blocks_q.data(), kWide / 32 * 34, 1, wide, 1, kWide, out + 4 * kN, 1);
     for (std::size_t i = 0; i < 17; ++i) blocks_q[i * 210 + 209] = 0x20;
