@@ -2,7 +2,7 @@
 //
 //   row<T>(row, x, x_stride, cols, dots)   dots[t] = codes . x of one row and T tokens, codes unpacked in registers
 //   unpack(rows, row_bytes, n_rows, blocks, codes)   codes of kRows rows in the order of the tile, one a byte, for
-//       `blocks` blocks of 128 columns; rows past n_rows repeat the last one
+//       `blocks` blocks of 128 columns; rows past n_rows repeat the last one; prefetches the next kRows rows
 //   tile<T>(codes, x, x_stride, blocks, sums)   sums[t * kRows + r] += codes . x for kRows rows and T tokens
 //   kRows, kTokens   of a tile; kBlocks: as many blocks as leave its codes in the first cache
 //
@@ -30,7 +30,9 @@ void ternary_gemm(std::index_sequence<T...>, const std::uint8_t* rows, std::size
                   float scale, const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
                   std::size_t out_stride) {
     constexpr decltype(&Isa::template tile<1>) kByTokens[] = {Isa::template tile<T + 1>...};
-    constexpr std::size_t kRows = Isa::kRows, kTokens = Isa::kTokens;
+    constexpr std::size_t kRows = Isa::kRows;
+    // Tiles of equal width: six tokens and two would keep the multipliers waiting in the second.
+    const std::size_t tiles = (n_tokens + Isa::kTokens - 1) / Isa::kTokens, width = (n_tokens + tiles - 1) / tiles;
     alignas(64) std::uint8_t codes[128 * Isa::kBlocks * kRows];
     alignas(64) std::int32_t sums[kGemmTokens * kRows];
     // Pieces of equal length, whole blocks of 128 columns each.
@@ -39,20 +41,12 @@ void ternary_gemm(std::index_sequence<T...>, const std::uint8_t* rows, std::size
         const std::size_t count = smaller(kRows, n_rows - r);
         for (std::size_t t = 0; t < n_tokens; ++t)
             for (std::size_t i = 0; i < kRows; ++i) sums[t * kRows + i] = -x.sums[t];
-        // The next rows come from memory while these are multiplied: some lines with every tile, since a burst would
-        // keep the tile's own loads waiting.
-        const std::uint8_t *next = rows + (r + kRows) * row_bytes, *next_end = next + kRows * row_bytes;
-        const std::size_t tiles = pieces * ((n_tokens + kTokens - 1) / kTokens);
-        const std::size_t lines_a_tile = (kRows * row_bytes / 64 + tiles) / tiles;
         for (std::size_t piece = 0; piece < pieces; ++piece) {
             const std::size_t first = blocks * piece / pieces, last = blocks * (piece + 1) / pieces;
             Isa::unpack(rows + r * row_bytes + 32 * first, row_bytes, count, last - first, codes);
-            for (std::size_t t = 0; t < n_tokens; t += kTokens) {
-                for (std::size_t line = 0; line < lines_a_tile && next < next_end; ++line, next += 64)
-                    __builtin_prefetch(next, 0, 2);
-                kByTokens[smaller(kTokens, n_tokens - t) - 1](codes, x.codes + t * x.stride + 128 * first, x.stride,
-                                                              last - first, sums + t * kRows);
-            }
+            for (std::size_t t = 0; t < n_tokens; t += width)
+                kByTokens[smaller(width, n_tokens - t) - 1](codes, x.codes + t * x.stride + 128 * first, x.stride,
+                                                            last - first, sums + t * kRows);
         }
         for (std::size_t t = 0; t < n_tokens; ++t) {
             const float factor = scale / x.scales[t];

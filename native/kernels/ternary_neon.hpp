@@ -53,8 +53,11 @@ struct TernaryNeon {
         for (std::size_t g = 0; g < kGroups; ++g)
             for (std::size_t part = 0; part < 2 * blocks; ++part) {
                 uint8x16_t in[Op::kRows], out[Op::kRows];
-                for (std::size_t i = 0; i < Op::kRows; ++i)
-                    in[i] = vld1q_u8(rows + smaller(Op::kRows * g + i, n_rows - 1) * row_bytes + 16 * part);
+                for (std::size_t i = 0; i < Op::kRows; ++i) {
+                    const std::uint8_t* at = rows + smaller(Op::kRows * g + i, n_rows - 1) * row_bytes + 16 * part;
+                    if (part % 4 == 0) __builtin_prefetch(at + kRows * row_bytes, 0, 2);
+                    in[i] = vld1q_u8(at);
+                }
                 Op::interleave(in, out);
                 for (std::size_t i = 0; i < Op::kRows; ++i) {
                     const auto store = [&](std::size_t quarter, uint8x16_t w) {

@@ -54,6 +54,8 @@ struct TileX86 {
             const std::uint8_t* eight[8];
             for (std::size_t i = 0; i < 8; ++i) eight[i] = rows + smaller(r + i, n_rows - 1) * row_bytes;
             for (std::size_t part = 0; part < 2 * blocks; ++part) {
+                if (part % 4 == 0)
+                    for (const std::uint8_t* row : eight) __builtin_prefetch(row + kRows * row_bytes + 16 * part, 0, 2);
                 __m256i packed[4];
                 transpose(eight, 16 * part, packed);
                 for (std::size_t i = 0; i < 4; ++i) {
