@@ -30,7 +30,7 @@ template <class Op>
 struct Dpbusd : TileX86<Op> {
     template <std::size_t T>
     static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, std::size_t cols,
-                    std::int32_t* dots) {
+                    __m256i* sums) {
         const __m256i mask = _mm256_set1_epi8(3);
         __m256i low[T], high[T];  // two chains of additions hide the latency of one token
         for (std::size_t t = 0; t < T; ++t) low[t] = high[t] = _mm256_setzero_si256();
@@ -50,7 +50,7 @@ struct Dpbusd : TileX86<Op> {
                 high[t] = _mm256_dpbusd_epi32(high[t], w3, load256(a + 96));
             }
         }
-        for (std::size_t t = 0; t < T; ++t) dots[t] = sum32(_mm256_add_epi32(low[t], high[t]));
+        for (std::size_t t = 0; t < T; ++t) sums[t] = _mm256_add_epi32(low[t], high[t]);
     }
 };
 

@@ -23,40 +23,48 @@ struct MaddubsOp {
 
 struct Maddubs : TileX86<MaddubsOp> {
     // A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns
-    // adds four of them to a lane, 2048; fifteen blocks make 30720 < 32767.
+    // adds four of them to a lane, 2048; fifteen blocks make 30720 < 32767. A row divides into equal runs of as many.
+    static constexpr std::size_t kBlocksPer16Bit = 15;
+
     template <std::size_t T>
     static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, std::size_t cols,
-                    std::int32_t* dots) {
-        constexpr std::size_t kBlocksPer16Bit = 15;
-        const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-        __m256i acc32[T];
-        for (__m256i& acc : acc32) acc = _mm256_setzero_si256();
-        const std::size_t blocks = cols / 128;
-        for (std::size_t first = 0; first < blocks; first += kBlocksPer16Bit) {
-            const std::size_t last = smaller(first + kBlocksPer16Bit, blocks);
-            __m256i acc16[T];
-            for (__m256i& acc : acc16) acc = _mm256_setzero_si256();
-            for (std::size_t block = first; block < last; ++block) {
-                const __m256i w = load256(row + 32 * block);
+                    __m256i* sums) {
+        for (std::size_t t = 0; t < T; ++t) sums[t] = _mm256_setzero_si256();
+        const std::size_t blocks = cols / 128, runs = (blocks + kBlocksPer16Bit - 1) / kBlocksPer16Bit;
+        for (std::size_t run = 0, block = 0; run < runs; ++run) {
+            const std::size_t end = blocks * (run + 1) / runs;
+            __m256i even[T], odd[T];
+            for (std::size_t t = 0; t < T; ++t) even[t] = odd[t] = _mm256_setzero_si256();
+            for (; block + 2 <= end; block += 2) {  // a line of the cache
                 _mm_prefetch(reinterpret_cast<const char*>(row + 32 * block + 4096), _MM_HINT_T0);
-                const __m256i w0 = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
-                const __m256i w1 = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
-                const __m256i w2 = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
-                const __m256i w3 = _mm256_and_si256(w, mask);
-#pragma GCC unroll 4
-                for (std::size_t t = 0; t < T; ++t) {
-                    const std::int8_t* a = x + t * x_stride + 128 * block;
-                    const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(w0, load256(a)),
-                                                         _mm256_maddubs_epi16(w1, load256(a + 32)));
-                    const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(w2, load256(a + 64)),
-                                                          _mm256_maddubs_epi16(w3, load256(a + 96)));
-                    acc16[t] = _mm256_add_epi16(acc16[t], _mm256_add_epi16(low, high));
-                }
+                add_block<T>(row + 32 * block, x + 128 * block, x_stride, even);
+                add_block<T>(row + 32 * block + 32, x + 128 * block + 128, x_stride, odd);
+            }
+            if (block < end) {
+                add_block<T>(row + 32 * block, x + 128 * block, x_stride, even);
+                ++block;
             }
             for (std::size_t t = 0; t < T; ++t)
-                acc32[t] = _mm256_add_epi32(acc32[t], _mm256_madd_epi16(acc16[t], ones));
+                sums[t] = _mm256_add_epi32(sums[t],
+                                           _mm256_madd_epi16(_mm256_add_epi16(even[t], odd[t]), _mm256_set1_epi16(1)));
         }
-        for (std::size_t t = 0; t < T; ++t) dots[t] = sum32(acc32[t]);
+    }
+
+    template <std::size_t T>
+    static void add_block(const std::uint8_t* packed, const std::int8_t* x, std::size_t x_stride, __m256i* sums) {
+        const __m256i mask = _mm256_set1_epi8(3), w = load256(packed);
+        const __m256i w0 = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
+        const __m256i w1 = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+        const __m256i w2 = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
+        const __m256i w3 = _mm256_and_si256(w, mask);
+#pragma GCC unroll 4
+        for (std::size_t t = 0; t < T; ++t, x += x_stride) {
+            const __m256i low =
+                _mm256_add_epi16(_mm256_maddubs_epi16(w0, load256(x)), _mm256_maddubs_epi16(w1, load256(x + 32)));
+            const __m256i high =
+                _mm256_add_epi16(_mm256_maddubs_epi16(w2, load256(x + 64)), _mm256_maddubs_epi16(w3, load256(x + 96)));
+            sums[t] = _mm256_add_epi16(sums[t], _mm256_add_epi16(low, high));
+        }
     }
 };
 

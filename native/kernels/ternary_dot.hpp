@@ -1,14 +1,16 @@
 // Ternary dot products for any ISA that multiplies bytes: `Isa` brings
 //
-//   row<T>(row, x, x_stride, cols, dots)   dots[t] = codes . x of one row and T tokens, codes unpacked in registers
+//   Partial   a register of sums that add up to one dot product
+//   row<T>(row, x, x_stride, cols, sums)   sums[t] = codes . x of one row and T tokens, codes unpacked in registers
+//   fold(sums, dots)   the dot products of kFold rows from their sums
 //   unpack(rows, row_bytes, n_rows, blocks, codes)   codes of kRows rows in the order of the tile, one a byte, for
 //       `blocks` blocks of 128 columns; rows past n_rows repeat the last one; prefetches the next kRows rows
 //   tile<T>(codes, x, x_stride, blocks, sums)   sums[t * kRows + r] += codes . x for kRows rows and T tokens
 //   kRows, kTokens   of a tile; kBlocks: as many blocks as leave its codes in the first cache
 //
 // Few tokens take rows one after the other: a single stream of memory is what the prefetchers serve best, two
-// interleaved ones get half the bandwidth (docs/kernels.md). From five tokens on, the codes of kRows rows are unpacked
-// into the first cache, then meet kTokens tokens at a time.
+// interleaved ones get half the bandwidth (docs/kernels.md). The sums of kFold rows are folded together. From five
+// tokens on, the codes of kRows rows are unpacked into the first cache, then meet kTokens tokens at a time.
 #pragma once
 
 #include <utility>
@@ -18,6 +20,7 @@
 namespace sterna {
 namespace {
 
+constexpr std::size_t kFold = 8;
 constexpr std::size_t kGemmTokens = 64;  // whose sums stay in the first cache, activations in the second
 
 inline std::size_t smaller(std::size_t a, std::size_t b) {
@@ -62,11 +65,20 @@ void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_row
               const Int8Activations& x, std::size_t cols, float* out, std::size_t out_stride) {
     float factors[T];
     for (std::size_t t = 0; t < T; ++t) factors[t] = scale / x.scales[t];
-    for (std::size_t r = 0; r < n_rows; ++r) {
-        std::int32_t dots[T];
-        Isa::template row<T>(rows + r * row_bytes, x.codes, x.stride, cols, dots);
-        for (std::size_t t = 0; t < T; ++t)
-            out[t * out_stride + r] = static_cast<float>(dots[t] - x.sums[t]) * factors[t];
+    typename Isa::Partial partial[T][kFold] = {};
+    for (std::size_t r = 0; r < n_rows; r += kFold) {
+        const std::size_t count = smaller(kFold, n_rows - r);
+        for (std::size_t i = 0; i < count; ++i) {
+            typename Isa::Partial sums[T];
+            Isa::template row<T>(rows + (r + i) * row_bytes, x.codes, x.stride, cols, sums);
+            for (std::size_t t = 0; t < T; ++t) partial[t][i] = sums[t];
+        }
+        for (std::size_t t = 0; t < T; ++t) {
+            std::int32_t dots[kFold];
+            Isa::fold(partial[t], dots);
+            for (std::size_t i = 0; i < count; ++i)
+                out[t * out_stride + r + i] = static_cast<float>(dots[i] - x.sums[t]) * factors[t];
+        }
     }
 }
 

@@ -23,13 +23,17 @@ template <class Op>
 struct TernaryNeon {
     static constexpr std::size_t kGroups = 4, kRows = kGroups * Op::kRows, kTokens = 4 * Op::kTokens;
     static constexpr std::size_t kBlocks = 128 / kRows;  // 16 kB
+    using Partial = int32x4_t;
+
+    static void fold(const Partial (&sums)[kFold], std::int32_t (&dots)[kFold]) {
+        for (std::size_t i = 0; i < kFold; ++i) dots[i] = vaddvq_s32(sums[i]);
+    }
 
     template <std::size_t T>
     static void row(const std::uint8_t* row, const std::int8_t* x, std::size_t x_stride, std::size_t cols,
-                    std::int32_t* dots) {
+                    int32x4_t* sums) {
         const uint8x16_t mask = vdupq_n_u8(3);
-        int32x4_t acc[T];
-        for (int32x4_t& sum : acc) sum = vdupq_n_s32(0);
+        for (std::size_t t = 0; t < T; ++t) sums[t] = vdupq_n_s32(0);
         for (std::size_t k = 0; k < cols; k += 128, row += 32)
             for (std::size_t part = 0; part < 32; part += 16) {
                 const uint8x16_t packed = vld1q_u8(row + part);
@@ -41,9 +45,8 @@ struct TernaryNeon {
                 };
                 for (std::size_t t = 0; t < T; ++t)
                     for (std::size_t q = 0; q < 4; ++q)
-                        acc[t] = vdotq_s32(acc[t], codes[q], vld1q_s8(x + t * x_stride + k + part + 32 * q));
+                        sums[t] = vdotq_s32(sums[t], codes[q], vld1q_s8(x + t * x_stride + k + part + 32 * q));
             }
-        for (std::size_t t = 0; t < T; ++t) dots[t] = vaddvq_s32(acc[t]);
     }
 
     // codes[k / 16][vector of a group][group][16]

@@ -19,11 +19,12 @@
 namespace sterna {
 namespace {
 
-inline std::int32_t sum32(__m256i v) {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return _mm_cvtsi128_si32(s);
+// dots[i] = the sum over the lanes of sums[i], for kFold of them.
+inline void fold_rows(const __m256i (&sums)[kFold], std::int32_t (&dots)[kFold]) {
+    const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+    const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[4], sums[5]), _mm256_hadd_epi32(sums[6], sums[7]));
+    const __m256i all = _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dots), all);
 }
 
 // Sixteen bytes of eight rows, transposed: vector i holds bytes 4 i to 4 i + 3 of every row.
@@ -45,6 +46,9 @@ struct TileX86 {
     using Vec = typename Op::Vec;
     static constexpr std::size_t kGroups = Op::kGroups, kTokens = Op::kTokens, kBlocks = Op::kBlocks;
     static constexpr std::size_t kRows = kGroups * sizeof(Vec) / 4;
+    using Partial = __m256i;
+
+    static void fold(const Partial (&sums)[kFold], std::int32_t (&dots)[kFold]) { fold_rows(sums, dots); }
 
     // codes[k / 4][row][4]
     static void unpack(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, std::size_t blocks,

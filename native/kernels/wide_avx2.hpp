@@ -16,9 +16,10 @@ struct WideAvx2 {
     using Sums = __m256;
     static Sums zero() { return _mm256_setzero_ps(); }
     static float total(const Sums& even, const Sums& odd) {
-        float lanes[kWideLanes];
-        _mm256_storeu_ps(lanes, _mm256_add_ps(even, odd));
-        return fold(lanes);
+        const __m256 lanes = _mm256_add_ps(even, odd);  // folded as `fold` does it
+        __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+        sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+        return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
     }
 
     static void scale(Sums& sums, __m256 value, float d) {
@@ -39,56 +40,72 @@ struct WideAvx2 {
     }
 
     // code <= 15, |activation| <= 127: a maddubs lane stays within 2 * 15 * 127 = 3810.
-    static void add(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    template <std::size_t T>
+    static void add(Sums* sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const __m256i codes = nibbles(block + 2);
-        const __m256i dots =
-            join(_mm256_maddubs_epi16(codes, load256(x.high)), _mm256_maddubs_epi16(codes, load256(x.low)));
-        scale(sums, _mm256_cvtepi32_ps(_mm256_add_epi32(dots, load256(x.eights))), d);
+        for (std::size_t t = 0; t < T; ++t) {
+            const WideColumns of = x.token(t);
+            const __m256i dots =
+                join(_mm256_maddubs_epi16(codes, load256(of.high)), _mm256_maddubs_epi16(codes, load256(of.low)));
+            scale(sums[t], _mm256_cvtepi32_ps(_mm256_add_epi32(dots, load256(of.eights))), d);
+        }
     }
 
     // |code| <= 128, |activation| <= 127: a maddubs lane stays within 2 * 128 * 127 = 32512 < 32767.
-    static void add(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    template <std::size_t T>
+    static void add(Sums* sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const __m256i w = load256(block + 2), magnitude = _mm256_abs_epi8(w);
-        const auto pairs_with = [&](const std::int8_t* values) {
-            return _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(load256(values), w));
-        };
-        scale(sums, _mm256_cvtepi32_ps(join(pairs_with(x.high), pairs_with(x.low))), d);
+        for (std::size_t t = 0; t < T; ++t) {
+            const WideColumns of = x.token(t);
+            const auto pairs_with = [&](const std::int8_t* values) {
+                return _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(load256(values), w));
+            };
+            scale(sums[t], _mm256_cvtepi32_ps(join(pairs_with(of.high), pairs_with(of.low))), d);
+        }
     }
 
     // code <= 63, |activation| <= 127: a maddubs lane stays within 2 * 63 * 127 = 16002.
-    static void add(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
+    template <std::size_t T>
+    static void add(Sums* sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
         const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
-        const __m128i scales8 = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));  // 16 groups
+        const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));  // of 16 groups
+        // The scales of 32 codes, two groups, are a word of the low half and the same one of the high half.
+        const __m256i by_pairs = _mm256_cvtepi8_epi16(
+            _mm_shuffle_epi8(scales, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
         // -32 * scale * (sum of the group), two groups a lane.
         const __m256i offsets =
-            _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), _mm256_cvtepi8_epi16(scales8)), 5);
-        __m256i high_sums = _mm256_madd_epi16(offsets, load256(x.high_sums));
-        __m256i low_sums = _mm256_madd_epi16(offsets, load256(x.low_sums));
-        for (int half = 0; half < 2; ++half) {
+            _mm256_slli_epi16(_mm256_sub_epi16(_mm256_setzero_si256(), _mm256_cvtepi8_epi16(scales)), 5);
+        __m256i high_sums[T], low_sums[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            high_sums[t] = _mm256_madd_epi16(offsets, load256(x.token(t).high_sums));
+            low_sums[t] = _mm256_madd_epi16(offsets, load256(x.token(t).low_sums));
+        }
+        const auto multiply = [&](std::size_t i, __m256i codes) {
+            const __m256i scale = _mm256_shuffle_epi8(by_pairs, _mm256_set1_epi16(static_cast<short>(514 * i + 256)));
+            const auto scaled = [&](const std::int8_t* values) {
+                return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, load256(values + 32 * i)), scale);
+            };
+            for (std::size_t t = 0; t < T; ++t) {
+                high_sums[t] = _mm256_add_epi32(high_sums[t], scaled(x.token(t).high));
+                low_sums[t] = _mm256_add_epi32(low_sums[t], scaled(x.token(t).low));
+            }
+        };
+#pragma GCC unroll 2
+        for (std::size_t half = 0; half < 2; ++half) {
             const __m256i a = load256(block + 64 * half), b = load256(block + 64 * half + 32);
             const __m256i h = load256(block + 128 + 32 * half);
-            const __m256i codes[4] = {
-                _mm256_or_si256(_mm256_and_si256(a, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 4), pair)),
-                _mm256_or_si256(_mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_slli_epi16(h, 2), pair)),
-                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble), _mm256_and_si256(h, pair)),
-                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(b, 4), nibble),
-                                _mm256_and_si256(_mm256_srli_epi16(h, 2), pair)),
+            const auto code = [&](__m256i low, __m256i high) {
+                return _mm256_or_si256(_mm256_and_si256(low, nibble), _mm256_and_si256(high, pair));
             };
-            for (int q = 0; q < 4; ++q) {
-                // Eight copies of the two groups' scales, as 16-bit numbers: the first group in the low half.
-                const long long first = 8 * half + 2 * q;
-                const __m128i pick = _mm_set_epi64x(0x0101010101010101 * (first + 1), 0x0101010101010101 * first);
-                const __m256i sub_scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales8, pick));
-                const int k = 128 * half + 32 * q;
-                const auto scaled = [&](const std::int8_t* values) {
-                    return _mm256_madd_epi16(_mm256_maddubs_epi16(codes[q], load256(values + k)), sub_scale);
-                };
-                high_sums = _mm256_add_epi32(high_sums, scaled(x.high));
-                low_sums = _mm256_add_epi32(low_sums, scaled(x.low));
-            }
+            multiply(4 * half, code(a, _mm256_slli_epi16(h, 4)));
+            multiply(4 * half + 1, code(b, _mm256_slli_epi16(h, 2)));
+            multiply(4 * half + 2, code(_mm256_srli_epi16(a, 4), h));
+            multiply(4 * half + 3, code(_mm256_srli_epi16(b, 4), _mm256_srli_epi16(h, 2)));
         }
-        const __m256 high = _mm256_mul_ps(_mm256_cvtepi32_ps(high_sums), _mm256_set1_ps(128.0f));
-        scale(sums, _mm256_add_ps(high, _mm256_cvtepi32_ps(low_sums)), d);
+        for (std::size_t t = 0; t < T; ++t) {
+            const __m256 high = _mm256_mul_ps(_mm256_cvtepi32_ps(high_sums[t]), _mm256_set1_ps(128.0f));
+            scale(sums[t], _mm256_add_ps(high, _mm256_cvtepi32_ps(low_sums[t])), d);
+        }
     }
 };
 

@@ -6,9 +6,11 @@
 // instructions of x86 and ARM do. Blocks are scaled and added in float32, lane by lane in order of the columns, even
 // blocks apart from odd ones (one addition hides behind the other), so every ISA gives the same bits.
 //
-// An encoding is a type below and an `add` of its blocks; an ISA may bring `add`s of its own, WideReference says what
-// they must be.
+// An encoding is a type below and an `add` of one block for T tokens; an ISA may bring `add`s of its own, WideReference
+// says what they must be. Up to four tokens share the unpacking of a block.
 #pragma once
+
+#include <utility>
 
 #include "float_ops.hpp"
 
@@ -49,31 +51,30 @@ inline float fold(float* lanes) {
     return lanes[0];
 }
 
-// Layouts: decode.hpp. kScale: where in a block its float16 scale lies.
+// Layouts: decode.hpp. kScale: where in a block its float16 scale lies; kStep: blocks whose scales are converted
+// together.
 struct Q4_0 {
-    static constexpr std::size_t kValues = 32, kBytes = 18, kScale = 0;
+    static constexpr std::size_t kValues = 32, kBytes = 18, kScale = 0, kStep = 4;
 };
 struct Q8_0 {
-    static constexpr std::size_t kValues = 32, kBytes = 34, kScale = 0;
+    static constexpr std::size_t kValues = 32, kBytes = 34, kScale = 0, kStep = 4;
 };
 struct Q6_K {
-    static constexpr std::size_t kValues = 256, kBytes = 210, kScale = 208;
+    static constexpr std::size_t kValues = 256, kBytes = 210, kScale = 208, kStep = 2;
 };
 
-// A token's activations from some column on; the members are those of WideActivations.
+// The activations of some tokens from some column on; the members are those of WideActivations.
 struct WideColumns {
     const std::int8_t *high, *low;
     const std::int16_t *high_sums, *low_sums;
     const std::int32_t* eights;
+    std::size_t stride;
 
     WideColumns from(std::size_t k) const {
-        return {high + k, low + k, high_sums + k / 16, low_sums + k / 16, eights + k / 4};
+        return {high + k, low + k, high_sums + k / 16, low_sums + k / 16, eights + k / 4, stride};
     }
+    WideColumns token(std::size_t t) const { return from(t * stride); }
 };
-
-inline WideColumns columns_of(const WideActivations& x, std::size_t token) {
-    return WideColumns{x.high, x.low, x.high_sums, x.low_sums, x.eights}.from(token * x.stride);
-}
 
 struct WideReference {
     struct Sums {
@@ -85,12 +86,17 @@ struct WideReference {
         return fold(even.lanes);
     }
 
+    template <std::size_t T, class Format>
+    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const WideColumns& x) {
+        for (std::size_t t = 0; t < T; ++t) add_one(sums[t], format, block, d, x.token(t));
+    }
+
     static void scale(Sums& sums, const std::int32_t* high, const std::int32_t* low, float d) {
         for (int i = 0; i < kWideLanes; ++i)
             sums.lanes[i] += d * (static_cast<float>(high[i]) * 128.0f + static_cast<float>(low[i]));
     }
 
-    static void add(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
         std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
         for (int k = 0; k < 32; ++k) {
             const int code = (block[2 + k % 16] >> (k / 16 * 4) & 15) - 8;
@@ -100,7 +106,7 @@ struct WideReference {
         scale(sums, high_sums, low_sums, d);
     }
 
-    static void add(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const auto* codes = reinterpret_cast<const std::int8_t*>(block + 2);
         std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
         for (int k = 0; k < 32; ++k) {
@@ -112,7 +118,7 @@ struct WideReference {
 
     // The sub-scales belong to the integers. A code means code - 32: the 32 leaves through the sums of groups, two
     // groups a lane.
-    static void add(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
         std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
         const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
         for (int half = 0; half < 2; ++half)
@@ -132,55 +138,64 @@ struct WideReference {
     }
 };
 
-// Scales are converted four at a time, by way of an integer register: one by one they would cost a Q4_0 block a quarter
-// of its vector instructions.
-template <class Blocks, class Format>
-void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
-               const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    constexpr std::size_t kStep = 4, kStepBytes = kStep * Format::kBytes;
-    const std::size_t blocks = cols / Format::kValues;
-    for (std::size_t r = 0; r < n_rows; ++r)
-        for (std::size_t t = 0; t < n_tokens; ++t) {
-            const std::uint8_t* step = rows + r * row_bytes;
-            WideColumns columns = columns_of(x, t);
-            auto even = Blocks::zero(), odd = Blocks::zero();
-            float scales[kStep];
-            const auto load_scales = [&](std::size_t n) {
-                std::uint64_t halfs = 0;
-                for (std::size_t i = 0; i < n; ++i) {
-                    std::uint16_t half;
-                    std::memcpy(&half, step + i * Format::kBytes + Format::kScale, 2);
-                    halfs |= static_cast<std::uint64_t>(half) << (16 * i);
-                }
-                store_halfs(scales, halfs);
-            };
-            // Prefetches are spread over the blocks: a burst of them fills the queue of misses.
-            const auto add = [&](auto& sums, std::size_t i) {
-                const std::size_t begin = (i * Format::kBytes + 63) / 64 * 64, end = (i + 1) * Format::kBytes;
-                for (std::size_t line = begin; line < end; line += 64) __builtin_prefetch(step + 4096 + line);
-                Blocks::add(sums, format, step + i * Format::kBytes, scales[i], columns.from(i * Format::kValues));
-            };
-            std::size_t left = blocks;
-            for (; left >= kStep; left -= kStep) {
-                load_scales(kStep);
-                add(even, 0);
-                add(odd, 1);
-                add(even, 2);
-                add(odd, 3);
-                step += kStepBytes;
-                columns = columns.from(kStep * Format::kValues);
+// Scales are converted several at a time, by way of an integer register: one by one they would cost a Q4_0 block a
+// quarter of its vector instructions.
+template <std::size_t T, class Blocks, class Format>
+void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, WideColumns x,
+               const float* token_scales, std::size_t cols, float* out, std::size_t out_stride) {
+    for (std::size_t r = 0; r < n_rows; ++r) {
+        const std::uint8_t* block = rows + r * row_bytes;
+        WideColumns columns = x;
+        typename Blocks::Sums even[T], odd[T];
+        for (std::size_t t = 0; t < T; ++t) even[t] = odd[t] = Blocks::zero();
+        const auto take = [&]<std::size_t... I>(std::index_sequence<I...>) {
+            constexpr std::size_t kCount = sizeof...(I), kBytes = Format::kBytes;
+            std::uint64_t halfs = 0;
+            for (std::size_t i = 0; i < kCount; ++i) {
+                std::uint16_t half;
+                std::memcpy(&half, block + i * kBytes + Format::kScale, 2);
+                halfs |= static_cast<std::uint64_t>(half) << (16 * i);
             }
-            load_scales(left);
-            for (std::size_t i = 0; i < left; ++i) add(i % 2 ? odd : even, i);
-            out[t * out_stride + r] = Blocks::total(even, odd) / x.scales[t];
-        }
+            float scales[4];
+            store_halfs(scales, halfs);
+            // Prefetches are spread over the blocks: a burst of them fills the queue of misses.
+            const auto prefetch = [&](std::size_t i) {
+                for (std::size_t line = (i * kBytes + 63) / 64 * 64; line < (i + 1) * kBytes; line += 64)
+                    __builtin_prefetch(block + 4096 + line);
+            };
+            ((prefetch(I), Blocks::template add<T>(I % 2 ? odd : even, format, block + I * kBytes, scales[I],
+                                                   columns.from(I * Format::kValues))),
+             ...);
+            block += kCount * kBytes;
+            columns = columns.from(kCount * Format::kValues);
+        };
+        std::size_t left = cols / Format::kValues;
+        for (; left >= Format::kStep; left -= Format::kStep) take(std::make_index_sequence<Format::kStep>());
+        if (left >= 2) take(std::make_index_sequence<2>());
+        if (left % 2 != 0) take(std::make_index_sequence<1>());
+        for (std::size_t t = 0; t < T; ++t) out[t * out_stride + r] = Blocks::total(even[t], odd[t]) / token_scales[t];
+    }
+}
+
+template <class Blocks, class Format>
+void wide_tokens(Format format, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
+                 const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
+    constexpr decltype(&wide_rows<1, Blocks, Format>) kByTokens[] = {
+        wide_rows<1, Blocks, Format>, wide_rows<2, Blocks, Format>, wide_rows<3, Blocks, Format>,
+        wide_rows<4, Blocks, Format>};
+    const WideColumns all{x.high, x.low, x.high_sums, x.low_sums, x.eights, x.stride};
+    for (std::size_t t = 0, n; t < n_tokens; t += n) {
+        n = n_tokens - t < 4 ? n_tokens - t : 4;
+        kByTokens[n - 1](format, rows, row_bytes, n_rows, all.token(t), x.scales + t, cols, out + t * out_stride,
+                         out_stride);
+    }
 }
 
 template <class Blocks>
 void wide_dot(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
               const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
     const auto as = [&](auto format) {
-        wide_rows<Blocks>(format, rows, row_bytes, n_rows, x, n_tokens, cols, out, out_stride);
+        wide_tokens<Blocks>(format, rows, row_bytes, n_rows, x, n_tokens, cols, out, out_stride);
     };
     switch (encoding) {
         case Encoding::q4_0:

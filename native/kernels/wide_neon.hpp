@@ -24,6 +24,11 @@ struct WideNeon {
         sums = vaddq_f32(sums, vmulq_n_f32(value, d));
     }
 
+    template <std::size_t T, class Format>
+    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const WideColumns& x) {
+        for (std::size_t t = 0; t < T; ++t) add_one(sums[t], format, block, d, x.token(t));
+    }
+
     // 32 signed codes in two registers.
     static void add_codes(Sums& sums, const int8x16_t (&codes)[2], float d, const WideColumns& x) {
         const int32x4_t none = vdupq_n_s32(0);
@@ -32,7 +37,7 @@ struct WideNeon {
                   vdotq_s32(none, codes[half], vld1q_s8(x.low + 16 * half)), d);
     }
 
-    static void add(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const uint8x16_t packed = vld1q_u8(block + 2);
         const int8x16_t eight = vdupq_n_s8(8);
         const int8x16_t low_nibbles = vreinterpretq_s8_u8(vandq_u8(packed, vdupq_n_u8(15)));
@@ -40,12 +45,12 @@ struct WideNeon {
         add_codes(sums, {vsubq_s8(low_nibbles, eight), vsubq_s8(high_nibbles, eight)}, d, x);
     }
 
-    static void add(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const auto* codes = reinterpret_cast<const std::int8_t*>(block + 2);
         add_codes(sums, {vld1q_s8(codes), vld1q_s8(codes + 16)}, d, x);
     }
 
-    static void add(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
         const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
         std::int32_t high_offsets[kWideLanes] = {}, low_offsets[kWideLanes] = {};
         for (int g = 0; g < 16; ++g) {

@@ -16,14 +16,23 @@ struct WideVnni : WideAvx2 {
         return _mm256_add_epi32(_mm256_slli_epi32(high, 7), _mm256_dpbusd_epi32(offsets, codes, load256(x.low)));
     }
 
-    static void add(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
-        scale(sums, _mm256_cvtepi32_ps(dots(nibbles(block + 2), x, load256(x.eights))), d);
+    template <std::size_t T>
+    static void add(Sums* sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+        const __m256i codes = nibbles(block + 2);
+        for (std::size_t t = 0; t < T; ++t) {
+            const WideColumns of = x.token(t);
+            scale(sums[t], _mm256_cvtepi32_ps(dots(codes, of, load256(of.eights))), d);
+        }
     }
 
     // A code + 128 is unsigned; 128 * (sum of activations) leaves again.
-    static void add(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    template <std::size_t T>
+    static void add(Sums* sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
         const __m256i codes = _mm256_xor_si256(load256(block + 2), _mm256_set1_epi8(-128));
-        scale(sums, _mm256_cvtepi32_ps(dots(codes, x, _mm256_slli_epi32(load256(x.eights), 4))), d);
+        for (std::size_t t = 0; t < T; ++t) {
+            const WideColumns of = x.token(t);
+            scale(sums[t], _mm256_cvtepi32_ps(dots(codes, of, _mm256_slli_epi32(load256(of.eights), 4))), d);
+        }
     }
 };
 
