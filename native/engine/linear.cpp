@@ -11,10 +11,15 @@ namespace sterna {
 
 namespace {
 
-constexpr std::size_t kRows = 16, kTokens = 64;  // of an item, at most
+// Items of the tile kernels: whole cache lines of the output, and activations that stay in the second cache while rows
+// pass.
+constexpr std::size_t kRows = 16, kTokens = 64;
 
-std::size_t pieces(std::size_t n_tokens) {
-    return (n_tokens + kTokens - 1) / kTokens;
+// Tables of fewer rows cost more to build than they save; building one costs about as much as 100 rows.
+constexpr std::size_t kLeastTableRows = 512;
+
+std::size_t parts(std::size_t n, std::size_t most) {
+    return (n + most - 1) / most;
 }
 
 }  // namespace
@@ -62,26 +67,62 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
         throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
 }
 
-std::size_t Linear::items(std::size_t n_tokens) const {
-    return pieces(n_tokens) * ((out_features_ + kRows - 1) / kRows);
+bool Linear::has_tables(const Kernels& kernels) const {
+    return kernels.table_dot != nullptr && operand_ == Operand::int8 && block_scales_ == nullptr &&
+           out_features_ >= kLeastTableRows;
 }
 
-std::size_t Linear::chunk(std::size_t n_tokens) const {
+std::size_t Linear::scratch(const Kernels& kernels) const {
+    if (has_tables(kernels)) return kTableScratch / sizeof(float);
+    return direct_ ? 0 : padded(in_features_);
+}
+
+Division Linear::division(const Kernels& kernels, std::size_t n_tokens, std::size_t n_threads) const {
+    std::size_t rows = kRows, pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
     // Three items make a block of rows for many tokens; for few, what counts is a long read.
     constexpr std::size_t kLongRead = 65536;
-    return n_tokens >= kRows ? 3 : std::max<std::size_t>(kLongRead / (kRows * row_bytes_), 1);
+    std::size_t chunk = n_tokens >= kRows ? 3 : std::max<std::size_t>(kLongRead / (kRows * row_bytes_), 1);
+    if (n_tokens >= kTableGroup && has_tables(kernels)) {
+        // High tiles, as many for each thread; where there are too few rows for that, the tokens are parted.
+        const std::size_t even = parts(parts(out_features_, kTableRows), n_threads) * n_threads;
+        const std::size_t tiles = std::min(even, out_features_ / kLeastTableRows);
+        rows = parts(parts(out_features_, tiles), kRows) * kRows;
+        pieces = std::max(parts(n_tokens, kTableTokens), parts(n_threads, tiles));
+        tokens = parts(parts(n_tokens, pieces), kTableGroup) * kTableGroup;
+        chunk = 1;
+    }
+    return {rows, tokens, parts(n_tokens, tokens) * parts(out_features_, rows), chunk};
 }
 
-void Linear::multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
-                      float* out, std::size_t out_stride) const {
-    const std::size_t groups = (out_features_ + kRows - 1) / kRows, n_pieces = pieces(x.n_tokens);
+void Linear::multiply(const Kernels& kernels, const Activations& x, const Division& division, std::size_t first,
+                      std::size_t last, float* scratch, float* out, std::size_t out_stride) const {
+    const std::size_t tiles = parts(out_features_, division.rows);
     while (first < last) {
-        const std::size_t piece = first / groups, end = std::min(last, (piece + 1) * groups);
-        const std::size_t t = x.n_tokens * piece / n_pieces, t_end = x.n_tokens * (piece + 1) / n_pieces;
-        multiply_rows(kernels, x.part(t, t_end - t), (first - piece * groups) * kRows,
-                      std::min((end - piece * groups) * kRows, out_features_), scratch, out + t * out_stride,
-                      out_stride);
+        const std::size_t piece = first / tiles, end = std::min(last, (piece + 1) * tiles);
+        const std::size_t t = piece * division.tokens, n_tokens = std::min(division.tokens, x.n_tokens - t);
+        const std::size_t row = (first - piece * tiles) * division.rows;
+        const std::size_t row_end = std::min((end - piece * tiles) * division.rows, out_features_);
+        float* place = out + t * out_stride;
+        if (division.rows > kRows)
+            multiply_tables(kernels, x.part(t, n_tokens), division.rows, row, row_end, scratch, place, out_stride);
+        else
+            multiply_rows(kernels, x.part(t, n_tokens), row, row_end, scratch, place, out_stride);
         first = end;
+    }
+}
+
+// Tables for whole groups of tokens, tiles for the rest, while a tile's codes are in the cache.
+void Linear::multiply_tables(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
+                             std::size_t last, float* scratch, float* out, std::size_t out_stride) const {
+    const std::size_t whole = x.n_tokens / kTableGroup * kTableGroup;
+    for (std::size_t r = first; r < last; r += tile) {
+        const std::size_t end = std::min(r + tile, last);
+        if (whole > 0)
+            kernels.table_dot(data_ + r * row_bytes_, row_bytes_, end - r, scale_, x.int8, whole, padded(in_features_),
+                              out + r, out_stride, reinterpret_cast<std::uint8_t*>(scratch));
+        if (whole < x.n_tokens)
+            multiply_rows(kernels, x.part(whole, x.n_tokens - whole), r, end, scratch, out + whole * out_stride,
+                          out_stride);
     }
 }
 

@@ -26,6 +26,12 @@ struct Activations {
     Activations part(std::size_t first, std::size_t n) const;
 };
 
+// How a product divides into items that threads share: so many rows times so many tokens; `chunk` of the `items` are
+// worth taking at a time. Items of the same tokens follow each other.
+struct Division {
+    std::size_t rows, tokens, items, chunk;
+};
+
 // What a matrix is multiplied with.
 enum class Operand : std::uint8_t { float32, int8, wide };
 
@@ -41,24 +47,24 @@ public:
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
     Operand operand() const { return operand_; }
-    std::size_t scratch() const { return direct_ ? 0 : padded(in_features_); }  // floats
+    std::size_t scratch(const Kernels& kernels) const;  // floats, for multiply
 
-    // A product divides into items, 16 rows times a piece of the tokens (whole cache lines of the output, and
-    // activations that stay in the second cache while rows pass); `chunk` of them are worth taking at a time.
-    std::size_t items(std::size_t n_tokens) const;
-    std::size_t chunk(std::size_t n_tokens) const;
+    Division division(const Kernels& kernels, std::size_t n_tokens, std::size_t n_threads) const;
 
-    // out[t * out_stride + r] for the rows and tokens of the items first <= i < last. A result depends on its row and
-    // token alone.
-    void multiply(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* scratch,
-                  float* out, std::size_t out_stride) const;
+    // out[t * out_stride + r] for the rows and tokens of the items first <= i < last of a division. A result depends on
+    // its row and token alone.
+    void multiply(const Kernels& kernels, const Activations& x, const Division& division, std::size_t first,
+                  std::size_t last, float* scratch, float* out, std::size_t out_stride) const;
 
     // out[0, in_features) = row `row`, decoded and scaled; `out` has room for padded(in_features).
     void row(const Kernels& kernels, std::size_t row, float* out) const;
 
 private:
+    bool has_tables(const Kernels& kernels) const;
     void multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
                        float* scratch, float* out, std::size_t out_stride) const;
+    void multiply_tables(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
+                         std::size_t last, float* scratch, float* out, std::size_t out_stride) const;
     void multiply_blocks(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* out,
                          std::size_t out_stride) const;
 

@@ -70,9 +70,9 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
     for (std::size_t i = 0; i + 1 < phases_.size(); ++i)
         if (steps_[phases_[i]]->grain != Grain::tokens)
             widest_phase_ = std::max(widest_phase_, phases_[i + 1] - phases_[i]);
-    scratch_size_ = head_.scratch();
+    scratch_size_ = head_.scratch(kernels_);
     for (const auto& step : steps_) {
-        scratch_size_ = std::max(scratch_size_, step->scratch());
+        scratch_size_ = std::max(scratch_size_, step->scratch(kernels_));
         multiply_adds_ += step->multiply_adds();
     }
     head_input_.width = head_.in_features();
@@ -125,14 +125,15 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
     reserve(0, n_threads);
     head_input_.resize(n);
     Shares shares(n_threads);
+    const Division division = head_.division(kernels_, n, n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
             head_input_.quantize(kernels_, i);
         }
         barrier.wait(n_threads);
-        shares.each(thread, head_.items(n), head_.chunk(n), [&](std::size_t first, std::size_t last) {
-            head_.multiply(kernels_, head_input_.activations(n), first, last, scratch_[thread].get(), out,
+        shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
+            head_.multiply(kernels_, head_input_.activations(n), division, first, last, scratch_[thread].get(), out,
                            head_.out_features());
         });
     });

@@ -14,16 +14,18 @@ public:
         reads = {x};
         writes = {out};
     }
-    std::size_t items(const Run& run) const override { return matrix_.items(run.batch.size()); }
-    std::size_t chunk(const Run& run) const override { return matrix_.chunk(run.batch.size()); }
+    std::size_t items(const Run& run) const override { return division(run).items; }
+    std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
-        matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), first, last,
+        matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), division(run), first, last,
                          run.scratch[thread].get(), run.slots[out_].values.get(), run.slots[out_].stride);
     }
-    std::size_t scratch() const override { return matrix_.scratch(); }
+    std::size_t scratch(const Kernels& kernels) const override { return matrix_.scratch(kernels); }
     std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }
 
 private:
+    Division division(const Run& run) const { return matrix_.division(run.kernels, run.batch.size(), run.n_threads); }
+
     Linear matrix_;
     std::size_t x_, out_;
 };
@@ -58,7 +60,9 @@ public:
             }
         }
     }
-    std::size_t scratch() const override { return attention_scratch(Stretch::kMost * group_, padded(head_dim_)); }
+    std::size_t scratch(const Kernels&) const override {
+        return attention_scratch(Stretch::kMost * group_, padded(head_dim_));
+    }
 
 private:
     static std::size_t pairs(const Run& run) { return run.batch.stretches.size() * run.pool.kv_heads(); }

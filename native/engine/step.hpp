@@ -20,8 +20,8 @@ public:
     virtual std::size_t items(const Run& run) const = 0;       // independent pieces of work
     virtual std::size_t chunk(const Run&) const { return 1; }  // how many to take at a time
     virtual void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const = 0;
-    virtual std::size_t scratch() const { return 0; }        // floats a thread needs
-    virtual std::size_t multiply_adds() const { return 0; }  // of matrices, a token
+    virtual std::size_t scratch(const Kernels&) const { return 0; }  // floats a thread needs
+    virtual std::size_t multiply_adds() const { return 0; }          // of matrices, a token
 
     Grain grain = Grain::tokens;
     std::vector<std::size_t> reads, writes;  // slots

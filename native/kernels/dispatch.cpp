@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #if defined(__x86_64__)
@@ -76,13 +77,13 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<float, 3 * (3 + 21)> dots{};
+    std::array<float, 3 * (3 + 21 + kTableGroup)> dots{};
     std::array<float, 5 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
 Answers answers(const Kernels& k) {
-    constexpr std::size_t kCols = 1280, kRows = 3, kFew = 3, kTokens = 21, kN = 256;
+    constexpr std::size_t kCols = 1280, kRows = 3, kFew = 3, kTiled = 21, kTokens = kTableGroup, kN = 256;
     Noise noise;
     Answers result;
     std::vector<std::uint8_t> rows(kRows * kCols / 4);
@@ -100,7 +101,19 @@ Answers answers(const Kernels& k) {
     const Int8Activations codes_x{x.data(), sums.data(), scales.data(), kCols};
     float* dots = result.dots.data();
     k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kFew, kCols, dots, kRows);  // row by row
-    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots + kFew * kRows, kRows);  // tiles
+    dots += kFew * kRows;
+    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTiled, kCols, dots, kRows);
+    dots += kTiled * kRows;
+    if (k.table_dot != nullptr) {
+        std::vector<float> scratch(kTableScratch / sizeof(float) + 16);
+        void* aligned = scratch.data();
+        std::size_t space = scratch.size() * sizeof(float);
+        std::align(64, kTableScratch, aligned, space);
+        k.table_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots, kRows,
+                    static_cast<std::uint8_t*>(aligned));
+    } else {
+        k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots, kRows);
+    }
 
     std::vector<float> a(kN), b(kN);
     for (auto& v : a) v = noise.real();

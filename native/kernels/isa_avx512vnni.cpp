@@ -8,6 +8,6 @@ namespace sterna {
 using Op = DpbusdOp<64, 3, 8>;
 
 extern const Kernels kAvx512VnniKernels =
-    make_table("avx512vnni", ternary_dot<Dpbusd<Op>>, wide_dot<WideVnni>, multiply_add<Op>);
+    make_table("avx512vnni", ternary_dot<Dpbusd<Op>>, nullptr, wide_dot<WideVnni>, multiply_add<Op>);
 
 }  // namespace sterna

@@ -8,6 +8,6 @@ namespace sterna {
 using Op = DpbusdOp<32, 2, 6>;
 
 extern const Kernels kAvxVnniKernels =
-    make_table("avxvnni", ternary_dot<Dpbusd<Op>>, wide_dot<WideVnni>, multiply_add<Op>);
+    make_table("avxvnni", ternary_dot<Dpbusd<Op>>, nullptr, wide_dot<WideVnni>, multiply_add<Op>);
 
 }  // namespace sterna

@@ -36,6 +36,6 @@ struct Sdot {
 }  // namespace
 
 extern const Kernels kNeonKernels =
-    make_table("neon", ternary_dot<TernaryNeon<Sdot>>, wide_dot<WideNeon>, multiply_add<Sdot>);
+    make_table("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, wide_dot<WideNeon>, multiply_add<Sdot>);
 
 }  // namespace sterna

@@ -39,6 +39,6 @@ struct Smmla {
 }  // namespace
 
 extern const Kernels kNeonI8mmKernels =
-    make_table("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, wide_dot<WideNeon>, multiply_add<Smmla>);
+    make_table("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr, wide_dot<WideNeon>, multiply_add<Smmla>);
 
 }  // namespace sterna

@@ -33,6 +33,6 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels = make_table("scalar", ternary_dot, wide_dot<WideReference>, multiply_add);
+extern const Kernels kScalarKernels = make_table("scalar", ternary_dot, nullptr, wide_dot<WideReference>, multiply_add);
 
 }  // namespace sterna

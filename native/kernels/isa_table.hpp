@@ -13,9 +13,10 @@ namespace sterna {
 namespace {
 
 constexpr Kernels make_table(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
-                             decltype(Kernels::wide_dot) wide_dot, decltype(Kernels::multiply_add) multiply_add) {
-    return {isa,      ternary_dot, decode, encode, float_dot, wide_dot,  quantize_wide, dot,         rms_norm,
-            quantize, gated,       rope,   to_f16, store_kv,  attention, read_all,      multiply_add};
+                             decltype(Kernels::table_dot) table_dot, decltype(Kernels::wide_dot) wide_dot,
+                             decltype(Kernels::multiply_add) multiply_add) {
+    return {isa,      ternary_dot, table_dot, decode, encode, float_dot, wide_dot,  quantize_wide, dot,
+            rms_norm, quantize,    gated,     rope,   to_f16, store_kv,  attention, read_all,      multiply_add};
 }
 
 }  // namespace

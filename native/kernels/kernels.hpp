@@ -23,6 +23,11 @@ inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
     return (n + kPad - 1) / kPad * kPad;
 }
 
+// Of `table_dot` (ternary_tables.hpp): tokens go in groups; rows and tokens at most; bytes of scratch.
+inline constexpr std::size_t kTableGroup = 32, kTableRows = 1280, kTableTokens = 128;
+inline constexpr std::size_t kTableScratch =
+    8 * 81 * 64 + 256 * kTableGroup * 2 + kTableRows * (64 * 2 + kTableTokens * (2 + 4));
+
 // A KV block of one layer and kv head: keys [head_stride, 64 positions], values [64 positions, head_stride], in float16
 // or int8; after int8 codes float32 scales [64] of the keys and [64] of the values, value = code * scale. head_stride
 // is head_dim padded to 16.
@@ -85,6 +90,12 @@ struct Kernels {
     void (*ternary_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
                         const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
                         std::size_t out_stride);
+
+    // As ternary_dot, by lookup tables; null where the ISA gains nothing by them. n_rows <= kTableRows, n_tokens a
+    // multiple of kTableGroup and <= kTableTokens; scratch of kTableScratch bytes, 64-byte aligned.
+    void (*table_dot)(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                      const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                      std::size_t out_stride, std::uint8_t* scratch);
 
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);

@@ -1,0 +1,240 @@
+// Ternary dot products of many tokens by vector lookup tables, with AVX2 (the idea of arXiv 2512.06443).
+//
+// A table holds all 81 sums of four columns, each for 32 tokens in 16 bits: a row finds the sum of its four codes there
+// with two loads and adds for 128 multiply-adds. The four columns are those of a byte of I2_S, b, b + 32, b + 64 and
+// b + 96 of its block, so a byte becomes an entry's number 0..80 by two shuffles, and the file serves as it lies.
+//
+// Loops: strips of 64 bytes a row, whose entries are looked up once (in the second cache) > groups of 32 tokens > eight
+// tables (in the first cache) > rows. A row's sums stay in registers for eight tables, in 16 bits for seven times
+// eight.
+#pragma once
+
+#include <immintrin.h>
+
+#include <utility>
+
+#include "ternary_x86.hpp"
+
+namespace sterna {
+namespace {
+
+class Tables {
+public:
+    static void dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
+                    const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
+                    std::size_t out_stride, std::uint8_t* scratch) {
+        const Tables tables(scratch, (n_rows + 7) / 8 * 8);
+        const std::size_t n_groups = cols / 4;  // of four columns; a whole number of 32
+        for (std::size_t first = 0; first < n_groups; first += kStrip) {
+            const std::size_t count = smaller(kStrip, n_groups - first);
+            tables.look_up(rows + first, row_bytes, n_rows, count);
+            for (std::size_t t = 0; t < n_tokens; t += kTableGroup) {
+                tables.transpose(x.codes + t * x.stride + 4 * first, x.stride, 4 * count);
+                for (std::size_t i = 0; i < count; i += kAtOnce) tables.add(t, first + i, i, n_groups);
+            }
+        }
+        for (std::size_t t = 0; t < n_tokens; t += 8)
+            tables.write(t, n_rows, scale, x.scales + t, out + t * out_stride, out_stride);
+    }
+
+private:
+    using Number = std::uint16_t;  // of an entry, as its offset in bytes
+    static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryBytes = 2 * kTableGroup;
+    static constexpr std::size_t kTableBytes = 81 * kEntryBytes;
+    // A sum of four columns is at most 512 in magnitude: 56 of them are 28672 < 32767.
+    static constexpr std::size_t kGroupsPer16Bit = 56;
+    static_assert(kTableScratch >= 4 * kStrip * kTableGroup * 2 + kAtOnce * kTableBytes +
+                                       kTableRows * (kStrip * sizeof(Number) + kTableTokens * (2 + 4)));
+    static_assert(kTableRows % 8 == 0 && kGroupsPer16Bit % kAtOnce == 0);
+
+    Tables(std::uint8_t* scratch, std::size_t rows) : rows_(rows) {
+        const auto take = [&](std::size_t bytes) {
+            std::uint8_t* taken = scratch;
+            scratch += bytes;
+            return taken;
+        };
+        entries_ = take(kAtOnce * kTableBytes);
+        x_ = reinterpret_cast<std::int16_t*>(take(4 * kStrip * kTableGroup * 2));
+        numbers_ = reinterpret_cast<Number*>(take(kTableRows * kStrip * sizeof(Number)));
+        sums_ = reinterpret_cast<std::int16_t*>(take(kTableRows * kTableTokens * 2));
+        totals_ = reinterpret_cast<std::int32_t*>(take(kTableRows * kTableTokens * 4));
+    }
+
+    static __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+    static void store(void* p, __m256i v) { _mm256_store_si256(static_cast<__m256i*>(p), v); }
+
+    // numbers_[i / 8][row][i % 8] for bytes i of every row: codes c0 c1 c2 c3 make 27 c0 + 9 c1 + 3 c2 + c3. The code
+    // 3, which does not occur, counts as 0.
+    void look_up(const std::uint8_t* packed, std::size_t row_bytes, std::size_t n_rows, std::size_t count) const {
+        const __m256i nibble = _mm256_set1_epi8(15);
+        const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 0, 0, 0, 0));
+        const __m256i high =
+            _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
+        for (std::size_t r = 0; r < rows_; ++r) {
+            const std::uint8_t* row = packed + smaller(r, n_rows - 1) * row_bytes;
+            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * row_bytes), _MM_HINT_T0);
+            for (std::size_t i = 0; i < count; i += 32) {
+                const __m256i w = load256(row + i);
+                const __m256i number =
+                    _mm256_add_epi8(_mm256_shuffle_epi8(low, _mm256_and_si256(w, nibble)),
+                                    _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble)));
+                const __m128i quarters[4] = {_mm256_castsi256_si128(number),
+                                             _mm_unpackhi_epi64(_mm256_castsi256_si128(number), __m128i{}),
+                                             _mm256_extracti128_si256(number, 1),
+                                             _mm_unpackhi_epi64(_mm256_extracti128_si256(number, 1), __m128i{})};
+                for (std::size_t q = 0; q < 4; ++q)
+                    _mm_store_si128(reinterpret_cast<__m128i*>(numbers_ + ((i / 8 + q) * rows_ + r) * kAtOnce),
+                                    _mm_slli_epi16(_mm_cvtepu8_epi16(quarters[q]), 6));
+            }
+        }
+    }
+
+    // x_[column][token] of a group of tokens.
+    void transpose(const std::int8_t* x, std::size_t x_stride, std::size_t n_columns) const {
+        for (std::size_t t = 0; t < kTableGroup; t += 16)
+            for (std::size_t k = 0; k < n_columns; k += 16) {
+                __m128i a[16], b[16];
+                for (std::size_t i = 0; i < 16; ++i)
+                    a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + (t + i) * x_stride + k));
+                for (int round = 0; round < 4; ++round) {  // four interleavings of the halves transpose
+                    for (int i = 0; i < 8; ++i) {
+                        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+                        b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+                    }
+                    for (int i = 0; i < 16; ++i) a[i] = b[i];
+                }
+                for (std::size_t i = 0; i < 16; ++i) store(x_ + (k + i) * kTableGroup + t, _mm256_cvtepi8_epi16(a[i]));
+            }
+    }
+
+    // All sums of the columns from kLevel on, whose codes count from -1 to 1 with the last column fastest.
+    template <int kLevel>
+    static void fill(const __m256i (&x)[4][2], __m256i v0, __m256i v1, std::uint8_t*& out) {
+        for (int code = 0; code < 3; ++code) {
+            if constexpr (kLevel == 3) {
+                store(out, v0);
+                store(out + 32, v1);
+                out += kEntryBytes;
+            } else {
+                fill<kLevel + 1>(x, v0, v1, out);
+            }
+            v0 = _mm256_add_epi16(v0, x[kLevel][0]);
+            v1 = _mm256_add_epi16(v1, x[kLevel][1]);
+        }
+    }
+
+    // The tables of eight groups: byte `at` of the strip and the next ones.
+    void build(std::size_t at) const {
+        std::uint8_t* out = entries_;
+        for (std::size_t i = at; i < at + kAtOnce; ++i) {
+            __m256i x[4][2], least[2] = {};
+            for (std::size_t quarter = 0; quarter < 4; ++quarter)
+                for (std::size_t half = 0; half < 2; ++half) {
+                    x[quarter][half] = load(x_ + (i / 32 * 128 + i % 32 + 32 * quarter) * kTableGroup + 16 * half);
+                    least[half] = _mm256_sub_epi16(least[half], x[quarter][half]);
+                }
+            fill<0>(x, least[0], least[1], out);
+        }
+    }
+
+    // In assembly: gcc computes the address of an entry first, an instruction more for every two additions.
+    template <std::size_t I>
+    void add_entry(__m256i (&v)[2], std::size_t number) const {
+        asm("vpaddw %c[low](%[entries],%[number]), %[a], %[a]\n\tvpaddw %c[high](%[entries],%[number]), %[b], %[b]"
+            : [a] "+x"(v[0]), [b] "+x"(v[1])
+            :
+            [entries] "r"(entries_), [number] "r"(number), [low] "i"(I * kTableBytes), [high] "i"(I * kTableBytes + 32),
+            "m"(*reinterpret_cast<const std::uint8_t(*)[kAtOnce * kTableBytes]>(entries_)));
+    }
+
+    // What becomes of a row's 16-bit sums after eight tables: they are kept, begin its total, or are added to it.
+    enum class After { keep, begin, widen };
+
+    template <bool kFresh, After kAfter>
+    void add_rows(const Number* numbers, std::int16_t* sums, std::int32_t* totals) const {
+        for (std::size_t r = 0; r < rows_; ++r) {
+            __m256i v[2] = {};
+            if constexpr (!kFresh)
+                for (std::size_t half = 0; half < 2; ++half) v[half] = load(sums + 16 * half);
+            [&]<std::size_t... I>(std::index_sequence<I...>) {
+                (add_entry<I>(v, numbers[I]), ...);
+            }
+            (std::make_index_sequence<kAtOnce>());
+            for (std::size_t half = 0; half < 2; ++half)
+                if constexpr (kAfter == After::keep) {
+                    store(sums + 16 * half, v[half]);
+                } else {
+                    const auto widen = [](std::int32_t* total, __m128i sum) {
+                        const __m256i wide = _mm256_cvtepi16_epi32(sum);
+                        store(total, kAfter == After::begin ? wide : _mm256_add_epi32(load(total), wide));
+                    };
+                    widen(totals + 16 * half, _mm256_castsi256_si128(v[half]));
+                    widen(totals + 16 * half + 8, _mm256_extracti128_si256(v[half], 1));
+                }
+            numbers += kAtOnce;
+            sums += kTableGroup;
+            totals += kTableGroup;
+        }
+    }
+
+    // The tables of groups group .. group + 7 (bytes `at` and on of the strip) for the tokens from `token` on.
+    void add(std::size_t token, std::size_t group, std::size_t at, std::size_t n_groups) const {
+        build(at);
+        const bool fresh = group % kGroupsPer16Bit == 0, once = group < kGroupsPer16Bit;
+        const bool last = (group + kAtOnce) % kGroupsPer16Bit == 0 || group + kAtOnce == n_groups;
+        const After after = !last ? After::keep : once ? After::begin : After::widen;
+        const auto rows = [&](auto add_them) {
+            (this->*add_them)(numbers_ + at * rows_, sums_ + token * rows_, totals_ + token * rows_);
+        };
+        switch (after) {
+            case After::keep:
+                return rows(fresh ? &Tables::add_rows<true, After::keep> : &Tables::add_rows<false, After::keep>);
+            case After::begin:
+                return rows(fresh ? &Tables::add_rows<true, After::begin> : &Tables::add_rows<false, After::begin>);
+            case After::widen:
+                return rows(fresh ? &Tables::add_rows<true, After::widen> : &Tables::add_rows<false, After::widen>);
+        }
+    }
+
+    // Eight tokens' totals, transposed and scaled.
+    void write(std::size_t token, std::size_t n_rows, float scale, const float* x_scales, float* out,
+               std::size_t out_stride) const {
+        const std::int32_t* totals = totals_ + token / kTableGroup * kTableGroup * rows_ + token % kTableGroup;
+        for (std::size_t r = 0; r < n_rows; r += 8, totals += 8 * kTableGroup) {
+            __m256i a[8], b[8];
+            for (std::size_t i = 0; i < 8; ++i) a[i] = load(totals + i * kTableGroup);
+            for (int i = 0; i < 8; i += 2) {
+                b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+                b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+            }
+            for (int i = 0; i < 8; i += 4)
+                for (int j = 0; j < 2; ++j) {
+                    a[i + 2 * j] = _mm256_unpacklo_epi64(b[i + j], b[i + 2 + j]);
+                    a[i + 2 * j + 1] = _mm256_unpackhi_epi64(b[i + j], b[i + 2 + j]);
+                }
+            for (std::size_t t = 0; t < 8; ++t) {
+                const __m256i dots = t < 4 ? _mm256_permute2x128_si256(a[t], a[t + 4], 0x20)
+                                           : _mm256_permute2x128_si256(a[t - 4], a[t], 0x31);
+                const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_set1_ps(scale / x_scales[t]));
+                float* place = out + t * out_stride + r;
+                if (r + 8 <= n_rows) {
+                    _mm256_storeu_ps(place, scaled);
+                } else {
+                    alignas(32) float values[8];
+                    _mm256_store_ps(values, scaled);
+                    std::memcpy(place, values, (n_rows - r) * sizeof(float));
+                }
+            }
+        }
+    }
+
+    std::size_t rows_;       // of the tile, a multiple of 8; those past its end repeat the last one
+    std::uint8_t* entries_;  // [8 tables][81][32 tokens] of int16
+    std::int16_t* x_;        // [column of the strip][32 tokens]
+    Number* numbers_;        // [group of the strip / 8][row][8]
+    std::int16_t* sums_;     // [tokens / 32][row][32 tokens]
+    std::int32_t* totals_;   // the same
+};
+
+}  // namespace
+}  // namespace sterna
