@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/thread_pool.hpp"
+#include "engine/workspace.hpp"
 #include "kernels/dispatch.hpp"
 #include "random_rows.hpp"
 
@@ -46,8 +47,14 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
     std::vector<float> dots(n_rows * n_tokens);  // whole numbers, far from where float32 rounds them
     for (std::size_t t = 0; t < n_tokens; ++t)
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
-    k.ternary_dot(rows.data(), cols / 4, n_rows, 1.0f, {x.data(), sums.data(), scales.data(), cols}, n_tokens, cols,
-                  dots.data(), n_rows);
+    const Int8Activations activations{x.data(), sums.data(), scales.data(), cols};
+    if (k.table_dot != nullptr && n_tokens % kTableGroup == 0) {
+        const Buffer<std::uint8_t> scratch(kTableScratch);
+        k.table_dot(rows.data(), cols / 4, n_rows, 1.0f, activations, n_tokens, cols, dots.data(), n_rows,
+                    scratch.get());
+    } else {
+        k.ternary_dot(rows.data(), cols / 4, n_rows, 1.0f, activations, n_tokens, cols, dots.data(), n_rows);
+    }
     write_array(dots);
 }
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/tensor.hpp"
+#include "engine/workspace.hpp"
 
 namespace sterna {
 namespace {
@@ -87,6 +87,20 @@ void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) 
         };
     };
     compare(sizes, "ternary", call(plain_ternary_dot), call(kernels.ternary_dot));
+    if (kernels.table_dot == nullptr || sizes.n_tokens < kTableGroup) return;
+    Case whole = sizes;
+    whole.n_tokens = sizes.n_tokens / kTableGroup * kTableGroup;
+    const Buffer<std::uint8_t> scratch(kTableScratch);
+    compare(
+        whole, "table",
+        [&](float* out) {
+            plain_ternary_dot(rows.data(), row_bytes, whole.n_rows, 0.3f, x, whole.n_tokens, cols, out,
+                              whole.out_stride);
+        },
+        [&](float* out) {
+            kernels.table_dot(rows.data(), row_bytes, whole.n_rows, 0.3f, x, whole.n_tokens, cols, out,
+                              whole.out_stride, scratch.get());
+        });
 }
 
 void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {

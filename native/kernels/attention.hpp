@@ -1,6 +1,6 @@
 // Attention over the KV blocks of a sequence, in the manner of FlashAttention (arXiv 2205.14135): blocks are merged in
 // index order with a running maximum, so a token's result depends on its position and the cache alone. Tokens that
-// come together pass over a block one after the other while it lies in the first cache.
+// come together share a block's conversion to float32.
 //
 // Keys lie transposed in their block, [head_dim][64 positions]: a score is a sum over dimensions in their order,
 // sixteen positions at a time, and never folds lanes. Values lie [64 positions][head_stride]: an output is a sum over
@@ -44,44 +44,51 @@ inline void prefetch(const void* data, std::size_t bytes) {
     for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(static_cast<const char*>(data) + line);
 }
 
-// scores[g][0..64) = q[g] . key * scale for every position of a block; those past n are not defined.
-template <class Kv, int G>
-void block_scores(const float* q, std::size_t head_dim, const KvBlock<Kv>& block, std::size_t n, float scale,
-                  float* scores) {
-    for (std::size_t j = 0; j < n; j += kLanes) {
-        Lanes acc[G];
-        for (int g = 0; g < G; ++g) acc[g] = splat(0.0f);
-        for (std::size_t d = 0; d < head_dim; ++d) {
-            if (d % 16 == 0)  // a quarter of the values in each of the four rounds
-                prefetch(block.values + (j / kLanes * head_dim + d) / 4 * kBlockSize, 4 * KvBlock<Kv>::kRowBytes);
-            const Lanes key = Kv::load16(block.keys + d * kBlockSize + j);
-            for (int g = 0; g < G; ++g) acc[g] = fma(splat(q[static_cast<std::size_t>(g) * head_dim + d]), key, acc[g]);
-        }
-        Lanes factor = splat(scale);
-        if constexpr (Kv::kType == KvType::int8) factor = factor * load(block.key_scales + j);
-        for (int g = 0; g < G; ++g) store(scores + static_cast<std::size_t>(g) * kBlockSize + j, acc[g] * factor);
+// One element of a block after the other, sixteen lanes each: as they are stored, or converted before.
+template <class Kv>
+struct Stored {
+    const typename Kv::Element* data;
+    std::size_t stride;
+    Lanes at(std::size_t i) const { return Kv::load16(data + i * stride); }
+};
+
+struct Converted {
+    const float* data;
+    Lanes at(std::size_t i) const { return load(data + i * kLanes); }
+};
+
+// scores[g][0..16) = q[g] . key * factor of sixteen positions.
+template <int G, class Source>
+void scores16(const float* q, std::size_t head_dim, const Source& keys, const Lanes& factor, float* scores) {
+    Lanes acc[G];
+    for (int g = 0; g < G; ++g) acc[g] = splat(0.0f);
+    for (std::size_t d = 0; d < head_dim; ++d) {
+        const Lanes key = keys.at(d);
+        for (int g = 0; g < G; ++g) acc[g] = fma(splat(q[static_cast<std::size_t>(g) * head_dim + d]), key, acc[g]);
     }
+    for (int g = 0; g < G; ++g) store(scores + static_cast<std::size_t>(g) * kBlockSize, acc[g] * factor);
 }
 
-// out[g] = out[g] * correction[g] + sum over positions of p[g][j] * value[j]; changes p.
-template <class Kv, int G>
-void block_values(float* p, const KvBlock<Kv>& block, const std::uint8_t* next, std::size_t head_stride, std::size_t n,
-                  const float* correction, float* out) {
-    if constexpr (Kv::kType == KvType::int8)
-        for (std::size_t g = 0; g < G; ++g)
-            for (std::size_t j = 0; j < n; ++j) p[g * kBlockSize + j] *= block.value_scales[j];
-    for (std::size_t d = 0; d < head_stride; d += kLanes) {
-        Lanes acc[G];
-        for (int g = 0; g < G; ++g)
-            acc[g] = load(out + static_cast<std::size_t>(g) * head_stride + d) * splat(correction[g]);
-        prefetch(next + d * KvBlock<Kv>::kRowBytes, kLanes * KvBlock<Kv>::kRowBytes);
-        for (std::size_t j = 0; j < n; ++j) {
-            const Lanes value = Kv::load16(block.values + j * head_stride + d);
-            for (int g = 0; g < G; ++g)
-                acc[g] = fma(splat(p[static_cast<std::size_t>(g) * kBlockSize + j]), value, acc[g]);
-        }
-        for (int g = 0; g < G; ++g) store(out + static_cast<std::size_t>(g) * head_stride + d, acc[g]);
+// out[g][0..16) = out[g] * correction[g] + sum over n positions of p[g][j] * value[j], of sixteen dimensions.
+template <int G, class Source>
+void values16(const float* p, const Source& values, std::size_t n, const float* correction, std::size_t head_stride,
+              float* out) {
+    Lanes acc[G];
+    for (int g = 0; g < G; ++g) acc[g] = load(out + static_cast<std::size_t>(g) * head_stride) * splat(correction[g]);
+    for (std::size_t j = 0; j < n; ++j) {
+        const Lanes value = values.at(j);
+        for (int g = 0; g < G; ++g) acc[g] = fma(splat(p[static_cast<std::size_t>(g) * kBlockSize + j]), value, acc[g]);
     }
+    for (int g = 0; g < G; ++g) store(out + static_cast<std::size_t>(g) * head_stride, acc[g]);
+}
+
+// Calls work.template operator()<G>(g) for query heads g .. g + G - 1, four, two or one at a time.
+template <class Work>
+void by_heads(std::size_t group, const Work& work) {
+    std::size_t g = 0;
+    for (; g + 4 <= group; g += 4) work.template operator()<4>(g);
+    for (; g + 2 <= group; g += 2) work.template operator()<2>(g);
+    for (; g < group; ++g) work.template operator()<1>(g);
 }
 
 // Turns the scores of n positions into e^(score - maximum), zero past n, with the maximum over this block and the ones
@@ -100,22 +107,79 @@ inline void block_softmax(float* scores, std::size_t n, bool first, float& maxim
     total = total * correction + sum(sums);
 }
 
-// Running state of a row, which is a query head of a token.
-struct Row {
-    const float* q;
-    float *acc, *maximum, *total;  // acc [rows, head_stride], maximum and total [rows]
-};
+// One block against all tokens of a task. A row is a query head of a token.
+template <class Kv>
+class BlockAttention {
+public:
+    BlockAttention(const AttentionTask& task, const KvBlock<Kv>& block, const std::uint8_t* next, std::size_t start,
+                   float* converted)
+        : task_(task), block_(block), next_(next), start_(start), first_(0), converted_(converted) {
+        while (seen(first_) == 0) ++first_;
+    }
 
-// One block for G query heads of a token.
-template <class Kv, int G>
-void attend_block(const AttentionTask& task, const KvBlock<Kv>& block, const std::uint8_t* next, std::size_t n,
-                  bool first, const Row& row) {
-    float scores[G * kBlockSize], correction[G];
-    block_scores<Kv, G>(row.q, task.head_dim, block, n, task.scale, scores);
-    for (std::size_t i = 0; i < G; ++i)
-        block_softmax(scores + i * kBlockSize, n, first, row.maximum[i], row.total[i], correction[i]);
-    block_values<Kv, G>(scores, block, next, task.head_stride, n, correction, row.acc);
-}
+    // acc [rows, head_stride], maximum and total [rows], scores [rows, 64] and correction [rows].
+    void run(float* acc, float* maximum, float* total, float* scores, float* correction) const {
+        for (std::size_t j = 0; j < seen(task_.n_tokens - 1); j += kLanes) score(j, scores + j);
+        for (std::size_t r = first_ * task_.group; r < task_.n_tokens * task_.group; ++r) {
+            const std::size_t n = seen(r / task_.group);
+            float* p = scores + r * kBlockSize;
+            block_softmax(p, n, start_ == 0, maximum[r], total[r], correction[r]);
+            if constexpr (Kv::kType == KvType::int8)
+                for (std::size_t j = 0; j < n; ++j) p[j] *= block_.value_scales[j];
+        }
+        for (std::size_t d = 0; d < task_.head_stride; d += kLanes) add_values(d, scores, correction, acc + d);
+    }
+
+private:
+    // Positions of the block that a token attends to.
+    std::size_t seen(std::size_t t) const {
+        const std::size_t end = task_.position + t + 1;
+        return end <= start_ ? 0 : end - start_ < kBlockSize ? end - start_ : kBlockSize;
+    }
+
+    // Several tokens share a conversion, one takes the elements as they lie.
+    template <class Work>
+    void with(const Stored<Kv>& stored, std::size_t n, const Work& work) const {
+        if (task_.n_tokens == 1) return work(stored);
+        for (std::size_t i = 0; i < n; ++i) store(converted_ + i * kLanes, stored.at(i));
+        work(Converted{converted_});
+    }
+
+    void score(std::size_t j, float* scores) const {
+        const std::size_t quarter = task_.head_stride / 4;  // of the values, in each of the four rounds
+        prefetch(block_.values + j / kLanes * quarter * kBlockSize, quarter * KvBlock<Kv>::kRowBytes);
+        Lanes factor = splat(task_.scale);
+        if constexpr (Kv::kType == KvType::int8) factor = factor * load(block_.key_scales + j);
+        with({block_.keys + j, kBlockSize}, task_.head_dim, [&](const auto& keys) {
+            for (std::size_t t = first_; t < task_.n_tokens; ++t) {
+                if (seen(t) <= j) continue;
+                const float* q = task_.q + t * task_.q_stride;
+                by_heads(task_.group, [&]<int G>(std::size_t g) {
+                    scores16<G>(q + g * task_.head_dim, task_.head_dim, keys, factor,
+                                scores + (t * task_.group + g) * kBlockSize);
+                });
+            }
+        });
+    }
+
+    void add_values(std::size_t d, const float* scores, const float* correction, float* acc) const {
+        prefetch(next_ + d * KvBlock<Kv>::kRowBytes, kLanes * KvBlock<Kv>::kRowBytes);
+        with({block_.values + d, task_.head_stride}, seen(task_.n_tokens - 1), [&](const auto& values) {
+            for (std::size_t t = first_; t < task_.n_tokens; ++t)
+                by_heads(task_.group, [&]<int G>(std::size_t g) {
+                    const std::size_t r = t * task_.group + g;
+                    values16<G>(scores + r * kBlockSize, values, seen(t), correction + r, task_.head_stride,
+                                acc + r * task_.head_stride);
+                });
+        });
+    }
+
+    const AttentionTask& task_;
+    const KvBlock<Kv>& block_;
+    const std::uint8_t* next_;
+    std::size_t start_, first_;  // first position of the block, first token that sees any of it
+    float* converted_;           // room for kLanes of each dimension or position
+};
 
 template <class Kv>
 void attend(const AttentionTask& task) {
@@ -123,7 +187,11 @@ void attend(const AttentionTask& task) {
     float* acc = task.scratch;
     float* maximum = acc + rows * task.head_stride;
     float* total = maximum + rows;
-    std::memset(acc, 0, attention_scratch(rows, task.head_stride) * sizeof(float));
+    float* correction = total + rows;
+    float* scores = correction + rows;
+    float* converted = scores + rows * kBlockSize;
+    std::memset(acc, 0, rows * task.head_stride * sizeof(float));
+    std::memset(total, 0, rows * sizeof(float));
 
     const std::size_t end = task.position + task.n_tokens;  // positions that the last token attends to
     for (std::size_t start = 0, index = 0; start < end; start += kBlockSize, ++index) {
@@ -132,20 +200,7 @@ void attend(const AttentionTask& task) {
         };
         const KvBlock<Kv> block(data(index), task.head_stride);
         const std::uint8_t* next = data(start + kBlockSize < end ? index + 1 : index);
-        for (std::size_t t = 0; t < task.n_tokens; ++t) {
-            const std::size_t seen = task.position + t + 1;
-            if (seen <= start) continue;
-            const std::size_t n = seen - start < kBlockSize ? seen - start : kBlockSize;
-            const auto row = [&](std::size_t g) {
-                const std::size_t r = t * task.group + g;
-                return Row{task.q + t * task.q_stride + g * task.head_dim, acc + r * task.head_stride, maximum + r,
-                           total + r};
-            };
-            std::size_t g = 0;
-            for (; g + 4 <= task.group; g += 4) attend_block<Kv, 4>(task, block, next, n, index == 0, row(g));
-            for (; g + 2 <= task.group; g += 2) attend_block<Kv, 2>(task, block, next, n, index == 0, row(g));
-            for (; g < task.group; ++g) attend_block<Kv, 1>(task, block, next, n, index == 0, row(g));
-        }
+        BlockAttention<Kv>(task, block, next, start, converted).run(acc, maximum, total, scores, correction);
     }
     for (std::size_t t = 0; t < task.n_tokens; ++t)
         for (std::size_t g = 0; g < task.group; ++g) {

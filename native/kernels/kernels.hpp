@@ -62,7 +62,8 @@ struct AttentionTask {
 };
 
 [[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t rows, std::size_t head_stride) {
-    return rows * (head_stride + 2);
+    const std::size_t converted = head_stride > kBlockSize ? head_stride : kBlockSize;  // times sixteen lanes
+    return rows * (head_stride + 3 + kBlockSize) + 16 * converted;
 }
 
 // Activations of int8 codes: value = code / scale (absmax per token).

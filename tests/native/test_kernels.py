@@ -66,9 +66,10 @@ def test_known_answers_hold(probe: Probe) -> None:
 
 @pytest.mark.parametrize("cols", [128, 256, 1024, 1152, 2560, 6912])
 @pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
-def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str) -> None:
+@pytest.mark.parametrize("n_tokens", [6, 64], ids=["tiles", "tables"])
+def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)
-    n_rows, n_tokens = 5, 6
+    n_rows = 13
     codes = {"all -1": -1, "all +1": 1, "all 0": 0}.get(kind)
     w = rng.integers(-1, 2, (n_rows, cols)) if codes is None else np.full((n_rows, cols), codes)
     x = rng.integers(-128, 128, (n_tokens, cols))
@@ -148,7 +149,7 @@ def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
 @pytest.mark.parametrize("encoding", WIDE)
 def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     rng = np.random.default_rng(7)
-    n_rows, n_tokens = 3, 4
+    n_rows, n_tokens = 3, 7  # tokens go four at a time
     per_block, size, scale_at, extreme, dequantize = WIDE[encoding]
     blocks = rng.integers(0, 256, (n_rows, cols // per_block, size), np.uint8)
     if kind == "extreme":  # every code and sub-scale at its largest magnitude
@@ -171,6 +172,9 @@ def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     exact = values @ weights.T
     magnitude = np.abs(values) @ np.abs(weights).T + 1e-30
     assert (np.abs(floats(out).reshape(n_tokens, n_rows) - exact) / magnitude).max() < 1e-6
+    for t in range(n_tokens):
+        alone = probe.call("wide_dot", ENCODINGS.index(encoding), n_rows, 1, cols, arrays=(stored, x[t]))[3]
+        assert np.array_equal(floats(alone), floats(out).reshape(n_tokens, n_rows)[t])
     assert_same_bits(f"wide_dot {encoding} {cols} {kind}", high + low + scales_out + out)
 
 
