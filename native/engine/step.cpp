@@ -1,5 +1,6 @@
 #include "step.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "token_steps.hpp"
@@ -117,6 +118,7 @@ public:
             kind_ = op.kind;
             (this->*emitter->second)(op);
         }
+        drop_unread_copies();
         return std::move(steps_);
     }
 
@@ -162,6 +164,26 @@ private:
         steps_.push_back(std::move(step));
         for (const std::size_t index : written)
             if (slots_[index].int8 || slots_[index].wide) steps_.push_back(std::make_unique<Quantize>(index));
+    }
+
+    // Takes out the quantisations that no matrix reads before the slot is written again.
+    void drop_unread_copies() {
+        const auto has = [](const std::vector<std::size_t>& slots, std::size_t slot) {
+            return std::find(slots.begin(), slots.end(), slot) != slots.end();
+        };
+        std::vector<bool> read_later(slots_.size(), false);
+        for (std::size_t i = steps_.size(); i-- > 0;) {
+            const Step& step = *steps_[i];
+            if (const auto* copy = dynamic_cast<const Quantize*>(&step)) {
+                if (!read_later[copy->x]) steps_[i] = nullptr;
+                continue;
+            }
+            for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+                if (has(step.writes, slot)) read_later[slot] = false;
+                if (step.grain == Grain::rows && has(step.reads, slot)) read_later[slot] = true;
+            }
+        }
+        std::erase(steps_, nullptr);
     }
 
     void embed(const Operation& op) {

@@ -14,6 +14,8 @@ from sterna.model.config import ModelConfig
 class Plan:
     """Operations in order. A slot holds one float32 row a token; `slots` gives each row's width.
 
+    `norm`, `gated`, `add` and `scale` may write the slot that they read.
+
     Operations (`kind` and its arguments; unless said otherwise they name slots):
     - `embed` weight(tensor) -> out
     - `norm` x, weight(tensor), eps, heads -> out: RMSNorm of each of `heads` equal parts, with one weight for all

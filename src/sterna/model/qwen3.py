@@ -22,8 +22,8 @@ def build_plan(b: PlanBuilder) -> Plan:
         b.add("x", "x", "o")
         b.norm("n", "x", f"{p}.ffn_norm.weight")
         b.linears("n", {"gate": f"{p}.ffn_gate", "up": f"{p}.ffn_up"})
-        b.gated("h", "gate", "up")
-        b.linears("h", {"o": f"{p}.ffn_down"})
+        b.gated("gate", "gate", "up")
+        b.linears("gate", {"o": f"{p}.ffn_down"})
         b.add("x", "x", "o")
     b.norm("hidden", "x", "output_norm.weight")
     return b.plan
