@@ -15,8 +15,9 @@ namespace {
 // pass.
 constexpr std::size_t kRows = 16, kTokens = 64;
 
-// Tables of fewer rows cost more to build than they save; building one costs about as much as 100 rows.
-constexpr std::size_t kLeastTableRows = 512;
+// Tables gain nothing for fewer rows (building one costs about as much as 100) or tokens (which share the lookup of
+// entries).
+constexpr std::size_t kLeastTableRows = 512, kLeastTableTokens = 2 * kTableGroup;
 
 std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;
@@ -82,7 +83,7 @@ Division Linear::division(const Kernels& kernels, std::size_t n_tokens, std::siz
     // Three items make a block of rows for many tokens; for few, what counts is a long read.
     constexpr std::size_t kLongRead = 65536;
     std::size_t chunk = n_tokens >= kRows ? 3 : std::max<std::size_t>(kLongRead / (kRows * row_bytes_), 1);
-    if (n_tokens >= kTableGroup && has_tables(kernels)) {
+    if (n_tokens >= kLeastTableTokens && has_tables(kernels)) {
         // High tiles, as many for each thread; where there are too few rows for that, the tokens are parted.
         const std::size_t even = parts(parts(out_features_, kTableRows), n_threads) * n_threads;
         const std::size_t tiles = std::min(even, out_features_ / kLeastTableRows);
