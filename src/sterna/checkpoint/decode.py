@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.errors import FormatError
-from sterna.ternary import kquants
+from sterna.ternary import kquants, tl
 from sterna.ternary.blocks import dequantize_q4_0, dequantize_q6_k, dequantize_q8_0
 from sterna.ternary.i2s import unpack_i2s
 from sterna.ternary.oracle import Weight
@@ -50,12 +50,14 @@ def decode(tensor: Tensor) -> np.ndarray:
 
 
 def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
-    """Int8 codes of a ternary tensor in its shape, and its scale (I2_S) or a float32 scale for every 256 columns
+    """Int8 codes of a ternary tensor in its shape, and its scale, or a float32 scale for every 256 columns
     [out, in / 256] (TQ1_0, TQ2_0), with `tensor.scale` multiplied in.
 
     A large matrix can be taken in parts: `ternary_codes(tensor.rows(first, last))` for `tensor.row_chunks()`.
-    Raises FormatError where a scale is not finite.
+    Raises FormatError where a scale is not finite, and for TL1 or TL2 that holds no weights.
     """
+    if tensor.encoding in TILED:
+        return tiled_codes(tensor), tensor.scale
     if tensor.encoding is Encoding.I2_S:
         return unpack_i2s(tensor.data, tensor.shape), tensor.scale
     codes, scales = BLOCK_DECODERS[tensor.encoding](tensor.data, tensor.shape)
@@ -63,6 +65,21 @@ def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
     if not np.isfinite(scales).all():
         raise FormatError(f"The tensor {tensor.name!r} has a block whose scale is not finite.")
     return codes, scales
+
+
+def tiled_codes(tensor: Tensor, tl_tiles: str = "preset") -> np.ndarray:
+    """Int8 codes [out, in] of a tensor in TL1 or TL2; `tl_tiles` as in `sterna.checkpoint.source.open_source`.
+
+    Raises FormatError where its data holds no weights, or no preset has its shape.
+    """
+    is_tl1 = tensor.encoding is Encoding.TL1
+    tiles = tl.tl1_tiles(tensor.shape, tl_tiles) if is_tl1 else tl.tl2_tiles(tensor.shape)
+    try:
+        if tiles is None:
+            raise ValueError(f"no preset of bitnet.cpp has the shape {list(tensor.shape)}")
+        return (tl.unpack_tl1 if is_tl1 else tl.unpack_tl2)(tensor.data, tensor.shape, tiles)
+    except ValueError as error:
+        raise FormatError(f"The tensor {tensor.name!r} is no {tensor.encoding.name}: {error}.") from error
 
 
 def as_float32(tensor: Tensor) -> Tensor:

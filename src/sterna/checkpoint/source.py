@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.checkpoint import about
-from sterna.checkpoint.gguf.model import load_gguf
+from sterna.checkpoint.gguf.model import is_scale, load_gguf
 from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.hf import open_hf
 from sterna.checkpoint.hub import resolve_model
+from sterna.checkpoint.mapped import release
 from sterna.checkpoint.safetensors import read_metadata, read_safetensors
-from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
-from sterna.checkpoint.ternary import in_x86_layout
+from sterna.checkpoint.tensor import TILED, AnyTensor, Encoding, Tensor, TensorStream
+from sterna.checkpoint.ternary import in_x86_layout, untiled
 from sterna.checkpoint.validate import check_config, check_tensors, tensor_shapes
 from sterna.errors import ArgumentError, FormatError
 from sterna.model.config import ModelConfig
 from sterna.model.tokenizer import Tokenizer
 from sterna.ternary.i2s import LAYOUTS
+from sterna.ternary.tl import TL_TILES
 
 STATE_FILE = "state.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -67,42 +69,50 @@ class Source:
         return given if isinstance(given, str) and given else self.path.resolve().stem
 
 
-def open_source(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Source:
+def open_source(path: str | os.PathLike[str], i2s_layout: str = "x86", tl_tiles: str = "preset") -> Source:
     """The model at `path`, or as `resolve_model` finds it: a GGUF file, a Hugging Face folder, or a training run's
     `state.safetensors` or folder.
 
-    `i2s_layout`, and the errors NotFoundError, FormatError, UnsupportedError and ArgumentError, as `open_checkpoint`.
+    `tl_tiles`: whose tiles a TL1 file has, which nothing in it says: `preset` of bitnet.cpp, or its `setup_env.py`
+    (`setup`). `i2s_layout`, and the errors NotFoundError, FormatError, UnsupportedError and ArgumentError, as
+    `open_checkpoint`.
     """
     path = resolve_model(path)
     if i2s_layout not in LAYOUTS or (i2s_layout != "x86" and path.suffix != ".gguf"):
         raise ArgumentError(f"i2s_layout is one of {', '.join(LAYOUTS)}, for GGUF files alone; it is {i2s_layout!r}.")
+    if tl_tiles not in TL_TILES:
+        raise ArgumentError(f"tl_tiles is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
     if path.is_dir():
         if not (path / "config.json").exists() and (path / STATE_FILE).exists():
             return _from_state(path / STATE_FILE)
         return _from_folder(path)
     if path.suffix == ".safetensors":
         return _from_state(path)
-    return _from_gguf(path, i2s_layout)
+    return _from_gguf(path, i2s_layout, tl_tiles)
 
 
-def _from_gguf(path: Path, i2s_layout: str) -> Source:
+def _from_gguf(path: Path, i2s_layout: str, tl_tiles: str) -> Source:
     checkpoint = load_gguf(path)
     config = checkpoint.config
-    tensors: dict[str, AnyTensor] = dict(checkpoint.tensors)
     stored = read_gguf(path).tensors
     # The loader folds some tensors into the configuration (RoPE factors); a conversion passes them on.
-    folded = {name for name in stored if name.endswith(".scale") or (name == "output.weight" and config.tied_head)}
-    extra = {name: tensor for name, tensor in stored.items() if name not in tensors and name not in folded}
-    if i2s_layout != "x86":
-        tensors = {name: _in_x86_layout(tensor, i2s_layout) for name, tensor in checkpoint.tensors.items()}
+    folded = {name for name in stored if is_scale(name) or (name == "output.weight" and config.tied_head)}
+    extra = {name: tensor for name, tensor in stored.items() if name not in checkpoint.tensors and name not in folded}
+    tensors = {name: _in_our_layout(tensor, i2s_layout, tl_tiles) for name, tensor in checkpoint.tensors.items()}
     latent = config.architecture.startswith("bitnet")
     return Source(path, "gguf", config, {**tensors, **extra}, checkpoint.metadata, latent)
 
 
-def _in_x86_layout(tensor: Tensor, layout: str) -> AnyTensor:
-    if tensor.encoding is not Encoding.I2_S:
-        return tensor
-    return TensorStream(tensor.name, tensor.shape, tensor.encoding, lambda: (in_x86_layout(tensor, layout),))
+def _in_our_layout(tensor: Tensor, i2s_layout: str, tl_tiles: str) -> AnyTensor:
+    """What a file keeps in an order of its own, to be put into ours when it is needed."""
+
+    def make() -> Iterator[Tensor]:
+        yield untiled(in_x86_layout(tensor, i2s_layout), tl_tiles)
+        release(tensor.data)
+
+    if tensor.encoding in TILED or (tensor.encoding is Encoding.I2_S and i2s_layout != "x86"):
+        return TensorStream(tensor.name, tensor.shape, Encoding.I2_S, make)
+    return tensor
 
 
 def _from_folder(path: Path) -> Source:

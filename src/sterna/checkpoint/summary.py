@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.checkpoint.decode import ternary_codes
+from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.ternary.tq import TQ1_0, TQ2_0
 
 _PAIRS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])
@@ -83,6 +84,8 @@ def _zeros(tensor: Tensor) -> int:
     if tensor.encoding is Encoding.TQ1_0:
         packed = tensor.data.view(TQ1_0)["q"]
         return _count(packed[:, :48], _DIGITS.sum(axis=1)) + _count(packed[:, 48:], _DIGITS[:, :4].sum(axis=1))
+    if tensor.encoding in TILED:
+        return int(np.count_nonzero(ternary_codes(tensor)[0] == 0))
     return _count(tensor.data if tensor.encoding is Encoding.I2_S else tensor.data.view(TQ2_0)["q"], _PAIRS)
 
 

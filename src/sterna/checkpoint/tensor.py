@@ -29,9 +29,13 @@ class Encoding(str, Enum):
     I2_S = "i2_s"
     TQ1_0 = "tq1_0"
     TQ2_0 = "tq2_0"
+    TL1 = "tl1"
+    TL2 = "tl2"
 
 
-TERNARY = frozenset({Encoding.I2_S, Encoding.TQ1_0, Encoding.TQ2_0})
+TILED = frozenset({Encoding.TL1, Encoding.TL2})
+"""Ternary encodings whose rows lie across each other; they are read, and become I2_S before anything is done."""
+TERNARY = frozenset({Encoding.I2_S, Encoding.TQ1_0, Encoding.TQ2_0}) | TILED
 """Encodings of the codes -1, 0 and 1."""
 
 CHUNK_WEIGHTS = 1 << 23
@@ -43,9 +47,9 @@ class Tensor:
     """A named matrix or vector whose bytes stay where they are (usually in a mapped file).
 
     `shape` is row-major, `(out_features, in_features)` for a matrix. `data` is a read-only uint8 vector of exactly
-    the bytes that the encoding needs (for I2_S: the codes alone, without the file's trailing scale).
-    `scale` multiplies ternary codes: `W = scale * codes` (I2_S), or on top of the scales that the blocks have (TQ1_0,
-    TQ2_0); it is 1.0 for every other encoding.
+    the bytes that the encoding needs (for I2_S, TL1 and TL2: the codes alone, without the file's trailing scale).
+    `scale` multiplies ternary codes: `W = scale * codes` (I2_S, TL1, TL2), or on top of the scales that the blocks
+    have (TQ1_0, TQ2_0); it is 1.0 for every other encoding.
     """
 
     name: str
@@ -57,11 +61,12 @@ class Tensor:
     def rows(self, first: int, last: int) -> Tensor:
         """The rows from `first` to before `last` as a tensor over the same bytes.
 
-        Raises ValueError where they do not begin and end with a block, which happens in I2_S alone.
+        Raises ValueError where they do not begin and end with a block, which happens in I2_S, and for a part of TL1 or
+        TL2.
         """
         count = self.shape[0]
         begin, end = divmod(self.data.size * first, count), divmod(self.data.size * last, count)
-        block = 32 if self.encoding is Encoding.I2_S else 1
+        block = 32 if self.encoding is Encoding.I2_S else self.data.size if self.encoding in TILED else 1
         if not 0 <= first <= last <= count or begin[1] or end[1] or begin[0] % block or end[0] % block:
             raise ValueError(f"the rows {first} to {last} of {self.name!r} are no whole blocks")
         return replace(self, shape=(last - first, *self.shape[1:]), data=self.data[begin[0] : end[0]])
@@ -71,6 +76,8 @@ class Tensor:
         count = self.shape[0]
         # Whole blocks of I2_S: 128 rows are always a multiple of 128 weights.
         step = max(CHUNK_WEIGHTS // prod(self.shape[1:]) // 128, 1) * 128
+        if self.encoding in TILED:
+            step = count
         for first in range(0, count, step):
             yield first, min(first + step, count)
 

@@ -7,14 +7,23 @@ from math import isfinite
 
 import numpy as np
 
-from sterna.checkpoint.decode import decode, ternary_codes
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
+from sterna.checkpoint.decode import decode, ternary_codes, tiled_codes
+from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.errors import FormatError, UnsupportedError
 from sterna.ternary.i2s import i2s_to_x86, pack_i2s
 from sterna.ternary.quantize import ternary_scale
 from sterna.ternary.tq import BLOCK, pack_tq1_0, pack_tq2_0
 
-__all__ = ["RowLengthError", "float_ternary", "in_x86_layout", "is_ternary", "pack_ternary", "recode", "ternary_codes"]
+__all__ = [
+    "RowLengthError",
+    "float_ternary",
+    "in_x86_layout",
+    "is_ternary",
+    "pack_ternary",
+    "recode",
+    "ternary_codes",
+    "untiled",
+]
 
 PACK = {Encoding.TQ1_0: pack_tq1_0, Encoding.TQ2_0: pack_tq2_0}
 
@@ -73,6 +82,7 @@ def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encodi
 def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
     """A ternary tensor in another ternary encoding, and the largest relative change of a scale; works in chunks of
     rows. Raises as `ternary_codes` and `pack_ternary` do."""
+    tensor = untiled(tensor)
     if tensor.encoding is encoding:
         return tensor, 0.0
     shared = _shared_scale(tensor) if encoding is Encoding.I2_S else None
@@ -95,6 +105,16 @@ def in_x86_layout(tensor: Tensor, layout: str) -> Tensor:
         return replace(tensor, data=i2s_to_x86(tensor.data, tensor.shape, layout))
     except ValueError as error:
         raise FormatError(f"The tensor {tensor.name!r} does not fit its layout: {error}.") from error
+
+
+def untiled(tensor: Tensor, tl_tiles: str = "preset") -> Tensor:
+    """A tensor in TL1 or TL2 in I2_S, with the same codes and scale; any other tensor as it is.
+
+    `tl_tiles` and the error FormatError as `tiled_codes`.
+    """
+    if tensor.encoding not in TILED:
+        return tensor
+    return _pack_i2s(tensor.name, tiled_codes(tensor, tl_tiles), tensor.scale)[0]
 
 
 def _pack_i2s(name: str, codes: np.ndarray, scale: float | np.ndarray) -> tuple[Tensor, float]:

@@ -39,6 +39,10 @@ def convert(
         str | None, typer.Option("--split-size", metavar="SIZE", help="GGUF in parts of at most SIZE, such as 4G.")
     ] = None,
     i2s_layout: I2SLayout = "x86",
+    tl_tiles: Annotated[
+        str,
+        typer.Option("--tl-tiles", help="Tiles of a TL1 file: preset (of bitnet.cpp), or setup (its setup_env.py)."),
+    ] = "preset",
     json: Json = False,
 ) -> None:
     """Convert a model to GGUF or to a Hugging Face folder; ternary weights keep their codes exactly."""
@@ -56,6 +60,7 @@ def convert(
             force=force,
             split_bytes=None if split_size is None else parse_size(split_size),
             i2s_layout=i2s_layout,
+            tl_tiles=tl_tiles,
             progress=advance,
         )
     if json:

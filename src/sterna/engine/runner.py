@@ -11,6 +11,7 @@ import numpy as np
 
 from sterna import _native
 from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.ternary import untiled
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.plan import Plan
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
@@ -128,7 +129,7 @@ def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeT
 
     Bytes that a file has put at an odd place are copied. Ternary rows that do not fill whole blocks are packed again,
     each padded with zeros; the code 3, which means nothing, becomes 0. TQ1_0 and TQ2_0 become I2_S, with the scales of
-    their blocks beside it where they are not all the same.
+    their blocks beside it where they are not all the same; TL1 and TL2 become I2_S, too.
     """
     ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
     has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
@@ -141,6 +142,7 @@ def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeT
 def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
     if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
         return _native_tq(tensor)
+    tensor = untiled(tensor)
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
         ragged = tensor.shape[-1] % CODES_PER_BLOCK

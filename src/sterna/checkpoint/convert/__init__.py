@@ -24,13 +24,12 @@ from sterna.checkpoint.gguf.rope import ROPE_FACTORS
 from sterna.checkpoint.gguf.types import data_bytes
 from sterna.checkpoint.hub import resolve_model
 from sterna.checkpoint.source import Source, open_source
-from sterna.checkpoint.tensor import AnyTensor, Encoding
-from sterna.checkpoint.ternary import is_ternary
+from sterna.checkpoint.tensor import TERNARY, TILED, AnyTensor, Encoding
 from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
 
 __all__ = ["Report", "convert", "verify"]
 
-TYPES = [encoding for encoding in Encoding if encoding in ENCODERS or is_ternary(encoding)]
+TYPES = [encoding for encoding in Encoding if encoding in ENCODERS or encoding in TERNARY - TILED]
 """What can be written; other encodings pass from file to file as they are."""
 LEAST_SPLIT = 1 << 16
 
@@ -64,6 +63,7 @@ def convert(
     split_bytes: int | None = None,
     name: str | None = None,
     i2s_layout: str = "x86",
+    tl_tiles: str = "preset",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Convert the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
@@ -74,11 +74,11 @@ def convert(
     Rows that do not fill a type's blocks fall back (`Report.notes`), or raise UnsupportedError if `strict`. `verify`
     reads back what was written before it gets its name, and raises FormatError where it differs. `force` replaces what
     is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `i2s_layout`: how
-    a GGUF `src` keeps I2_S (`open_checkpoint`); what is written is in the layout of x86. `progress` is called with
-    shares from 0 to 1.
+    a GGUF `src` keeps I2_S (`open_checkpoint`); what is written is in the layout of x86. `tl_tiles`: whose tiles a TL1
+    `src` has (`open_source`). `progress` is called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be.
     """
-    source = open_source(src, i2s_layout)
+    source = open_source(src, i2s_layout, tl_tiles)
     dst = Path(dst)
     folder = dst.suffix != ".gguf"
     _check_paths(resolve_model(src), dst, folder, force)

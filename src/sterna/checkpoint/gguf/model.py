@@ -139,11 +139,17 @@ def _gemma3(keys: Keys, hidden_size: int, num_heads: int, window: int) -> dict[s
     }
 
 
+def is_scale(name: str) -> bool:
+    """Whether a tensor is the factor of a ternary matrix: `blk.0.attn_q.scale` (older `bitnet` files), or
+    `blk.0.attn_q.weight_scale` (TL1 and TL2)."""
+    return name.endswith((".scale", ".weight_scale"))
+
+
 def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Older `bitnet` files keep factors of ternary matrices in tensors of their own, `blk.0.attn_q.scale`."""
-    folded = {name: tensor for name, tensor in tensors.items() if not name.endswith(".scale")}
+    """Multiply the factors of ternary matrices that have tensors of their own into these."""
+    folded = {name: tensor for name, tensor in tensors.items() if not is_scale(name)}
     for name in tensors.keys() - folded.keys():
-        factor, matrix = tensors[name], name.removesuffix("scale") + "weight"
+        factor, matrix = tensors[name], name[: name.rindex(".") + 1] + "weight"
         if matrix not in folded or folded[matrix].encoding not in TERNARY:
             raise UnsupportedError(f"its tensor {name!r} scales a matrix that is not ternary.")
         if factor.shape != (1,) or factor.encoding is not Encoding.F32:

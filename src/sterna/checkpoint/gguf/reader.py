@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sterna import _native
+from sterna.checkpoint.gguf.tl import TL_TYPES, Place, find_tiled
 from sterna.checkpoint.gguf.types import (
     ARRAY,
     DEFAULT_ALIGNMENT,
@@ -160,35 +162,59 @@ def _parse(path: Path, buffer: mmap.mmap) -> GGUFFile:
     start = -(-cursor.position // alignment) * alignment
     data = np.frombuffer(buffer, np.uint8)[start:]
 
-    spans = sorted(_span(entry, alignment, len(data)) for entry in entries)
+    tiled = _tiled(entries, alignment, len(data))
+    spans = sorted(_span(entry, tiled.get(entry.name), alignment, len(data)) for entry in entries)
     for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
         if begin < end:
             raise _Broken(f"the tensors {first!r} and {second!r} overlap")
-    tensors = {entry.name: _tensor(entry, data) for entry in entries if entry.type in ENCODINGS}
-    unsupported = {entry.name: type_name(entry.type) for entry in entries if entry.type not in ENCODINGS}
+    tensors: dict[str, Tensor] = {}
+    unsupported: dict[str, str] = {}
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        found = tiled.get(entry.name)
+        if isinstance(found, Place):
+            tensors[entry.name] = _tiled_tensor(entry, found, data, f"{entry.name}_scale" in names)
+        elif entry.type in ENCODINGS:
+            tensors[entry.name] = _tensor(entry, data)
+        else:
+            unsupported[entry.name] = found or OTHER_TYPES.get(entry.type, f"number {entry.type}")
     return GGUFFile(path, metadata, tensors, unsupported)
-
-
-def type_name(number: int) -> str:
-    """How people call a tensor type."""
-    return ENCODINGS[number].name if number in ENCODINGS else OTHER_TYPES.get(number, f"number {number}")
 
 
 def _entry(cursor: _Cursor) -> _Entry:
     name = cursor.name()
     dimensions = cursor.take("I")
-    if not 1 <= dimensions <= 4:
+    if dimensions > 4:
         raise _Broken(f"the tensor {name!r} has {dimensions} dimensions")
-    shape = tuple(cursor.take("Q") for _ in range(dimensions))[::-1]
+    shape = tuple(cursor.take("Q") for _ in range(dimensions))[::-1] or (1,)  # a number, as ggml has it
     if not all(1 <= size <= MAX_WEIGHTS for size in shape) or prod(shape) > MAX_WEIGHTS:
         raise _Broken(f"the tensor {name!r} has an impossible shape")
     return _Entry(name, shape, cursor.take("I"), cursor.take("Q"))
 
 
-def _span(entry: _Entry, alignment: int, available: int) -> tuple[int, int, str]:
+def _tiled(entries: list[_Entry], alignment: int, available: int) -> dict[str, Place | str]:
+    """What tensors are whose type numbers TL1 and TL2 have, by the room that each has up to the next one."""
+    starts = sorted({entry.offset for entry in entries})
+    found: dict[str, Place | str] = {}
+    for entry in entries:
+        if entry.type in TL_TYPES:
+            after = bisect_right(starts, entry.offset)
+            room = (starts[after] if after < len(starts) else -(-available // alignment) * alignment) - entry.offset
+            try:
+                found[entry.name] = find_tiled(entry.type, entry.shape, room, alignment)
+            except ValueError as error:
+                raise _Broken(
+                    f"the tensor {entry.name!r} does not fit its type: {error} (a broken download?)"
+                ) from error
+    return found
+
+
+def _span(entry: _Entry, tiled: Place | str | None, alignment: int, available: int) -> tuple[int, int, str]:
     """First byte of a tensor, the byte after its last, and its name; inside the file, or an error."""
     size = 1
-    if entry.type in ENCODINGS:
+    if isinstance(tiled, Place):
+        size = tiled.data_bytes if tiled.scale_at is None else tiled.scale_at + 4
+    elif entry.type in ENCODINGS:
         encoding = ENCODINGS[entry.type]
         try:
             size = data_bytes(encoding, entry.shape)
@@ -206,12 +232,26 @@ def _span(entry: _Entry, alignment: int, available: int) -> tuple[int, int, str]
 def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
     encoding = ENCODINGS[entry.type]
     end = entry.offset + data_bytes(encoding, entry.shape)
-    scale = 1.0
-    if encoding is Encoding.I2_S:
-        scale = float(data[end : end + 4].view("<f4")[0])
-        if not isfinite(scale):
-            raise _Broken(f"the scale of the tensor {entry.name!r} is {scale}")
+    scale = _scale(entry.name, data, end) if encoding is Encoding.I2_S else 1.0
     return Tensor(entry.name, entry.shape, encoding, data[entry.offset : end], scale)
+
+
+def _tiled_tensor(entry: _Entry, place: Place, data: np.ndarray, has_scale_tensor: bool) -> Tensor:
+    """A tensor in TL1 or TL2; a scale tensor in the table goes before what follows the codes."""
+    scale = 1.0
+    if not has_scale_tensor:
+        if place.scale_at is None:
+            raise _Broken(f"the tensor {entry.name!r} has no scale, neither behind it nor as {entry.name + '_scale'!r}")
+        scale = _scale(entry.name, data, entry.offset + place.scale_at)
+    return Tensor(entry.name, entry.shape, place.encoding, data[entry.offset : entry.offset + place.data_bytes], scale)
+
+
+def _scale(name: str, data: np.ndarray, at: int) -> float:
+    """The float32 that multiplies the codes of a tensor."""
+    scale = float(data[at : at + 4].view("<f4")[0])
+    if not isfinite(scale):
+        raise _Broken(f"the scale of the tensor {name!r} is {scale}")
+    return scale
 
 
 class _Cursor:

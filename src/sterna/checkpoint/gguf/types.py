@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from sterna.checkpoint.tensor import Encoding
+from sterna.checkpoint.tensor import TILED, Encoding
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
@@ -79,9 +79,6 @@ OTHER_TYPES = {
     26: "I32",
     27: "I64",
     28: "F64",
-    38: "TL1 of bitnet.cpp",
-    39: "TL2 of bitnet.cpp, or MXFP4 of llama.cpp",
-    42: "TL2 of a bitnet.cpp fork",
 }
 """Tensor types that have a name, for error messages."""
 
@@ -89,8 +86,10 @@ OTHER_TYPES = {
 def data_bytes(encoding: Encoding, shape: Sequence[int]) -> int:
     """Bytes of the weights of a tensor, without I2_S's tail; ValueError where no whole number of blocks fits.
 
-    Blocks run along the rows, but those of I2_S over the flattened matrix.
+    Blocks run along the rows, but those of I2_S over the flattened matrix. TL1 and TL2 have none (`gguf/tl.py`).
     """
+    if encoding in TILED:
+        raise ValueError(f"{encoding.name} is read, but never written")
     block, size = BLOCKS[encoding]
     count = prod(shape)
     if (count if encoding is Encoding.I2_S else shape[-1]) % block:
