@@ -21,17 +21,20 @@ OPTIONS = "-timeout=10 -rss_limit_mb=1000 -max_len=16384 -print_final_stats=1 -v
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("targets", nargs="*", default=list(TARGETS), choices=[*TARGETS, []])
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"default: all of {', '.join(TARGETS)}")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--findings", type=Path, default=Path("findings"))
     arguments = parser.parse_args()
+    targets = arguments.targets or list(TARGETS)
+    if unknown := set(targets) - set(TARGETS):
+        parser.error(f"there is no target {', '.join(sorted(unknown))}")
     arguments.findings.mkdir(parents=True, exist_ok=True)
-    seconds = int(60 * arguments.minutes / len(arguments.targets))
+    seconds = int(60 * arguments.minutes / len(targets))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     print(f"Commit {commit}, {date.today()}, atheris, {seconds} s a target.\n")
     print("| target | executions | features reached | findings |\n|---|---|---|---|", flush=True)
     broken = False
-    for target in arguments.targets:
+    for target in targets:
         executions, features, findings = fuzz(target, seconds, arguments.findings)
         broken |= findings != []
         print(f"| {target} | {executions:,} | {features:,} | {', '.join(findings) or 'none'} |", flush=True)
