@@ -16,20 +16,22 @@ from sterna.engine.machine import choose_isa
 from sterna.engine.runner import Runner, Span
 from sterna.model.architectures import build_plan
 
-from .helpers import DATA, GEMMA3, QWEN3, tiny_checkpoint
+from .helpers import DATA, GEMMA3, QWEN3, TINY, tiny_checkpoint
 
 RNG = np.random.default_rng(11)
 PROMPT = RNG.integers(0, 512, 150).tolist()
 OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
-MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3")
+WIDE = replace(TINY, hidden_size=640, intermediate_size=1408, num_layers=1, num_heads=5, num_kv_heads=1, head_dim=128)
+"""Enough rows for lookup tables, where an instruction set has them."""
+MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide")
 
 
 def model(name: str) -> Checkpoint:
     """A golden file, or a random ternary model with norms before all matrices."""
     if name.endswith(".gguf"):
         return open_checkpoint(DATA / name)
-    config = {"qwen3": QWEN3, "gemma3": GEMMA3}[name]
-    return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=True)
+    config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE}[name]
+    return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=name != "wide")
 
 
 def make_runner(name: str, threads: int, kv: str = "f16") -> Runner:
