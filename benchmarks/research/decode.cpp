@@ -391,9 +391,7 @@ int main(int argc, char** argv) {
                                   memory[0]->data + static_cast<std::size_t>(t) * share, share);
                               (void)sink;
                           }));
-            constexpr std::size_t kRounds = 1 << 20;
-            rate.push_back(threads * static_cast<double>(kRounds * 6 * 32) / 1e9 /
-                           seconds(threads, [](int, int) { sterna::kAvx2Kernels.multiply_add(kRounds); }));
+            rate.push_back(multiply_add_rate(threads));
             for (std::size_t f = 0; f < kN; ++f) {
                 const Format& format = kFormats[f];
                 const auto pass = [&](std::size_t first, std::size_t n) {

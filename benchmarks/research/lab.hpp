@@ -54,6 +54,14 @@ inline double seconds(int n_threads, const std::function<void(int, int)>& work) 
     return std::chrono::duration<double>(end - begin).count();
 }
 
+// The machine's int8 multiply-adds, in 1e9 a second.
+inline double multiply_add_rate(int n_threads) {
+    std::atomic<std::uint64_t> done{0};
+    const double time =
+        seconds(n_threads, [&](int, int) { done += sterna::kAvx2Kernels.multiply_add(std::size_t{1} << 20); });
+    return static_cast<double>(done) / 1e9 / time;
+}
+
 inline double median(std::vector<double> v) {
     std::sort(v.begin(), v.end());
     return v[v.size() / 2];

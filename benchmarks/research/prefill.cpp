@@ -435,10 +435,7 @@ int main(int argc, char** argv) {
         std::vector<double> rate;
         std::vector<std::vector<double>> times(engines.size());
         for (int i = 0; i < repetitions; ++i) {
-            constexpr std::size_t kRounds = 1 << 20;
-            rate.push_back(
-                static_cast<double>(threads * kRounds * 6 * 32) / 1e9 /
-                seconds(static_cast<int>(threads), [](int, int) { sterna::kAvx2Kernels.multiply_add(kRounds); }));
+            rate.push_back(multiply_add_rate(static_cast<int>(threads)));
             for (std::size_t e = 0; e < engines.size(); ++e) {
                 const std::size_t copy = static_cast<std::size_t>(i) % copies;
                 times[e].push_back(seconds(static_cast<int>(threads), [&](int t, int n) {
