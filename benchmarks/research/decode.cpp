@@ -115,7 +115,7 @@ void run_base3(const std::uint8_t* rows, const std::int16_t* sums, std::size_t n
             }
             acc32 = _mm256_add_epi32(acc32, _mm256_madd_epi16(acc16, ones));
         }
-        out[r] = static_cast<float>(sterna::sum32(acc32) - 128 * sums[r]);
+        out[r] = static_cast<float>(lab::sum32(acc32) - 128 * sums[r]);
     }
 }
 
@@ -195,7 +195,7 @@ void run_base27(const std::uint8_t* rows, const std::int16_t* sums, std::size_t 
             }
             acc32 = _mm256_add_epi32(acc32, _mm256_madd_epi16(acc16, ones));
         }
-        out[r] = static_cast<float>(sterna::sum32(acc32) - 128 * sums[r]);
+        out[r] = static_cast<float>(lab::sum32(acc32) - 128 * sums[r]);
     }
 }
 

@@ -54,6 +54,12 @@ inline double seconds(int n_threads, const std::function<void(int, int)>& work) 
     return std::chrono::duration<double>(end - begin).count();
 }
 
+inline std::int32_t sum32(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
 // The machine's int8 multiply-adds, in 1e9 a second.
 inline double multiply_add_rate(int n_threads) {
     std::atomic<std::uint64_t> done{0};
