@@ -98,6 +98,17 @@ def test_a_name_is_downloaded_when_it_is_first_used_and_says_so(hub: FakeHub, st
     assert sterna.json("list")["models"][0]["alias"] == "bitnet-2b"
 
 
+def test_a_name_can_be_converted(hub: FakeHub, sterna: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    report = sterna.json("convert", f"{NAME}:{FILE}", str(out), "--verify")
+    again = sterna.json("convert", NAME, str(tmp_path / "again.gguf"), HF_HUB_OFFLINE="1")
+    assert report.keys() == again.keys() and out.read_bytes() == (tmp_path / "again.gguf").read_bytes()
+    assert [t["name"] for t in sterna.json("info", str(out))["tensors"]] == [
+        t["name"] for t in sterna.json("info", NAME, HF_HUB_OFFLINE="1")["tensors"]
+    ]
+    sentence(sterna("convert", "org/nothing", str(tmp_path / "none.gguf")), "org/nothing")
+
+
 def test_a_broken_off_download_goes_on_where_it_ended(hub: FakeHub, sterna: Shell) -> None:
     data = MODEL + bytes(14 << 20)
     hub.repos[NAME] = {FILE: data}
