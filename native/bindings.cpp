@@ -185,26 +185,42 @@ std::vector<bool> i2s_has_code_3(const std::vector<Bytes>& tensors) {
     return found;
 }
 
-// `count` strings of a GGUF header, each after its length in 8 bytes, and the position behind them; bytes that are no
-// UTF-8 become U+FFFD. A vocabulary has hundreds of thousands of them.
-nb::tuple gguf_strings(Bytes file, std::size_t position, std::size_t count) {
-    const auto bytes = view(file);
-    if (position > bytes.size() || count > (bytes.size() - position) / 8)
-        throw nb::value_error("its header ends early");
+// The string of a GGUF header at `position`, where its length is in 8 bytes; moves `position` behind it.
+std::span<const std::uint8_t> next_gguf_string(std::span<const std::uint8_t> file, std::size_t& position) {
+    std::uint64_t size = 0;
+    if (position > file.size() || file.size() - position < sizeof size) throw nb::value_error("its header ends early");
+    std::memcpy(&size, file.data() + position, sizeof size);
+    position += sizeof size;
+    if (size > file.size() - position) throw nb::value_error("a string in it reaches past the end of the file");
+    position += size;
+    return file.subspan(position - size, size);
+}
+
+// `count` strings of a GGUF header from `position` on; bytes that are no UTF-8 become U+FFFD. A vocabulary has hundreds
+// of thousands of them.
+nb::list gguf_strings(Bytes file, std::size_t position, std::size_t count) {
     nb::list strings;
     for (; count > 0; --count) {
-        std::uint64_t size = 0;
-        if (bytes.size() - position < sizeof size) throw nb::value_error("its header ends early");
-        std::memcpy(&size, bytes.data() + position, sizeof size);
-        position += sizeof size;
-        if (size > bytes.size() - position) throw nb::value_error("a string in it reaches past the end of the file");
-        const auto* text = reinterpret_cast<const char*>(bytes.data() + position);
-        PyObject* string = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(size), "replace");
+        const auto bytes = next_gguf_string(view(file), position);
+        PyObject* string = PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(bytes.data()),
+                                                static_cast<Py_ssize_t>(bytes.size()), "replace");
         if (string == nullptr) throw nb::python_error();
         strings.append(nb::steal(string));
-        position += size;
     }
-    return nb::make_tuple(strings, position);
+    return strings;
+}
+
+// Positions of the strings 0, stride, 2 * stride ... of `count` ones, and the position behind the last.
+nb::tuple gguf_string_index(Bytes file, std::size_t position, std::size_t count, std::size_t stride) {
+    if (stride == 0) throw nb::value_error("A stride must not be 0.");
+    std::vector<std::uint64_t> found;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (i % stride == 0) found.push_back(position);
+        next_gguf_string(view(file), position);
+    }
+    auto starts = make_result<std::uint64_t>({found.size()});
+    std::copy(found.begin(), found.end(), starts.data());
+    return nb::make_tuple(starts, position);
 }
 
 // I2_S codes and scales of TQ1_0 or TQ2_0 blocks.
@@ -242,7 +258,9 @@ NB_MODULE(_native, m) {
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
     m.def("requantize", &requantized, "tensor"_a, "encoding"_a, "isa"_a, "threads"_a);
     m.def("gguf_strings", &gguf_strings, "file"_a, "position"_a, "count"_a,
-          "Strings of a GGUF header, and the position behind them; ValueError where one does not fit the file.");
+          "Strings of a GGUF header; ValueError where one does not fit the file.");
+    m.def("gguf_string_index", &gguf_string_index, "file"_a, "position"_a, "count"_a, "stride"_a,
+          "Where every stride-th string begins, and the position behind the last; ValueError as gguf_strings.");
     m.def("i2s_has_code_3", &i2s_has_code_3, "tensors"_a,
           "For each vector of I2_S codes, whether it holds the meaningless code 3.");
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);

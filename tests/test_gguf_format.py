@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sterna.checkpoint.gguf import read_gguf, write_gguf
+from sterna.checkpoint.gguf.strings import STRIDE
 from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError
@@ -203,6 +204,23 @@ def test_version_2_reads_and_foreign_tensor_types_are_named(tmp_path: Path) -> N
 def test_strings_that_are_no_utf_8_do_not_spoil_a_vocabulary(tmp_path: Path) -> None:
     array = struct.pack("<IIQ", 9, 8, 2) + struct.pack("<Q", 2) + b"\xc3(" + string("ok")
     assert read_gguf(file_of(tmp_path, header(0, 1), string("k"), array, ONE)).metadata["k"] == ["\ufffd(", "ok"]
+
+
+@pytest.mark.parametrize("count", [0, 1, STRIDE, STRIDE + 1, 100])
+def test_strings_are_a_sequence(tmp_path: Path, count: int) -> None:
+    expected = [f"{'é' * (i % 5)}{i}" for i in range(count)]
+    write_gguf(tmp_path / "strings.gguf", {"k": expected, "after": 7}, [])
+    metadata = read_gguf(tmp_path / "strings.gguf").metadata
+    strings = metadata["k"]
+    assert isinstance(strings, Sequence) and metadata["after"] == 7
+    assert len(strings) == count and list(strings) == expected and strings == expected and expected == strings
+    assert strings != [*expected, "more"] and strings != "text" and repr(strings) == f"Strings({expected!r})"
+    assert [strings[i] for i in range(-count, count)] == 2 * expected and strings[1:-1] == expected[1:-1]
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            strings[index]
+    write_gguf(tmp_path / "copy.gguf", metadata, [])
+    assert (tmp_path / "copy.gguf").read_bytes() == (tmp_path / "strings.gguf").read_bytes()
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -14,9 +14,13 @@ def available_isas() -> list[str]:
 def known_answers_hold(isa: str) -> bool:
     """True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs."""
 
-def gguf_strings(file: np.ndarray, position: int, count: int) -> tuple[list[str], int]:
-    """`count` strings of a GGUF header (uint8 vector of the file), and the position behind them; bytes that are no
-    UTF-8 read as U+FFFD. Raises ValueError, with the reason, where one does not fit the file."""
+def gguf_strings(file: np.ndarray, position: int, count: int) -> list[str]:
+    """`count` strings of a GGUF header (uint8 vector of the file) from `position` on; bytes that are no UTF-8 read as
+    U+FFFD. Raises ValueError, with the reason, where one does not fit the file."""
+
+def gguf_string_index(file: np.ndarray, position: int, count: int, stride: int) -> tuple[np.ndarray, int]:
+    """Where each `stride`-th of `count` strings begins, from the first on (uint64 vector), and the position behind the
+    last. Raises as `gguf_strings`."""
 
 def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
     """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which means nothing."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sterna import _native
+from sterna.checkpoint.gguf.strings import Strings
 from sterna.checkpoint.gguf.tl import TL_TYPES, Place, find_tiled
 from sterna.checkpoint.gguf.types import (
     ARRAY,
@@ -46,7 +46,7 @@ SPLIT_NAME = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTA
 class GGUFFile:
     """A mapped GGUF file.
 
-    `metadata`: int, float, bool, str, list[str] for arrays of strings, numpy arrays for arrays of numbers.
+    `metadata`: int, float, bool, str, `Strings` for arrays of strings, numpy arrays for arrays of numbers.
     `tensors`: those whose encoding Sterna knows, in file order; `unsupported`: type names of the others.
     """
 
@@ -304,7 +304,7 @@ class _Cursor:
             raise _Foreign(f"the metadata key {key!r} has the unknown type {type}")
         return self.numbers(SCALARS[type], 1)[0].item()
 
-    def array(self, key: str) -> list[str] | np.ndarray:
+    def array(self, key: str) -> Strings | np.ndarray:
         """A metadata array of strings or numbers; nobody writes arrays of arrays, and ggml refuses them too."""
         type = self.take("I")
         if type == STRING:
@@ -321,14 +321,14 @@ class _Cursor:
             return np.frombuffer(self.buffer, np.uint8, count, start) != 0
         return np.frombuffer(self.buffer, dtype, count, start)
 
-    def strings(self, count: int) -> list[str]:
-        """Strings one after the other; bytes that are no UTF-8 read as U+FFFD."""
+    def strings(self, count: int) -> Strings:
+        """Strings one after the other."""
         self.strings_left -= count
         if self.strings_left < 0:
             raise _Broken(f"it has more than {MAX_STRINGS} strings")
         try:
-            header = np.frombuffer(self.buffer, np.uint8, self.end)
-            strings, self.position = _native.gguf_strings(header, self.position, count)
+            strings = Strings(np.frombuffer(self.buffer, np.uint8, self.end), self.position, count)
         except ValueError as error:
             raise _Broken(str(error)) from None
+        self.position = strings.end
         return strings

@@ -39,7 +39,7 @@ class Tokenizer:
 
     @classmethod
     def from_gguf_metadata(cls, metadata: Mapping[str, Any]) -> Tokenizer:
-        """From the metadata of a GGUF file, string arrays as `list[str]`, numeric ones as numpy arrays."""
+        """From the metadata of a GGUF file, string arrays as sequences of `str`, numeric ones as numpy arrays."""
         tokenizer = cls.__new__(cls)
         tokenizer._take(gguf.from_metadata(metadata))
         return tokenizer

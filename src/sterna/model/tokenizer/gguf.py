@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,13 +70,15 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarra
     user_defined = [tokens[token] for token in ids_of(types, TokenType.USER_DEFINED)]
     add_bos = _value(metadata, "add_bos_token", bool, PRE[name].add_bos) and common["bos_id"] is not None
     return Vocabulary(
-        tokens=tokens,
+        tokens=metadata[PREFIX + "tokens"],
         types=types,
         encoder=byte_level(vocab, merges, PRE[name], user_defined),
         byte_level=True,
         prefix=Prefix.NONE,
         add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(metadata, types, add_bos, pre=name, merges=merges),
+        gguf_metadata=lambda: _canonical(
+            metadata, types, add_bos, pre=name, merges=metadata.get(PREFIX + "merges", [])
+        ),
         **common,
     )
 
@@ -92,7 +94,7 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
     space_prefix = _value(metadata, "add_space_prefix", bool, True)
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
     return Vocabulary(
-        tokens=tokens,
+        tokens=metadata[PREFIX + "tokens"],
         types=types,
         encoder=sentencepiece(tokens, types, unknown, scores=scores.tolist()),
         byte_level=False,
@@ -109,13 +111,13 @@ def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
     types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
     return Vocabulary(
-        tokens=tokens,
+        tokens=metadata[PREFIX + "tokens"],
         types=types,
         encoder=sentencepiece(tokens, types, None, merges=merges),
         byte_level=False,
         prefix=Prefix.NONE,
         add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(metadata, types, add_bos, merges=merges),
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, merges=metadata.get(PREFIX + "merges", [])),
         **common,
     )
 
@@ -165,10 +167,13 @@ def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> 
 
 
 def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:
+    """A new list, empty where the file has none. Keep the sequence in `metadata` instead: it may take less memory."""
     value = metadata.get(PREFIX + name, [])
-    if not isinstance(value, list) or len(value) > limit or not set(map(type, value)) <= {str}:
+    fits = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= limit
+    strings = list(value) if fits else []
+    if not fits or not set(map(type, strings)) <= {str}:
         raise FormatError(f"{PREFIX}{name} is no list of at most {limit} strings.")
-    return value
+    return strings
 
 
 def _numbers(metadata: Mapping[str, Any], name: str, kinds: str, length: int) -> np.ndarray | None:

@@ -46,21 +46,21 @@ def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     """The encoder of the vocabulary with what is ours to do elsewhere: special tokens, BOS, spaces, decoding."""
     from tokenizers import Tokenizer, decoders, normalizers, processors
 
-    state = json.loads(vocabulary.encoder.to_str())
+    state, tokens = json.loads(vocabulary.encoder.to_str()), list(vocabulary.tokens)
     added = ids_of(vocabulary.types, *SPECIAL_TYPES, TokenType.USER_DEFINED)
-    state["model"]["vocab"] = _model_vocabulary(vocabulary, state["model"], added)
+    state["model"]["vocab"] = _model_vocabulary(tokens, state["model"], added)
     special = set(ids_of(vocabulary.types, *SPECIAL_TYPES))
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     state["added_tokens"] = [
-        {"id": token, "content": vocabulary.tokens[token], **flags, "special": token in special}
+        {"id": token, "content": tokens[token], **flags, "special": token in special}
         for token in added
-        if vocabulary.tokens[token]
+        if tokens[token]
     ]
     with library_errors("The vocabulary is none that tokenizer.json can hold"):
         tokenizer = Tokenizer.from_str(json.dumps(state))
     ids = tokenizer.get_vocab(with_added_tokens=True)
-    for token, text in enumerate(vocabulary.tokens):
-        if text and vocabulary.tokens[ids.get(text, token)] != text:
+    for token, text in enumerate(tokens):
+        if text and tokens[ids.get(text, token)] != text:
             raise UnsupportedError(f"Token {token} of the vocabulary, {text!r}, has no place in a tokenizer.json.")
     if vocabulary.byte_level:
         tokenizer.decoder = decoders.ByteLevel()
@@ -71,20 +71,20 @@ def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
         steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
         tokenizer.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] if prefix else steps)
     if vocabulary.add_bos and vocabulary.bos_id is not None:
-        bos = vocabulary.tokens[vocabulary.bos_id]
+        bos = tokens[vocabulary.bos_id]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, vocabulary.bos_id)]
         )
     return tokenizer
 
 
-def _model_vocabulary(vocabulary: Vocabulary, model: dict[str, Any], added: list[int]) -> dict[str, int]:
+def _model_vocabulary(tokens: list[str], model: dict[str, Any], added: list[int]) -> dict[str, int]:
     """Text to id for the BPE model.
 
     The library numbers added tokens that the model does not know from the model's size on. So those at the end stay
     out of the model, as in published files; others have to be in it to keep their ids.
     """
-    tokens, in_model = vocabulary.tokens, dict(model["vocab"])
+    in_model = dict(model["vocab"])
     end = len(tokens)
     while end > 0 and (end - 1) in set(added[-(len(tokens) - end) - 1 :]):
         end -= 1

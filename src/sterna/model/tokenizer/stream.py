@@ -34,7 +34,7 @@ class Pieces:
     """The bytes of each token: `pieces(id, skip_special)`."""
 
     def __init__(self, tokens: Sequence[str], types: np.ndarray, special: Set[int], byte_level: bool) -> None:
-        self._tokens, self._types, self._special, self._byte_level = tokens, types.tolist(), special, byte_level
+        self._tokens, self._types, self._special, self._byte_level = tokens, types, special, byte_level
 
     def __call__(self, token: int, skip_special: bool = True) -> bytes:
         """Raises ArgumentError for an id that the vocabulary does not have."""

@@ -43,7 +43,7 @@ class Prefix(Enum):
 class Vocabulary:
     """The tokens of a model, the `tokenizers` encoder for ordinary text, and what goes before and after a text."""
 
-    tokens: list[str]
+    tokens: Sequence[str]
     types: np.ndarray
     """int [n]: GGUF's `TokenType`; what may enter through templates only is of `SPECIAL_TYPES`."""
     encoder: tokenizers.Tokenizer
