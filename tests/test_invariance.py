@@ -15,8 +15,9 @@ from sterna.engine.llm import LLM
 from sterna.engine.machine import choose_isa
 from sterna.engine.runner import Runner, Span
 from sterna.model.architectures import build_plan
+from sterna.model.config import ModelConfig
 
-from .helpers import DATA, GEMMA3, QWEN3, TINY, tiny_checkpoint
+from .helpers import DATA, GEMMA3, QWEN3, TINY, float_tensor, tiny_checkpoint
 
 RNG = np.random.default_rng(11)
 PROMPT = RNG.integers(0, 512, 150).tolist()
@@ -96,3 +97,20 @@ def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(scheduler_module, "TOKENS_PER_STEP", 7)
     monkeypatch.setattr(core, "TOKENS_PER_STEP", 7)
     assert [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)] == expected
+
+
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("config", [TINY, QWEN3, GEMMA3], ids=lambda config: config.architecture)
+def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, width: int) -> None:
+    """Slots share memory, some with padding (64): what one holds is the same whatever the plan goes on to do."""
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4, "vocab_size": 512}
+    checkpoint = tiny_checkpoint(replace(config, **sizes, rope_divisors=None), input_norms=True)
+    plan = build_plan(checkpoint.config, checkpoint.tensors)
+    written = [op["x"] if op["kind"] == "rope" else op["out"] for op in plan.operations]
+    for slot, columns in plan.slots.items():
+        tensors = checkpoint.tensors | {"head": float_tensor("head", np.zeros((1, columns)))}
+        ends = (len(written), len(written) - written[::-1].index(slot))
+        cuts = [replace(plan, operations=plan.operations[:end], output=slot, head="head") for end in ends]
+        runners = [Runner(cut, tensors, isa=choose_isa(), threads=2, blocks=2) for cut in cuts]
+        whole, cut = (runner.forward([Span(PROMPT[:70], 0, [1, 0], 70)]) for runner in runners)
+        assert np.array_equal(whole, cut), slot

@@ -29,6 +29,28 @@ std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& 
     return starts;
 }
 
+// in_use[slot][phase]: whether the slot is read or written there, or keeps what a later step reads. Threads come
+// through a phase each in its own time, but no step of one phase runs beside a step of another. A slot with padding is
+// always in use: the padding must stay zero.
+std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
+                                         const std::vector<std::unique_ptr<Step>>& steps,
+                                         const std::vector<std::size_t>& phases, std::size_t output) {
+    std::vector<std::vector<bool>> in_use;
+    for (const Slot& slot : slots) in_use.emplace_back(phases.size() - 1, slot.width != slot.stride);
+    std::vector<bool> kept(slots.size(), false);
+    kept[output] = true;
+    for (std::size_t phase = phases.size() - 1; phase-- > 0;) {
+        std::vector<bool> touched = kept;
+        for (std::size_t i = phases[phase + 1]; i-- > phases[phase];) {
+            for (const std::size_t slot : steps[i]->writes) touched[slot] = true, kept[slot] = false;
+            for (const std::size_t slot : steps[i]->reads) touched[slot] = true, kept[slot] = true;
+        }
+        for (std::size_t slot = 0; slot < slots.size(); ++slot)
+            if (touched[slot]) in_use[slot][phase] = true;
+    }
+    return in_use;
+}
+
 // Waking a thread and waiting for it costs microseconds: each should have at least about 50 of them to do.
 std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
     constexpr std::size_t kLeast = 4'000'000;
@@ -64,7 +86,8 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
       head_dim_(plan.head_dim),
       token_limit_(plan.vocab_size),
       output_(slot_named(slots_, plan.output)),
-      head_(head_tensor(plan, tensors), false, plan.head) {
+      head_(head_tensor(plan, tensors), false, plan.head),
+      slot_uses_(slot_uses(slots_, steps_, phases_, output_)) {
     if (head_.in_features() != slots_[output_].width)
         throw std::invalid_argument("The head and the hidden state differ in width.");
     for (std::size_t i = 0; i + 1 < phases_.size(); ++i)
@@ -83,7 +106,13 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     while (scratch_.size() < n_threads) scratch_.emplace_back(scratch_size_);
     if (tokens <= capacity_) return;
-    for (Slot& slot : slots_) slot.resize(tokens);
+    capacity_ = 0;
+    memory_ = {};  // the old one goes first
+    std::vector<std::size_t> sizes;
+    for (Slot& slot : slots_) sizes.push_back(slot.place(nullptr, tokens));
+    const Layout layout = lay_out(sizes, slot_uses_);
+    memory_ = Buffer<std::byte>(layout.bytes);
+    for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].place(memory_.get() + layout.offsets[i], tokens);
     capacity_ = tokens;
 }
 
@@ -123,7 +152,8 @@ void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, flo
 void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
     n_threads = worthwhile_threads(head_.out_features() * head_.in_features() * n, n_threads);
     reserve(0, n_threads);
-    head_input_.resize(n);
+    head_memory_ = Buffer<std::byte>(head_input_.place(nullptr, n));
+    head_input_.place(head_memory_.get(), n);
     Shares shares(n_threads);
     const Division division = head_.division(kernels_, n, n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {

@@ -42,7 +42,9 @@ private:
     std::size_t layers_, kv_heads_, head_dim_, token_limit_, output_;
     Linear head_;
     Slot head_input_;
-    std::size_t multiply_adds_ = 0;  // of all matrices, a token
+    std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
+    Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input
+    std::size_t multiply_adds_ = 0;             // of all matrices, a token
     std::size_t capacity_ = 0, scratch_size_ = 0;
     std::vector<Buffer<float>> scratch_;
 };

@@ -19,7 +19,7 @@ public:
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
         matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), division(run), first, last,
-                         run.scratch[thread].get(), run.slots[out_].values.get(), run.slots[out_].stride);
+                         run.scratch[thread].get(), run.slots[out_].values, run.slots[out_].stride);
     }
     std::size_t scratch(const Kernels& kernels) const override { return matrix_.scratch(kernels); }
     std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }

@@ -1,46 +1,86 @@
 #include "workspace.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 namespace sterna {
+namespace {
+
+std::size_t whole_lines(std::size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+bool meet(const std::vector<bool>& a, const std::vector<bool>& b) {
+    for (std::size_t phase = 0; phase < a.size(); ++phase)
+        if (a[phase] && b[phase]) return true;
+    return false;
+}
+
+}  // namespace
 
 void Slot::require(Operand operand) {
     int8 = int8 || operand == Operand::int8;
     wide = wide || operand == Operand::wide;
 }
 
-void Slot::resize(std::size_t tokens) {
-    values = Buffer<float>(tokens * stride);
+std::size_t Slot::place(std::byte* memory, std::size_t tokens) {
+    std::size_t used = 0;
+    const auto take = [&]<class T>(T*& array, std::size_t n) {
+        array = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
+        used += whole_lines(n * sizeof(T));
+    };
+    take(values, tokens * stride);
     if (int8) {
-        codes = Buffer<std::int8_t>(tokens * stride);
-        scales = Buffer<float>(tokens);
-        sums = Buffer<std::int32_t>(tokens);
+        take(codes, tokens * stride);
+        take(scales, tokens);
+        take(sums, tokens);
     }
     if (wide) {
-        high = Buffer<std::int8_t>(tokens * stride);
-        low = Buffer<std::int8_t>(tokens * stride);
-        high_sums = Buffer<std::int16_t>(tokens * stride / 16);
-        low_sums = Buffer<std::int16_t>(tokens * stride / 16);
-        eights = Buffer<std::int32_t>(tokens * stride / 4);
-        wide_scales = Buffer<float>(tokens);
+        take(high, tokens * stride);
+        take(low, tokens * stride);
+        take(high_sums, tokens * stride / 16);
+        take(low_sums, tokens * stride / 16);
+        take(eights, tokens * stride / 4);
+        take(wide_scales, tokens);
     }
+    return used;
 }
 
 void Slot::quantize(const Kernels& kernels, std::size_t token) {
     const std::size_t at = token * stride;
-    if (int8) kernels.quantize(row(token), stride, codes.get() + at, scales.get() + token, sums.get() + token);
+    if (int8) kernels.quantize(row(token), stride, codes + at, scales + token, sums + token);
     if (wide)
-        kernels.quantize_wide(row(token), stride, high.get() + at, low.get() + at, high_sums.get() + at / 16,
-                              low_sums.get() + at / 16, eights.get() + at / 4, wide_scales.get() + token);
+        kernels.quantize_wide(row(token), stride, high + at, low + at, high_sums + at / 16, low_sums + at / 16,
+                              eights + at / 4, wide_scales + token);
 }
 
 Activations Slot::activations(std::size_t n_tokens) const {
     return {n_tokens,
             stride,
-            values.get(),
-            {codes.get(), sums.get(), scales.get(), stride},
-            {high.get(), low.get(), high_sums.get(), low_sums.get(), eights.get(), wide_scales.get(), stride}};
+            values,
+            {codes, sums, scales, stride},
+            {high, low, high_sums, low_sums, eights, wide_scales, stride}};
+}
+
+Layout lay_out(const std::vector<std::size_t>& sizes, const std::vector<std::vector<bool>>& in_use) {
+    std::vector<std::size_t> order(sizes.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return sizes[a] > sizes[b]; });
+    Layout layout{std::vector<std::size_t>(sizes.size()), 0};
+    std::vector<std::size_t> placed;
+    for (const std::size_t i : order) {
+        std::size_t& offset = layout.offsets[i];
+        const auto in_the_way = [&](std::size_t j) {
+            return offset < layout.offsets[j] + sizes[j] && layout.offsets[j] < offset + sizes[i] &&
+                   meet(in_use[i], in_use[j]);
+        };
+        for (auto j = placed.begin(); (j = std::find_if(placed.begin(), placed.end(), in_the_way)) != placed.end();)
+            offset = layout.offsets[*j] + sizes[*j];
+        placed.push_back(i);
+        layout.bytes = std::max(layout.bytes, offset + sizes[i]);
+    }
+    return layout;
 }
 
 void Batch::check(std::size_t vocab_size, std::size_t pool_blocks) {

@@ -1,6 +1,7 @@
 // The buffers that a forward pass works in: one row of floats a token for every slot of the plan.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <new>
 #include <span>
@@ -36,21 +37,33 @@ struct Slot {
     std::string name;
     std::size_t width = 0, stride = 0;
     bool int8 = false, wide = false;  // which quantised copies follow every write
-    Buffer<float> values;
-    Buffer<std::int8_t> codes;
-    Buffer<float> scales;
-    Buffer<std::int32_t> sums;
-    Buffer<std::int8_t> high, low;
-    Buffer<std::int16_t> high_sums, low_sums;
-    Buffer<std::int32_t> eights;
-    Buffer<float> wide_scales;
+    float* values = nullptr;
+    std::int8_t* codes = nullptr;
+    float* scales = nullptr;
+    std::int32_t* sums = nullptr;
+    std::int8_t *high = nullptr, *low = nullptr;
+    std::int16_t *high_sums = nullptr, *low_sums = nullptr;
+    std::int32_t* eights = nullptr;
+    float* wide_scales = nullptr;
 
     void require(Operand operand);
-    void resize(std::size_t tokens);
+    // Lays its arrays out in zeroed memory, each from a cache line on, and returns the bytes that they take; null only
+    // measures.
+    std::size_t place(std::byte* memory, std::size_t tokens);
     void quantize(const Kernels& kernels, std::size_t token);
-    float* row(std::size_t token) const { return values.get() + token * stride; }
+    float* row(std::size_t token) const { return values + token * stride; }
     Activations activations(std::size_t n_tokens) const;
 };
+
+// Where things lie in one memory, and how large it is.
+struct Layout {
+    std::vector<std::size_t> offsets;
+    std::size_t bytes = 0;
+};
+
+// Places for things of these sizes, in multiples of a cache line. `in_use[i][phase]`: those that are in use in the same
+// phase do not overlap. The largest come first, each as low as it can lie.
+Layout lay_out(const std::vector<std::size_t>& sizes, const std::vector<std::vector<bool>>& in_use);
 
 // Tokens at consecutive positions of one sequence, at most kMost of them: they attend together.
 struct Stretch {
