@@ -91,10 +91,19 @@ def _pairs(merges: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _encoder(vocab: dict[str, int], merges: Iterable[tuple[str, str]], **options: object) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, models
 
-    # The library panics or raises at a merge of unknown tokens; published files have some.
-    known = [(left, right) for left, right in merges if left in vocab and right in vocab and left + right in vocab]
-    with library_errors("The vocabulary is none that BPE can use"):
-        return Tokenizer(models.BPE(vocab=vocab, merges=known, **options))
+    def build(pairs: list[tuple[str, str]]) -> tokenizers.Tokenizer:
+        with library_errors("The vocabulary is none that BPE can use"):
+            return Tokenizer(models.BPE(vocab=vocab, merges=pairs, **options))
+
+    pairs = list(merges)
+    try:
+        return build(pairs)
+    except FormatError:  # the library stops at a merge of unknown tokens; published files have some
+        return build([(left, right) for left, right in pairs if _is_known(vocab, left, right)])
+
+
+def _is_known(vocab: Mapping[str, int], left: str, right: str) -> bool:
+    return left in vocab and right in vocab and left + right in vocab
 
 
 def _add(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
