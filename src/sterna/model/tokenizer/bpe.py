@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,10 @@ def _encoder(vocab: dict[str, int], merges: Iterable[tuple[str, str]], **options
         with library_errors("The vocabulary is none that BPE can use"):
             return Tokenizer(models.BPE(vocab=vocab, merges=pairs, **options))
 
-    pairs = list(merges)
+    # Real vocabularies have two or three merges a token; what comes after is checked before it takes memory.
+    stream = iter(merges)
+    pairs = list(islice(stream, 4 * len(vocab)))
+    pairs += ((left, right) for left, right in stream if _is_known(vocab, left, right))
     try:
         return build(pairs)
     except FormatError:  # the library stops at a merge of unknown tokens; published files have some
