@@ -5,8 +5,6 @@
 // rows > groups. Sums of a row stay in registers within a block, in 16 bits as long as they hold, then in 32.
 //
 // All sums are exact; a sample is compared with a scalar dot product. One layer of the 2B-4T shape, several copies.
-#include <type_traits>
-
 #include "lab.hpp"
 
 using namespace lab;
@@ -183,133 +181,6 @@ struct VectorTables {
     }
 };
 
-// As VectorTables<4, 2, kBlock> from I2_S where it lies, without a second copy of the weights: 64 bytes of each row of
-// a tile (256 columns, 64 groups) become indices base 3, 0..80, in the second cache, and serve kChunks times 32 tokens.
-template <std::size_t kBlock, std::size_t kTileRows, std::size_t kChunks>
-struct StripTables {
-    static constexpr std::size_t kTokens = 32, kEntryBytes = 64, kTableBytes = 81 * kEntryBytes;
-    static constexpr std::size_t kBlocksPer16Bit = 63 / kBlock;  // a sum of a group is at most 512
-    using Indices = std::conditional_t<kBlock == 8, std::uint64_t, std::uint32_t>;
-
-    struct Scratch {
-        Memory<std::int16_t> x{kMaxCols * kTokens * kChunks};
-        Memory<std::uint8_t> tables{kBlock * kTableBytes};
-        Memory<Indices> strip{64 / kBlock * kTileRows};
-        Memory<std::int16_t> sums{kTileRows * kTokens * kChunks};
-        Memory<std::int32_t> totals{kTileRows * kTokens * kChunks};
-    };
-
-    // strip[block][row], kBlock indices each. Codes c0 c1 c2 c3 of a byte give 27 c0 + 9 c1 + 3 c2 + c3.
-    static void load_strip(const std::uint8_t* w, std::size_t row_bytes, std::size_t rows, std::size_t n_blocks,
-                           Indices* strip) {
-        const __m256i nibble = _mm256_set1_epi8(15);
-        const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 0, 0, 0, 0));
-        const __m256i high =
-            _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
-        for (std::size_t r = 0; r < rows; ++r, w += row_bytes) {
-            _mm_prefetch(reinterpret_cast<const char*>(w + 64), _MM_HINT_T1);
-            for (std::size_t b = 0; b < n_blocks; b += 32 / kBlock) {
-                const __m256i v = load256(w + kBlock * b);
-                const __m256i index =
-                    _mm256_add_epi8(_mm256_shuffle_epi8(low, _mm256_and_si256(v, nibble)),
-                                    _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
-                alignas(32) Indices indices[32 / kBlock];
-                store_wide(indices, index);
-                for (std::size_t i = 0; i < 32 / kBlock; ++i) strip[(b + i) * rows + r] = indices[i];
-            }
-        }
-    }
-
-    template <int kLevel>
-    static void fill(const __m256i x[4][2], __m256i v0, __m256i v1, std::uint8_t*& out) {
-        for (int digit = 0; digit < 3; ++digit) {
-            if constexpr (kLevel == 3) {
-                store_wide(out, v0);
-                store_wide(out + 32, v1);
-                out += kEntryBytes;
-            } else {
-                fill<kLevel + 1>(x, v0, v1, out);
-            }
-            v0 = _mm256_add_epi16(v0, x[kLevel][0]);
-            v1 = _mm256_add_epi16(v1, x[kLevel][1]);
-        }
-    }
-
-    static void build(const std::int16_t* x, std::uint8_t* tables) {
-        for (std::size_t g = 0; g < kBlock; ++g) {
-            __m256i values[4][2], start[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-            for (std::size_t i = 0; i < 2; ++i)
-                for (std::size_t j = 0; j < 4; ++j) {
-                    values[j][i] = load_wide(x + (g + 32 * j) * kTokens + 16 * i);
-                    start[i] = _mm256_sub_epi16(start[i], values[j][i]);
-                }
-            fill<0>(values, start[0], start[1], tables);
-        }
-    }
-
-    // The first block of a run of kBlocksPer16Bit begins at zero, the last adds to the totals.
-    template <bool kFirst, bool kLast>
-    static void add_block(const Indices* strip, std::size_t rows, const std::uint8_t* tables, std::int16_t* sums,
-                          std::int32_t* totals) {
-        for (std::size_t r = 0; r < rows; ++r, sums += kTokens, totals += kTokens) {
-            const Indices index = strip[r];
-            __m256i a = kFirst ? _mm256_setzero_si256() : load_wide(sums);
-            __m256i b = kFirst ? _mm256_setzero_si256() : load_wide(sums + 16);
-#pragma GCC unroll 8
-            for (std::size_t g = 0; g < kBlock; ++g) {
-                const std::uint8_t* entry = tables + (index >> (8 * g) & 255) * kEntryBytes + g * kTableBytes;
-                a = _mm256_add_epi16(a, load_wide(entry));
-                b = _mm256_add_epi16(b, load_wide(entry + 32));
-            }
-            if constexpr (kLast) {
-                const auto add = [](std::int32_t* p, __m256i v) {
-                    store_wide(p, _mm256_add_epi32(load_wide(p), _mm256_cvtepi16_epi32(_mm256_castsi256_si128(v))));
-                    store_wide(p + 8, _mm256_add_epi32(load_wide(p + 8),
-                                                       _mm256_cvtepi16_epi32(_mm256_extracti128_si256(v, 1))));
-                };
-                add(totals, a);
-                add(totals + 16, b);
-            } else {
-                store_wide(sums, a);
-                store_wide(sums + 16, b);
-            }
-        }
-    }
-
-    static void multiply(const std::uint8_t* w, Shape s, std::size_t begin, std::size_t end, const std::int8_t* x,
-                         float* dots, Scratch& scratch) {
-        constexpr decltype(&add_block<true, true>) kAdd[2][2] = {{add_block<false, false>, add_block<false, true>},
-                                                                 {add_block<true, false>, add_block<true, true>}};
-        const std::size_t row_bytes = s.cols / 4, n_blocks = row_bytes / kBlock;
-        for (std::size_t c = 0; c < kChunks; ++c)
-            for (std::size_t k = 0; k < s.cols; k += 16)
-                for (std::size_t t = 0; t < kTokens; t += 16)
-                    transpose16(x + (c * kTokens + t) * s.cols + k, s.cols,
-                                scratch.x.data + c * kMaxCols * kTokens + k * kTokens + t, kTokens);
-        for (std::size_t first = begin; first < end; first += kTileRows) {
-            const std::size_t rows = std::min(kTileRows, end - first);
-            std::memset(scratch.totals.data, 0, kTileRows * kTokens * kChunks * 4);
-            for (std::size_t strip = 0; strip < n_blocks; strip += 64 / kBlock) {
-                const std::size_t in_strip = std::min(64 / kBlock, n_blocks - strip);
-                load_strip(w + first * row_bytes + strip * kBlock, row_bytes, rows, in_strip, scratch.strip.data);
-                for (std::size_t c = 0; c < kChunks; ++c)
-                    for (std::size_t i = 0; i < in_strip; ++i) {
-                        const std::size_t b = strip + i, byte = b * kBlock, column = byte / 32 * 128 + byte % 32;
-                        build(scratch.x.data + (c * kMaxCols + column) * kTokens, scratch.tables.data);
-                        kAdd[b % kBlocksPer16Bit == 0][(b + 1) % kBlocksPer16Bit == 0 || b + 1 == n_blocks](
-                            scratch.strip.data + i * rows, rows, scratch.tables.data,
-                            scratch.sums.data + c * kTileRows * kTokens, scratch.totals.data + c * kTileRows * kTokens);
-                    }
-            }
-            for (std::size_t c = 0; c < kChunks; ++c)
-                for (std::size_t r = 0; r < rows; r += 8)
-                    for (std::size_t t = 0; t < kTokens; t += 8)
-                        transpose8(scratch.totals.data + (c * kTileRows + r) * kTokens + t, kTokens,
-                                   dots + (c * kTokens + t) * s.rows + first + r, s.rows);
-        }
-    }
-};
-
 struct Engine {
     std::string name;
     std::function<std::size_t(Shape)> bytes;
@@ -350,27 +221,26 @@ Engine tables() {
             }};
 }
 
-// kSplitRows: threads share the rows, and each builds all tables; else they share the tokens.
-template <std::size_t kBlock, std::size_t kTileRows, std::size_t kChunks, bool kSplitRows>
-Engine strips() {
-    using Tables = StripTables<kBlock, kTileRows, kChunks>;
-    char name[80];
-    std::snprintf(name, sizeof name, "I2_S, %zu tables, %4zu rows, %3zu tokens, by %s", kBlock, kTileRows,
-                  kChunks * Tables::kTokens, kSplitRows ? "rows" : "tokens");
-    const Engine same = shipped(sterna::kAvx2Kernels);
-    return {name, same.bytes, same.pack,
-            [](const std::uint8_t* rows, Shape s, const std::int8_t* x, const std::int32_t*, std::size_t tokens,
-               float* dots, std::size_t thread, std::size_t n) {
-                static typename Tables::Scratch scratch[2];
-                constexpr std::size_t kStep = Tables::kTokens * kChunks;
-                if constexpr (kSplitRows)
-                    for (std::size_t t = 0; t < tokens; t += kStep)
-                        Tables::multiply(rows, s, s.rows * thread / n, s.rows * (thread + 1) / n, x + t * s.cols,
-                                         dots + t * s.rows, scratch[thread]);
-                else
-                    for (std::size_t t = thread * kStep; t < tokens; t += n * kStep)
-                        Tables::multiply(rows, s, 0, s.rows, x + t * s.cols, dots + t * s.rows, scratch[thread]);
-            }};
+// The same tables straight from I2_S, as the engine has them: threads share the rows.
+Engine shipped_tables(const sterna::Kernels& kernels) {
+    Engine same = shipped(kernels);
+    same.name = "I2_S, shipped";
+    same.run = [&kernels](const std::uint8_t* rows, Shape s, const std::int8_t* x, const std::int32_t* sums,
+                          std::size_t tokens, float* dots, std::size_t thread, std::size_t n) {
+        static const std::vector<float> scales(4096, 1.0f);
+        static Memory<std::uint8_t> scratch[2] = {Memory<std::uint8_t>(sterna::kTableScratch),
+                                                  Memory<std::uint8_t>(sterna::kTableScratch)};
+        const std::size_t tiles = (s.rows + n * sterna::kTableRows - 1) / (n * sterna::kTableRows) * n;
+        for (std::size_t t = 0; t < tokens; t += sterna::kTableTokens)
+            for (std::size_t tile = thread; tile < tiles; tile += n) {
+                const std::size_t first = s.rows * tile / tiles, last = s.rows * (tile + 1) / tiles;
+                kernels.table_dot(rows + first * s.cols / 4, s.cols / 4, last - first, 1,
+                                  {x + t * s.cols, sums + t, scales.data(), s.cols},
+                                  std::min(sterna::kTableTokens, tokens - t), s.cols, dots + t * s.rows + first, s.rows,
+                                  scratch[thread].data);
+            }
+    };
+    return same;
 }
 
 }  // namespace
@@ -387,11 +257,7 @@ int main(int argc, char** argv) {
                                    tables<4, 2, 6>(),
                                    tables<4, 2, 8>(),
                                    tables<5, 2, 3>(),
-                                   strips<4, 1728, 2, true>(),
-                                   strips<8, 864, 2, true>(),
-                                   strips<8, 1728, 1, true>(),
-                                   strips<8, 1728, 2, true>(),
-                                   strips<8, 1728, 2, false>()};
+                                   shipped_tables(sterna::kAvx2Kernels)};
     if (__builtin_cpu_supports("avx512vnni")) engines.push_back(shipped(sterna::kAvx512VnniKernels));
     std::vector<std::vector<std::unique_ptr<Memory<std::uint8_t>>>> packed(engines.size());
     std::vector<std::vector<std::int8_t>> weights, x;
