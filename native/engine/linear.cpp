@@ -104,7 +104,7 @@ void Linear::multiply(const Kernels& kernels, const Activations& x, const Divisi
         const std::size_t row = (first - piece * tiles) * division.rows;
         const std::size_t row_end = std::min((end - piece * tiles) * division.rows, out_features_);
         float* place = out + t * out_stride;
-        if (division.rows > kRows)
+        if (division.rows > kRows)  // only items of tables are so high
             multiply_tables(kernels, x.part(t, n_tokens), division.rows, row, row_end, scratch, place, out_stride);
         else
             multiply_rows(kernels, x.part(t, n_tokens), row, row_end, scratch, place, out_stride);
