@@ -65,7 +65,8 @@ void attention(const Kernels& k, KvType type, std::size_t group, std::size_t hea
     const auto blocks = read_array<std::int32_t>();
     const std::size_t stride = (head_dim + 15) / 16 * 16, bytes = kv_head_bytes(type, stride);
     const std::size_t positions = keys.size() / head_dim, n_tokens = q.size() / (group * head_dim);
-    std::vector<float> pool((*std::max_element(blocks.begin(), blocks.end()) + 1) * bytes / sizeof(float));
+    // What earlier owners of a block left there is anything, and must not be seen.
+    std::vector<float> pool((*std::max_element(blocks.begin(), blocks.end()) + 1) * bytes / sizeof(float), NAN);
     auto* data = reinterpret_cast<std::uint8_t*>(pool.data());
     for (std::size_t p = 0; p < positions; ++p)
         k.store_kv(type, keys.data() + p * head_dim, values.data() + p * head_dim, head_dim, stride, p % kBlockSize,

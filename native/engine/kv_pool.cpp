@@ -23,6 +23,11 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     bytes_ = bytes;
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    // A step of decoding reads a few kilobytes here and there of every block: with small pages it waits for their
+    // addresses. Where the system refuses, it is only slower.
+    madvise(memory, bytes_, MADV_HUGEPAGE);
+#endif
     data_ = static_cast<std::uint8_t*>(memory);
 }
 

@@ -28,9 +28,9 @@ inline constexpr std::size_t kTableGroup = 32, kTableRows = 1280, kTableTokens =
 inline constexpr std::size_t kTableScratch =
     8 * 81 * 64 + 256 * kTableGroup * 2 + kTableRows * (64 * 2 + kTableTokens * (2 + 4));
 
-// A KV block of one layer and kv head: keys [head_stride, 64 positions], values [64 positions, head_stride], in float16
-// or int8; after int8 codes float32 scales [64] of the keys and [64] of the values, value = code * scale. head_stride
-// is head_dim padded to 16.
+// A KV block of one layer and kv head: keys, then values, of 64 positions in float16 or int8; after int8 codes float32
+// scales [64] of the keys and [64] of the values, value = code * scale. The order of elements is the kernels' own
+// (attention_f16.hpp, attention_int8.hpp). head_stride is head_dim padded to 16.
 enum class KvType : std::uint8_t { f16, int8 };
 
 [[gnu::always_inline]] constexpr std::size_t kv_values_offset(KvType type, std::size_t head_stride) {  // bytes
@@ -62,8 +62,9 @@ struct AttentionTask {
 };
 
 [[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t rows, std::size_t head_stride) {
-    const std::size_t converted = head_stride > kBlockSize ? head_stride : kBlockSize;  // times sixteen lanes
-    return rows * (head_stride + 3 + kBlockSize) + 16 * converted;
+    const std::size_t converted = 16 * (head_stride > kBlockSize ? head_stride : kBlockSize);  // float16
+    const std::size_t codes = rows * ((head_stride + kBlockSize) / 2 + 2);                     // int8
+    return rows * (head_stride + 3 + kBlockSize) + (codes > converted ? codes : converted);
 }
 
 // Activations of int8 codes: value = code / scale (absmax per token).

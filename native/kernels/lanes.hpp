@@ -271,26 +271,6 @@ inline Lanes load_half(const std::uint16_t* p) {
     return r;
 }
 
-inline Lanes load_int8(const std::int8_t* p) {
-    Lanes r;
-#if defined(__AVX2__)
-    for (int i = 0; i < kRegisters; ++i)
-        r.v[i] = reinterpret_cast<Vec>(_mm256_cvtepi32_ps(
-            _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i * kWidth)))));
-#elif defined(__ARM_NEON)
-    const int8x16_t all = vld1q_s8(p);
-    const int16x8_t halves[2] = {vmovl_s8(vget_low_s8(all)), vmovl_high_s8(all)};
-    for (int i = 0; i < 2; ++i) {
-        r.v[2 * i] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(halves[i])));
-        r.v[2 * i + 1] = vcvtq_f32_s32(vmovl_high_s16(halves[i]));
-    }
-#else
-    for (int i = 0; i < kRegisters; ++i)
-        for (int j = 0; j < kWidth; ++j) r.v[i][j] = static_cast<float>(p[i * kWidth + j]);
-#endif
-    return r;
-}
-
 // out[0..4) = the four halfs in a word, the first in its low bits.
 inline void store_halfs(float* out, std::uint64_t halfs) {
 #if defined(__F16C__)

@@ -221,12 +221,14 @@ class Oracle:
         return self.linear(f"{block}.ffn_down", self._norm(f"{block}.ffn_sub_norm", gated), trace)
 
 
-def rounded(x: np.ndarray, dtype: type[np.floating | np.int8]) -> np.ndarray:
-    """Float32 values of x after a stay in `dtype`; int8 has a scale, max|x| / 127, for each row of the last axis."""
-    if dtype is not np.int8:
+def rounded(x: np.ndarray, dtype: type[np.floating | np.signedinteger]) -> np.ndarray:
+    """Float32 values of x after a stay in `dtype`; integers have a scale, max|x| / their largest, for each row of the
+    last axis."""
+    if issubclass(dtype, np.floating):
         return x.astype(dtype).astype(np.float32)
-    largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-20))
-    return np.rint(x * (np.float32(127) / largest)) * (largest / np.float32(127))
+    largest, limit = np.abs(x).max(axis=-1, keepdims=True), np.float32(np.iinfo(dtype).max)
+    largest = np.maximum(largest, np.float32(1e-20))
+    return np.rint(x * (limit / largest)) * (largest / limit)
 
 
 def _record(trace: dict[str, np.ndarray] | None, name: str, value: np.ndarray) -> None:

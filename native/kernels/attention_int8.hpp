@@ -1,0 +1,153 @@
+// Keys and values in int8, with a scale for each position: value = code * scale. Queries and softmax weights become
+// codes of 16 bits, so that all sums are exact in whole numbers; what that rounds off is a hundredth of what int8 does.
+//
+// Products are made two at a time, so two dimensions of a key lie side by side, [64 / 16][head_stride / 2][16
+// positions][2], and two positions of a value, [head_stride / 16][64 / 2][16 dimensions][2]: both are read in order.
+#pragma once
+
+#include "attention_block.hpp"
+#include "int_lanes.hpp"
+
+namespace sterna {
+namespace {
+
+constexpr float kCodeLimit = 32767.0f;
+
+inline float absmax(const float* x, std::size_t n) {
+    Lanes largest = splat(1e-30f);  // rows of zeros
+    for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load_part(x + k, n - k)));
+    return max_of(largest);
+}
+
+// codes = round(x * factor), of 16 bits, zero past n up to a multiple of 16. A NaN becomes the largest.
+inline void to_codes(const float* x, std::size_t n, float factor, std::int16_t* codes) {
+    const Lanes limit = splat(kCodeLimit), all = splat(factor);
+    for (std::size_t k = 0; k < n; k += kLanes)
+        store_int16(codes + k, max(min(round_even(load_part(x + k, n - k) * all), limit), splat(0.0f) - limit));
+}
+
+// sums[g] = sum over n pairs of a lane's two codes times the two of x[g].
+template <int G>
+void sums16(const std::uint8_t* codes, std::size_t n, const std::uint8_t* ahead, const std::int16_t* x,
+            std::size_t stride, IntLanes* sums) {
+    IntLanes acc[G] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+        prefetch(ahead, i);
+        const Pairs pairs = load_pairs(reinterpret_cast<const std::int8_t*>(codes) + i * 2 * kLanes);
+        for (int g = 0; g < G; ++g) add_products(acc[g], pairs, x + static_cast<std::size_t>(g) * stride + 2 * i);
+    }
+    for (int g = 0; g < G; ++g) sums[g] = acc[g];
+}
+
+class AttentionInt8 {
+public:
+    static constexpr KvType kType = KvType::int8;
+
+    // scratch: q_codes [rows, head_stride] and weight_codes [rows, 64], of 16 bits, after the scales of both, [rows].
+    AttentionInt8(const AttentionTask& task, float* scratch) : task_(task) {
+        const std::size_t rows = task.n_tokens * task.group;
+        q_scales_ = scratch;
+        weight_scales_ = q_scales_ + rows;
+        q_codes_ = reinterpret_cast<std::int16_t*>(weight_scales_ + rows);
+        weight_codes_ = q_codes_ + rows * task.head_stride;
+        // A score sums head_stride products with codes of up to 127 in 32 bits; 64 products always fit.
+        const auto most = static_cast<float>(INT32_MAX / (127 * task.head_stride));
+        const float limit = most < kCodeLimit ? most : kCodeLimit;
+        for (std::size_t r = 0; r < rows; ++r) {
+            const float* q = task.q + r / task.group * task.q_stride + r % task.group * task.head_dim;
+            const float scale = absmax(q, task.head_dim) / limit;
+            to_codes(q, task.head_dim, 1.0f / scale, q_codes_ + r * task.head_stride);
+            q_scales_[r] = task.scale * scale;
+        }
+    }
+
+    // Scores of the positions j .. j + 15 of the block.
+    void score(const KvBlock& block, std::size_t j, float* scores) const {
+        const std::size_t stride = task_.head_stride;
+        const std::uint8_t *keys = block.data + j * stride, *ahead = keys + kv_values_offset(kType, stride);
+        const Lanes key_scales = load(scales(block) + j);
+        for (std::size_t t = block.first; t < task_.n_tokens; ++t) {
+            if (block.seen(t) <= j) continue;
+            by_heads(task_.group, [&]<int G>(std::size_t g) {
+                const std::size_t row = t * task_.group + g;
+                IntLanes sums[G];
+                sums16<G>(keys, stride / 2, ahead, q_codes_ + row * stride, stride, sums);
+                for (std::size_t r = row; r < row + G; ++r)
+                    store(scores + r * kBlockSize, to_float(sums[r - row]) * (key_scales * splat(q_scales_[r])));
+            });
+        }
+    }
+
+    // Softmax weights times the values' scales, which belong to positions, as codes. Weights past the last position
+    // that a token sees are zeros, whatever a scale there may be.
+    void weigh(const KvBlock& block, float* weights) const {
+        const std::size_t first = block.first * task_.group, rows = task_.n_tokens * task_.group;
+        const float* value_scales = scales(block) + kBlockSize;
+        for (std::size_t i = 0; i < 2 * kBlockSize * sizeof(float) / 32; ++i)
+            prefetch(block.next + kv_scales_offset(kType, task_.head_stride), i);
+        for (std::size_t r = first; r < rows; ++r) {
+            float* w = weights + r * kBlockSize;
+            for (std::size_t j = 0; j < kBlockSize; j += kLanes) store(w + j, load(w + j) * load(value_scales + j));
+            for (std::size_t j = block.seen(r / task_.group); j < kBlockSize; ++j) w[j] = 0.0f;
+            weight_scales_[r] = absmax(w, kBlockSize) / kCodeLimit;
+        }
+        for (std::size_t r = first; r < rows; ++r)
+            to_codes(weights + r * kBlockSize, kBlockSize, 1.0f / weight_scales_[r], weight_codes_ + r * kBlockSize);
+    }
+
+    // Adds the values' dimensions d .. d + 15.
+    void add_values(const KvBlock& block, std::size_t d, const float*, const float* correction, float* acc) const {
+        const std::uint8_t* values = block.data + kv_values_offset(kType, task_.head_stride) + d * kBlockSize;
+        for (std::size_t t = block.first; t < task_.n_tokens; ++t)
+            by_heads(task_.group, [&]<int G>(std::size_t g) {
+                const std::size_t row = t * task_.group + g;
+                IntLanes sums[G];
+                sums16<G>(values, (block.seen(t) + 1) / 2, block.next + d * kBlockSize,
+                          weight_codes_ + row * kBlockSize, kBlockSize, sums);
+                for (std::size_t r = row; r < row + G; ++r) {
+                    float* out = acc + r * task_.head_stride;
+                    store(out,
+                          fma(to_float(sums[r - row]), splat(weight_scales_[r]), load(out) * splat(correction[r])));
+                }
+            });
+    }
+
+private:
+    // [64] of keys, then [64] of values.
+    const float* scales(const KvBlock& block) const {
+        return reinterpret_cast<const float*>(block.data + kv_scales_offset(kType, task_.head_stride));
+    }
+
+    const AttentionTask& task_;
+    float *q_scales_, *weight_scales_;
+    std::int16_t *q_codes_, *weight_codes_;
+};
+
+// codes = round(x * 127 / max|x|); gives max|x| / 127.
+float absmax_codes(const float* x, std::size_t n, std::int8_t* codes) {
+    float largest = 1e-20f;  // rows of zeros
+    for (std::size_t d = 0; d < n; ++d) largest = __builtin_fabsf(x[d]) > largest ? __builtin_fabsf(x[d]) : largest;
+    const float inverse = 127.0f / largest;
+    for (std::size_t d = 0; d < n; ++d) {
+        const float rounded = (x[d] * inverse + kRoundMagic) - kRoundMagic;
+        codes[d] = static_cast<std::int8_t>(rounded <= 127.0f ? rounded : 127.0f);  // NaN becomes 127
+    }
+    return largest / 127.0f;
+}
+
+void store_int8(const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
+                std::size_t position, std::uint8_t* block) {
+    std::int8_t codes[kMaxHeadDim];
+    auto* keys =
+        reinterpret_cast<std::int8_t*>(block) + position / kLanes * kLanes * head_stride + position % kLanes * 2;
+    auto* values = reinterpret_cast<std::int8_t*>(block + kv_values_offset(KvType::int8, head_stride)) +
+                   position / 2 * 2 * kLanes + position % 2;
+    auto* scales = reinterpret_cast<float*>(block + kv_scales_offset(KvType::int8, head_stride));
+    scales[position] = absmax_codes(key, head_dim, codes);
+    for (std::size_t d = 0; d < head_dim; ++d) keys[d / 2 * 2 * kLanes + d % 2] = codes[d];
+    scales[kBlockSize + position] = absmax_codes(value, head_dim, codes);
+    for (std::size_t d = 0; d < head_dim; ++d) values[d / kLanes * kLanes * kBlockSize + d % kLanes * 2] = codes[d];
+}
+
+}  // namespace
+}  // namespace sterna

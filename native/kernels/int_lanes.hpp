@@ -1,0 +1,103 @@
+// Sixteen virtual lanes of 32-bit sums, and products of 16-bit numbers that are added to them two at a time. Whole
+// numbers: every ISA gives the same, whatever the order.
+#pragma once
+
+#include "lanes.hpp"
+
+namespace sterna {
+namespace {
+
+struct IntLanes {
+    IntVec v[kRegisters];
+};
+
+inline Lanes to_float(const IntLanes& a) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = __builtin_convertvector(a.v[i], Vec);
+    return r;
+}
+
+// Two numbers of each lane.
+struct Pairs {
+#if defined(__AVX2__)
+    __m256i v[2];
+#elif defined(__ARM_NEON)
+    int16x8_t first[2], second[2];
+#else
+    std::int16_t v[2 * kLanes];
+#endif
+};
+
+// The two of a lane lie side by side.
+inline Pairs load_pairs(const std::int8_t* p) {
+    Pairs r;
+#if defined(__AVX2__)
+    for (int i = 0; i < 2; ++i)
+        r.v[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kLanes)));
+#elif defined(__ARM_NEON)
+    const int8x16x2_t both = vld2q_s8(p);
+    r.first[0] = vmovl_s8(vget_low_s8(both.val[0]));
+    r.first[1] = vmovl_high_s8(both.val[0]);
+    r.second[0] = vmovl_s8(vget_low_s8(both.val[1]));
+    r.second[1] = vmovl_high_s8(both.val[1]);
+#else
+    for (int i = 0; i < 2 * kLanes; ++i) r.v[i] = p[i];
+#endif
+    return r;
+}
+
+// sum += pair[0] * x[0] + pair[1] * x[1] in every lane.
+inline void add_products(IntLanes& sum, const Pairs& pairs, const std::int16_t* x) {
+#if defined(__AVX2__)
+    std::int32_t both;
+    std::memcpy(&both, x, sizeof(both));
+    const __m256i all = _mm256_set1_epi32(both);
+    for (int i = 0; i < 2; ++i) {
+        const __m256i before = reinterpret_cast<__m256i>(sum.v[i]);
+#if defined(__AVX512VNNI__)
+        sum.v[i] = reinterpret_cast<IntVec>(_mm256_dpwssd_epi32(before, pairs.v[i], all));
+#elif defined(__AVXVNNI__)
+        sum.v[i] = reinterpret_cast<IntVec>(_mm256_dpwssd_avx_epi32(before, pairs.v[i], all));
+#else
+        sum.v[i] = reinterpret_cast<IntVec>(_mm256_add_epi32(before, _mm256_madd_epi16(pairs.v[i], all)));
+#endif
+    }
+#elif defined(__ARM_NEON)
+    for (int i = 0; i < 2; ++i) {
+        sum.v[2 * i] = vmlal_n_s16(sum.v[2 * i], vget_low_s16(pairs.first[i]), x[0]);
+        sum.v[2 * i] = vmlal_n_s16(sum.v[2 * i], vget_low_s16(pairs.second[i]), x[1]);
+        sum.v[2 * i + 1] = vmlal_high_n_s16(sum.v[2 * i + 1], pairs.first[i], x[0]);
+        sum.v[2 * i + 1] = vmlal_high_n_s16(sum.v[2 * i + 1], pairs.second[i], x[1]);
+    }
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) {
+            const int lane = i * kWidth + j;
+            sum.v[i][j] += pairs.v[2 * lane] * x[0] + pairs.v[2 * lane + 1] * x[1];
+        }
+#endif
+}
+
+// Whole numbers of 16 bits.
+inline void store_int16(std::int16_t* p, const Lanes& a) {
+#if defined(__AVX2__)
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
+                                             _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
+    // packs works in halves of 128 bits
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = static_cast<std::int16_t>(a.v[i][j]);
+#endif
+}
+
+// The first n of sixteen, then zeros.
+inline Lanes load_part(const float* p, std::size_t n) {
+    if (n >= kLanes) return load(p);
+    float part[kLanes] = {};
+    std::memcpy(part, p, n * sizeof(float));
+    return load(part);
+}
+
+}  // namespace
+}  // namespace sterna
