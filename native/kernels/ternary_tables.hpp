@@ -72,7 +72,9 @@ private:
             _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
         for (std::size_t r = 0; r < rows_; ++r) {
             const std::uint8_t* row = packed + smaller(r, n_rows - 1) * row_bytes;
+            // Of a strip that begins in the middle of a line of the cache, both.
             _mm_prefetch(reinterpret_cast<const char*>(row + 16 * row_bytes), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * row_bytes + kStrip - 1), _MM_HINT_T0);
             for (std::size_t i = 0; i < count; i += 32) {
                 const __m256i w = load256(row + i);
                 const __m256i number =
@@ -139,41 +141,44 @@ private:
 
     // In assembly: gcc computes the address of an entry first, an instruction more for every two additions.
     template <std::size_t I>
-    void add_entry(__m256i (&v)[2], std::size_t number) const {
-        asm("vpaddw %c[low](%[entries],%[number]), %[a], %[a]\n\tvpaddw %c[high](%[entries],%[number]), %[b], %[b]"
-            : [a] "+x"(v[0]), [b] "+x"(v[1])
-            :
-            [entries] "r"(entries_), [number] "r"(number), [low] "i"(I * kTableBytes), [high] "i"(I * kTableBytes + 32),
-            "m"(*reinterpret_cast<const std::uint8_t(*)[kAtOnce * kTableBytes]>(entries_)));
+    static void add_entry(__m256i& low, __m256i& high, const std::uint8_t* entries, std::size_t number) {
+        asm("vpaddw %c[first](%[entries],%[number]), %[low], %[low]\n\t"
+            "vpaddw %c[second](%[entries],%[number]), %[high], %[high]"
+            : [low] "+x"(low), [high] "+x"(high)
+            : [entries] "r"(entries), [number] "r"(number), [first] "i"(I * kTableBytes),
+              [second] "i"(I * kTableBytes + 32),
+              "m"(*reinterpret_cast<const std::uint8_t(*)[kAtOnce * kTableBytes]>(entries)));
     }
 
     // What becomes of a row's 16-bit sums after eight tables: they are kept, begin its total, or are added to it.
     enum class After { keep, begin, widen };
 
+    template <After kAfter>
+    static void widen(__m128i sums, std::int32_t* totals) {
+        const __m256i wide = _mm256_cvtepi16_epi32(sums);
+        store(totals, kAfter == After::begin ? wide : _mm256_add_epi32(load(totals), wide));
+    }
+
     template <bool kFresh, After kAfter>
     void add_rows(const Number* numbers, std::int16_t* sums, std::int32_t* totals) const {
-        for (std::size_t r = 0; r < rows_; ++r) {
-            __m256i v[2] = {};
-            if constexpr (!kFresh)
-                for (std::size_t half = 0; half < 2; ++half) v[half] = load(sums + 16 * half);
+        const std::uint8_t* entries = entries_;  // a member would be read again after every store
+        for (const Number* end = numbers + rows_ * kAtOnce; numbers != end; numbers += kAtOnce) {
+            __m256i low = kFresh ? __m256i{} : load(sums), high = kFresh ? __m256i{} : load(sums + 16);
             [&]<std::size_t... I>(std::index_sequence<I...>) {
-                (add_entry<I>(v, numbers[I]), ...);
+                (add_entry<I>(low, high, entries, numbers[I]), ...);
             }
             (std::make_index_sequence<kAtOnce>());
-            for (std::size_t half = 0; half < 2; ++half)
-                if constexpr (kAfter == After::keep) {
-                    store(sums + 16 * half, v[half]);
-                } else {
-                    const auto widen = [](std::int32_t* total, __m128i sum) {
-                        const __m256i wide = _mm256_cvtepi16_epi32(sum);
-                        store(total, kAfter == After::begin ? wide : _mm256_add_epi32(load(total), wide));
-                    };
-                    widen(totals + 16 * half, _mm256_castsi256_si128(v[half]));
-                    widen(totals + 16 * half + 8, _mm256_extracti128_si256(v[half], 1));
-                }
-            numbers += kAtOnce;
+            if constexpr (kAfter == After::keep) {
+                store(sums, low);
+                store(sums + 16, high);
+            } else {
+                widen<kAfter>(_mm256_castsi256_si128(low), totals);
+                widen<kAfter>(_mm256_extracti128_si256(low, 1), totals + 8);
+                widen<kAfter>(_mm256_castsi256_si128(high), totals + 16);
+                widen<kAfter>(_mm256_extracti128_si256(high, 1), totals + 24);
+                totals += kTableGroup;
+            }
             sums += kTableGroup;
-            totals += kTableGroup;
         }
     }
 
