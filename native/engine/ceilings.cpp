@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
+#include "huge_pages.hpp"
 #include "thread_pool.hpp"
-#include "workspace.hpp"
 
 namespace sterna {
 namespace {
@@ -31,11 +34,18 @@ double best_seconds(std::size_t n_threads, const Work& work) {
     return best;
 }
 
+struct Free {
+    void operator()(std::uint8_t* memory) const { ::operator delete[](memory, std::align_val_t{kHugePage}); }
+};
+
 }  // namespace
 
 double read_bandwidth(const Kernels& kernels, std::size_t bytes, std::size_t n_threads) {
     const std::size_t share = bytes / n_threads / 4096 * 4096;
-    const Buffer<std::uint8_t> buffer(share * n_threads + 8192);  // room for the prefetch past the end
+    const std::size_t size = share * n_threads + 8192;  // room for the prefetch past the end
+    const std::unique_ptr<std::uint8_t[], Free> buffer(new (std::align_val_t{kHugePage}) std::uint8_t[size]);
+    prefer_huge_pages(buffer.get(), size);
+    std::memset(buffer.get(), 0, size);
     std::atomic<std::uint64_t> sink{0};
     const double seconds = best_seconds(
         n_threads, [&](std::size_t thread) { sink += kernels.read_all(buffer.get() + thread * share, share); });

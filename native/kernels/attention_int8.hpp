@@ -31,6 +31,7 @@ template <int G>
 void sums16(const std::uint8_t* codes, std::size_t n, const std::uint8_t* ahead, const std::int16_t* x,
             std::size_t stride, IntLanes* sums) {
     IntLanes acc[G] = {};
+#pragma GCC unroll 2
     for (std::size_t i = 0; i < n; ++i) {
         prefetch(ahead, i);
         const Pairs pairs = load_pairs(reinterpret_cast<const std::int8_t*>(codes) + i * 2 * kLanes);
