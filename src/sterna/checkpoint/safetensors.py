@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint.mapped import map_file
 from sterna.errors import FormatError, NotFoundError
 
 MAX_JSON_BYTES = 1 << 22
@@ -114,7 +114,7 @@ def _open(path: Path) -> tuple[dict[str, Any], np.ndarray]:
             size = os.fstat(file.fileno()).st_size
             if size < 10:
                 raise FormatError(f"{path} is too short to be a safetensors file.")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            buffer = map_file(file)
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     header_bytes = int.from_bytes(buffer[:8], "little")

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from sterna.checkpoint.huge_page_writer import HugePageWriter
 from sterna.checkpoint.safetensors import ITEM_BYTES
 from sterna.errors import ArgumentError
 
@@ -78,7 +79,7 @@ def _write(path: Path, tensors: Sequence[OutTensor], written: Callable[[int], No
         offset = span[1]
     text = json.dumps(header).encode()
     text = text.ljust(-(-len(text) // 8) * 8)
-    with open(path, "wb") as file:
+    with HugePageWriter(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
             done = 0

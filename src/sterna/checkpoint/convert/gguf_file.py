@@ -13,6 +13,7 @@ from sterna.checkpoint.gguf.keys import architecture_name, config_keys, file_key
 from sterna.checkpoint.gguf.model import ARCHITECTURES, read_config
 from sterna.checkpoint.gguf.reader import split_name
 from sterna.checkpoint.gguf.writer import stored_bytes, write_gguf_to
+from sterna.checkpoint.huge_page_writer import HugePageWriter
 from sterna.checkpoint.safetensors_writer import in_shards
 from sterna.checkpoint.source import Source
 from sterna.checkpoint.tensor import AnyTensor
@@ -77,5 +78,5 @@ def write_files(
         if len(parts) > 1:
             split = {"no": np.uint16(number), "count": np.uint16(len(parts)), "tensors.count": np.int32(total)}
             keys = keys | {f"split.{key}": value for key, value in split.items()}
-        with open(folder / name, "wb") as file:
+        with HugePageWriter(folder / name) as file:
             write_gguf_to(file, keys, tensors, written)

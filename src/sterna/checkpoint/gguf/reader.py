@@ -27,6 +27,7 @@ from sterna.checkpoint.gguf.types import (
     STRING,
     data_bytes,
 )
+from sterna.checkpoint.mapped import map_file
 from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import FormatError, NotFoundError, UnsupportedError
 
@@ -108,7 +109,7 @@ def _read_file(path: Path) -> GGUFFile:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 24:
                 raise FormatError(f"{path} is too short to be a GGUF file.")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            buffer = map_file(file)
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     try:
