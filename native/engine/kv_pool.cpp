@@ -5,8 +5,6 @@
 #include <new>
 #include <stdexcept>
 
-#include "huge_pages.hpp"
-
 namespace sterna {
 
 KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks, KvType type)
@@ -25,7 +23,6 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     bytes_ = bytes;
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
-    prefer_huge_pages(memory, bytes_);  // a step of decoding reads a few kilobytes here and there of every block
     data_ = static_cast<std::uint8_t*>(memory);
 }
 
