@@ -11,7 +11,7 @@
 namespace sterna {
 namespace {
 
-constexpr float kCodeLimit = 32767.0f;
+constexpr float kCodeLimit = 32767.0f;  // of queries and weights
 
 inline float absmax(const float* x, std::size_t n) {
     Lanes largest = splat(1e-30f);  // rows of zeros
@@ -19,11 +19,19 @@ inline float absmax(const float* x, std::size_t n) {
     return max_of(largest);
 }
 
-// codes = round(x * factor), of 16 bits, zero past n up to a multiple of 16. A NaN becomes the largest.
-inline void to_codes(const float* x, std::size_t n, float factor, std::int16_t* codes) {
-    const Lanes limit = splat(kCodeLimit), all = splat(factor);
-    for (std::size_t k = 0; k < n; k += kLanes)
-        store_int16(codes + k, max(min(round_even(load_part(x + k, n - k) * all), limit), splat(0.0f) - limit));
+// codes = round(x * factor), zero past n up to a multiple of 16. min first: a NaN becomes the limit.
+inline void to_codes(const float* x, std::size_t n, float factor, float limit, std::int16_t* codes) {
+    for (std::size_t k = 0; k < n; k += kLanes) {
+        const Lanes rounded = round_even(load_part(x + k, n - k) * splat(factor));
+        store_int16(codes + k, max(min(rounded, splat(limit)), splat(-limit)));
+    }
+}
+
+// codes = round(x * limit / max|x|), as above; gives max|x| / limit.
+inline float absmax_codes(const float* x, std::size_t n, float limit, std::int16_t* codes) {
+    const float largest = absmax(x, n);
+    to_codes(x, n, limit / largest, limit, codes);
+    return largest / limit;
 }
 
 // sums[g] = sum over n pairs of a lane's two codes times the two of x[g].
@@ -56,9 +64,7 @@ public:
         const float limit = most < kCodeLimit ? most : kCodeLimit;
         for (std::size_t r = 0; r < rows; ++r) {
             const float* q = task.q + r / task.group * task.q_stride + r % task.group * task.head_dim;
-            const float scale = absmax(q, task.head_dim) / limit;
-            to_codes(q, task.head_dim, 1.0f / scale, q_codes_ + r * task.head_stride);
-            q_scales_[r] = task.scale * scale;
+            q_scales_[r] = task.scale * absmax_codes(q, task.head_dim, limit, q_codes_ + r * task.head_stride);
         }
     }
 
@@ -93,7 +99,8 @@ public:
             weight_scales_[r] = absmax(w, kBlockSize) / kCodeLimit;
         }
         for (std::size_t r = first; r < rows; ++r)
-            to_codes(weights + r * kBlockSize, kBlockSize, 1.0f / weight_scales_[r], weight_codes_ + r * kBlockSize);
+            to_codes(weights + r * kBlockSize, kBlockSize, 1.0f / weight_scales_[r], kCodeLimit,
+                     weight_codes_ + r * kBlockSize);
     }
 
     // Adds the values' dimensions d .. d + 15.
@@ -124,30 +131,20 @@ private:
     std::int16_t *q_codes_, *weight_codes_;
 };
 
-// codes = round(x * 127 / max|x|); gives max|x| / 127.
-float absmax_codes(const float* x, std::size_t n, std::int8_t* codes) {
-    float largest = 1e-20f;  // rows of zeros
-    for (std::size_t d = 0; d < n; ++d) largest = __builtin_fabsf(x[d]) > largest ? __builtin_fabsf(x[d]) : largest;
-    const float inverse = 127.0f / largest;
-    for (std::size_t d = 0; d < n; ++d) {
-        const float rounded = (x[d] * inverse + kRoundMagic) - kRoundMagic;
-        codes[d] = static_cast<std::int8_t>(rounded <= 127.0f ? rounded : 127.0f);  // NaN becomes 127
-    }
-    return largest / 127.0f;
-}
-
 void store_int8(const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
                 std::size_t position, std::uint8_t* block) {
-    std::int8_t codes[kMaxHeadDim];
+    constexpr float kLimit = 127.0f;
+    std::int16_t codes[kMaxHeadDim];
     auto* keys =
         reinterpret_cast<std::int8_t*>(block) + position / kLanes * kLanes * head_stride + position % kLanes * 2;
     auto* values = reinterpret_cast<std::int8_t*>(block + kv_values_offset(KvType::int8, head_stride)) +
                    position / 2 * 2 * kLanes + position % 2;
     auto* scales = reinterpret_cast<float*>(block + kv_scales_offset(KvType::int8, head_stride));
-    scales[position] = absmax_codes(key, head_dim, codes);
-    for (std::size_t d = 0; d < head_dim; ++d) keys[d / 2 * 2 * kLanes + d % 2] = codes[d];
-    scales[kBlockSize + position] = absmax_codes(value, head_dim, codes);
-    for (std::size_t d = 0; d < head_dim; ++d) values[d / kLanes * kLanes * kBlockSize + d % kLanes * 2] = codes[d];
+    scales[position] = absmax_codes(key, head_dim, kLimit, codes);
+    for (std::size_t d = 0; d < head_dim; ++d) keys[d / 2 * 2 * kLanes + d % 2] = static_cast<std::int8_t>(codes[d]);
+    scales[kBlockSize + position] = absmax_codes(value, head_dim, kLimit, codes);
+    for (std::size_t d = 0; d < head_dim; ++d)
+        values[d / kLanes * kLanes * kBlockSize + d % kLanes * 2] = static_cast<std::int8_t>(codes[d]);
 }
 
 }  // namespace

@@ -78,26 +78,5 @@ inline void add_products(IntLanes& sum, const Pairs& pairs, const std::int16_t* 
 #endif
 }
 
-// Whole numbers of 16 bits.
-inline void store_int16(std::int16_t* p, const Lanes& a) {
-#if defined(__AVX2__)
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
-                                             _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
-    // packs works in halves of 128 bits
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
-#else
-    for (int i = 0; i < kRegisters; ++i)
-        for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = static_cast<std::int16_t>(a.v[i][j]);
-#endif
-}
-
-// The first n of sixteen, then zeros.
-inline Lanes load_part(const float* p, std::size_t n) {
-    if (n >= kLanes) return load(p);
-    float part[kLanes] = {};
-    std::memcpy(part, p, n * sizeof(float));
-    return load(part);
-}
-
 }  // namespace
 }  // namespace sterna

@@ -36,6 +36,14 @@ inline Lanes load(const float* p) {
     return r;
 }
 
+// The first n of sixteen, then zeros.
+inline Lanes load_part(const float* p, std::size_t n) {
+    if (n >= kLanes) return load(p);
+    float part[kLanes] = {};
+    std::memcpy(part, p, n * sizeof(float));
+    return load(part);
+}
+
 inline void store(float* p, const Lanes& a) {
     for (int i = 0; i < kRegisters; ++i) std::memcpy(p + i * kWidth, &a.v[i], sizeof(Vec));
 }
@@ -201,14 +209,30 @@ inline Lanes exp(const Lanes& x) {
     return p * power;
 }
 
+#if defined(__AVX2__)
+inline __m256i to_int16(const Lanes& a) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
+                                             _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
+    return _mm256_permute4x64_epi64(words, 0xd8);  // packs works in halves of 128 bits
+}
+#endif
+
+// Whole numbers from -32768 to 32767.
+inline void store_int16(std::int16_t* p, const Lanes& a) {
+#if defined(__AVX2__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_int16(a));
+#else
+    for (int i = 0; i < kRegisters; ++i)
+        for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = static_cast<std::int16_t>(a.v[i][j]);
+#endif
+}
+
 // Whole numbers from -128 to 127.
 inline void store_int8(std::int8_t* p, const Lanes& a) {
 #if defined(__AVX2__)
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
-                                             _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
-    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);  // packs works in halves of 128 bits
+    const __m256i words = to_int16(a);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
+                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 #else
     for (int i = 0; i < kRegisters; ++i)
         for (int j = 0; j < kWidth; ++j) p[i * kWidth + j] = static_cast<std::int8_t>(a.v[i][j]);

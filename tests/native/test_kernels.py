@@ -298,6 +298,10 @@ def test_sums_of_int8_attention_fit_into_32_bits(probe: Probe) -> None:
     same = np.full((64, head_dim), 5, np.float32)
     (out,) = probe.call("attention", 1, 1, head_dim, arrays=(same[:1], same, same, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
+    broken = same[:1].copy()
+    broken[:, : head_dim // 2] = np.nan  # becomes the largest code
+    (out,) = probe.call("attention", 1, 1, head_dim, arrays=(broken, same, same, np.zeros(1, np.int32)))
+    np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
     other = same * np.where(np.arange(64) == 9, 1, -1).astype(np.float32)[:, None]  # one key that the query is like
     (out,) = probe.call("attention", 1, 1, head_dim, arrays=(same[:1], other, other, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)

@@ -227,7 +227,7 @@ def rounded(x: np.ndarray, dtype: type[np.floating | np.signedinteger]) -> np.nd
     if issubclass(dtype, np.floating):
         return x.astype(dtype).astype(np.float32)
     largest, limit = np.abs(x).max(axis=-1, keepdims=True), np.float32(np.iinfo(dtype).max)
-    largest = np.maximum(largest, np.float32(1e-20))
+    largest = np.maximum(largest, np.float32(1e-30))
     return np.rint(x * (limit / largest)) * (largest / limit)
 
 
