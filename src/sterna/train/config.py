@@ -108,6 +108,7 @@ class TrainingSection:
     warmup_steps: int = 100
     decay_fraction: float = 0.2
     weight_decay: float = 0.1
+    z_loss: float = 0.0
     gradient_clip: float = 1.0
     seed: int = 0
     device: str = "cpu"
@@ -189,9 +190,10 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
         (
             training.warmup_steps >= 0
             and training.weight_decay >= 0
+            and training.z_loss >= 0
             and training.gradient_clip > 0
             and training.seed >= 0,
-            "training.warmup_steps, weight_decay, gradient_clip and seed must not be negative",
+            "training.warmup_steps, weight_decay, z_loss, gradient_clip and seed must not be negative",
         ),
     ):
         if not condition:

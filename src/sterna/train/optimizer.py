@@ -14,18 +14,33 @@ from sterna.train.config import TrainingSection
 def schedule(step: int, training: TrainingSection) -> float:
     """The factor on every learning rate: linear warm-up, constant, linear decay over the last `decay_fraction`."""
     warmup = (step + 1) / max(training.warmup_steps, 1)
-    decay = (training.steps - step) / max(training.steps * training.decay_fraction, 1)
-    return max(0.0, min(1.0, warmup, decay))
+    return max(0.0, min(1.0, warmup, _decay(step, training)))
+
+
+def weight_decay(step: int, training: TrainingSection) -> float:
+    """`training.weight_decay` until the learning rate begins to fall, then 0.
+
+    Weight decay pulls latent weights towards the thresholds between codes, so codes go on flipping and the model does
+    not settle (Microsoft's "The Era of 1-bit LLMs: Training Tips, Code and FAQ", two-stage weight decay).
+    """
+    return training.weight_decay if _decay(step, training) >= 1.0 else 0.0
+
+
+def _decay(step: int, training: TrainingSection) -> float:
+    """Steps left as a share of the decay phase: above 1 before it begins, 0 at the end."""
+    return (training.steps - step) / max(training.steps * training.decay_fraction, 1)
 
 
 @dataclass(frozen=True)
 class Optimizers:
-    """One or two torch optimizers with their peak learning rates; `state` is theirs, by parameter."""
+    """Two torch optimizers with their peak learning rates: of the ternary matrices, which alone decay; of the rest."""
 
-    parts: tuple[tuple[torch.optim.Optimizer, float], ...]
+    parts: tuple[tuple[torch.optim.Optimizer, float], tuple[torch.optim.Optimizer, float]]
 
-    def step(self, factor: float) -> None:
+    def step(self, factor: float, weight_decay: float) -> None:
         """One update at `factor` times the peak learning rates; gradients are cleared."""
+        for group in self.parts[0][0].param_groups:
+            group["weight_decay"] = weight_decay
         for optimizer, peak in self.parts:
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
@@ -50,8 +65,8 @@ def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     first: torch.optim.Optimizer
     if training.optimizer == "muon":
-        first = torch.optim.Muon(ternary, lr=0.0, weight_decay=training.weight_decay, adjust_lr_fn="match_rms_adamw")
+        first = torch.optim.Muon(ternary, lr=0.0, adjust_lr_fn="match_rms_adamw")
     else:
-        first = torch.optim.AdamW(ternary, lr=0.0, weight_decay=training.weight_decay, betas=(0.9, 0.95), fused=True)
+        first = torch.optim.AdamW(ternary, lr=0.0, betas=(0.9, 0.95), fused=True)
     second = torch.optim.AdamW(rest, lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
     return Optimizers(((first, training.learning_rate), (second, training.embedding_learning_rate)))

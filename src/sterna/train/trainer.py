@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from sterna.checkpoint.atomic import atomic_write
 from sterna.checkpoint.convert import convert
@@ -19,8 +18,9 @@ from sterna.errors import ArgumentError, SternaError
 from sterna.train.config import load_config
 from sterna.train.data import documents, prepare, random_windows
 from sterna.train.evaluation import beginning, text_bits_per_byte
+from sterna.train.loss import next_token_loss
 from sterna.train.model import Decoder
-from sterna.train.optimizer import make_optimizers, schedule
+from sterna.train.optimizer import make_optimizers, schedule, weight_decay
 from sterna.train.state import load_state, save_state
 
 STATE_FILE = "state.safetensors"
@@ -77,6 +77,7 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
 
     # Without it the gradient of the embedding sums in any order, and no compiled run repeats another.
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(training.seed)
     model = Decoder(config.model.model_config()).to(device)
     optimizers = make_optimizers(model, training)
@@ -86,7 +87,7 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
     def loss_of(batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
             logits = model(batch[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        return next_token_loss(logits, batch[:, 1:], training.z_loss)
 
     step_loss = torch.compile(loss_of) if training.compile else loss_of
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -98,7 +99,7 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
         loss = step_loss(batch.to(device))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
-        optimizers.step(factor)
+        optimizers.step(factor, weight_decay(step, training))
         step += 1
         logs = step % training.log_steps == 0
         saves = step % training.checkpoint_steps == 0 or step == training.steps
