@@ -6,15 +6,14 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <stdexcept>
 
 #include "engine/ceilings.hpp"
 #include "engine/model.hpp"
 #include "engine/repack.hpp"
 #include "engine/requantize.hpp"
+#include "files/gguf_strings.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace nb = nanobind;
@@ -165,39 +164,14 @@ Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& enc
     return out;
 }
 
-// For each vector of I2_S codes, whether a byte of it holds the code 3, which means nothing. Every load reads all
-// ternary weights here, so the loop takes 32 bytes a turn and the GIL is given up once.
-std::vector<bool> i2s_has_code_3(const std::vector<Bytes>& tensors) {
+std::vector<bool> code_3_in(const std::vector<Bytes>& tensors) {
     const nb::gil_scoped_release release;
     std::vector<bool> found;
-    for (const Bytes& codes : tensors) {
-        const auto bytes = view(codes);
-        constexpr std::uint64_t kLowBits = 0x5555555555555555;
-        std::uint64_t both = 0;
-        std::size_t at = 0;
-        for (std::array<std::uint64_t, 4> words; at + sizeof words <= bytes.size(); at += sizeof words) {
-            std::memcpy(words.data(), bytes.data() + at, sizeof words);
-            for (const std::uint64_t word : words) both |= word & (word >> 1);
-        }
-        for (; at < bytes.size(); ++at) both |= bytes[at] & (bytes[at] >> 1);
-        found.push_back((both & kLowBits) != 0);
-    }
+    for (const Bytes& codes : tensors) found.push_back(i2s_has_code_3(view(codes)));
     return found;
 }
 
-// The string of a GGUF header at `position`, where its length is in 8 bytes; moves `position` behind it.
-std::span<const std::uint8_t> next_gguf_string(std::span<const std::uint8_t> file, std::size_t& position) {
-    std::uint64_t size = 0;
-    if (position > file.size() || file.size() - position < sizeof size) throw nb::value_error("its header ends early");
-    std::memcpy(&size, file.data() + position, sizeof size);
-    position += sizeof size;
-    if (size > file.size() - position) throw nb::value_error("a string in it reaches past the end of the file");
-    position += size;
-    return file.subspan(position - size, size);
-}
-
-// `count` strings of a GGUF header from `position` on; bytes that are no UTF-8 become U+FFFD. A vocabulary has hundreds
-// of thousands of them.
+// Bytes that are no UTF-8 become U+FFFD.
 nb::list gguf_strings(Bytes file, std::size_t position, std::size_t count) {
     nb::list strings;
     for (; count > 0; --count) {
@@ -210,14 +184,8 @@ nb::list gguf_strings(Bytes file, std::size_t position, std::size_t count) {
     return strings;
 }
 
-// Positions of the strings 0, stride, 2 * stride ... of `count` ones, and the position behind the last.
 nb::tuple gguf_string_index(Bytes file, std::size_t position, std::size_t count, std::size_t stride) {
-    if (stride == 0) throw nb::value_error("A stride must not be 0.");
-    std::vector<std::uint64_t> found;
-    for (std::size_t i = 0; i < count; ++i) {
-        if (i % stride == 0) found.push_back(position);
-        next_gguf_string(view(file), position);
-    }
+    const std::vector<std::uint64_t> found = gguf_string_starts(view(file), position, count, stride);
     auto starts = make_result<std::uint64_t>({found.size()});
     std::copy(found.begin(), found.end(), starts.data());
     return nb::make_tuple(starts, position);
@@ -261,7 +229,7 @@ NB_MODULE(_native, m) {
           "Strings of a GGUF header; ValueError where one does not fit the file.");
     m.def("gguf_string_index", &gguf_string_index, "file"_a, "position"_a, "count"_a, "stride"_a,
           "Where every stride-th string begins, and the position behind the last; ValueError as gguf_strings.");
-    m.def("i2s_has_code_3", &i2s_has_code_3, "tensors"_a,
+    m.def("i2s_has_code_3", &code_3_in, "tensors"_a,
           "For each vector of I2_S codes, whether it holds the meaningless code 3.");
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 

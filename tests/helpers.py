@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sterna.checkpoint import Checkpoint, decode
-from sterna.checkpoint.checkpoint import finish
-from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.validate import input_norm_shapes, tensor_shapes
+from sterna.checkpoint import Checkpoint
+from sterna.files.gguf.types import BLOCKS, data_bytes
 from sterna.model.config import ModelConfig
+from sterna.model.validate import input_norm_shapes, tensor_shapes
+from sterna.tensor import decode
+from sterna.tensor.tensor import Encoding, Tensor
 from sterna.ternary import pack_i2s
 from sterna.ternary.oracle import Weight
 
@@ -98,7 +98,7 @@ def tiny_tensors(config: ModelConfig = TINY, seed: int = 0, input_norms: bool = 
 
 def tiny_checkpoint(config: ModelConfig, **options: Any) -> Checkpoint:
     """A model of `tiny_tensors`."""
-    return finish(Path(f"tiny {config.architecture}"), config, tiny_tensors(config, **options), {})
+    return Checkpoint(config, tiny_tensors(config, **options), {}, Path(f"tiny {config.architecture}")).load()
 
 
 def gguf_metadata(config: ModelConfig = TINY) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sterna import LLM, Tokenizer
-from sterna.checkpoint.gguf.writer import write_gguf
-from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import SternaError
+from sterna.files.gguf.writer import write_gguf
+from sterna.tensor.tensor import Encoding, Tensor
 
 from .helpers import float_tensor, gguf_metadata, tiny_tensors
 from .test_gguf_format import BROKEN, entry, header, string

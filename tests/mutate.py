@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from sterna.checkpoint.gguf.reader import read_gguf
-from sterna.checkpoint.tensor import Encoding
+from sterna.files.gguf.reader import read_gguf
+from sterna.tensor.tensor import Encoding
 
 EXTREMES = [0, 1, 2, 3, 7, 31, 255, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 60, 1 << 63, (1 << 64) - 1]
 

@@ -14,11 +14,11 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
-from sterna.checkpoint.decode import decode  # noqa: E402
-from sterna.checkpoint.encode import encode  # noqa: E402
-from sterna.checkpoint.gguf import write_gguf  # noqa: E402
-from sterna.checkpoint.tensor import Encoding, Tensor  # noqa: E402
 from sterna.errors import ArgumentError  # noqa: E402
+from sterna.files.gguf import write_gguf  # noqa: E402
+from sterna.tensor.decode import decode  # noqa: E402
+from sterna.tensor.encode import encode  # noqa: E402
+from sterna.tensor.tensor import Encoding, Tensor  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
@@ -139,12 +139,12 @@ def test_gguf_file_gives_the_logits_of_its_folder(
     architecture, shape, model_keys = CASES[case]
     model_keys = model_keys | ({"query_pre_attn_scalar": 32} if case == "gemma3" else {})
     save(tmp_path, random_model(architecture, shape, **model_keys), None, packed=False)
-    folder = open_checkpoint(tmp_path)
+    folder = open_checkpoint(tmp_path).load()
     if keys.keys() & {"rope.scaling.type", "rope.scale_linear"}:
         keys = {"rope.scaling.type": "linear"} | keys
     write_as_gguf(tmp_path / "m.gguf", folder, encoding, **keys)
 
-    file = open_checkpoint(tmp_path / "m.gguf")
+    file = open_checkpoint(tmp_path / "m.gguf").load()
     style = "interleaved" if folder.config.architecture == "llama" else "half"
     same = replace(
         file.config,
@@ -164,7 +164,7 @@ def test_gguf_file_gives_the_logits_of_its_folder(
 )
 def test_context_of_mistral_ends_with_its_window(tmp_path: Path, window: int | None, usable: int) -> None:
     save(tmp_path, random_model("MistralForCausalLM", "grouped", sliding_window=window), None, packed=False)
-    config = open_checkpoint(tmp_path).config
+    config = open_checkpoint(tmp_path).load().config
     assert (config.context_length, config.sliding_window, config.usable_context) == (128, window, usable)
     with pytest.raises(ArgumentError, match="sliding window" if window == 48 else "context length"):
         LLM(tmp_path, ctx=usable + 1)
@@ -172,7 +172,7 @@ def test_context_of_mistral_ends_with_its_window(tmp_path: Path, window: int | N
 
 def test_window_of_qwen3_counts_only_where_it_is_used(tmp_path: Path) -> None:
     save(tmp_path, random_model("Qwen3ForCausalLM", "grouped"), None, packed=False)
-    assert open_checkpoint(tmp_path).config.sliding_window is None
+    assert open_checkpoint(tmp_path).load().config.sliding_window is None
     windowed = {"use_sliding_window": True, "sliding_window": 48, "max_window_layers": 1}
     model = random_model("Qwen3ForCausalLM", "grouped", **windowed)
     save(tmp_path, model, None, packed=False)
@@ -186,7 +186,7 @@ def test_weights_in_bfloat16(tmp_path: Path) -> None:
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16)
     save(tmp_path, model, None, packed=False)
-    assert open_checkpoint(tmp_path).tensors["blk.0.attn_q.weight"].encoding is Encoding.BF16
+    assert open_checkpoint(tmp_path).load().tensors["blk.0.attn_q.weight"].encoding is Encoding.BF16
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.float32)
     assert helpers.mean_kl(their_logits(model), LLM(tmp_path).logits(TOKENS)) < 1e-5

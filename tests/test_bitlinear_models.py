@@ -19,11 +19,11 @@ from safetensors.torch import save_file  # noqa: E402
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
-from sterna.checkpoint.decode import decode  # noqa: E402
-from sterna.checkpoint.encode import encode  # noqa: E402
-from sterna.checkpoint.gguf import write_gguf  # noqa: E402
-from sterna.checkpoint.tensor import Encoding  # noqa: E402
 from sterna.errors import FormatError, UnsupportedError  # noqa: E402
+from sterna.files.gguf import write_gguf  # noqa: E402
+from sterna.tensor.decode import decode  # noqa: E402
+from sterna.tensor.encode import encode  # noqa: E402
+from sterna.tensor.tensor import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
@@ -156,7 +156,7 @@ def test_input_norms_come_for_all_matrices_or_for_none(tmp_path: Path) -> None:
     del tensors["layers.1.mlp.up_proj.norm.weight"]
     write_folder(tmp_path, model, tensors, architectures=["Qwen3Model"])
     with pytest.raises(FormatError, match="up_proj"):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
 
 
 def test_pooling_is_the_folders(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sterna.checkpoint.gguf import write_gguf
+from sterna.files.gguf import write_gguf
 
 from .helpers import DATA, gguf_metadata, tiny_tensors
 

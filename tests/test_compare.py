@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sterna.engine.llm import EMBEDDED_MODEL
+from sterna.files.embedded import EMBEDDED_MODEL
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "compare.py"
 PEER = """#!/bin/sh

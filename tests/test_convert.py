@@ -17,16 +17,16 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert, verify
-from sterna.checkpoint.convert.recode import Changes, half_order, interleaved_order, recode
-from sterna.checkpoint.decode import as_float32
-from sterna.checkpoint.gguf import read_gguf, write_gguf
-from sterna.checkpoint.safetensors import read_folder
-from sterna.checkpoint.safetensors_writer import OutTensor, write_safetensors
-from sterna.checkpoint.tensor import CHUNK_WEIGHTS, Encoding, Tensor
-from sterna.checkpoint.ternary import is_ternary, ternary_codes
-from sterna.engine.llm import EMBEDDED_MODEL
 from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
+from sterna.files.embedded import EMBEDDED_MODEL
+from sterna.files.gguf import read_gguf, write_gguf
+from sterna.files.safetensors.reader import read_folder
+from sterna.files.safetensors.writer import OutTensor, write_safetensors
 from sterna.model.tokenizer import Tokenizer
+from sterna.tensor.decode import as_float32
+from sterna.tensor.recode import Changes, half_order, interleaved_order, recode
+from sterna.tensor.tensor import CHUNK_WEIGHTS, Encoding, Tensor
+from sterna.tensor.ternary import is_ternary, ternary_codes
 from sterna.ternary import pack_i2s
 
 from . import helpers
@@ -43,7 +43,7 @@ def logits(path: Path) -> np.ndarray:
 
 def codes(path: Path) -> dict[str, Any]:
     """Codes of all ternary matrices."""
-    tensors = open_checkpoint(path).tensors.values()
+    tensors = open_checkpoint(path).load().tensors.values()
     return {t.name: ternary_codes(t)[0].tobytes() for t in tensors if is_ternary(t.encoding)}
 
 
@@ -64,8 +64,8 @@ def test_gguf_to_folder_and_back_is_the_same_model(tmp_path: Path, model: Path) 
         expected = as_float32(tensor) if tensor.encoding is Encoding.F16 else tensor
         assert same.data.tobytes() == expected.data.tobytes() and same.scale == expected.scale
     np.testing.assert_array_equal(logits(back.path), logits(model))
-    half = replace(open_checkpoint(model).config, rope_style="half")
-    assert open_checkpoint(tmp_path / "folder").config == half
+    half = replace(open_checkpoint(model).load().config, rope_style="half")
+    assert open_checkpoint(tmp_path / "folder").load().config == half
 
 
 @pytest.mark.parametrize("kind", ["tq1_0", "tq2_0", "i2_s"])
@@ -113,7 +113,7 @@ def test_latent_weights_are_quantised_by_absmean_and_others_are_refused(tmp_path
     latent = {"blk.0.attn_q.weight": helpers.float_tensor("blk.0.attn_q.weight", values)}
     model = write_model(tmp_path / "latent.gguf", **latent)
     convert(model, tmp_path / "m.gguf", type="i2_s", verify=True)
-    tensor = open_checkpoint(tmp_path / "m.gguf").tensors["blk.0.attn_q.weight"]
+    tensor = open_checkpoint(tmp_path / "m.gguf").load().tensors["blk.0.attn_q.weight"]
     assert tensor.scale == pytest.approx(np.abs(values).mean(), rel=1e-6)
     llama = replace(helpers.TINY, architecture="llama", activation="silu", rope_style="interleaved")
     write_model(tmp_path / "llama.gguf", llama, **latent)
@@ -173,7 +173,9 @@ def test_rope_scaling_goes_into_gguf(tmp_path: Path, scaling: dict[str, Any]) ->
     config = json.loads((folder / "config.json").read_text()) | {"rope_scaling": scaling}
     (folder / "config.json").write_text(json.dumps(config))
     path = convert(folder, tmp_path / "m.gguf", verify=True).path
-    assert open_checkpoint(path).config.rope_divisors == pytest.approx(open_checkpoint(folder).config.rope_divisors)
+    assert open_checkpoint(path).load().config.rope_divisors == pytest.approx(
+        open_checkpoint(folder).load().config.rope_divisors
+    )
     assert helpers.mean_kl(logits(folder), logits(path)) < 1e-3  # an int8 code may round the other way
     assert helpers.mean_kl(logits(LLAMA), logits(path)) > 1e-3
     again = convert(path, tmp_path / "again.gguf", verify=True).path
@@ -218,7 +220,7 @@ def test_head_of_its_own_keeps_a_bitnet_model_out_of_gguf(tmp_path: Path) -> Non
     write_safetensors(folder, [OutTensor(t.name, t.dtype, t.shape, partial(iter, [t.data])) for t in stored.values()])
     with pytest.raises(UnsupportedError, match="head of its own"):
         convert(folder, tmp_path / "m.gguf")
-    assert not open_checkpoint(convert(folder, tmp_path / "again").path).config.tied_head
+    assert not open_checkpoint(convert(folder, tmp_path / "again").path).load().config.tied_head
 
 
 def test_embedded_model_carries_tokenizer_and_name(tmp_path: Path) -> None:
@@ -327,7 +329,7 @@ def test_existing_targets_are_replaced_with_force_alone(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="--force"):
             convert(LLAMA, tmp_path / target)
         convert(LLAMA, tmp_path / target, force=True)
-        assert open_checkpoint(tmp_path / target).config.architecture == "llama"
+        assert open_checkpoint(tmp_path / target).load().config.architecture == "llama"
     (tmp_path / "folder" / "thesis.txt").write_text("irreplaceable")
     with pytest.raises(ArgumentError, match="thesis.txt"):
         convert(BITNET, tmp_path / "folder", force=True)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.encode import ENCODERS, encode
-from sterna.checkpoint.gguf.types import data_bytes
-from sterna.checkpoint.tensor import Encoding
+from sterna.files.gguf.types import data_bytes
+from sterna.tensor.decode import decode
+from sterna.tensor.encode import ENCODERS, encode
+from sterna.tensor.tensor import Encoding
 
 # Largest error as a share of the largest magnitude.
 PRECISION = {

@@ -10,13 +10,13 @@ import pytest
 
 from sterna import LLM, _native
 from sterna.checkpoint import open_checkpoint
-from sterna.checkpoint.decode import decode, oracle_weights, ternary_codes
-from sterna.checkpoint.gguf import write_gguf
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
-from sterna.checkpoint.ternary import pack_ternary, recode
 from sterna.engine.runner import Runner, Span
 from sterna.errors import FormatError
+from sterna.files.gguf import write_gguf
 from sterna.model.plan import Plan
+from sterna.tensor.decode import decode, oracle_weights, ternary_codes
+from sterna.tensor.tensor import TERNARY, Encoding, Tensor
+from sterna.tensor.ternary import pack_ternary, recode
 from sterna.ternary.i2s import unpack_i2s
 from sterna.ternary.oracle import Oracle
 
@@ -133,7 +133,7 @@ def test_scale_tensors_of_older_files_multiply_tq_too(tmp_path: Path, encoding: 
     halved = pack_ternary(name, ternary_codes(tensors[name])[0], 0.03125, encoding)[0]
     scale = helpers.float_tensor("blk.0.attn_q.scale", np.array([2.0]))
     tq_model(path, encoding, **{name: halved, scale.name: scale})
-    assert open_checkpoint(path).tensors[name].scale == 2
+    assert open_checkpoint(path).load().tensors[name].scale == 2
     assert np.array_equal(LLM(path).logits([1, 2, 3]), plain)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
-from sterna.checkpoint.decode import oracle_weights
-from sterna.checkpoint.tensor import Tensor
 from sterna.engine.llm import LLM
 from sterna.engine.machine import choose_isa
 from sterna.engine.runner import Runner, Span
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.tensor.decode import oracle_weights
+from sterna.tensor.tensor import Tensor
 from sterna.ternary.oracle import Oracle
 
 from .helpers import DATA, GEMMA3, QWEN3, TINY, TOKENS, float_tensor, mean_kl, tiny_checkpoint, top1_matches
@@ -56,7 +56,7 @@ class Layer:
 
 @pytest.mark.parametrize("name", ["tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf"])
 def test_layers_and_integer_sums_equal_the_oracle(name: str) -> None:
-    checkpoint = open_checkpoint(DATA / name)
+    checkpoint = open_checkpoint(DATA / name).load()
     weights = oracle_weights(checkpoint.tensors)
     oracle = Oracle(checkpoint.config, weights)
     trace: dict[str, np.ndarray] = {}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sterna.checkpoint.gguf.writer import write_gguf
+from sterna.files.gguf.writer import write_gguf
 
 from .helpers import gguf_metadata, tiny_tensors
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sterna.checkpoint.gguf import read_gguf, write_gguf
-from sterna.checkpoint.gguf.strings import STRIDE
-from sterna.checkpoint.gguf.types import BLOCKS, data_bytes
-from sterna.checkpoint.tensor import Encoding, Tensor
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError
+from sterna.files.gguf import read_gguf, write_gguf
+from sterna.files.gguf.strings import STRIDE
+from sterna.files.gguf.types import BLOCKS, data_bytes
+from sterna.tensor.tensor import Encoding, Tensor
 
 from . import helpers
 from .mutate import Corpus

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sterna import LLM
-from sterna.checkpoint.gguf import read_gguf, write_gguf
-from sterna.checkpoint.tensor import Encoding
-from sterna.checkpoint.ternary import is_ternary, recode, ternary_codes
 from sterna.errors import ArgumentError
+from sterna.files.gguf import read_gguf, write_gguf
+from sterna.tensor.tensor import Encoding
+from sterna.tensor.ternary import is_ternary, recode, ternary_codes
 from sterna.ternary.i2s import pack_i2s
 
 from .helpers import DATA, GOLDEN, TOKENS, golden_logits, mean_kl, shared, top1_margin, top1_matches

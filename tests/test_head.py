@@ -10,10 +10,10 @@ import pytest
 
 from sterna import LLM
 from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.encode import encode
-from sterna.checkpoint.tensor import Encoding
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.tensor.decode import decode
+from sterna.tensor.encode import encode
+from sterna.tensor.tensor import Encoding
 
 from .helpers import TINY, float_tensor, tiny_tensors
 
@@ -23,7 +23,7 @@ TOKENS = [3, 1, 4, 15, 92, 6]
 
 def model(tied: bool = True) -> Checkpoint:
     config = replace(WIDE, tied_head=tied)
-    return Checkpoint(config, tiny_tensors(config), {}, Path("tiny"))
+    return Checkpoint(config, tiny_tensors(config), {}, Path("tiny")).load()
 
 
 @pytest.mark.parametrize("tied", [True, False])

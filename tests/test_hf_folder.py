@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import open_checkpoint
-from sterna.checkpoint.hf import canonical_names
-from sterna.checkpoint.safetensors import read_safetensors
-from sterna.checkpoint.tensor import Encoding
+from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
+from sterna.files.safetensors.reader import read_safetensors
+from sterna.tensor.tensor import Encoding
 from sterna.ternary import absmean, pack_hf, unpack_i2s
 
 from . import helpers
@@ -95,7 +95,7 @@ def write(folder: Path, tensors: dict[str, np.ndarray], section: dict[str, Any] 
 
 def assert_is_tiny(folder: Path) -> None:
     """The folder holds exactly TINY's ternary matrices, and their scales to float32's rounding of a reciprocal."""
-    tensors = open_checkpoint(folder).tensors
+    tensors = open_checkpoint(folder).load().tensors
     for name, tensor in helpers.tiny_tensors().items():
         assert tensors[name].encoding is tensor.encoding
         assert np.array_equal(tensors[name].data, tensor.data)
@@ -106,7 +106,7 @@ def test_packed_with_either_meaning_of_the_scale(tmp_path: Path) -> None:
     assert_is_tiny(write(tmp_path, stored()))
     assert_is_tiny(write(tmp_path, stored(divide=True), AUTO | {"linear_class": "bitlinear"}))
     assert_is_tiny(write(tmp_path, stored(divide=True), {"quant_method": "bitnet", "modules_to_not_convert": None}))
-    config = open_checkpoint(tmp_path).config
+    config = open_checkpoint(tmp_path).load().config
     assert (config.architecture, config.activation, config.rope_style) == ("bitnet-b1.58", "relu2", "half")
     assert config.tied_head and config.head_dim == 16 and config.rope_theta == 10000
 
@@ -114,7 +114,7 @@ def test_packed_with_either_meaning_of_the_scale(tmp_path: Path) -> None:
 def test_latent_matrices_are_quantised_by_absmean(tmp_path: Path) -> None:
     tensors = stored("latent")
     write(tmp_path, tensors, AUTO | {"quantization_mode": "online"})
-    q = open_checkpoint(tmp_path).tensors["blk.0.attn_q.weight"]
+    q = open_checkpoint(tmp_path).load().tensors["blk.0.attn_q.weight"]
     codes, scale = absmean(tensors[Q])
     assert np.array_equal(unpack_i2s(q.data, q.shape), codes) and q.scale == scale
 
@@ -128,7 +128,7 @@ def test_float_model_without_quantisation_stays_float(tmp_path: Path) -> None:
     tensors = stored("latent")
     tensors[Q] = bf16(tensors[Q])
     write(tmp_path, tensors, None)
-    read = open_checkpoint(tmp_path).tensors
+    read = open_checkpoint(tmp_path).load().tensors
     assert read["blk.0.attn_q.weight"].encoding is Encoding.BF16
     assert read["blk.0.attn_k.weight"].encoding is Encoding.F32
 
@@ -137,7 +137,7 @@ def test_models_of_1bitllm_go_by_their_class(tmp_path: Path) -> None:
     keys = {"architectures": ["BitnetForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
     write(tmp_path, stored("dequantised", old_names=True), None, **keys, weight_bits=1, input_bits=8)
     assert_is_tiny(tmp_path)
-    config = open_checkpoint(tmp_path).config
+    config = open_checkpoint(tmp_path).load().config
     assert (config.architecture, config.activation) == ("bitnet", "silu")
 
 
@@ -164,7 +164,7 @@ def test_llama_bodies_of_falcon_and_llama3(tmp_path: Path) -> None:
     }
     expected = helpers.tiny_tensors()
     for more, tied in ((head, False), ({}, True)):
-        checkpoint = open_checkpoint(write(tmp_path, tensors | more, {"quant_method": "bitnet"}, **keys))
+        checkpoint = open_checkpoint(write(tmp_path, tensors | more, {"quant_method": "bitnet"}, **keys)).load()
         config = checkpoint.config
         assert (config.architecture, config.rope_style, config.activation) == ("llama", "half", "silu")
         assert config.tied_head is tied and config.rope_theta == 500000 and config.rope_divisors is None
@@ -192,10 +192,10 @@ def test_shards(tmp_path: Path) -> None:
     ]:
         index.write_text(json.dumps({"weight_map": weight_map | {Q: shard}}))
         with pytest.raises(error, match="no file beside it"):
-            open_checkpoint(tmp_path)
+            open_checkpoint(tmp_path).load()
     index.write_text(json.dumps({"weight_map": weight_map | {"more": "a.safetensors"}}))
     with pytest.raises(FormatError, match="promises"):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_would_change_the_mathematics_is_refused(
 ) -> None:
     write(tmp_path, stored(), AUTO | section, **keys)
     with pytest.raises(UnsupportedError, match=sentence) as caught:
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -258,7 +258,7 @@ def test_what_would_change_the_mathematics_is_refused(
 def test_impossible_configuration_is_refused(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:
     write(tmp_path, stored(), **keys)
     with pytest.raises(FormatError, match=sentence):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
 
 
 def test_impossible_tensors_are_refused(tmp_path: Path) -> None:
@@ -278,10 +278,10 @@ def test_impossible_tensors_are_refused(tmp_path: Path) -> None:
     for changes, error, sentence in cases:
         write(tmp_path, tensors | changes)
         with pytest.raises(error, match=sentence):
-            open_checkpoint(tmp_path)
+            open_checkpoint(tmp_path).load()
     del tensors[f"{Q}_scale"]
     with pytest.raises(UnsupportedError, match="packed"):
-        open_checkpoint(write(tmp_path, tensors))
+        open_checkpoint(write(tmp_path, tensors)).load()
 
 
 def entry(dtype: Any, shape: Any, offsets: Any) -> dict[str, Any]:
@@ -334,10 +334,10 @@ def test_hostile_safetensors_headers_are_refused(tmp_path: Path, data: bytes) ->
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="config.json"):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(NotFoundError, match="model.safetensors"):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(FormatError, match="JSON"):
-        open_checkpoint(tmp_path)
+        open_checkpoint(tmp_path).load()

@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
-from sterna.checkpoint.tensor import Encoding  # noqa: E402
+from sterna.tensor.tensor import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
@@ -72,7 +72,7 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     section = None if section is None else quantization(**section)
     save(tmp_path, random_model(architecture, shape, **keys), section, packed)
 
-    checkpoint = open_checkpoint(tmp_path)
+    checkpoint = open_checkpoint(tmp_path).load()
     encodings = {t.encoding for name, t in checkpoint.tensors.items() if "attn_q.w" in name or "ffn_up.w" in name}
     assert encodings == ({Encoding.F32} if section is None else {Encoding.I2_S})
     weights = helpers.oracle_weights(checkpoint)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sterna.checkpoint.hub import WELL_KNOWN, Reference, parse_reference, resolve_model
-from sterna.checkpoint.repo_files import choose
 from sterna.errors import ArgumentError, NotFoundError
+from sterna.files.hub.cache import WELL_KNOWN, Reference, parse_reference, resolve_model
+from sterna.files.hub.repo_files import choose
 
 from .fake_hub import COMMIT, OTHER_COMMIT, FakeHub, fake_hub
 from .helpers import DATA

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sterna.checkpoint import huge_page_writer
-from sterna.checkpoint.huge_page_writer import HUGE_PAGE, HugePageWriter
+from sterna.files import huge_page_writer
+from sterna.files.huge_page_writer import HUGE_PAGE, HugePageWriter
 
 
 def test_the_system_gets_whole_pages_and_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.checkpoint.gguf import write_gguf
+from sterna.files.gguf import write_gguf
 from sterna.model.tokenizer import Tokenizer
 
 from . import helpers
@@ -83,4 +83,4 @@ def test_llama_cpp_reads_split_files_and_the_tokenizer(folder: Path, tmp_path: P
     tokenizer = Tokenizer(folder)
     for text in ("It was a dark and stormy night; doesn't it? 1234", "für Äpfel\n\n 🦙"):
         assert model.tokenize(text.encode(), add_bos=True) == tokenizer.encode(text)
-    assert open_checkpoint(folder).config.vocab_size == model.n_vocab()
+    assert open_checkpoint(folder).load().config.vocab_size == model.n_vocab()

@@ -30,7 +30,7 @@ MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3
 def model(name: str) -> Checkpoint:
     """A golden file, or a random ternary model with norms before all matrices."""
     if name.endswith(".gguf"):
-        return open_checkpoint(DATA / name)
+        return open_checkpoint(DATA / name).load()
     config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE}[name]
     return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=name != "wide")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from sterna import LLM, _native
-from sterna.checkpoint.gguf.writer import write_gguf
 from sterna.engine.machine import cpu_quota
 from sterna.errors import ArgumentError, ContextLengthError, NotFoundError
+from sterna.files.gguf.writer import write_gguf
 
 from .helpers import gguf_metadata, tiny_tensors
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.encode import encode
-from sterna.checkpoint.gguf.types import BLOCKS
-from sterna.checkpoint.tensor import TERNARY, Encoding
-from sterna.checkpoint.ternary import pack_ternary
+from sterna.files.gguf.types import BLOCKS
+from sterna.tensor.decode import decode
+from sterna.tensor.encode import encode
+from sterna.tensor.tensor import TERNARY, Encoding
+from sterna.tensor.ternary import pack_ternary
 
 from .helpers import random_blocks
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sterna.checkpoint import decode, open_checkpoint
-from sterna.checkpoint.tensor import Encoding
+from sterna.checkpoint import open_checkpoint
+from sterna.tensor import decode
+from sterna.tensor.tensor import Encoding
 from sterna.ternary import Oracle, unpack_i2s
 from sterna.ternary.oracle import rope
 
@@ -16,7 +17,7 @@ from . import helpers
 @pytest.mark.parametrize("architecture", helpers.GOLDEN)
 def test_oracle_agrees_with_bitnet_cpp(architecture: str) -> None:
     model, logits = helpers.GOLDEN[architecture]
-    checkpoint = open_checkpoint(helpers.DATA / model)
+    checkpoint = open_checkpoint(helpers.DATA / model).load()
     reference = helpers.golden_logits(helpers.DATA / logits)
     ours = Oracle(checkpoint.config, helpers.oracle_weights(checkpoint)).logits(helpers.TOKENS)
     assert ours.dtype == np.float32
@@ -27,7 +28,7 @@ def test_oracle_agrees_with_bitnet_cpp(architecture: str) -> None:
 
 
 def test_oracle_agrees_with_llama_cpp_in_float() -> None:
-    checkpoint = open_checkpoint(helpers.shared("golden", "tiny-bitnet-f16.gguf"))
+    checkpoint = open_checkpoint(helpers.shared("golden", "tiny-bitnet-f16.gguf")).load()
     reference = helpers.golden_logits(helpers.shared("golden", "llamacpp-f16.logits.f32"))
     ours = Oracle(checkpoint.config, helpers.oracle_weights(checkpoint), activations="float").logits(helpers.TOKENS)
     assert helpers.top1_matches(reference, ours).all()
@@ -36,7 +37,7 @@ def test_oracle_agrees_with_llama_cpp_in_float() -> None:
 
 def test_golden_file_decodes_to_the_weights_it_was_made_of() -> None:
     exact = np.load(helpers.shared("golden", "tiny-weights.npz"))
-    tensors = open_checkpoint(helpers.DATA / "tiny-bitnet-b158-i2_s.gguf").tensors
+    tensors = open_checkpoint(helpers.DATA / "tiny-bitnet-b158-i2_s.gguf").load().tensors
     for name, tensor in tensors.items():
         ternary = tensor.encoding is Encoding.I2_S
         values = unpack_i2s(tensor.data, tensor.shape, strict=True) if ternary else decode.decode(tensor)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sterna.checkpoint import tensor as tensor_module
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.ternary import (
+from sterna.errors import FormatError, UnsupportedError
+from sterna.tensor import tensor as tensor_module
+from sterna.tensor.decode import decode
+from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.ternary import (
     RowLengthError,
     float_ternary,
     is_ternary,
@@ -18,7 +19,6 @@ from sterna.checkpoint.ternary import (
     recode,
     ternary_codes,
 )
-from sterna.errors import FormatError, UnsupportedError
 
 from .helpers import float_tensor
 

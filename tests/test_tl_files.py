@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterna import LLM
-from sterna.checkpoint import load_gguf, open_checkpoint
+from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.checkpoint.gguf import read_gguf, write_gguf
-from sterna.checkpoint.gguf.tl import TL_TYPES, Place, find_tiled
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.ternary import ternary_codes, untiled
 from sterna.cli.info import describe
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.files.gguf import read_gguf, write_gguf
+from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
+from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.ternary import ternary_codes, untiled
 from sterna.ternary import pack_i2s, unpack_i2s
 from sterna.ternary.tl import TL1_SETUP_TILES, TL2_TILES, pack_tl1, tl2_padded_bytes
 
@@ -73,7 +73,7 @@ def test_converts_to_other_ternary_types_and_folders(tmp_path: Path, tensors: di
     path = write_model(tmp_path / "tl.gguf", in_tl(tensors, 39))
     assert convert(path, tmp_path / "tq2_0.gguf", type="tq2_0", verify=True).types["tq2_0"] == 7
     folder = convert(path, tmp_path / "folder", verify=True).path
-    codes, scale = ternary_codes(open_checkpoint(folder).tensors[Q])
+    codes, scale = ternary_codes(open_checkpoint(folder).load().tensors[Q])
     assert np.array_equal(codes, unpack_i2s(tensors[Q].data, tensors[Q].shape)) and scale == tensors[Q].scale
 
 
@@ -87,8 +87,8 @@ def test_runs_as_i2_s_does(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
 
 def test_info_names_the_type(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     write_gguf(tmp_path / "i2_s.gguf", helpers.gguf_metadata(LARGE), tensors.values())
-    expected = describe(load_gguf(tmp_path / "i2_s.gguf"))
-    facts = describe(load_gguf(write_model(tmp_path / "tl2.gguf", in_tl(tensors, 39))))
+    expected = describe(open_checkpoint(tmp_path / "i2_s.gguf").load())
+    facts = describe(open_checkpoint(write_model(tmp_path / "tl2.gguf", in_tl(tensors, 39))).load())
     assert {t["type"] for t in facts["tensors"] if len(t["shape"]) > 1} == {"f16", "tl2"}
     assert facts["ternary_parameters"] == expected["ternary_parameters"]
     assert facts["zero_fraction"] == expected["zero_fraction"]
@@ -132,7 +132,7 @@ def test_other_types_and_shapes_are_named(
     path = write_model(tmp_path / "other.gguf", [Raw(Q, shape, number, bytes(size))])
     assert not read_gguf(path).tensors
     with pytest.raises(UnsupportedError, match=f"'{Q}' has the type {words}"):
-        load_gguf(path)
+        open_checkpoint(path).load()
 
 
 def test_truncated_files_are_refused(tmp_path: Path, q: Tensor) -> None:
@@ -161,7 +161,7 @@ def test_scales_that_are_none_are_refused(tmp_path: Path, tensors: dict[str, Ten
     }.items():
         path = write_model(tmp_path / "tl.gguf", [*others, Raw(Q, q.shape, 39, data), scale])
         with pytest.raises(FormatError, match=words):
-            load_gguf(path)
+            open_checkpoint(path).load()
 
 
 def test_indices_that_mean_nothing_are_refused_and_leave_nothing(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
@@ -173,7 +173,7 @@ def test_indices_that_mean_nothing_are_refused_and_leave_nothing(tmp_path: Path,
         for read in (
             lambda path: convert(path, tmp_path / "out.gguf"),
             lambda path: LLM(path),
-            lambda path: describe(load_gguf(path)),
+            lambda path: describe(open_checkpoint(path).load()),
         ):
             with pytest.raises(FormatError, match=f"'{Q}' is no TL.: it holds an index"):
                 read(path)

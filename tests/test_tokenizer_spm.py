@@ -102,7 +102,7 @@ def test_scores_are_needed_and_finite() -> None:
 
 @pytest.mark.skipif(not (SHARED / "vocab").is_dir(), reason="../shared/vocab is not there (a fixture of the project)")
 def test_llamas_own_vocabulary_merges_as_sentencepiece_does() -> None:
-    from sterna.checkpoint.gguf.reader import read_gguf
+    from sterna.files.gguf.reader import read_gguf
 
     metadata = read_gguf(SHARED / "vocab" / "ggml-vocab-llama-spm.gguf").metadata
     tokenizer = Tokenizer.from_gguf_metadata(metadata)

@@ -16,11 +16,12 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from sterna import LLM  # noqa: E402
-from sterna.checkpoint import Encoding, open_checkpoint  # noqa: E402
-from sterna.checkpoint.decode import oracle_weights  # noqa: E402
+from sterna.checkpoint import open_checkpoint  # noqa: E402
 from sterna.errors import ArgumentError, FormatError  # noqa: E402
 from sterna.evaluate.perplexity import evaluate_text  # noqa: E402
 from sterna.model.tokenizer import Tokenizer  # noqa: E402
+from sterna.tensor.decode import oracle_weights  # noqa: E402
+from sterna.tensor.tensor import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
 from sterna.train.data import documents  # noqa: E402
@@ -151,7 +152,7 @@ def test_damaged_checkpoint_is_refused(folder: Path) -> None:
 
 def test_gguf_export_is_the_trained_model(trained: tuple[TrainingResult, Decoder, list[float]]) -> None:
     result, model, _ = trained
-    checkpoint = open_checkpoint(result.gguf)
+    checkpoint = open_checkpoint(result.gguf).load()
     eps = float(np.float32(model.config.rms_norm_eps))  # GGUF keeps it in float32
     assert checkpoint.config == replace(model.config, rms_norm_eps=eps)
     assert checkpoint.metadata["tokenizer.ggml.pre"] == "llama-bpe"
@@ -184,9 +185,9 @@ def test_transformers_loads_the_packed_export(trained: tuple[TrainingResult, Dec
     loaded = transformers.AutoModelForCausalLM.from_pretrained(result.hf, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(result.hf)
     assert type(loaded).__name__ == "BitNetForCausalLM"
-    checkpoint = open_checkpoint(result.hf)
+    checkpoint = open_checkpoint(result.hf).load()
     assert checkpoint.config == model.config
-    for name, tensor in open_checkpoint(result.gguf).tensors.items():
+    for name, tensor in open_checkpoint(result.gguf).load().tensors.items():
         if tensor.encoding is Encoding.I2_S:
             assert np.array_equal(checkpoint.tensors[name].data, tensor.data)
             assert checkpoint.tensors[name].scale == tensor.scale

@@ -1,6 +1,7 @@
 #include "repack.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <stdexcept>
 
@@ -73,6 +74,19 @@ std::vector<float> repack(std::span<const std::uint8_t> blocks, std::uint8_t* co
 }
 
 }  // namespace
+
+// Every load reads all ternary weights here, so the loop takes 32 bytes a turn.
+bool i2s_has_code_3(std::span<const std::uint8_t> codes) {
+    constexpr std::uint64_t kLowBits = 0x5555555555555555;
+    std::uint64_t both = 0;
+    std::size_t at = 0;
+    for (std::array<std::uint64_t, 4> words; at + sizeof words <= codes.size(); at += sizeof words) {
+        std::memcpy(words.data(), codes.data() + at, sizeof words);
+        for (const std::uint64_t word : words) both |= word & (word >> 1);
+    }
+    for (; at < codes.size(); ++at) both |= codes[at] & (codes[at] >> 1);
+    return (both & kLowBits) != 0;
+}
 
 std::size_t tq_block_bytes(const std::string& encoding) {
     if (encoding == "tq1_0") return Tq1::kBytes;

@@ -8,6 +8,9 @@
 
 namespace sterna {
 
+// Whether packed I2_S codes hold the code 3, which means nothing.
+bool i2s_has_code_3(std::span<const std::uint8_t> codes);
+
 inline constexpr std::size_t kTqBlock = 256;  // weights that share a scale in TQ1_0 and TQ2_0
 
 // Bytes of one block of "tq1_0" or "tq2_0"; throws std::invalid_argument for another name.

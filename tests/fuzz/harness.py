@@ -8,7 +8,7 @@ import warnings
 import atheris
 
 with atheris.instrument_imports(include=["sterna", "jinja2"]):
-    import sterna.model.chat_sandbox  # noqa: F401  (which is imported when first used, too late to be instrumented)
+    import sterna.model.chat.sandbox  # noqa: F401  (which is imported when first used, too late to be instrumented)
 
     from .targets import run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.gguf import write_gguf
+from sterna.files.gguf import write_gguf
 from tests.helpers import TINY, gguf_metadata, tiny_tensors
 from tests.tiny_vocabularies import byte_level_json
 

@@ -19,7 +19,7 @@ MESSAGES = [{"role": "system", "content": "Be <s>brief</s>."}, {"role": "user", 
 def gguf(data: bytes, folder: Path) -> None:
     """A GGUF file: opened, its tokenizer used, and run."""
     path = _write(folder / "model.gguf", data)
-    tokenizer = Tokenizer.from_checkpoint(open_checkpoint(path))
+    tokenizer = open_checkpoint(path).tokenizer()
     ids = tokenizer.encode("ab <s>ø", parse_special=True)
     assert isinstance(tokenizer.decode(ids), str)
     llm = LLM(path, threads=1)
@@ -42,7 +42,7 @@ def index(data: bytes, folder: Path) -> None:
     _write(folder / "config.json", config)
     _write(folder / "model-00001-of-00001.safetensors", weights)
     _write(folder / "model.safetensors.index.json", data)
-    open_checkpoint(folder)
+    open_checkpoint(folder).load()
 
 
 def tokenizer(data: bytes, folder: Path) -> None:

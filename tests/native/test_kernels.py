@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.tensor import Encoding
+from sterna.tensor.decode import decode
+from sterna.tensor.tensor import Encoding
 from sterna.ternary.blocks import (
     dequantize_q4_0,
     dequantize_q6_k,

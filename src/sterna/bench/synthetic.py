@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.validate import tensor_shapes
 from sterna.errors import ArgumentError
 from sterna.model.config import ModelConfig
+from sterna.model.validate import tensor_shapes
+from sterna.tensor.tensor import Encoding, Tensor
 
 # architecture, hidden_size, intermediate_size, layers, heads, kv heads, vocabulary
 SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {

@@ -14,10 +14,11 @@ import numpy as np
 
 from sterna import _native
 from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.tensor import TERNARY
+from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.llm import LLM
 from sterna.engine.sequence import Completion
 from sterna.errors import ArgumentError
+from sterna.tensor.tensor import TERNARY
 
 CEILING_BYTES = 1 << 29
 """Buffer of the bandwidth measurement: many times any cache."""
@@ -128,7 +129,7 @@ def peak_rss_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
-def step_bytes(checkpoint: Checkpoint, position: int, kv: str = "f16") -> int:
+def step_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> int:
     """Bytes that one decode step must read at a position: matrices, head, keys and values."""
     config = checkpoint.config
     untied_embedding = None if config.tied_head else "token_embd.weight"
@@ -137,6 +138,6 @@ def step_bytes(checkpoint: Checkpoint, position: int, kv: str = "f16") -> int:
     return weights + 2 * config.num_layers * config.num_kv_heads * bytes_a_head * position
 
 
-def ternary_weights(checkpoint: Checkpoint) -> int:
+def ternary_weights(checkpoint: LoadedCheckpoint) -> int:
     """Ternary weights, each of which is one int8 multiply-add a token."""
     return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding in TERNARY)

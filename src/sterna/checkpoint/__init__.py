@@ -1,24 +1,23 @@
-"""Models in files: GGUF, and folders of the Hugging Face hub."""
+"""Models in files: GGUF, folders of the Hugging Face hub, and training runs of ours."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
-from sterna.checkpoint.checkpoint import Checkpoint, about
-from sterna.checkpoint.gguf.model import load_gguf
-from sterna.checkpoint.hf import load_hf
-from sterna.checkpoint.hub import resolve_model
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.ternary import in_x86_layout
+from sterna.checkpoint.checkpoint import Checkpoint
+from sterna.checkpoint.gguf.model import open_gguf
+from sterna.checkpoint.hf.folder import open_hf
+from sterna.checkpoint.state import STATE_FILE, open_state
 from sterna.errors import ArgumentError
+from sterna.files.hub.cache import resolve_model
 from sterna.ternary.i2s import LAYOUTS
 
-__all__ = ["Checkpoint", "Encoding", "Tensor", "load_gguf", "load_hf", "open_checkpoint", "resolve_model"]
+__all__ = ["Checkpoint", "open_checkpoint"]
 
 
 def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoint:
-    """A model by its path (a GGUF file, or a folder with `config.json` and safetensors) or as `resolve_model` finds it.
+    """A model by its path, or as `resolve_model` finds it: a GGUF file, a folder with `config.json` and safetensors, or
+    a training run's `state.safetensors` or folder.
 
     Raises NotFoundError where nothing readable is there, FormatError for a broken file, UnsupportedError for a model
     that Sterna cannot run, ArgumentError for an unknown layout, and what `resolve_model` raises.
@@ -29,11 +28,12 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     if i2s_layout not in LAYOUTS:
         raise ArgumentError(f"i2s_layout must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
     path = resolve_model(name)
-    if path.is_dir():
-        if i2s_layout != "x86":
-            raise ArgumentError(f"{path} is a folder; i2s_layout is for GGUF files.")
-        return load_hf(path)
-    checkpoint = load_gguf(path)
-    with about(checkpoint.path):
-        tensors = {name: in_x86_layout(tensor, i2s_layout) for name, tensor in checkpoint.tensors.items()}
-    return replace(checkpoint, tensors=tensors)
+    is_run = path.is_dir() and not (path / "config.json").exists() and (path / STATE_FILE).exists()
+    if not path.is_dir() and path.suffix != ".safetensors":
+        return open_gguf(path, i2s_layout)
+    if i2s_layout != "x86":
+        what = "a folder" if path.is_dir() else "a safetensors file"
+        raise ArgumentError(f"{path} is {what}; i2s_layout is for GGUF files.")
+    if path.is_dir() and not is_run:
+        return open_hf(path)
+    return open_state(path / STATE_FILE if is_run else path)

@@ -4,28 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.decode import as_float32
-from sterna.checkpoint.tensor import Tensor
-from sterna.checkpoint.validate import check_config, check_tensors
 from sterna.errors import FormatError, SternaError
 from sterna.model.config import ModelConfig
+from sterna.model.tokenizer import Tokenizer
+from sterna.model.validate import check_config, check_tensors
+from sterna.tensor.decode import as_float32
+from sterna.tensor.tensor import AnyTensor, Tensor, whole
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checked model. `tensors` by canonical name, norms in float32; `metadata` as the file has it (GGUF keys, or
-    the `config.json` of a folder)."""
+    """A checked model.
+
+    `tensors` by canonical name, norms in float32; those that a file keeps in another form are streams until `load`
+    makes them. q and k pair dimensions as `config.rope_style` says. `metadata` as the file has it (GGUF keys, or the
+    `config.json` of a folder). `kind`: where it comes from, `gguf`, `hf` (a Hugging Face folder), `state` (a training
+    checkpoint of ours), or `memory`.
+    """
 
     config: ModelConfig
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, AnyTensor]
     metadata: dict[str, Any]
     path: Path
+    kind: str = "memory"
+    latent: bool = False
+    """Float matrices of layers are ternary ones before quantisation."""
+    absorbed: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors of the file that `config` has taken in, such as RoPE's factors; a conversion passes them on."""
+
+    def load(self) -> LoadedCheckpoint:
+        """The model with every tensor made; the bytes of a mapped file stay where they are.
+
+        Raises FormatError and UnsupportedError where a tensor's values are not what its description promises.
+        """
+        with about(self.path):
+            tensors: dict[str, Tensor] = {}
+            for name, stream in self.tensors.items():
+                tensor = whole(stream)
+                tensors[name] = ready_norm(tensor) if len(tensor.shape) == 1 else tensor
+            check(self.config, tensors)
+        given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return LoadedCheckpoint(**{**given, "tensors": tensors})
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the model brings what a tokenizer is made of."""
+        if self.kind in ("gguf", "memory"):
+            return "tokenizer.ggml.tokens" in self.metadata
+        return any((self.folder / name).is_file() for name in TOKENIZER_FILES)
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; raises as `Tokenizer`, FormatError where the model has none."""
+        if self.kind in ("gguf", "memory"):
+            return Tokenizer.from_gguf_metadata(self.metadata)
+        return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER_FILES[0])
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files lie."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def name(self) -> str:
+        """What to call the model where nothing else says."""
+        given = self.metadata.get("general.name")
+        return given if isinstance(given, str) and given else self.path.resolve().stem
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint(Checkpoint):
+    """A model all of whose tensors are made."""
+
+    tensors: Mapping[str, Tensor]
+
+    def load(self) -> LoadedCheckpoint:
+        return self
 
 
 @contextmanager
@@ -37,12 +98,15 @@ def about(path: Path) -> Iterator[None]:
         raise type(error)(f"{path} cannot be run: {error}") from error
 
 
-def finish(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> Checkpoint:
+def check(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
     """Check configuration and tensors against each other; raises FormatError and UnsupportedError."""
     check_config(config)
     check_tensors(config, tensors)
-    ready = {name: as_float32(tensor) if len(tensor.shape) == 1 else tensor for name, tensor in tensors.items()}
-    for name, tensor in ready.items():
-        if len(tensor.shape) == 1 and not np.isfinite(tensor.data.view(np.float32)).all():
-            raise FormatError(f"The norm {name!r} has values that are not finite.")
-    return Checkpoint(config, ready, metadata, path)
+
+
+def ready_norm(tensor: Tensor) -> Tensor:
+    """A norm in float32; raises FormatError where it has a value that is not finite."""
+    values = as_float32(tensor)
+    if not np.isfinite(values.data.view(np.float32)).all():
+        raise FormatError(f"The norm {tensor.name!r} has values that are not finite.")
+    return values

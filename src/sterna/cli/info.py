@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from sterna.cli.options import I2SLayout, Json, Model, print_json
 
 if TYPE_CHECKING:
-    from sterna.checkpoint import Checkpoint
+    from sterna.checkpoint.checkpoint import LoadedCheckpoint
 
 
 def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False) -> None:
     """Architecture, size, share of zeros, tokenizer, chat template, and what is not ternary in a model."""
     from sterna.checkpoint import open_checkpoint
-    from sterna.engine.llm import EMBEDDED_MODEL
+    from sterna.files.embedded import EMBEDDED_MODEL
 
-    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout)
+    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
     facts = describe(checkpoint)
     if json:
         print_json(facts)
@@ -24,16 +24,15 @@ def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False)
         _print(checkpoint, facts)
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+def describe(checkpoint: LoadedCheckpoint) -> dict[str, Any]:
     """The object that `sterna info --json` prints; `tokenizer` and `chat_template` are None where a model has none."""
-    from sterna.checkpoint.summary import parts, summarize
     from sterna.errors import SternaError
-    from sterna.model.tokenizer import Tokenizer
     from sterna.model.tokenizer.summary import summarize_tokenizer
+    from sterna.tensor.summary import parts, summarize
 
     config, tensors = checkpoint.config, checkpoint.tensors.values()
     try:
-        tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        tokenizer = checkpoint.tokenizer()
         template, problem = tokenizer.chat_template, None
         vocabulary: dict[str, Any] | None = summarize_tokenizer(tokenizer)
     except SternaError as error:
@@ -55,7 +54,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _print(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
+def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

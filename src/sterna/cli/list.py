@@ -9,14 +9,15 @@ from sterna.cli.options import Json, print_json
 
 def list_models(json: Json = False) -> None:
     """Names, sizes and files of downloaded models."""
-    from sterna.checkpoint import hub
+    from sterna.checkpoint.hf.folder import is_hf_model
+    from sterna.files.hub import cache
 
-    models = hub.cached_models()
+    models = cache.cached_models(is_hf_model)
     if json:
-        print_json({"cache": str(hub.cache_folder()), "models": [asdict(model) for model in models]})
+        print_json({"cache": str(cache.cache_folder()), "models": [asdict(model) for model in models]})
         return
     if not models:
-        print(f"No model is in {hub.cache_folder()}; `sterna pull NAME` fetches one: {', '.join(hub.WELL_KNOWN)}.")
+        print(f"No model is in {cache.cache_folder()}; `sterna pull NAME` fetches one: {', '.join(cache.WELL_KNOWN)}.")
         return
 
     from rich.console import Console

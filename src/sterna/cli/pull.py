@@ -15,14 +15,14 @@ def pull(
     token: Annotated[str | None, typer.Option("--token", help="Access token; default: HF_TOKEN.")] = None,
 ) -> None:
     """Download a model, or bring it up to date; a broken-off download goes on where it ended. Prints its path."""
-    from sterna.checkpoint import hub
     from sterna.errors import ArgumentError
+    from sterna.files.hub import cache
 
     repo, colon, file = name.partition(":")
-    reference = hub.parse_reference((f"{repo}@{revision}" if revision else repo) + colon + file)
+    reference = cache.parse_reference((f"{repo}@{revision}" if revision else repo) + colon + file)
     if reference is None:
         raise ArgumentError(
             f"{name} with the revision {revision or 'main'} names no repository of the hub: give ORG/REPO, or one of "
-            f"{', '.join(hub.WELL_KNOWN)}."
+            f"{', '.join(cache.WELL_KNOWN)}."
         )
-    print(hub.pull(reference, token))
+    print(cache.pull(reference, token))

@@ -9,6 +9,6 @@ import typer
 
 def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="As `sterna list` shows it.")]) -> None:
     """Delete a downloaded repository from the cache, all its revisions included."""
-    from sterna.checkpoint.hub import remove_cached
+    from sterna.files.hub.cache import remove_cached
 
     print(f"Freed {remove_cached(name) / 1e6:,.1f} MB.")

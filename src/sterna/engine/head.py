@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sterna import _native
-from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.gguf.types import BLOCKS
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.runner import native_tensors
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.files.gguf.types import BLOCKS
 from sterna.model.plan import Plan
+from sterna.tensor.tensor import Encoding, Tensor
 
 HEADS = ("full", "q8_0", "q6_k", "q4_0")
 """`full` is the head as the file has it."""
@@ -38,12 +38,12 @@ def check_head(head: str) -> None:
         raise ArgumentError(f"head must be one of {', '.join(HEADS)}, not '{head}'.")
 
 
-def head_tensor(checkpoint: Checkpoint) -> Tensor:
+def head_tensor(checkpoint: LoadedCheckpoint) -> Tensor:
     """The output matrix, which may be the embedding too."""
     return checkpoint.tensors["token_embd.weight" if checkpoint.config.tied_head else "output.weight"]
 
 
-def requantize_head(checkpoint: Checkpoint, head: str, *, isa: str, threads: int) -> Checkpoint:
+def requantize_head(checkpoint: LoadedCheckpoint, head: str, *, isa: str, threads: int) -> LoadedCheckpoint:
     """The model with its output matrix in another encoding, one of `HEADS`; a tied embedding stays as it is.
 
     A head that has the encoding already is left alone. Takes no memory but the new matrix. Raises `UnsupportedError`
@@ -70,7 +70,9 @@ def requantize_head(checkpoint: Checkpoint, head: str, *, isa: str, threads: int
     )
 
 
-def measure_head(hidden: np.ndarray, logits: np.ndarray, full: Checkpoint, *, isa: str, threads: int) -> HeadError:
+def measure_head(
+    hidden: np.ndarray, logits: np.ndarray, full: LoadedCheckpoint, *, isa: str, threads: int
+) -> HeadError:
     """Compares `logits` [n, vocab] of hidden rows [n, hidden_size] with those of the model's full head."""
     width = full.config.hidden_size
     plan = Plan(  # of the head alone

@@ -13,6 +13,7 @@ import numpy as np
 
 from sterna._native import BLOCK_SIZE
 from sterna.checkpoint import Checkpoint, open_checkpoint
+from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.core import Engine
 from sterna.engine.head import SAMPLE, HeadError, check_head, measure_head, requantize_head
 from sterna.engine.machine import checked_threads, choose_isa, default_threads
@@ -20,10 +21,9 @@ from sterna.engine.runner import Runner
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.sequence import Completion, Sequence
 from sterna.errors import ArgumentError, ContextLengthError, UnsupportedError
+from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
-
-EMBEDDED_MODEL = Path(__file__).parent.parent / "models" / "sterna-tern.gguf"
 
 POOL_TOKENS = 65536
 """Positions that the KV pool can hold when contexts are shorter: address space, memory only when it is used."""
@@ -76,7 +76,7 @@ class LLM:
         plan = build_plan(self.checkpoint.config, self.checkpoint.tensors, int8=activations == "int8")
         with ThreadPoolExecutor(1) as executor:
             # The vocabulary takes Python's time, the weights memory's: both at once.
-            loading = executor.submit(Tokenizer.from_checkpoint, self.checkpoint) if self._has_tokenizer() else None
+            loading = executor.submit(self.checkpoint.tokenizer) if self.checkpoint.has_tokenizer else None
             runner = Runner(
                 plan,
                 self.checkpoint.tensors,
@@ -93,7 +93,7 @@ class LLM:
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises `FormatError` where the model has none, or what was wrong when it was read."""
-        return self._tokenizer.result() if self._tokenizer else Tokenizer.from_checkpoint(self.checkpoint)
+        return self._tokenizer.result() if self._tokenizer else self.checkpoint.tokenizer()
 
     @overload
     def generate(self, prompts: str | SequenceOf[int] | np.ndarray, **params: Any) -> str: ...
@@ -183,7 +183,7 @@ class LLM:
             return None
         ids = (
             self.tokenizer.encode(SAMPLE)
-            if self._has_tokenizer()
+            if self.checkpoint.has_tokenizer
             else np.random.default_rng(0).integers(0, self.vocab_size, 16)
         )
         hidden = self.hidden(ids[: self.context_length])
@@ -224,23 +224,19 @@ class LLM:
         except TypeError as error:
             raise ArgumentError(f"These generation options do not fit: {error}.") from None
         ids = self._checked(self._encode(prompt), self.context_length - 1)
-        if isinstance(prompt, str) or self._has_tokenizer():
+        if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
             return Sequence(ids, sampling, self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True))
         return Sequence(ids, sampling, frozenset(), StreamDecoder(lambda token: b""))
 
-    def _has_tokenizer(self) -> bool:
-        """False for a model of weights alone, which still completes token ids."""
-        return self.checkpoint.path.is_dir() or "tokenizer.ggml.tokens" in self.checkpoint.metadata
 
-
-def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> Checkpoint:
+def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> LoadedCheckpoint:
     if model is None or isinstance(model, Checkpoint):
         if i2s_layout != "x86":
             raise ArgumentError("i2s_layout is for models in GGUF files.")
-        return open_checkpoint(EMBEDDED_MODEL) if model is None else model
+        return open_checkpoint(EMBEDDED_MODEL).load() if model is None else model.load()
     if not isinstance(model, (str, Path)) or not str(model) or "\0" in str(model):
         raise ArgumentError("A model is the path of a GGUF file or of a folder, or its name on the hub.")
-    return open_checkpoint(model, i2s_layout)
+    return open_checkpoint(model, i2s_layout).load()
 
 
 def _is_integer(value: Any) -> bool:

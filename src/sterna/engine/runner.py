@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from sterna import _native
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.checkpoint.ternary import untiled
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.plan import Plan
+from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 
 CODES_PER_BLOCK = 128

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sterna.checkpoint.tensor import Tensor
 from sterna.errors import UnsupportedError
 from sterna.model import bitnet, gemma3, llama, qwen3
 from sterna.model.config import ModelConfig
 from sterna.model.plan import Plan, PlanBuilder
+from sterna.tensor.tensor import Tensor
 
 ARCHITECTURES: Mapping[str, Callable[[PlanBuilder], Plan]] = {
     "bitnet-b1.58": bitnet.build_plan,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sterna.checkpoint.tensor import TERNARY, Tensor
 from sterna.model.config import ModelConfig
+from sterna.tensor.tensor import TERNARY, Tensor
 
 
 @dataclass

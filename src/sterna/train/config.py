@@ -9,9 +9,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sterna.checkpoint.validate import check_config
 from sterna.errors import ArgumentError, SternaError
 from sterna.model.config import ModelConfig
+from sterna.model.validate import check_config
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from sterna.checkpoint.atomic import atomic_write
 from sterna.errors import ArgumentError
+from sterna.files.atomic import atomic_write
 from sterna.model.tokenizer.pre import LLAMA3
 
 END_OF_TEXT = "<|endoftext|>"

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from sterna.checkpoint.atomic import atomic_write
 from sterna.errors import FormatError
+from sterna.files.atomic import atomic_write
 from sterna.train.optimizer import Optimizers
 
 ORIGINS = {

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from sterna.checkpoint.atomic import atomic_write
 from sterna.checkpoint.convert import convert
 from sterna.errors import ArgumentError, SternaError
+from sterna.files.atomic import atomic_write
 from sterna.train.config import load_config
 from sterna.train.data import documents, prepare, random_windows
 from sterna.train.evaluation import beginning, text_bits_per_byte

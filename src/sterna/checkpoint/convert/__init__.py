@@ -9,23 +9,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sterna.checkpoint.atomic import publish, staging
+from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
-from sterna.checkpoint.convert.recode import Changes, half_order, interleaved_order, permute_rows, recode
-from sterna.checkpoint.encode import ENCODERS
 from sterna.checkpoint.gguf.keys import config_tensors
-from sterna.checkpoint.gguf.rope import ROPE_FACTORS
-from sterna.checkpoint.gguf.types import data_bytes
-from sterna.checkpoint.hub import resolve_model
-from sterna.checkpoint.source import Source, open_source
-from sterna.checkpoint.tensor import TERNARY, TILED, AnyTensor, Encoding
 from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
+from sterna.files.atomic import publish, staging
+from sterna.files.gguf.types import data_bytes
+from sterna.files.hub.cache import resolve_model
+from sterna.tensor.encode import ENCODERS
+from sterna.tensor.pages import release
+from sterna.tensor.recode import Changes, half_order, interleaved_order, permute_rows, recode
+from sterna.tensor.tensor import TERNARY, TILED, AnyTensor, Encoding, Tensor, TensorStream
+from sterna.tensor.ternary import untiled
+from sterna.ternary.tl import TL_TILES
 
 __all__ = ["Report", "convert", "verify"]
 
@@ -75,10 +77,13 @@ def convert(
     reads back what was written before it gets its name, and raises FormatError where it differs. `force` replaces what
     is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `i2s_layout`: how
     a GGUF `src` keeps I2_S (`open_checkpoint`); what is written is in the layout of x86. `tl_tiles`: whose tiles a TL1
-    `src` has (`open_source`). `progress` is called with shares from 0 to 1.
+    `src` has, which nothing in it says: `preset` of bitnet.cpp, or its `setup_env.py` (`setup`). `progress` is
+    called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be.
     """
-    source = open_source(src, i2s_layout, tl_tiles)
+    if tl_tiles not in TL_TILES:
+        raise ArgumentError(f"tl_tiles is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
+    source = open_checkpoint(src, i2s_layout)
     dst = Path(dst)
     folder = dst.suffix != ".gguf"
     _check_paths(resolve_model(src), dst, folder, force)
@@ -87,7 +92,7 @@ def convert(
         raise ArgumentError("The head of this model is its embedding: give one type for both.")
     if split_bytes is not None and (folder or split_bytes < LEAST_SPLIT):
         raise ArgumentError(f"Only GGUF files can be split, in parts of at least {LEAST_SPLIT} bytes.")
-    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
+    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
     tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
@@ -118,13 +123,14 @@ def convert(
 def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     """Raise FormatError where the model at `dst` is not a conversion of the one at `src`: codes exactly, scales and
     values to the precision of their encodings."""
-    source, folder = open_source(src), Path(dst).is_dir()
+    source, folder = open_checkpoint(src), Path(dst).is_dir()
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
     _compare(expected, Path(dst), source.latent, lambda size: None)
 
 
 def _compare(expected: dict[str, AnyTensor], path: Path, latent: bool, done: Callable[[int], None]) -> None:
-    compare(expected, open_source(path).tensors, latent, done)
+    written = open_checkpoint(path)
+    compare(expected, {**written.tensors, **written.absorbed}, latent, done)
 
 
 class _Progress:
@@ -138,24 +144,36 @@ class _Progress:
         self.tell(min(self.bytes / self.total, 1.0))
 
 
-def _tensors(source: Source, rope_style: str, folder: bool) -> dict[str, AnyTensor]:
+def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
     """The source's tensors as the target orders and needs them, in the source's encodings."""
-    config, tensors = source.config, dict(source.tensors)
+    config = source.config
+    tensors = {name: _untiled(tensor, tl_tiles) for name, tensor in source.tensors.items()}
     if not folder and config.architecture.startswith("bitnet") and not config.tied_head:
         raise UnsupportedError(
             "This model has a head of its own, and a BitNet model in GGUF takes its embedding for one: "
             "convert it to a Hugging Face folder instead."
         )
-    if folder:
-        tensors.pop(ROPE_FACTORS, None)
-    elif source.kind != "gguf":
-        tensors |= {tensor.name: tensor for tensor in config_tensors(config)}
+    if not folder:
+        own = source.absorbed.values() if source.kind == "gguf" else config_tensors(config)
+        tensors |= {tensor.name: tensor for tensor in own}
     if rope_style != config.rope_style:
         reorder = interleaved_order if rope_style == "interleaved" else half_order
         for name, tensor in tensors.items():
             if name.endswith((".attn_q.weight", ".attn_k.weight")):
                 tensors[name] = permute_rows(tensor, reorder(tensor.shape[0], config.head_dim))
     return tensors
+
+
+def _untiled(tensor: AnyTensor, tl_tiles: str) -> AnyTensor:
+    """A tensor in TL1 or TL2 as one in I2_S, to be made when it is needed."""
+    if not isinstance(tensor, Tensor) or tensor.encoding not in TILED:
+        return tensor
+
+    def make() -> Iterator[Tensor]:
+        yield untiled(tensor, tl_tiles)
+        release(tensor.data)
+
+    return TensorStream(tensor.name, tensor.shape, Encoding.I2_S, make)
 
 
 def _type(name: str | None, folder: bool) -> Encoding | None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.convert.recode import codes_of, whole
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.gguf.types import data_bytes
-from sterna.checkpoint.mapped import release
-from sterna.checkpoint.tensor import AnyTensor, Encoding
-from sterna.checkpoint.ternary import is_ternary, ternary_codes
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.gguf.types import data_bytes
 from sterna.model.config import ModelConfig
+from sterna.tensor.decode import decode
+from sterna.tensor.pages import release
+from sterna.tensor.recode import codes_of
+from sterna.tensor.tensor import AnyTensor, Encoding, whole
+from sterna.tensor.ternary import is_ternary, ternary_codes
 
 PRECISION = {
     Encoding.F32: 0.0,

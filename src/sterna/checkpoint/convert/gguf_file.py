@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.convert.check import same_config
 from sterna.checkpoint.gguf.keys import architecture_name, config_keys, file_keys, renamed
 from sterna.checkpoint.gguf.model import ARCHITECTURES, read_config
-from sterna.checkpoint.gguf.reader import split_name
-from sterna.checkpoint.gguf.writer import stored_bytes, write_gguf_to
-from sterna.checkpoint.huge_page_writer import HugePageWriter
-from sterna.checkpoint.safetensors_writer import in_shards
-from sterna.checkpoint.source import Source
-from sterna.checkpoint.tensor import AnyTensor
+from sterna.files.gguf.reader import split_name
+from sterna.files.gguf.writer import stored_bytes, write_gguf_to
+from sterna.files.huge_page_writer import HugePageWriter
+from sterna.files.safetensors.writer import in_shards
 from sterna.model.tokenizer.special import TokenType
+from sterna.tensor.tensor import AnyTensor
 
 
-def rope_style(source: Source) -> str:
+def rope_style(source: Checkpoint) -> str:
     """How q and k of a file of this model pair their dimensions."""
     style: str = ARCHITECTURES[architecture_name(source.config)]["rope_style"]
     return style
 
 
-def metadata_of(source: Source, tensors: Sequence[AnyTensor], name: str | None) -> dict[str, Any]:
+def metadata_of(source: Checkpoint, tensors: Sequence[AnyTensor], name: str | None) -> dict[str, Any]:
     """All keys of the new file: those of a GGUF source, or made from configuration and tokenizer.
 
     Raises UnsupportedError for a model that GGUF has no words for.
@@ -38,9 +38,8 @@ def metadata_of(source: Source, tensors: Sequence[AnyTensor], name: str | None) 
             metadata["general.name"] = name
     else:
         metadata = config_keys(source.config, name or source.name)
-        tokenizer = source.tokenizer()
-        if tokenizer is not None:
-            metadata |= _padded(tokenizer.gguf_metadata(), source.config.vocab_size)
+        if source.has_tokenizer:
+            metadata |= _padded(source.tokenizer().gguf_metadata(), source.config.vocab_size)
     by_name: dict[str, Any] = {tensor.name: tensor for tensor in tensors}
     same_config(source.config, read_config(metadata, by_name, {}), by_name, "GGUF")
     return metadata | file_keys(tensors)

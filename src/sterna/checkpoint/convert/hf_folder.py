@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint import Checkpoint
+from sterna.checkpoint.checkpoint import TOKENIZER_FILES
 from sterna.checkpoint.convert.check import same_config
-from sterna.checkpoint.convert.recode import whole
-from sterna.checkpoint.hf import canonical_names
-from sterna.checkpoint.hf_config import read_config
-from sterna.checkpoint.mapped import release
-from sterna.checkpoint.safetensors_writer import SHARD_BYTES, OutTensor, write_safetensors
-from sterna.checkpoint.source import TOKENIZER_FILE, Source
-from sterna.checkpoint.tensor import AnyTensor, Encoding
-from sterna.checkpoint.ternary import is_ternary
+from sterna.checkpoint.hf.config import read_config
+from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import UnsupportedError
+from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
 from sterna.model.config import ModelConfig
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import AnyTensor, Encoding, whole
+from sterna.tensor.ternary import is_ternary
 from sterna.ternary import pack_hf, unpack_i2s
 
 DTYPES = {Encoding.F32: "F32", Encoding.F16: "F16", Encoding.BF16: "BF16"}
@@ -46,7 +46,7 @@ COPIED = (
 WRITTEN = ("config.json", "model.safetensors.index.json", *COPIED)
 
 
-def config_json(source: Source, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
+def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
     """`config.json` for these tensors. Raises UnsupportedError for a model that transformers has no words for.
 
     The linear class is named, because its default divides by `weight_scale` where ours multiplies.
@@ -105,7 +105,7 @@ def _config(config: ModelConfig) -> dict[str, Any]:
 
 def write_folder(
     folder: Path,
-    source: Source,
+    source: Checkpoint,
     tensors: Sequence[AnyTensor],
     raw: dict[str, Any],
     written: Callable[[int], None],
@@ -131,15 +131,14 @@ def write_folder(
         (folder / name).write_bytes(data)
 
 
-def tokenizer_files(source: Source) -> dict[str, bytes]:
+def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
     """What belongs to the tokenizer, by file name; nothing for a model that has none."""
     if source.kind == "hf":
         return {name: (source.folder / name).read_bytes() for name in COPIED if (source.folder / name).is_file()}
-    tokenizer = source.tokenizer()
-    if tokenizer is None:
+    if not source.has_tokenizer:
         return {}
-    given = (source.folder / TOKENIZER_FILE).read_bytes() if source.kind == "state" else None
-    return tokenizer.hf_files(source.config.context_length, given)
+    given = (source.folder / TOKENIZER_FILES[0]).read_bytes() if source.kind == "state" else None
+    return source.tokenizer().hf_files(source.config.context_length, given)
 
 
 def _names(config: ModelConfig) -> dict[str, str]:

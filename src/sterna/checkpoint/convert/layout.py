@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sterna.checkpoint.encode import ENCODERS
-from sterna.checkpoint.gguf.types import data_bytes
-from sterna.checkpoint.source import Source
-from sterna.checkpoint.tensor import AnyTensor, Encoding
-from sterna.checkpoint.ternary import is_ternary
-from sterna.checkpoint.validate import matrix_shapes
+from sterna.checkpoint import Checkpoint
 from sterna.errors import UnsupportedError
+from sterna.files.gguf.types import data_bytes
+from sterna.model.validate import matrix_shapes
+from sterna.tensor.encode import ENCODERS
+from sterna.tensor.tensor import AnyTensor, Encoding
+from sterna.tensor.ternary import is_ternary
 
 FALLBACKS = {"tq1_0": "q4_0", "tq2_0": "q4_0", "i2_s": "q4_0", "q6_k": "q8_0"}
 """What takes rows that do not fill the blocks of a type, as in llama.cpp, which has no I2_S; all others, and types
@@ -38,7 +38,7 @@ class Layout:
     fallbacks: dict[tuple[Encoding, Encoding], list[str]] = field(default_factory=dict)
 
 
-def lay_out(source: Source, tensors: Mapping[str, AnyTensor], wanted: Wanted, folder: bool, strict: bool) -> Layout:
+def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted, folder: bool, strict: bool) -> Layout:
     """Choose the encodings of the source's `tensors` in a GGUF file or a Hugging Face `folder`.
 
     With `strict`, rows that do not fill the wanted type raise UnsupportedError.
@@ -79,7 +79,7 @@ def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
     encodings |= dict.fromkeys(floats, common)
 
 
-def _wanted(source: Source, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
+def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
     if len(tensor.shape) == 1:
         return Encoding.F32
     if name.split(".", 2)[-1] in matrices and name.startswith("blk."):

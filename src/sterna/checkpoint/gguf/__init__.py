@@ -1,6 +1,0 @@
-"""GGUF, the single-file format of llama.cpp and bitnet.cpp: our own reader and writer, since PyPI's refuses I2_S."""
-
-from sterna.checkpoint.gguf.reader import GGUFFile, read_gguf
-from sterna.checkpoint.gguf.writer import write_gguf
-
-__all__ = ["GGUFFile", "read_gguf", "write_gguf"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS
-from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor
 from sterna.model.config import ModelConfig
+from sterna.tensor.tensor import AnyTensor, Encoding, Tensor
 
 FILE_TYPES = {
     "f32": 0,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sterna.checkpoint.checkpoint import Checkpoint, about, finish
-from sterna.checkpoint.decode import decode
+from sterna.checkpoint.checkpoint import Checkpoint, about, check, ready_norm
 from sterna.checkpoint.gguf.metadata import Keys
-from sterna.checkpoint.gguf.reader import read_gguf
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
-from sterna.checkpoint.validate import LIMITS
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.gguf.reader import read_gguf
 from sterna.model.config import ModelConfig
+from sterna.model.validate import LIMITS
+from sterna.tensor.decode import decode
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import TERNARY, AnyTensor, Encoding, Tensor, TensorStream
+from sterna.tensor.ternary import in_x86_layout
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bitnet-b1.58": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
@@ -53,17 +55,34 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Keys that change the mathematics, and the values with which they do not."""
 
 
-def load_gguf(path: str | os.PathLike[str]) -> Checkpoint:
+def open_gguf(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoint:
     """The model in a GGUF file; raises as `read_gguf` does, and for a model that Sterna cannot run (FormatError,
-    UnsupportedError)."""
+    UnsupportedError). `i2s_layout` as `open_checkpoint`."""
     file = read_gguf(path)
     with about(file.path):
         config = read_config(file.metadata, file.tensors, file.unsupported)
         tensors = _fold_scales(file.tensors)
-        tensors.pop(ROPE_FACTORS, None)
+        absorbed = {name: tensors.pop(name) for name in (ROPE_FACTORS,) if name in tensors}
         if config.tied_head:
             tensors.pop("output.weight", None)
-        return finish(file.path, config, tensors, file.metadata)
+        check(config, tensors)
+        ready = {name: _ready(tensor, i2s_layout) for name, tensor in tensors.items()}
+    latent = config.architecture.startswith("bitnet")
+    return Checkpoint(config, ready, file.metadata, file.path, "gguf", latent, absorbed)
+
+
+def _ready(tensor: Tensor, i2s_layout: str) -> AnyTensor:
+    """Norms in float32; I2_S that a file keeps in a layout of its own is put into ours when it is needed."""
+    if len(tensor.shape) == 1:
+        return ready_norm(tensor)
+    if tensor.encoding is not Encoding.I2_S or i2s_layout == "x86":
+        return tensor
+
+    def make() -> Iterator[Tensor]:
+        yield in_x86_layout(tensor, i2s_layout)
+        release(tensor.data)
+
+    return TensorStream(tensor.name, tensor.shape, Encoding.I2_S, make)
 
 
 def read_config(
@@ -139,7 +158,7 @@ def _gemma3(keys: Keys, hidden_size: int, num_heads: int, window: int) -> dict[s
     }
 
 
-def is_scale(name: str) -> bool:
+def _is_scale(name: str) -> bool:
     """Whether a tensor is the factor of a ternary matrix: `blk.0.attn_q.scale` (older `bitnet` files), or
     `blk.0.attn_q.weight_scale` (TL1 and TL2)."""
     return name.endswith((".scale", ".weight_scale"))
@@ -147,7 +166,7 @@ def is_scale(name: str) -> bool:
 
 def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Multiply the factors of ternary matrices that have tensors of their own into these."""
-    folded = {name: tensor for name, tensor in tensors.items() if not is_scale(name)}
+    folded = {name: tensor for name, tensor in tensors.items() if not _is_scale(name)}
     for name in tensors.keys() - folded.keys():
         factor, matrix = tensors[name], name[: name.rindex(".") + 1] + "weight"
         if matrix not in folded or folded[matrix].encoding not in TERNARY:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sterna.checkpoint.decode import decode
 from sterna.checkpoint.gguf.metadata import Keys
-from sterna.checkpoint.tensor import Tensor
-from sterna.checkpoint.validate import FLOATS
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.rope import linear_divisors, yarn_attention_factor, yarn_divisors
+from sterna.model.validate import FLOATS
+from sterna.tensor.decode import decode
+from sterna.tensor.tensor import Tensor
 
 ROPE_FACTORS = "rope_freqs.weight"
 """What rotary frequencies are divided by, [head_dim / 2]: how llama.cpp keeps the scaling of Llama 3.1."""

@@ -10,19 +10,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sterna.checkpoint.hub import resolve_model
 from sterna.errors import NotFoundError, UnsupportedError
+from sterna.files.hub.cache import resolve_model
 from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.tokenizer import gguf, hf, tiktoken
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
-
-if TYPE_CHECKING:
-    from sterna.checkpoint import Checkpoint
 
 __all__ = ["StreamDecoder", "Tokenizer"]
 
@@ -43,15 +40,6 @@ class Tokenizer:
         tokenizer = cls.__new__(cls)
         tokenizer._take(gguf.from_metadata(metadata))
         return tokenizer
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Tokenizer:
-        """The tokenizer of an open model: a GGUF file's metadata has been read already, a folder has files for it.
-
-        Raises as `Tokenizer(path)`; FormatError where the model has none.
-        """
-        is_folder = checkpoint.path.is_dir()
-        return cls(checkpoint.path) if is_folder else cls.from_gguf_metadata(checkpoint.metadata)
 
     def _take(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -204,7 +192,7 @@ def _open_file(path: Path) -> Vocabulary:
     with path.open("rb") as file:
         start = file.read(4)
     if start == b"GGUF":
-        from sterna.checkpoint.gguf.reader import read_gguf
+        from sterna.files.gguf.reader import read_gguf
 
         return gguf.from_metadata(read_gguf(path).metadata)
     if start.lstrip()[:1] == b"{":

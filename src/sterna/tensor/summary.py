@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from sterna.checkpoint.decode import ternary_codes
-from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
+from sterna.tensor.decode import ternary_codes
+from sterna.tensor.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.ternary.tq import TQ1_0, TQ2_0
 
 _PAIRS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sterna.checkpoint.gguf.strings import Strings
-from sterna.checkpoint.gguf.tl import TL_TYPES, Place, find_tiled
-from sterna.checkpoint.gguf.types import (
+from sterna.errors import FormatError, NotFoundError, UnsupportedError
+from sterna.files.gguf.strings import Strings
+from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
+from sterna.files.gguf.types import (
     ARRAY,
     DEFAULT_ALIGNMENT,
     ENCODINGS,
@@ -27,9 +28,8 @@ from sterna.checkpoint.gguf.types import (
     STRING,
     data_bytes,
 )
-from sterna.checkpoint.mapped import map_file
-from sterna.checkpoint.tensor import Encoding, Tensor
-from sterna.errors import FormatError, NotFoundError, UnsupportedError
+from sterna.files.mapped import map_file
+from sterna.tensor.tensor import Encoding, Tensor
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17

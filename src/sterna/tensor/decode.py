@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.errors import FormatError
+from sterna.tensor.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.ternary import kquants, tl
 from sterna.ternary.blocks import dequantize_q4_0, dequantize_q6_k, dequantize_q8_0
 from sterna.ternary.i2s import unpack_i2s
@@ -68,7 +68,7 @@ def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
 
 
 def tiled_codes(tensor: Tensor, tl_tiles: str = "preset") -> np.ndarray:
-    """Int8 codes [out, in] of a tensor in TL1 or TL2; `tl_tiles` as in `sterna.checkpoint.source.open_source`.
+    """Int8 codes [out, in] of a tensor in TL1 or TL2; `tl_tiles`: whose tiles TL1 has (`tl.TL_TILES`).
 
     Raises FormatError where its data holds no weights, or no preset has its shape.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sterna.checkpoint.tensor import Encoding, Tensor
+from sterna.tensor.tensor import Encoding, Tensor
 from sterna.ternary.blocks import quantize_q4_0, quantize_q6_k, quantize_q8_0
 
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from sterna.checkpoint.huge_page_writer import HugePageWriter
-from sterna.checkpoint.safetensors import ITEM_BYTES
 from sterna.errors import ArgumentError
+from sterna.files.huge_page_writer import HugePageWriter
+from sterna.files.safetensors.reader import ITEM_BYTES
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sterna.checkpoint.repo_files import Choice
 from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError
+from sterna.files.hub.repo_files import Choice
 
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,8 +7,12 @@ from typing import overload
 
 import numpy as np
 
-from sterna import _native
-from sterna.checkpoint.mapped import release
+from sterna.tensor.pages import release
+
+try:
+    from sterna._native import gguf_string_index, gguf_strings
+except ImportError:  # without the compiled module a model can still be opened and described
+    from sterna.files.gguf.strings_python import gguf_string_index, gguf_strings
 
 STRIDE = 16
 """Strings from one whose place is known to the next: what looking one up may have to decode."""
@@ -26,7 +30,7 @@ class Strings(Sequence[str]):
         Raises ValueError, with the reason, where one does not fit the header.
         """
         self._header, self._count = header, count
-        self._starts, self.end = _native.gguf_string_index(header, position, count, STRIDE)
+        self._starts, self.end = gguf_string_index(header, position, count, STRIDE)
 
     def __len__(self) -> int:
         return self._count
@@ -36,7 +40,7 @@ class Strings(Sequence[str]):
         if not self._count:
             return iter(())
         start = int(self._starts[0])
-        strings = _native.gguf_strings(self._header, start, self._count)
+        strings = gguf_strings(self._header, start, self._count)
         release(self._header[start : self.end])
         return iter(strings)
 
@@ -48,7 +52,7 @@ class Strings(Sequence[str]):
         if isinstance(index, slice):
             return list(self)[index]
         group, place = divmod(range(self._count)[index], STRIDE)
-        return _native.gguf_strings(self._header, int(self._starts[group]), place + 1)[-1]
+        return gguf_strings(self._header, int(self._starts[group]), place + 1)[-1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sterna.checkpoint.tensor import TERNARY, Encoding, Tensor
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
+from sterna.tensor.tensor import TERNARY, AnyTensor, Encoding, Tensor
 
 LIMITS: dict[str, tuple[float, float]] = {
     "vocab_size": (1, 1 << 22),
@@ -107,7 +107,7 @@ def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {f"blk.{index}.{name}_norm_in.weight": (shape[1],) for index in layers for name, shape in matrices}
 
 
-def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
     """Raise FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for one too many.
 
     A tensor that nothing is known about (a bias, RoPE factors, ...) changes the mathematics: it is never ignored.
@@ -125,7 +125,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         if tensor.shape != known[name]:
             shapes = f"{list(tensor.shape)} instead of {list(known[name])}"
             raise FormatError(f"The tensor {name!r} has the shape {shapes}.")
-        if not abs(tensor.scale) <= FLOAT32_MAX:
+        if isinstance(tensor, Tensor) and not abs(tensor.scale) <= FLOAT32_MAX:
             raise FormatError(f"The scale of the tensor {name!r} is not finite in float32.")
         if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
             raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from sterna.checkpoint.tensor import TILED, Encoding
+from sterna.tensor.tensor import TILED, Encoding
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32

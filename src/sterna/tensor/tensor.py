@@ -104,3 +104,9 @@ class TensorStream:
 
 
 AnyTensor = Tensor | TensorStream
+
+
+def whole(tensor: AnyTensor) -> Tensor:
+    """A tensor that comes in one part."""
+    (part,) = tensor.parts()
+    return part

@@ -1,23 +1,10 @@
-"""Files mapped into memory, and their pages given back when they have been read, so that a large file does not fill
-the process."""
+"""Pages of mapped files given back when they have been read, so that a large file does not fill the process."""
 
 from __future__ import annotations
 
 import mmap
-from contextlib import suppress
-from typing import BinaryIO
 
 import numpy as np
-
-
-def map_file(file: BinaryIO) -> mmap.mmap:
-    """The whole of an open file, read-only, in huge pages where the system has them for files: whoever reads gigabytes
-    waits less often for addresses. Raises OSError where it cannot be mapped."""
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):
-            mapped.madvise(mmap.MADV_HUGEPAGE)
-    return mapped
 
 
 def release(data: np.ndarray) -> None:

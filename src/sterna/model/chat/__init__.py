@@ -57,7 +57,7 @@ def render(
     Raises ArgumentError for malformed messages or those that the template refuses, FormatError for a template that
     does not work, oversteps the sandbox or wants too much of time or memory.
     """
-    from sterna.model.chat_sandbox import run
+    from sterna.model.chat.sandbox import run
 
     _check(messages)
     mark = _free_mark(template, messages)

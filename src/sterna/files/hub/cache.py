@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sterna.checkpoint.atomic import atomic_write
-from sterna.checkpoint.repo_files import Choice, choose
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError
+from sterna.files.atomic import atomic_write
+from sterna.files.hub.repo_files import Choice, choose
 
 WELL_KNOWN = {
     "bitnet-2b": "microsoft/bitnet-b1.58-2B-4T-gguf",
@@ -133,7 +134,7 @@ def pull(reference: Reference, token: str | None = None) -> Path:
     An interrupted download goes on where it stopped. A revision names its new commit when all files are there.
     `token`: default `HF_TOKEN`. Raises NotFoundError, NetworkError and ArgumentError as `resolve_model`.
     """
-    from sterna.checkpoint.download import Hub
+    from sterna.files.hub.download import Hub
 
     hub = Hub(cache_folder(), reference.repo, token)
     commit, files = hub.listing(reference.revision)
@@ -150,8 +151,9 @@ def pull(reference: Reference, token: str | None = None) -> Path:
     return folder / "snapshots" / commit / choice.entry
 
 
-def cached_models() -> list[CachedModel]:
-    """All models of the cache that Sterna can open, by name; `config.json` of other software's are passed over."""
+def cached_models(is_model: Callable[[Path], bool]) -> list[CachedModel]:
+    """All models of the cache, by name: GGUF files, and those folders with a `config.json` for which `is_model` says so
+    (other software keeps its own there)."""
     aliases = {repo: alias for alias, repo in WELL_KNOWN.items()}
     models = []
     for folder in sorted(cache_folder().glob(f"{PREFIX}{SEPARATOR}*")):
@@ -162,7 +164,7 @@ def cached_models() -> list[CachedModel]:
             if commit is None:
                 continue
             snapshot = folder / "snapshots" / commit
-            weights = [name for choice in _models_in(snapshot) for name in choice.weights]
+            weights = [name for choice in _models_in(snapshot, is_model) for name in choice.weights]
             if weights:
                 size = sum((snapshot / name).stat().st_size for name in weights)
                 name = str(Reference(repo, revision))
@@ -205,7 +207,7 @@ def _files_in(snapshot: Path) -> list[str]:
     return sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
 
-def _models_in(snapshot: Path) -> list[Choice]:
+def _models_in(snapshot: Path, is_model: Callable[[Path], bool]) -> list[Choice]:
     """Every whole model of a snapshot."""
     files = _files_in(snapshot)
     names = [name for name in files if name.endswith(".gguf")] + ["safetensors"]
@@ -213,13 +215,8 @@ def _models_in(snapshot: Path) -> list[Choice]:
     for name in names:
         try:
             choice = choose(files, name, "")
-            if not choice.entry:
-                from sterna.checkpoint.hf_config import architecture_class
-                from sterna.checkpoint.safetensors import read_json
-
-                architecture_class(read_json(snapshot / "config.json"))
         except SternaError:
             continue
-        if choice.complete:
+        if choice.complete and (choice.entry or is_model(snapshot)):
             choices[choice.entry] = choice
     return list(choices.values())

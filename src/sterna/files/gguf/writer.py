@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sterna.checkpoint.atomic import atomic_write
-from sterna.checkpoint.gguf.types import (
+from sterna.errors import ArgumentError
+from sterna.files.atomic import atomic_write
+from sterna.files.gguf.types import (
     ARRAY,
     DEFAULT_ALIGNMENT,
     I2_S_TAIL,
@@ -21,9 +22,8 @@ from sterna.checkpoint.gguf.types import (
     TENSOR_TYPES,
     data_bytes,
 )
-from sterna.checkpoint.mapped import release
-from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
-from sterna.errors import ArgumentError
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import AnyTensor, Encoding, Tensor, TensorStream
 
 MAX_TENSOR_NAME_BYTES = 63
 """ggml keeps tensor names in 64 bytes, the last of them 0."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sterna.checkpoint.json_values import integer, mapping, number
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.json_values import integer, mapping, number
 from sterna.model.rope import linear_divisors, llama3_divisors, yarn_attention_factor, yarn_divisors
 
 MAX_HEAD_DIM = 1 << 12

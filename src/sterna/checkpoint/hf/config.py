@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sterna.checkpoint.hf_rope import read_rope
-from sterna.checkpoint.json_values import integer, mapping, number
+from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.json_values import integer, mapping, number
 from sterna.model.config import ModelConfig
 
 _QWEN3 = {"architecture": "qwen3", "activation": "silu", "rope_theta": 10000.0}

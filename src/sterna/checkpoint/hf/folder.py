@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.checkpoint import Checkpoint, about, finish
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.hf_config import Quantization, architecture_class, read_config, read_quantization
-from sterna.checkpoint.mapped import release
-from sterna.checkpoint.safetensors import StoredTensor, read_folder, read_json
-from sterna.checkpoint.tensor import Encoding, Tensor, TensorStream
-from sterna.checkpoint.validate import check_config
-from sterna.errors import FormatError, UnsupportedError
+from sterna.checkpoint.checkpoint import Checkpoint, about, check
+from sterna.checkpoint.hf.config import Quantization, architecture_class, read_config, read_quantization
+from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.config import ModelConfig
+from sterna.model.validate import check_config
+from sterna.tensor.decode import decode
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import Encoding, Tensor, TensorStream, whole
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -56,21 +55,11 @@ GEMMA_NORMS = {
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 
 
-def load_hf(path: str | os.PathLike[str]) -> Checkpoint:
+def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     """The model in a folder: packed (`uint8`), latent (quantised by absmean here), or of plain float matrices.
 
-    Raises NotFoundError where files are missing, FormatError for broken ones, UnsupportedError for a model or a
-    quantisation that Sterna does not know.
-    """
-    folder, config, streams, raw = open_hf(path)
-    with about(folder):
-        return finish(folder, config, {name: _whole(stream) for name, stream in streams.items()}, raw)
-
-
-def open_hf(path: str | os.PathLike[str]) -> tuple[Path, ModelConfig, dict[str, TensorStream], dict[str, Any]]:
-    """Folder, configuration, tensors by canonical name, each converted only when asked for, and `config.json`.
-
-    Raises as `load_hf`, but for what only the tensors' values can tell.
+    Tensors are converted only when they are asked for. Raises NotFoundError where files are missing, FormatError for
+    broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
     """
     folder = Path(path)
     raw = read_json(folder / "config.json")
@@ -87,7 +76,18 @@ def open_hf(path: str | os.PathLike[str]) -> tuple[Path, ModelConfig, dict[str, 
         config = replace(config, pooling=_pooling(folder))
         check_config(config)
         input_norms = any(name.endswith("_proj.norm.weight") for name in stored)
-        return folder, config, _tensors(stored, config, read_quantization(raw, config, input_norms)), raw
+        tensors = _tensors(stored, config, read_quantization(raw, config, input_norms))
+        check(config, tensors)
+        return Checkpoint(config, dict(tensors), raw, folder, "hf")
+
+
+def is_hf_model(folder: Path) -> bool:
+    """Whether the `config.json` of a folder describes a model of an architecture that Sterna knows."""
+    try:
+        architecture_class(read_json(folder / "config.json"))
+    except SternaError:
+        return False
+    return True
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -105,11 +105,6 @@ def _pooling(folder: Path) -> str:
     modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
     wanted = [key for key, value in keys.items() if key.startswith("pooling_mode_") and value is True]
     return modes.get(wanted[0], wanted[0]) if len(wanted) == 1 else "unknown"
-
-
-def _whole(stream: TensorStream) -> Tensor:
-    (tensor,) = stream.parts()
-    return tensor
 
 
 def _tensors(
@@ -146,7 +141,7 @@ def _plus_one(stream: TensorStream) -> TensorStream:
         return stream
 
     def make() -> Iterator[Tensor]:
-        values = decode(_whole(stream)) + np.float32(1)
+        values = decode(whole(stream)) + np.float32(1)
         yield Tensor(stream.name, stream.shape, Encoding.F32, values.view(np.uint8))
 
     return TensorStream(stream.name, stream.shape, Encoding.F32, make)

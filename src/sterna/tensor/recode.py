@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 
-from sterna.checkpoint.decode import decode
-from sterna.checkpoint.encode import encode
-from sterna.checkpoint.mapped import release
-from sterna.checkpoint.tensor import AnyTensor, Encoding, Tensor, TensorStream
-from sterna.checkpoint.ternary import float_ternary, is_ternary, pack_ternary, ternary_codes
-from sterna.checkpoint.ternary import recode as recode_ternary
 from sterna.errors import FormatError, UnsupportedError
+from sterna.tensor.decode import decode
+from sterna.tensor.encode import encode
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import AnyTensor, Encoding, Tensor, TensorStream, whole
+from sterna.tensor.ternary import float_ternary, is_ternary, pack_ternary, ternary_codes
+from sterna.tensor.ternary import recode as recode_ternary
 from sterna.ternary import absmean, pack_i2s, unpack_i2s
 
 F16_LIMIT = 65520
@@ -44,12 +44,6 @@ def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool
 def _has_factor(tensor: AnyTensor) -> bool:
     """Whether a tensor has a factor beside the scales of its blocks (older files), which no file format holds."""
     return isinstance(tensor, Tensor) and tensor.encoding is not Encoding.I2_S and tensor.scale != 1
-
-
-def whole(tensor: AnyTensor) -> Tensor:
-    """A tensor that comes in one part."""
-    (part,) = tensor.parts()
-    return part
 
 
 def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarray]:

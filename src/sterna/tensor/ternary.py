@@ -7,9 +7,9 @@ from math import isfinite
 
 import numpy as np
 
-from sterna.checkpoint.decode import decode, ternary_codes, tiled_codes
-from sterna.checkpoint.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.errors import FormatError, UnsupportedError
+from sterna.tensor.decode import decode, ternary_codes, tiled_codes
+from sterna.tensor.tensor import TERNARY, TILED, Encoding, Tensor
 from sterna.ternary.i2s import i2s_to_x86, pack_i2s
 from sterna.ternary.quantize import ternary_scale
 from sterna.ternary.tq import BLOCK, pack_tq1_0, pack_tq2_0

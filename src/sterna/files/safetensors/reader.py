@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.mapped import map_file
 from sterna.errors import FormatError, NotFoundError
+from sterna.files.mapped import map_file
 
 MAX_JSON_BYTES = 1 << 22
 """Of a header, an index, a config: some ten times what the largest models need, and little enough to read at once."""

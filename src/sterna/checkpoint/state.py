@@ -1,0 +1,59 @@
+"""Checkpoints of `sterna train`: float32 latent weights by canonical name, behind `model.`, beside the optimizers'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sterna.checkpoint.checkpoint import Checkpoint, about, check
+from sterna.errors import FormatError
+from sterna.files.safetensors.reader import read_metadata, read_safetensors
+from sterna.model.config import ModelConfig
+from sterna.model.validate import check_config, tensor_shapes
+from sterna.tensor.tensor import AnyTensor, Encoding, Tensor
+
+STATE_FILE = "state.safetensors"
+
+
+def open_state(path: Path) -> Checkpoint:
+    """The model of a training run at its last checkpoint; its matrices are latent.
+
+    Raises NotFoundError and FormatError for what is no checkpoint of a training run.
+    """
+    metadata, stored = read_metadata(path), read_safetensors(path)
+    with about(path):
+        config = _config(metadata)
+        check_config(config)
+        tensors: dict[str, AnyTensor] = {}
+        for name in tensor_shapes(config):
+            entry = stored.get(f"model.{name}")
+            if entry is None or entry.dtype != "F32":
+                raise FormatError(f"it has no float32 tensor 'model.{name}' (no checkpoint of a training run?).")
+            tensors[name] = Tensor(name, entry.shape, Encoding.F32, entry.data)
+        check(config, tensors)
+    return Checkpoint(config, tensors, {}, path, "state", latent=True)
+
+
+def _config(metadata: Mapping[str, str]) -> ModelConfig:
+    """The model that `sterna train` trains, from the numbers beside its weights."""
+    try:
+        shape = json.loads(metadata["model"])
+        numbers: dict[str, Any] = {
+            name: int(shape[name])
+            for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
+        }
+        return ModelConfig(
+            architecture="bitnet-b1.58",
+            **numbers,
+            head_dim=numbers["hidden_size"] // numbers["num_heads"],
+            context_length=int(shape["context_length"]),
+            rms_norm_eps=float(shape["rms_norm_eps"]),
+            rope_theta=float(shape["rope_theta"]),
+            rope_style="half",
+            activation="relu2",
+            tied_head=True,
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
+        raise FormatError("it does not say what model it belongs to (no checkpoint of a training run?).") from error

@@ -1,0 +1,7 @@
+"""The model inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EMBEDDED_MODEL = Path(__file__).parents[1] / "models" / "sterna-tern.gguf"
