@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import Checkpoint
-from sterna.files.gguf.types import BLOCKS, data_bytes
 from sterna.model.config import ModelConfig
 from sterna.model.validate import input_norm_shapes, tensor_shapes
 from sterna.tensor import decode
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.ternary import pack_i2s
 from sterna.ternary.oracle import Weight
 
@@ -179,8 +179,8 @@ def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
 
 def random_blocks(encoding: Encoding, rows: int = 3, columns: int = 512) -> Tensor:
     """A matrix of random bytes with block scales that are finite."""
-    data = np.random.default_rng(1).integers(0, 256, data_bytes(encoding, (rows, columns)), np.uint8)
-    blocks = data.reshape(-1, BLOCKS[encoding][1])
+    data = np.random.default_rng(1).integers(0, 256, encoding.data_bytes((rows, columns)), np.uint8)
+    blocks = data.reshape(-1, encoding.block_bytes)
     for index, at in enumerate(block_scales_at(encoding)):
         d = np.random.default_rng(index).uniform(-0.01, 0.01, len(blocks)).astype("<f2")
         blocks[:, at : at + 2] = d.view(np.uint8).reshape(-1, 2)

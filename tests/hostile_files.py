@@ -19,7 +19,8 @@ import numpy as np
 from sterna import LLM, Tokenizer
 from sterna.errors import SternaError
 from sterna.files.gguf.writer import write_gguf
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 from .helpers import float_tensor, gguf_metadata, tiny_tensors
 from .test_gguf_format import BROKEN, entry, header, string

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from sterna.files.gguf.reader import read_gguf
-from sterna.tensor.tensor import Encoding
+from sterna.tensor.encodings import Encoding
 
 EXTREMES = [0, 1, 2, 3, 7, 31, 255, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 60, 1 << 63, (1 << 64) - 1]
 

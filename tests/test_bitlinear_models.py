@@ -23,7 +23,7 @@ from sterna.errors import FormatError, UnsupportedError  # noqa: E402
 from sterna.files.gguf import write_gguf  # noqa: E402
 from sterna.tensor.decode import decode  # noqa: E402
 from sterna.tensor.encode import encode  # noqa: E402
-from sterna.tensor.tensor import Encoding  # noqa: E402
+from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402

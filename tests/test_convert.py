@@ -23,10 +23,10 @@ from sterna.files.gguf import read_gguf, write_gguf
 from sterna.files.safetensors.reader import read_folder
 from sterna.files.safetensors.writer import OutTensor, write_safetensors
 from sterna.model.tokenizer import Tokenizer
-from sterna.tensor.decode import as_float32
+from sterna.tensor.decode import as_float32, ternary_codes
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.recode import Changes, half_order, interleaved_order, recode
-from sterna.tensor.tensor import CHUNK_WEIGHTS, Encoding, Tensor
-from sterna.tensor.ternary import is_ternary, ternary_codes
+from sterna.tensor.tensor import CHUNK_WEIGHTS, Tensor
 from sterna.ternary import pack_i2s
 
 from . import helpers
@@ -44,7 +44,7 @@ def logits(path: Path) -> np.ndarray:
 def codes(path: Path) -> dict[str, Any]:
     """Codes of all ternary matrices."""
     tensors = open_checkpoint(path).load().tensors.values()
-    return {t.name: ternary_codes(t)[0].tobytes() for t in tensors if is_ternary(t.encoding)}
+    return {t.name: ternary_codes(t)[0].tobytes() for t in tensors if t.encoding.is_ternary}
 
 
 def write_model(path: Path, config: Any = helpers.TINY, **tensors: Tensor) -> Path:
@@ -94,7 +94,7 @@ def test_float_types_hold_the_same_values(tmp_path: Path, kind: str) -> None:
 def test_other_layouts_of_i2_s_become_the_common_one(tmp_path: Path, layout: str) -> None:
     file = read_gguf(BITNET)
     tensors = [
-        replace(t, data=pack_i2s(ternary_codes(t)[0], layout)) if is_ternary(t.encoding) else t
+        replace(t, data=pack_i2s(ternary_codes(t)[0], layout)) if t.encoding.is_ternary else t
         for t in file.tensors.values()
     ]
     write_gguf(tmp_path / "other.gguf", file.metadata, tensors)

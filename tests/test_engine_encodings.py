@@ -15,7 +15,8 @@ from sterna.errors import FormatError
 from sterna.files.gguf import write_gguf
 from sterna.model.plan import Plan
 from sterna.tensor.decode import decode, oracle_weights, ternary_codes
-from sterna.tensor.tensor import TERNARY, Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import pack_ternary, recode
 from sterna.ternary.i2s import unpack_i2s
 from sterna.ternary.oracle import Oracle
@@ -25,9 +26,7 @@ from . import helpers
 TQ = (Encoding.TQ1_0, Encoding.TQ2_0)
 WIDE = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
 """Encodings whose kernels take activations of 15 bits."""
-FLOAT = [
-    encoding for encoding in Encoding if encoding not in {*TERNARY, *WIDE, Encoding.F32, Encoding.F16, Encoding.BF16}
-]
+FLOAT = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding in WIDE or encoding.is_float)]
 """Encodings whose rows are decoded before they are multiplied."""
 
 
@@ -115,7 +114,7 @@ def tq_model(path: Path, encoding: Encoding, **changes: Tensor) -> dict[str, Ten
     """Writes a model with matrices in TQ; gives its tensors."""
     tensors = {
         name: pack_ternary(name, ternary_codes(tensor)[0], 0.0625, encoding)[0]
-        if tensor.encoding in TERNARY
+        if tensor.encoding.is_ternary
         else tensor
         for name, tensor in helpers.tiny_tensors(WIDE).items()
     }

@@ -12,7 +12,8 @@ import pytest
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.gguf import write_gguf
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 from . import helpers
 from .mutate import Corpus

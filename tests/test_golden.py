@@ -11,8 +11,9 @@ import pytest
 from sterna import LLM
 from sterna.errors import ArgumentError
 from sterna.files.gguf import read_gguf, write_gguf
-from sterna.tensor.tensor import Encoding
-from sterna.tensor.ternary import is_ternary, recode, ternary_codes
+from sterna.tensor.decode import ternary_codes
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.ternary import recode
 from sterna.ternary.i2s import pack_i2s
 
 from .helpers import DATA, GOLDEN, TOKENS, golden_logits, mean_kl, shared, top1_margin, top1_matches
@@ -34,7 +35,7 @@ def test_the_other_i2_s_layouts_give_the_same_logits(tmp_path: Path, layout: str
     path = DATA / GOLDEN["llama"][0]
     file = read_gguf(path)
     tensors = [
-        replace(tensor, data=pack_i2s(ternary_codes(tensor)[0], layout)) if is_ternary(tensor.encoding) else tensor
+        replace(tensor, data=pack_i2s(ternary_codes(tensor)[0], layout)) if tensor.encoding.is_ternary else tensor
         for tensor in file.tensors.values()
     ]
     write_gguf(tmp_path / "other.gguf", file.metadata, tensors)
@@ -67,7 +68,7 @@ def test_tq_models_agree_with_llama_cpp_and_hold_the_same_weights(encoding: str,
     assert mean_kl(expected, logits) < 1e-2
     weights = np.load(golden / "tiny-weights.npz")
     for name, tensor in llm.checkpoint.tensors.items():
-        if is_ternary(tensor.encoding):
+        if tensor.encoding.is_ternary:
             codes, scales = ternary_codes(tensor)
             assert np.array_equal(codes, weights[name])
             again, _ = recode(recode(tensor, Encoding.I2_S)[0], tensor.encoding)

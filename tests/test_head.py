@@ -13,7 +13,7 @@ from sterna.checkpoint import Checkpoint
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
-from sterna.tensor.tensor import Encoding
+from sterna.tensor.encodings import Encoding
 
 from .helpers import TINY, float_tensor, tiny_tensors
 

@@ -14,7 +14,7 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.safetensors.reader import read_safetensors
-from sterna.tensor.tensor import Encoding
+from sterna.tensor.encodings import Encoding
 from sterna.ternary import absmean, pack_hf, unpack_i2s
 
 from . import helpers

@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
-from sterna.tensor.tensor import Encoding  # noqa: E402
+from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402

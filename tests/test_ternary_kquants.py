@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sterna.files.gguf.types import BLOCKS
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
-from sterna.tensor.tensor import TERNARY, Encoding
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.ternary import pack_ternary
 
 from .helpers import random_blocks
@@ -86,7 +85,7 @@ BY_DEFINITION: dict[Encoding, Callable[[bytes, int], np.float32]] = {
 @pytest.mark.parametrize("encoding", BY_DEFINITION)
 def test_weights_are_what_the_format_says(encoding: Encoding) -> None:
     tensor = random_blocks(encoding)
-    weights, size = BLOCKS[encoding]
+    weights, size = encoding.block, encoding.block_bytes
     expected = [
         BY_DEFINITION[encoding](tensor.data[at : at + size].tobytes(), i)
         for at in range(0, tensor.data.size, size)
@@ -112,7 +111,7 @@ def test_pypi_gguf_reads_the_same_weights(encoding: Encoding) -> None:
 def test_pypi_gguf_writes_the_same_bytes(encoding: Encoding) -> None:
     gguf = pytest.importorskip("gguf", reason="needs the package gguf")
     rng = np.random.default_rng(2)
-    if encoding in TERNARY:
+    if encoding.is_ternary:
         codes = rng.integers(-1, 2, (4, 512)).astype(np.int8)
         codes[0, :256] = 0
         values, tensor = codes * np.float32(0.03), pack_ternary("w", codes, float(np.float32(0.03)), encoding)[0]

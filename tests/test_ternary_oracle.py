@@ -7,7 +7,7 @@ import pytest
 
 from sterna.checkpoint import open_checkpoint
 from sterna.tensor import decode
-from sterna.tensor.tensor import Encoding
+from sterna.tensor.encodings import Encoding
 from sterna.ternary import Oracle, unpack_i2s
 from sterna.ternary.oracle import rope
 

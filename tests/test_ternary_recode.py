@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor import tensor as tensor_module
 from sterna.tensor.decode import decode
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import (
     RowLengthError,
     float_ternary,
-    is_ternary,
     pack_ternary,
     recode,
     ternary_codes,
@@ -43,7 +43,7 @@ def test_every_way_between_encodings_keeps_the_codes(seed: int, rows: int, block
     for encoding in (*TQ, Encoding.TQ2_0, Encoding.I2_S, *TQ[::-1], Encoding.I2_S):
         tensor, change = recode(tensor, encoding)
         changes.append(change)
-        assert tensor.encoding is encoding and is_ternary(encoding)
+        assert tensor.encoding is encoding and encoding.is_ternary
         assert np.array_equal(ternary_codes(tensor)[0], codes)
     wanted = float(np.float16(scale)) if codes.any() else 1.0
     assert tensor.scale == wanted and not any(changes[1:])

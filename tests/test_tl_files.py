@@ -18,8 +18,10 @@ from sterna.cli.info import describe
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.files.gguf import read_gguf, write_gguf
 from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
-from sterna.tensor.tensor import Encoding, Tensor
-from sterna.tensor.ternary import ternary_codes, untiled
+from sterna.tensor.decode import ternary_codes
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
+from sterna.tensor.ternary import untiled
 from sterna.ternary import pack_i2s, unpack_i2s
 from sterna.ternary.tl import TL1_SETUP_TILES, TL2_TILES, pack_tl1, tl2_padded_bytes
 

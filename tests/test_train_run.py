@@ -21,7 +21,7 @@ from sterna.errors import ArgumentError, FormatError  # noqa: E402
 from sterna.evaluate.perplexity import evaluate_text  # noqa: E402
 from sterna.model.tokenizer import Tokenizer  # noqa: E402
 from sterna.tensor.decode import oracle_weights  # noqa: E402
-from sterna.tensor.tensor import Encoding  # noqa: E402
+from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.ternary import Oracle  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
 from sterna.train.data import documents  # noqa: E402

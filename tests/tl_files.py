@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.ternary import unpack_i2s
 from sterna.ternary.tl import pack_tl1, pack_tl2, tl1_tiles, tl2_padded_bytes, tl2_tiles
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sterna.tensor.decode import decode
-from sterna.tensor.tensor import Encoding
+from sterna.tensor.encodings import Encoding
 from sterna.ternary.blocks import (
     dequantize_q4_0,
     dequantize_q6_k,

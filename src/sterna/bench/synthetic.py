@@ -10,7 +10,8 @@ from sterna.checkpoint import Checkpoint
 from sterna.errors import ArgumentError
 from sterna.model.config import ModelConfig
 from sterna.model.validate import tensor_shapes
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 # architecture, hidden_size, intermediate_size, layers, heads, kv heads, vocabulary
 SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {

@@ -18,7 +18,6 @@ from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.llm import LLM
 from sterna.engine.sequence import Completion
 from sterna.errors import ArgumentError
-from sterna.tensor.tensor import TERNARY
 
 CEILING_BYTES = 1 << 29
 """Buffer of the bandwidth measurement: many times any cache."""
@@ -140,4 +139,4 @@ def step_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> 
 
 def ternary_weights(checkpoint: LoadedCheckpoint) -> int:
     """Ternary weights, each of which is one int8 multiply-add a token."""
-    return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding in TERNARY)
+    return sum(prod(t.shape) for t in checkpoint.tensors.values() if t.encoding.is_ternary)

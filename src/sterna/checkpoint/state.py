@@ -12,7 +12,8 @@ from sterna.errors import FormatError
 from sterna.files.safetensors.reader import read_metadata, read_safetensors
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config, tensor_shapes
-from sterna.tensor.tensor import AnyTensor, Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import AnyTensor, Tensor
 
 STATE_FILE = "state.safetensors"
 

@@ -10,9 +10,9 @@ from sterna import _native
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.runner import native_tensors
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
-from sterna.files.gguf.types import BLOCKS
 from sterna.model.plan import Plan
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 HEADS = ("full", "q8_0", "q6_k", "q4_0")
 """`full` is the head as the file has it."""
@@ -52,11 +52,11 @@ def requantize_head(checkpoint: LoadedCheckpoint, head: str, *, isa: str, thread
     tensor = head_tensor(checkpoint)
     if head in ("full", tensor.encoding.value):
         return checkpoint
-    encoding = Encoding(head)
-    block, _ = BLOCKS[encoding]
-    if tensor.shape[1] % block:
+    encoding = Encoding[head.upper()]
+    if tensor.shape[1] % encoding.block:
         raise UnsupportedError(
-            f"The head cannot be kept as {head}, whose blocks hold {block} weights: its rows have {tensor.shape[1]}."
+            f"The head cannot be kept as {head}, whose blocks hold {encoding.block} weights: "
+            f"its rows have {tensor.shape[1]}."
         )
     try:
         data = _native.requantize(native_tensors([tensor], threads)[tensor.name], head, isa, threads)

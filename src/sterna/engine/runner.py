@@ -12,7 +12,8 @@ import numpy as np
 from sterna import _native
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.plan import Plan
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 

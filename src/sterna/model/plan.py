@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sterna.model.config import ModelConfig
-from sterna.tensor.tensor import TERNARY, Tensor
+from sterna.tensor.tensor import Tensor
 
 
 @dataclass
@@ -85,7 +85,7 @@ class PlanBuilder:
         }
         for out, name in weights.items():
             weight = self.tensors[f"{name}.weight"]
-            int8 = self.int8 and weight.encoding in TERNARY
+            int8 = self.int8 and weight.encoding.is_ternary
             self._append("linear", out, weight.shape[0], x=inputs[out], weight=weight.name, int8=int(int8))
 
     def rope(self, x: str, heads: int, layer: int) -> None:

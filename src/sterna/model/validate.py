@@ -8,7 +8,7 @@ import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
-from sterna.tensor.tensor import TERNARY, AnyTensor, Encoding, Tensor
+from sterna.tensor.tensor import AnyTensor, Tensor
 
 LIMITS: dict[str, tuple[float, float]] = {
     "vocab_size": (1, 1 << 22),
@@ -41,7 +41,6 @@ LAYER_NORMS: dict[str, tuple[str, ...]] = {
 """The architectures, and the norms of their layers."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
 
 
 def check_config(config: ModelConfig) -> None:
@@ -127,7 +126,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None
             raise FormatError(f"The tensor {name!r} has the shape {shapes}.")
         if isinstance(tensor, Tensor) and not abs(tensor.scale) <= FLOAT32_MAX:
             raise FormatError(f"The scale of the tensor {name!r} is not finite in float32.")
-        if len(tensor.shape) == 1 and tensor.encoding not in FLOATS:
+        if len(tensor.shape) == 1 and not tensor.encoding.is_float:
             raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")
-        if not name.startswith("blk.") and tensor.encoding in TERNARY:
+        if not name.startswith("blk.") and tensor.encoding.is_ternary:
             raise UnsupportedError(f"The tensor {name!r} is ternary, which Sterna supports in layers alone.")

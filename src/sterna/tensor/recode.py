@@ -11,9 +11,10 @@ import numpy as np
 from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
-from sterna.tensor.tensor import AnyTensor, Encoding, Tensor, TensorStream, whole
-from sterna.tensor.ternary import float_ternary, is_ternary, pack_ternary, ternary_codes
+from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream, whole
+from sterna.tensor.ternary import float_ternary, pack_ternary, ternary_codes
 from sterna.tensor.ternary import recode as recode_ternary
 from sterna.ternary import absmean, pack_i2s, unpack_i2s
 
@@ -37,7 +38,7 @@ def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool
     """
     if tensor.encoding is encoding and not _has_factor(tensor):
         return tensor
-    make = _ternary if is_ternary(encoding) else _floats
+    make = _ternary if encoding.is_ternary else _floats
     return TensorStream(tensor.name, tensor.shape, encoding, partial(make, tensor, encoding, changes, latent))
 
 
@@ -49,7 +50,7 @@ def _has_factor(tensor: AnyTensor) -> bool:
 def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarray]:
     """Int8 codes [out, in] of a matrix that is ternary or can become it (see `recode`), and scales as in
     `ternary_codes`."""
-    if is_ternary(tensor.encoding):
+    if tensor.encoding.is_ternary:
         return ternary_codes(tensor)
     given = float_ternary(tensor)
     if given is not None:
@@ -67,7 +68,7 @@ def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarr
 
 def _ternary(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool) -> Iterator[Tensor]:
     part = whole(tensor)
-    if is_ternary(part.encoding) and part.encoding is not encoding:
+    if part.encoding.is_ternary and part.encoding is not encoding:
         packed, change = recode_ternary(part, encoding)
     else:
         packed, change = pack_ternary(part.name, *codes_of(part, latent), encoding)

@@ -9,13 +9,8 @@ from math import prod
 import numpy as np
 
 from sterna.tensor.decode import ternary_codes
-from sterna.tensor.tensor import TERNARY, TILED, Encoding, Tensor
-from sterna.ternary.tq import TQ1_0, TQ2_0
-
-_PAIRS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])
-"""How many of the four fields in a byte of I2_S or TQ2_0 are 1, which stands for the weight 0."""
-_DIGITS = np.array([[byte * power % 256 * 3 >> 8 == 1 for power in (1, 3, 9, 27, 81)] for byte in range(256)])
-"""Which of the five fields in a byte of TQ1_0 are 1 (`sterna.ternary.tq`)."""
+from sterna.tensor.encodings import TernaryBlocks
+from sterna.tensor.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ def summarize(tensors: Iterable[Tensor]) -> Summary:
         count = prod(tensor.shape)
         parameters += count
         size += tensor.data.nbytes
-        if tensor.encoding in TERNARY:
+        if tensor.encoding.is_ternary:
             ternary += count
             zeros += sum(_zeros(tensor.rows(*chunk)) for chunk in tensor.row_chunks())
     return Summary(
@@ -69,7 +64,7 @@ def parts(tensors: Iterable[Tensor]) -> list[Part]:
     for tensor in tensors:
         name = tensor.name.split(".", 2)[-1] if tensor.name.startswith("blk.") else tensor.name
         key = name, tensor.encoding.value
-        part = found.get(key) or Part(name, tensor.encoding.value, tensor.encoding in TERNARY, 0, 0, 0)
+        part = found.get(key) or Part(name, tensor.encoding.value, tensor.encoding.is_ternary, 0, 0, 0)
         found[key] = replace(
             part,
             tensors=part.tensors + 1,
@@ -81,14 +76,7 @@ def parts(tensors: Iterable[Tensor]) -> list[Part]:
 
 def _zeros(tensor: Tensor) -> int:
     """How many codes of a ternary tensor are 0."""
-    if tensor.encoding is Encoding.TQ1_0:
-        packed = tensor.data.view(TQ1_0)["q"]
-        return _count(packed[:, :48], _DIGITS.sum(axis=1)) + _count(packed[:, 48:], _DIGITS[:, :4].sum(axis=1))
-    if tensor.encoding in TILED:
-        return int(np.count_nonzero(ternary_codes(tensor)[0] == 0))
-    return _count(tensor.data if tensor.encoding is Encoding.I2_S else tensor.data.view(TQ2_0)["q"], _PAIRS)
-
-
-def _count(packed: np.ndarray, table: np.ndarray) -> int:
-    """The sum over all bytes of what the table says for each."""
-    return int(np.bincount(packed.reshape(-1), minlength=256) @ table)
+    packing = tensor.encoding.packing
+    if isinstance(packing, TernaryBlocks):
+        return packing.zeros(tensor.data)
+    return int(np.count_nonzero(ternary_codes(tensor)[0] == 0))

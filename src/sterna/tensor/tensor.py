@@ -4,39 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 from math import prod
 
 import numpy as np
 
-
-class Encoding(str, Enum):
-    """How the bytes of a tensor encode its values (GGUF's names, and the hub's packed format)."""
-
-    F32 = "f32"
-    F16 = "f16"
-    BF16 = "bf16"
-    Q4_0 = "q4_0"
-    Q4_1 = "q4_1"
-    Q5_0 = "q5_0"
-    Q5_1 = "q5_1"
-    Q8_0 = "q8_0"
-    Q2_K = "q2_k"
-    Q3_K = "q3_k"
-    Q4_K = "q4_k"
-    Q5_K = "q5_k"
-    Q6_K = "q6_k"
-    I2_S = "i2_s"
-    TQ1_0 = "tq1_0"
-    TQ2_0 = "tq2_0"
-    TL1 = "tl1"
-    TL2 = "tl2"
-
-
-TILED = frozenset({Encoding.TL1, Encoding.TL2})
-"""Ternary encodings whose rows lie across each other; they are read, and become I2_S before anything is done."""
-TERNARY = frozenset({Encoding.I2_S, Encoding.TQ1_0, Encoding.TQ2_0}) | TILED
-"""Encodings of the codes -1, 0 and 1."""
+from sterna.tensor.encodings import Encoding, TernaryBlocks
 
 CHUNK_WEIGHTS = 1 << 23
 """Weights that are worked on at a time where a whole matrix would take too much memory."""
@@ -48,8 +20,8 @@ class Tensor:
 
     `shape` is row-major, `(out_features, in_features)` for a matrix. `data` is a read-only uint8 vector of exactly
     the bytes that the encoding needs (for I2_S, TL1 and TL2: the codes alone, without the file's trailing scale).
-    `scale` multiplies ternary codes: `W = scale * codes` (I2_S, TL1, TL2), or on top of the scales that the blocks
-    have (TQ1_0, TQ2_0); it is 1.0 for every other encoding.
+    `scale` multiplies ternary codes: `W = scale * codes`, or on top of the scales that groups of columns have
+    (TQ1_0, TQ2_0); it is 1.0 for every other encoding.
     """
 
     name: str
@@ -61,12 +33,13 @@ class Tensor:
     def rows(self, first: int, last: int) -> Tensor:
         """The rows from `first` to before `last` as a tensor over the same bytes.
 
-        Raises ValueError where they do not begin and end with a block, which happens in I2_S, and for a part of TL1 or
-        TL2.
+        Raises ValueError where they do not begin and end with a block, which happens in I2_S, and for a part of tiles.
         """
         count = self.shape[0]
         begin, end = divmod(self.data.size * first, count), divmod(self.data.size * last, count)
-        block = 32 if self.encoding is Encoding.I2_S else self.data.size if self.encoding in TILED else 1
+        packing = self.encoding.packing
+        flat = isinstance(packing, TernaryBlocks) and packing.flat
+        block = self.data.size if self.encoding.is_tiled else self.encoding.block_bytes if flat else 1
         if not 0 <= first <= last <= count or begin[1] or end[1] or begin[0] % block or end[0] % block:
             raise ValueError(f"the rows {first} to {last} of {self.name!r} are no whole blocks")
         return replace(self, shape=(last - first, *self.shape[1:]), data=self.data[begin[0] : end[0]])
@@ -76,7 +49,7 @@ class Tensor:
         count = self.shape[0]
         # Whole blocks of I2_S: 128 rows are always a multiple of 128 weights.
         step = max(CHUNK_WEIGHTS // prod(self.shape[1:]) // 128, 1) * 128
-        if self.encoding in TILED:
+        if self.encoding.is_tiled:
             step = count
         for first in range(0, count, step):
             yield first, min(first + step, count)

@@ -9,32 +9,14 @@ import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor.decode import decode, ternary_codes, tiled_codes
-from sterna.tensor.tensor import TERNARY, TILED, Encoding, Tensor
+from sterna.tensor.encodings import Encoding, TernaryBlocks, TernaryTiles
+from sterna.tensor.tensor import Tensor
 from sterna.ternary.i2s import i2s_to_x86, pack_i2s
 from sterna.ternary.quantize import ternary_scale
-from sterna.ternary.tq import BLOCK, pack_tq1_0, pack_tq2_0
-
-__all__ = [
-    "RowLengthError",
-    "float_ternary",
-    "in_x86_layout",
-    "is_ternary",
-    "pack_ternary",
-    "recode",
-    "ternary_codes",
-    "untiled",
-]
-
-PACK = {Encoding.TQ1_0: pack_tq1_0, Encoding.TQ2_0: pack_tq2_0}
 
 
 class RowLengthError(UnsupportedError):
     """The rows of a matrix do not fill the blocks of the encoding that was asked for."""
-
-
-def is_ternary(encoding: Encoding) -> bool:
-    """Whether an encoding holds the codes -1, 0 and 1."""
-    return encoding in TERNARY
 
 
 def float_ternary(tensor: Tensor) -> tuple[np.ndarray, float] | None:
@@ -56,18 +38,21 @@ def float_ternary(tensor: Tensor) -> tuple[np.ndarray, float] | None:
 def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encoding: Encoding) -> tuple[Tensor, float]:
     """A tensor of int8 codes [out, in] in I2_S, TQ1_0 or TQ2_0, and the largest relative change of a scale.
 
-    `scale` is one for all, or float32 [out, in / 256], as `ternary_codes` gives it. TQ1_0 and TQ2_0 round it to
+    `scale` is one for all, or float32 [out, in / group], as `ternary_codes` gives it. TQ1_0 and TQ2_0 round it to
     float16; blocks of zeros get the scale 0 there, as llama.cpp writes them.
     Raises RowLengthError for rows that are no whole blocks, and UnsupportedError where the scales cannot be kept:
     different ones in I2_S, or one beyond float16.
     """
-    if encoding is Encoding.I2_S:
+    packing = encoding.packing
+    assert isinstance(packing, TernaryBlocks)
+    if packing.group is None:
         return _pack_i2s(name, codes, scale)
-    if codes.shape[-1] % BLOCK:
+    if codes.shape[-1] % packing.group:
         raise RowLengthError(
-            f"The matrix {name!r} has rows of {codes.shape[-1]} weights; {encoding.name} needs multiples of {BLOCK}."
+            f"The matrix {name!r} has rows of {codes.shape[-1]} weights; "
+            f"{encoding.name} needs multiples of {packing.group}."
         )
-    nonzero = _nonzero_blocks(codes)
+    nonzero = _nonzero_groups(codes, packing.group)
     exact = np.where(nonzero, np.asarray(scale, np.float64), 0.0)
     with np.errstate(over="ignore"):
         stored = exact.astype(np.float16)
@@ -76,7 +61,7 @@ def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encodi
             f"The matrix {name!r} has a scale outside the range of float16, which {encoding.name} needs; "
             "I2_S keeps it in float32."
         )
-    return Tensor(name, codes.shape, encoding, PACK[encoding](codes, stored)), _largest_change(exact, stored)
+    return Tensor(name, codes.shape, encoding, packing.pack(codes, stored)), _largest_change(exact, stored)
 
 
 def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
@@ -112,14 +97,15 @@ def untiled(tensor: Tensor, tl_tiles: str = "preset") -> Tensor:
 
     `tl_tiles` and the error FormatError as `tiled_codes`.
     """
-    if tensor.encoding not in TILED:
+    packing = tensor.encoding.packing
+    if not isinstance(packing, TernaryTiles):
         return tensor
-    return _pack_i2s(tensor.name, tiled_codes(tensor, tl_tiles), tensor.scale)[0]
+    return _pack_i2s(tensor.name, tiled_codes(tensor, packing, tl_tiles), tensor.scale)[0]
 
 
 def _pack_i2s(name: str, codes: np.ndarray, scale: float | np.ndarray) -> tuple[Tensor, float]:
     if isinstance(scale, np.ndarray):
-        scale = _one_scale(name, set(np.unique(scale[_nonzero_blocks(codes)]).tolist()))
+        scale = _one_scale(name, set(_scales_in_use(codes, scale)))
     try:
         data = pack_i2s(codes)
     except ValueError as error:
@@ -136,7 +122,7 @@ def _shared_scale(tensor: Tensor) -> float:
     scales: set[float] = set()
     for first, last in tensor.row_chunks():
         codes, found = ternary_codes(tensor.rows(first, last))
-        scales.update(np.unique(np.asarray(found)[_nonzero_blocks(codes)]).tolist())
+        scales.update(_scales_in_use(codes, np.asarray(found)))
     return _one_scale(tensor.name, scales)
 
 
@@ -150,9 +136,14 @@ def _one_scale(name: str, scales: set[float]) -> float:
     return scales.pop() if scales else 1.0
 
 
-def _nonzero_blocks(codes: np.ndarray) -> np.ndarray:
-    """Which blocks of 256 hold another code than 0: bool [out, in / 256]."""
-    return np.asarray(codes.reshape(codes.shape[0], -1, BLOCK).any(axis=-1))
+def _scales_in_use(codes: np.ndarray, scales: np.ndarray) -> list[float]:
+    """The different scales [out, groups] of those groups of columns that are not all zero."""
+    return np.unique(scales[_nonzero_groups(codes, codes.shape[-1] // scales.shape[-1])]).tolist()
+
+
+def _nonzero_groups(codes: np.ndarray, group: int) -> np.ndarray:
+    """Which groups of columns hold another code than 0: bool [out, in / group]."""
+    return np.asarray(codes.reshape(codes.shape[0], -1, group).any(axis=-1))
 
 
 def _largest_change(exact: np.ndarray, stored: np.ndarray) -> float:

@@ -20,6 +20,8 @@ import numpy as np
 
 BLOCK = 128
 LAYOUTS = ("x86", "arm", "x86-rows")
+_ZEROS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for byte in range(256)])
+"""How many of the four fields in a byte are 1, which stands for the weight 0."""
 
 
 def pack_i2s(codes: np.ndarray, layout: str = "x86") -> np.ndarray:
@@ -46,6 +48,11 @@ def unpack_i2s(data: np.ndarray, shape: Sequence[int], strict: bool = False, lay
         raise ValueError("I2_S data holds the field 3, which is no ternary weight")
     fields[invalid] = 1
     return fields.view(np.int8).reshape(shape) - np.int8(1)
+
+
+def count_zeros(data: np.ndarray) -> int:
+    """How many weights of a uint8 vector, in any layout, are 0."""
+    return int(np.bincount(data, minlength=256) @ _ZEROS)
 
 
 def i2s_to_x86(data: np.ndarray, shape: Sequence[int], layout: str) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sterna.ternary import i2s
+
 BLOCK = 256
 TQ1_0 = np.dtype([("q", "u1", 52), ("d", "<f2")])
 """256 weights in 54 bytes: a byte holds five fields (the last four bytes: four) as the digits of a number in base 3,
@@ -23,6 +25,8 @@ PARTS = ((0, 32, 5), (32, 16, 5), (48, 4, 4))
 b, b + n, b + 2n, ..."""
 POWERS = np.array([81, 27, 9, 3, 1], np.uint8)[:, None]
 SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None]
+_ZERO_DIGITS = np.array([[byte * power % 256 * 3 >> 8 == 1 for power in (1, 3, 9, 27, 81)] for byte in range(256)])
+"""Which of the five fields in a byte of TQ1_0 are 1, which stands for the weight 0."""
 
 
 def pack_tq1_0(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -75,6 +79,17 @@ def unpack_tq2_0(data: np.ndarray, shape: Sequence[int], strict: bool = False) -
         raise ValueError("TQ2_0 data holds the field 3, which is no ternary weight")
     fields[invalid] = 1
     return _codes(fields, shape), _scales(blocks, shape)
+
+
+def count_zeros_tq1_0(data: np.ndarray) -> int:
+    """How many weights of a uint8 vector of blocks are 0."""
+    counts = [np.bincount(part.reshape(-1), minlength=256) for part in np.split(data.view(TQ1_0)["q"], [48], axis=1)]
+    return int(counts[0] @ _ZERO_DIGITS.sum(axis=1) + counts[1] @ _ZERO_DIGITS[:, :4].sum(axis=1))
+
+
+def count_zeros_tq2_0(data: np.ndarray) -> int:
+    """As `count_zeros_tq1_0`; the order of the fields in a byte, the reverse of I2_S's, does not matter."""
+    return i2s.count_zeros(data.view(TQ2_0)["q"].reshape(-1))
 
 
 def _fields(codes: np.ndarray) -> np.ndarray:

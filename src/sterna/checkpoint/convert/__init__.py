@@ -20,18 +20,17 @@ from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.atomic import publish, staging
-from sterna.files.gguf.types import data_bytes
 from sterna.files.hub.cache import resolve_model
-from sterna.tensor.encode import ENCODERS
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.recode import Changes, half_order, interleaved_order, permute_rows, recode
-from sterna.tensor.tensor import TERNARY, TILED, AnyTensor, Encoding, Tensor, TensorStream
+from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 from sterna.tensor.ternary import untiled
 from sterna.ternary.tl import TL_TILES
 
 __all__ = ["Report", "convert", "verify"]
 
-TYPES = [encoding for encoding in Encoding if encoding in ENCODERS or encoding in TERNARY - TILED]
+TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """What can be written; other encodings pass from file to file as they are."""
 LEAST_SPLIT = 1 << 16
 
@@ -96,7 +95,7 @@ def convert(
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
     tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
-    total = sum(data_bytes(tensor.encoding, tensor.shape) for tensor in tensors)
+    total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
     _check_space(dst, total)
     done = _Progress(progress, total * (2 if verify else 1))
 
@@ -166,7 +165,7 @@ def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = 
 
 def _untiled(tensor: AnyTensor, tl_tiles: str) -> AnyTensor:
     """A tensor in TL1 or TL2 as one in I2_S, to be made when it is needed."""
-    if not isinstance(tensor, Tensor) or tensor.encoding not in TILED:
+    if not isinstance(tensor, Tensor) or not tensor.encoding.is_tiled:
         return tensor
 
     def make() -> Iterator[Tensor]:
@@ -179,7 +178,7 @@ def _untiled(tensor: AnyTensor, tl_tiles: str) -> AnyTensor:
 def _type(name: str | None, folder: bool) -> Encoding | None:
     if name is None:
         return None
-    known = [*hf_folder.DTYPES, Encoding.I2_S] if folder else TYPES
+    known = [*hf_folder.TORCH_DTYPES, Encoding.I2_S] if folder else TYPES
     encoding = next((encoding for encoding in known if encoding.value == name.lower()), None)
     if encoding is None:
         where = "a Hugging Face folder (i2_s: packed ternary)" if folder else "GGUF"

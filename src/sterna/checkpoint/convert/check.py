@@ -9,22 +9,12 @@ from typing import Any
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
-from sterna.files.gguf.types import data_bytes
 from sterna.model.config import ModelConfig
-from sterna.tensor.decode import decode
+from sterna.tensor.decode import decode, ternary_codes
 from sterna.tensor.pages import release
 from sterna.tensor.recode import codes_of
-from sterna.tensor.tensor import AnyTensor, Encoding, whole
-from sterna.tensor.ternary import is_ternary, ternary_codes
+from sterna.tensor.tensor import AnyTensor, whole
 
-PRECISION = {
-    Encoding.F32: 0.0,
-    Encoding.F16: 2**-10,
-    Encoding.BF16: 2**-7,
-    Encoding.Q8_0: 2**-7,
-    Encoding.Q6_K: 2**-4,
-}
-"""Largest error that an encoding may have, as a share of the largest value near; others: a quarter."""
 SCALE_PRECISION = 2**-8
 """Of a ternary scale, which may have gone through bfloat16."""
 
@@ -74,13 +64,13 @@ def compare(
         got = written[name]
         if got.shape != expected.shape:
             raise FormatError(f"Verification failed: the tensor {name} has another shape in what was written.")
-        if is_ternary(got.encoding):
+        if got.encoding.is_ternary:
             same = _same_codes(expected, got, latent)
         else:
             same = _same_values(expected, got)
         if not same:
             raise FormatError(f"Verification failed: the tensor {name} differs from the source in what was written.")
-        done(data_bytes(got.encoding, got.shape))
+        done(got.encoding.data_bytes(got.shape))
 
 
 def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
@@ -89,15 +79,16 @@ def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
     got_codes, got_scale = ternary_codes(part)
     if not np.array_equal(codes, got_codes):
         return False
-    # One scale, or one for every 256 columns; blocks of zeros have none to keep.
-    blocks = codes.reshape(len(codes), -1, 256 if codes.shape[1] % 256 == 0 else codes.shape[1]).any(axis=-1)
+    # One scale, or one for every group of columns; groups of zeros have none to keep.
+    groups = np.shape(got_scale)[-1] if np.ndim(got_scale) else np.shape(scale)[-1] if np.ndim(scale) else 1
+    blocks = codes.reshape(len(codes), groups, -1).any(axis=-1)
     difference = np.abs(np.asarray(got_scale, np.float64) - scale)
     release(part.data)
     return bool(np.all((difference <= SCALE_PRECISION * np.abs(scale)) | ~blocks))
 
 
 def _same_values(expected: AnyTensor, got: AnyTensor) -> bool:
-    tolerance = PRECISION.get(got.encoding, 0.25)
+    tolerance = got.encoding.precision
     one, other = whole(expected), whole(got)
     for rows in one.row_chunks():
         first, second = one.rows(*rows), other.rows(*rows)

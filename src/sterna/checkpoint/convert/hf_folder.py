@@ -17,12 +17,11 @@ from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import UnsupportedError
 from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
 from sterna.model.config import ModelConfig
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
-from sterna.tensor.tensor import AnyTensor, Encoding, whole
-from sterna.tensor.ternary import is_ternary
+from sterna.tensor.tensor import AnyTensor, whole
 from sterna.ternary import pack_hf, unpack_i2s
 
-DTYPES = {Encoding.F32: "F32", Encoding.F16: "F16", Encoding.BF16: "BF16"}
 TORCH_DTYPES = {Encoding.F32: "float32", Encoding.F16: "float16", Encoding.BF16: "bfloat16"}
 CLASSES = {
     "bitnet-b1.58": ("BitNetForCausalLM", "bitnet"),
@@ -59,7 +58,7 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
         raw = _config(config)
     raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
-    ternary = [name for name, tensor in by_name.items() if is_ternary(tensor.encoding)]
+    ternary = [name for name, tensor in by_name.items() if tensor.encoding.is_ternary]
     if ternary:
         names = {canonical: name.removesuffix(".weight") for name, canonical in _names(config).items()}
         plain = [
@@ -118,7 +117,7 @@ def write_folder(
         if tensor.name not in names:
             raise UnsupportedError(f"A Hugging Face folder has no place for the tensor {tensor.name}.")
         out += (
-            _packed(tensor, names[tensor.name]) if is_ternary(tensor.encoding) else [_plain(tensor, names[tensor.name])]
+            _packed(tensor, names[tensor.name]) if tensor.encoding.is_ternary else [_plain(tensor, names[tensor.name])]
         )
     write_safetensors(folder, out, written, shard_bytes)
     files = tokenizer_files(source)
@@ -153,7 +152,7 @@ def _plain(tensor: AnyTensor, name: str) -> OutTensor:
                 yield piece.data
                 release(piece.data)
 
-    return OutTensor(name, DTYPES[tensor.encoding], tensor.shape, make)
+    return OutTensor(name, tensor.encoding.name, tensor.shape, make)
 
 
 def _packed(tensor: AnyTensor, name: str) -> list[OutTensor]:

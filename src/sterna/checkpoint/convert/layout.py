@@ -7,18 +7,9 @@ from dataclasses import dataclass, field
 
 from sterna.checkpoint import Checkpoint
 from sterna.errors import UnsupportedError
-from sterna.files.gguf.types import data_bytes
 from sterna.model.validate import matrix_shapes
-from sterna.tensor.encode import ENCODERS
-from sterna.tensor.tensor import AnyTensor, Encoding
-from sterna.tensor.ternary import is_ternary
-
-FALLBACKS = {"tq1_0": "q4_0", "tq2_0": "q4_0", "i2_s": "q4_0", "q6_k": "q8_0"}
-"""What takes rows that do not fill the blocks of a type, as in llama.cpp, which has no I2_S; all others, and types
-that are not written here, give way to F16."""
-
-FLOATS = (Encoding.F32, Encoding.F16, Encoding.BF16)
-"""What a safetensors file can hold beside packed ternary matrices."""
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import AnyTensor
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,13 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
         first = _wanted(source, name, tensor, wanted, matrices)
         if folder and len(tensor.shape) == 1:
             first = tensor.encoding
-        if folder and is_ternary(first):
+        if folder and first.is_ternary:
             first = Encoding.I2_S  # the packing has one scale for a matrix, too
-        elif folder and first not in FLOATS:
+        elif folder and not first.is_float:
             first = Encoding.F16
         encoding = first
         while not _holds(encoding, tensor.shape, folder):
-            encoding = Encoding.F16 if folder else _fallback(encoding)
+            encoding = Encoding.F16 if folder else encoding.fallback
         if encoding is not first:
             if strict:
                 raise UnsupportedError(
@@ -71,7 +62,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
 
 def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
     """One float type beside packed matrices: transformers keeps each tensor's own there, and cannot mix them."""
-    floats = {name: encoding for name, encoding in encodings.items() if not is_ternary(encoding)}
+    floats = {name: encoding for name, encoding in encodings.items() if not encoding.is_ternary}
     if len(floats) == len(encodings):
         return
     kinds = set(floats.values())
@@ -90,17 +81,12 @@ def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, ma
     return {"token_embd.weight": wanted.embedding, "output.weight": wanted.head}.get(name) or own
 
 
-def _fallback(encoding: Encoding) -> Encoding:
-    name = FALLBACKS.get(encoding.value)
-    return next((candidate for candidate in ENCODERS if candidate.value == name), Encoding.F16)
-
-
 def _holds(encoding: Encoding, shape: tuple[int, ...], folder: bool) -> bool:
     """Whether the rows of a matrix fill the blocks of an encoding (packed matrices of folders: four rows a byte)."""
-    if folder and is_ternary(encoding):
+    if folder and encoding.is_ternary:
         return shape[0] % 4 == 0
     try:
-        data_bytes(encoding, shape)
+        encoding.data_bytes(shape)
     except ValueError:
         return False
     return True

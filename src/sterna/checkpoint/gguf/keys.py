@@ -10,27 +10,9 @@ import numpy as np
 
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS
 from sterna.model.config import ModelConfig
-from sterna.tensor.tensor import AnyTensor, Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import AnyTensor, Tensor
 
-FILE_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q8_0": 7,
-    "q5_0": 8,
-    "q5_1": 9,
-    "q2_k": 10,
-    "q3_k": 12,
-    "q4_k": 15,
-    "q5_k": 17,
-    "q6_k": 18,
-    "bf16": 32,
-    "tq1_0": 36,
-    "tq2_0": 37,
-    "i2_s": 40,
-}
-"""`general.file_type`: what most of a file is kept in (llama.h; 40 is bitnet.cpp's). Readers go by the tensors."""
 POOLING_TYPES = {"mean": 1}
 """The last token's row, the other way, is what readers take without the key."""
 QUANTIZATION_VERSION = 2
@@ -94,10 +76,10 @@ def renamed(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 
 def file_keys(tensors: Iterable[AnyTensor]) -> dict[str, Any]:
-    """What a file is mostly made of, by the matrices of its layers."""
-    counts = Counter(t.encoding.value for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
+    """What a file is mostly made of, by the matrices of its layers; readers go by the tensors."""
+    counts = Counter(t.encoding for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
     if not counts:
         return {}
-    file_type = FILE_TYPES.get(counts.most_common(1)[0][0])
+    file_type = counts.most_common(1)[0][0].file_type
     version = {"general.quantization_version": QUANTIZATION_VERSION}
     return version if file_type is None else version | {"general.file_type": file_type}

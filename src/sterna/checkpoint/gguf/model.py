@@ -15,8 +15,9 @@ from sterna.files.gguf.reader import read_gguf
 from sterna.model.config import ModelConfig
 from sterna.model.validate import LIMITS
 from sterna.tensor.decode import decode
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
-from sterna.tensor.tensor import TERNARY, AnyTensor, Encoding, Tensor, TensorStream
+from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 from sterna.tensor.ternary import in_x86_layout
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -169,7 +170,7 @@ def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded = {name: tensor for name, tensor in tensors.items() if not _is_scale(name)}
     for name in tensors.keys() - folded.keys():
         factor, matrix = tensors[name], name[: name.rindex(".") + 1] + "weight"
-        if matrix not in folded or folded[matrix].encoding not in TERNARY:
+        if matrix not in folded or not folded[matrix].encoding.is_ternary:
             raise UnsupportedError(f"its tensor {name!r} scales a matrix that is not ternary.")
         if factor.shape != (1,) or factor.encoding is not Encoding.F32:
             raise FormatError(f"its tensor {name!r} is not one float32 number.")

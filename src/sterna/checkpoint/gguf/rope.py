@@ -5,7 +5,6 @@ from __future__ import annotations
 from sterna.checkpoint.gguf.metadata import Keys
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.rope import linear_divisors, yarn_attention_factor, yarn_divisors
-from sterna.model.validate import FLOATS
 from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
 
@@ -41,7 +40,7 @@ def read_scaling(
         )
         attention_factor *= keys.number("rope.scaling.yarn_attn_factor", 1.0) * yarn_attention_factor(factor)
     if factors is not None:
-        if factors.shape != (head_dim // 2,) or factors.encoding not in FLOATS:
+        if factors.shape != (head_dim // 2,) or not factors.encoding.is_float:
             raise FormatError(f"its tensor {ROPE_FACTORS} is no list of {head_dim // 2} floats.")
         divisors = tuple(a * b for a, b in zip(divisors, decode(factors).tolist(), strict=True))
     return divisors, attention_factor

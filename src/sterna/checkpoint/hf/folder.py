@@ -17,8 +17,9 @@ from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config
 from sterna.tensor.decode import decode
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
-from sterna.tensor.tensor import Encoding, Tensor, TensorStream, whole
+from sterna.tensor.tensor import Tensor, TensorStream, whole
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -26,10 +26,10 @@ from sterna.files.gguf.types import (
     OTHER_TYPES,
     SCALARS,
     STRING,
-    data_bytes,
 )
 from sterna.files.mapped import map_file
-from sterna.tensor.tensor import Encoding, Tensor
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
@@ -218,7 +218,7 @@ def _span(entry: _Entry, tiled: Place | str | None, alignment: int, available: i
     elif entry.type in ENCODINGS:
         encoding = ENCODINGS[entry.type]
         try:
-            size = data_bytes(encoding, entry.shape)
+            size = encoding.data_bytes(entry.shape)
         except ValueError as error:
             raise _Broken(f"the tensor {entry.name!r} does not fit its type: {error}") from error
         if encoding is Encoding.I2_S:
@@ -232,7 +232,7 @@ def _span(entry: _Entry, tiled: Place | str | None, alignment: int, available: i
 
 def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
     encoding = ENCODINGS[entry.type]
-    end = entry.offset + data_bytes(encoding, entry.shape)
+    end = entry.offset + encoding.data_bytes(entry.shape)
     scale = _scale(entry.name, data, end) if encoding is Encoding.I2_S else 1.0
     return Tensor(entry.name, entry.shape, encoding, data[entry.offset : end], scale)
 

@@ -19,11 +19,10 @@ from sterna.files.gguf.types import (
     MAGIC,
     SCALAR_TYPES,
     STRING,
-    TENSOR_TYPES,
-    data_bytes,
 )
+from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
-from sterna.tensor.tensor import AnyTensor, Encoding, Tensor, TensorStream
+from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 
 MAX_TENSOR_NAME_BYTES = 63
 """ggml keeps tensor names in 64 bytes, the last of them 0."""
@@ -59,7 +58,7 @@ def write_gguf_to(
     offset = 0
     for tensor, size in zip(tensors, sizes, strict=True):
         shape = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape[::-1])
-        header.append(_string(tensor.name) + shape + struct.pack("<IQ", TENSOR_TYPES[tensor.encoding], offset))
+        header.append(_string(tensor.name) + shape + struct.pack("<IQ", tensor.encoding.gguf_type, offset))
         offset += _padded(size, alignment)
     start = b"".join(header)
 
@@ -78,7 +77,7 @@ def write_gguf_to(
 def stored_bytes(tensor: AnyTensor) -> int:
     """How many bytes a tensor takes in a GGUF file, without padding; ValueError where it does not fit its encoding."""
     tail = I2_S_TAIL if tensor.encoding is Encoding.I2_S else 0
-    return data_bytes(tensor.encoding, tensor.shape) + tail
+    return tensor.encoding.data_bytes(tensor.shape) + tail
 
 
 def _stored(part: Tensor) -> Iterator[memoryview]:
@@ -104,7 +103,7 @@ def _check(tensors: Sequence[AnyTensor]) -> list[int]:
                 f"The tensor {tensor.name!r} has the shape {list(tensor.shape)}, which GGUF cannot hold."
             )
         try:
-            size = data_bytes(tensor.encoding, tensor.shape)
+            size = tensor.encoding.data_bytes(tensor.shape)
             sizes.append(stored_bytes(tensor))
         except ValueError as error:
             raise ArgumentError(f"The tensor {tensor.name!r} does not fit its encoding: {error}.") from error

@@ -1,0 +1,166 @@
+"""Every encoding of a tensor's values, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+
+import numpy as np
+
+from sterna.ternary import blocks, floats, i2s, kquants, tl, tq
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FloatBlocks:
+    """Blocks along the rows that stand for float values."""
+
+    decode: Callable[[np.ndarray], np.ndarray]
+    """A uint8 vector of blocks to their float32 values."""
+    encode: Callable[[np.ndarray], np.ndarray] | None = None
+    """A float32 vector of whole blocks to an array of the stored bytes; None where Sterna does not write it."""
+
+
+@dataclass(frozen=True)
+class TernaryBlocks:
+    """The codes -1, 0 and 1, and their scales."""
+
+    unpack: Callable[[np.ndarray, Shape], tuple[np.ndarray, np.ndarray | None]]
+    """Stored bytes to int8 codes of a shape and float32 scales `[..., columns / group]`, None where there are none."""
+    pack: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """Codes and scales to stored bytes; what has no scales of its own leaves them alone."""
+    zeros: Callable[[np.ndarray], int]
+    """How many codes in stored bytes are 0."""
+    group: int | None
+    """Columns that share a scale; None: the whole tensor does, and its scale is `Tensor.scale`."""
+    flat: bool = False
+    """Blocks run over the flattened matrix, not along each row."""
+
+
+@dataclass(frozen=True)
+class TernaryTiles:
+    """Ternary codes whose rows lie across each other in tiles that depend on the shape. They are read, and become I2_S
+    before anything is done; `Tensor.scale` is their scale."""
+
+    tiles: Callable[[Shape, str], tl.Tiles | None]
+    """The tiles of a shape and of whose presets (`tl.TL_TILES`); None where these have no such shape."""
+    unpack: Callable[[np.ndarray, Shape, tl.Tiles], np.ndarray]
+    """Stored bytes to int8 codes of a shape. Raises ValueError for data that holds no weights."""
+
+
+Packing = FloatBlocks | TernaryBlocks | TernaryTiles
+
+I2_S = TernaryBlocks(
+    unpack=lambda data, shape: (i2s.unpack_i2s(data, shape), None),
+    pack=lambda codes, scales: i2s.pack_i2s(codes),
+    zeros=i2s.count_zeros,
+    group=None,
+    flat=True,
+)
+TQ1_0 = TernaryBlocks(tq.unpack_tq1_0, tq.pack_tq1_0, tq.count_zeros_tq1_0, tq.BLOCK)
+TQ2_0 = TernaryBlocks(tq.unpack_tq2_0, tq.pack_tq2_0, tq.count_zeros_tq2_0, tq.BLOCK)
+TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
+TL2 = TernaryTiles(lambda shape, whose: tl.tl2_tiles(shape), tl.unpack_tl2)
+
+
+class Encoding(str, Enum):
+    """How the bytes of a tensor encode its values. The members are GGUF's names; `native/kernels/formats.hpp` has the
+    same rows for the engine."""
+
+    gguf_type: int | None
+    """GGUF's number of the tensor type; None where the number alone does not tell (`files/gguf/tl.py`)."""
+    file_type: int | None
+    """GGUF's `general.file_type` of a file that is mostly kept so (llama.h; 40 is bitnet.cpp's)."""
+    block: int
+    """Weights in a block; 0 for tiles."""
+    block_bytes: int
+    packing: Packing
+    activations: str
+    """What the engine's kernel multiplies with: `none` (float32), or activations quantised to `int8` or `int15`."""
+    precision: float
+    """Largest error of a stored value, as a share of the largest value near it."""
+
+    # name, GGUF type, file type, block and its bytes, packing, activations, precision, what takes rows that do not fill
+    # its blocks (llama.cpp's choice, which has no I2_S; by default F16)
+    F32 = "f32", 0, 0, 1, 4, FloatBlocks(floats.decode_f32, floats.encode_f32), "none", 0.0
+    F16 = "f16", 1, 1, 1, 2, FloatBlocks(floats.decode_f16, floats.encode_f16), "none", 2**-10
+    BF16 = "bf16", 30, 32, 1, 2, FloatBlocks(floats.decode_bf16, floats.encode_bf16), "none", 2**-7
+    Q4_0 = "q4_0", 2, 2, 32, 18, FloatBlocks(blocks.dequantize_q4_0, blocks.quantize_q4_0), "int15", 2**-2
+    Q4_1 = "q4_1", 3, 3, 32, 20, FloatBlocks(kquants.dequantize_q4_1), "none", 2**-2
+    Q5_0 = "q5_0", 6, 8, 32, 22, FloatBlocks(kquants.dequantize_q5_0), "none", 2**-2
+    Q5_1 = "q5_1", 7, 9, 32, 24, FloatBlocks(kquants.dequantize_q5_1), "none", 2**-2
+    Q8_0 = "q8_0", 8, 7, 32, 34, FloatBlocks(blocks.dequantize_q8_0, blocks.quantize_q8_0), "int15", 2**-7
+    Q2_K = "q2_k", 10, 10, 256, 84, FloatBlocks(kquants.dequantize_q2_k), "none", 2**-2
+    Q3_K = "q3_k", 11, 12, 256, 110, FloatBlocks(kquants.dequantize_q3_k), "none", 2**-2
+    Q4_K = "q4_k", 12, 15, 256, 144, FloatBlocks(kquants.dequantize_q4_k), "none", 2**-2
+    Q5_K = "q5_k", 13, 17, 256, 176, FloatBlocks(kquants.dequantize_q5_k), "none", 2**-2
+    Q6_K = "q6_k", 14, 18, 256, 210, FloatBlocks(blocks.dequantize_q6_k, blocks.quantize_q6_k), "int15", 2**-4, "Q8_0"
+    I2_S = "i2_s", 36, 40, 128, 32, I2_S, "int8", 2**-2, "Q4_0"
+    TQ1_0 = "tq1_0", 34, 36, 256, 54, TQ1_0, "int8", 2**-2, "Q4_0"
+    TQ2_0 = "tq2_0", 35, 37, 256, 66, TQ2_0, "int8", 2**-2, "Q4_0"
+    TL1 = "tl1", None, None, 0, 0, TL1, "int8", 2**-2
+    TL2 = "tl2", None, None, 0, 0, TL2, "int8", 2**-2
+
+    def __new__(
+        cls,
+        name: str,
+        gguf_type: int | None,
+        file_type: int | None,
+        block: int,
+        block_bytes: int,
+        packing: Packing,
+        activations: str,
+        precision: float,
+        fallback: str = "F16",
+    ) -> Encoding:
+        self = str.__new__(cls, name)
+        self._value_ = name
+        self.gguf_type, self.file_type = gguf_type, file_type
+        self.block, self.block_bytes = block, block_bytes
+        self.packing, self.activations, self.precision, self._fallback = packing, activations, precision, fallback
+        return self
+
+    _fallback: str
+
+    @property
+    def fallback(self) -> Encoding:
+        """What takes the matrices whose rows do not fill the blocks of this encoding."""
+        return Encoding[self._fallback]
+
+    @property
+    def is_float(self) -> bool:
+        """F32, F16 or BF16: single numbers, without blocks."""
+        return self.block == 1
+
+    @property
+    def is_ternary(self) -> bool:
+        """Whether the values are the codes -1, 0 and 1 times scales."""
+        return not isinstance(self.packing, FloatBlocks)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it is ternary in tiles (`TernaryTiles`)."""
+        return isinstance(self.packing, TernaryTiles)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether Sterna writes it; others pass from file to file as they are."""
+        if isinstance(self.packing, FloatBlocks):
+            return self.packing.encode is not None
+        return not self.is_tiled
+
+    def data_bytes(self, shape: Shape) -> int:
+        """Bytes of the weights of a tensor, without a scale of its own; ValueError where no whole number of blocks
+        fits, and for tiles."""
+        if self.is_tiled:
+            raise ValueError(f"{self.name} is read, but never written")
+        count = prod(shape)
+        flat = isinstance(self.packing, TernaryBlocks) and self.packing.flat
+        if (count if flat else shape[-1]) % self.block:
+            raise ValueError(
+                f"{self.name} keeps blocks of {self.block} weights, which the shape {list(shape)} does not fill"
+            )
+        return count // self.block * self.block_bytes

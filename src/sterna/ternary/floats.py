@@ -1,0 +1,37 @@
+"""F32, F16 and BF16: stored bytes to float32 values and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def decode_f32(data: np.ndarray) -> np.ndarray:
+    """Float32 values of a uint8 vector, in place."""
+    return data.view("<f4")
+
+
+def decode_f16(data: np.ndarray) -> np.ndarray:
+    """Float32 values of float16 ones."""
+    return data.view("<f2").astype("<f4")
+
+
+def decode_bf16(data: np.ndarray) -> np.ndarray:
+    """Float32 values of bfloat16 ones."""
+    return (data.view("<u2").astype("<u4") << 16).view("<f4")
+
+
+def encode_f32(values: np.ndarray) -> np.ndarray:
+    """The same values."""
+    return values.astype("<f4")
+
+
+def encode_f16(values: np.ndarray) -> np.ndarray:
+    """To nearest, ties to even; values beyond float16 become infinite."""
+    return values.astype("<f2")
+
+
+def encode_bf16(values: np.ndarray) -> np.ndarray:
+    """To nearest, ties to even, as uint16."""
+    bits = values.view("<u4")
+    rounded = bits + 0x7FFF + ((bits >> 16) & 1)
+    return (np.where(np.isnan(values), bits | 0x400000, rounded) >> 16).astype("<u2")
