@@ -224,6 +224,17 @@ NB_MODULE(_native, m) {
     m.def(
         "known_answers_hold", [](const std::string& isa) { return known_answers_hold(kernels_for(isa)); }, "isa"_a,
         "True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs.");
+    m.def(
+        "formats",
+        [] {
+            constexpr const char* kActivations[] = {"none", "int8", "int15"};
+            nb::list rows;
+            for (const Format& format : kFormats)
+                rows.append(nb::make_tuple(format.name, format.values, format.bytes,
+                                           kActivations[static_cast<std::size_t>(format.activations)]));
+            return rows;
+        },
+        "The encodings that the kernels know: name, values and bytes of a block, activations.");
     m.def("requantize", &requantized, "tensor"_a, "encoding"_a, "isa"_a, "threads"_a);
     m.def("gguf_strings", &gguf_strings, "file"_a, "position"_a, "count"_a,
           "Strings of a GGUF header; ValueError where one does not fit the file.");

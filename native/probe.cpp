@@ -48,13 +48,11 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
     for (std::size_t t = 0; t < n_tokens; ++t)
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
     const Int8Activations activations{x.data(), sums.data(), scales.data(), cols};
-    if (k.table_dot != nullptr && n_tokens % kTableGroup == 0) {
-        const Buffer<std::uint8_t> scratch(kTableScratch);
-        k.table_dot(rows.data(), cols / 4, n_rows, 1.0f, activations, n_tokens, cols, dots.data(), n_rows,
-                    scratch.get());
-    } else {
-        k.ternary_dot(rows.data(), cols / 4, n_rows, 1.0f, activations, n_tokens, cols, dots.data(), n_rows);
-    }
+    const TernaryTask task{{rows.data(), cols / 4, n_rows}, 1.0f, activations, n_tokens, cols, {dots.data(), n_rows}};
+    if (k.lookup_dot != nullptr && n_tokens % kLookupGroup == 0)
+        k.lookup_dot(task, Buffer<std::uint8_t>(kLookupScratch).get());
+    else
+        k.ternary_dot(task);
     write_array(dots);
 }
 
@@ -95,7 +93,7 @@ void quantize(const Kernels& k) {
     std::vector<std::int8_t> codes(x.size());
     std::vector<float> scale(1);
     std::vector<std::int32_t> sum(1);
-    k.quantize(x.data(), x.size(), codes.data(), scale.data(), sum.data());
+    k.quantize_int8(x.data(), x.size(), codes.data(), scale.data(), sum.data());
     write_array(codes);
     write_array(scale);
     write_array(sum);
@@ -105,13 +103,17 @@ void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<float>();
     std::vector<float> out(n_rows * n_tokens);
-    k.float_dot(encoding, rows.data(), rows.size() / n_rows, n_rows, x.data(), cols, n_tokens, cols, out.data(),
-                n_rows);
+    k.float_dot({encoding,
+                 {rows.data(), rows.size() / n_rows, n_rows},
+                 {x.data(), cols},
+                 n_tokens,
+                 cols,
+                 {out.data(), n_rows}});
     write_array(out);
 }
 
 // Quantises the activations and multiplies; gives the halves of the activations, their scales, and the products.
-void wide_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<float>();
     std::vector<std::int8_t> high(x.size()), low(x.size());
@@ -119,12 +121,12 @@ void wide_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
     std::vector<std::int32_t> eights(x.size() / 4);
     std::vector<float> scales(n_tokens), out(n_rows * n_tokens);
     for (std::size_t t = 0; t < n_tokens; ++t)
-        k.quantize_wide(x.data() + t * cols, cols, high.data() + t * cols, low.data() + t * cols,
-                        high_sums.data() + t * cols / 16, low_sums.data() + t * cols / 16, eights.data() + t * cols / 4,
-                        scales.data() + t);
-    const WideActivations wide{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                               scales.data(), cols};
-    k.wide_dot(encoding, rows.data(), rows.size() / n_rows, n_rows, wide, n_tokens, cols, out.data(), n_rows);
+        k.quantize_int15(x.data() + t * cols, cols,
+                         {high.data() + t * cols, low.data() + t * cols, high_sums.data() + t * cols / 16,
+                          low_sums.data() + t * cols / 16, eights.data() + t * cols / 4, scales.data() + t});
+    const Int15Activations int15{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                                 scales.data(), cols};
+    k.int15_dot({encoding, {rows.data(), rows.size() / n_rows, n_rows}, int15, n_tokens, cols, {out.data(), n_rows}});
     write_array(high);
     write_array(low);
     write_array(scales);
@@ -152,17 +154,17 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
     } else if (operation == "decode") {
         const auto src = read_array<std::uint8_t>();
         std::vector<float> out(n.at(1));
-        k.decode(static_cast<Encoding>(n.at(0)), src.data(), n.at(1), out.data());
+        k.decode(kFormats[n.at(0)].encoding, src.data(), n.at(1), out.data());
         write_array(out);
     } else if (operation == "encode") {
         const auto x = read_array<float>();
         std::vector<std::uint8_t> out(n.at(1));
-        if (!k.encode(static_cast<Encoding>(n.at(0)), x.data(), x.size(), out.data())) out.clear();
+        if (!k.encode(kFormats[n.at(0)].encoding, x.data(), x.size(), out.data())) out.clear();
         write_array(out);
     } else if (operation == "float_dot") {
-        float_dot(k, static_cast<Encoding>(n.at(0)), n.at(1), n.at(2), n.at(3));
-    } else if (operation == "wide_dot") {
-        wide_dot(k, static_cast<Encoding>(n.at(0)), n.at(1), n.at(2), n.at(3));
+        float_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
+    } else if (operation == "int15_dot") {
+        int15_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});

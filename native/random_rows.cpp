@@ -40,19 +40,18 @@ void compare(const Case& sizes, const char* what, const Expect& expect, const Ca
 }
 
 // What ternary_dot means, written for compilers to vectorise.
-void plain_ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-                       const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
-                       std::size_t out_stride) {
+void plain_ternary_dot(const TernaryTask& task) {
+    const auto& [rows, scale, x, n_tokens, cols, out] = task;
     std::vector<std::int8_t> w(cols);
-    for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t r = 0; r < rows.count; ++r) {
         for (std::size_t k = 0; k < cols; ++k) {
-            const int byte = rows[r * row_bytes + k / 128 * 32 + k % 32];
+            const int byte = rows.data[r * rows.stride + k / 128 * 32 + k % 32];
             w[k] = static_cast<std::int8_t>((byte >> (6 - 2 * (k % 128 / 32)) & 3) - 1);
         }
         for (std::size_t t = 0; t < n_tokens; ++t) {
             std::int32_t dot = 0;
             for (std::size_t k = 0; k < cols; ++k) dot += w[k] * x.codes[t * x.stride + k];
-            out[t * out_stride + r] = static_cast<float>(dot) * (scale / x.scales[t]);
+            out.data[t * out.stride + r] = static_cast<float>(dot) * (scale / x.scales[t]);
         }
     }
 }
@@ -81,40 +80,31 @@ void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) 
         }
     }
     const Int8Activations x{codes.data(), sums.data(), scales.data(), stride};
-    const auto call = [&](auto* ternary_dot) {
-        return [&, ternary_dot](float* out) {
-            ternary_dot(rows.data(), row_bytes, sizes.n_rows, 0.3f, x, sizes.n_tokens, cols, out, sizes.out_stride);
-        };
+    const auto task = [&](std::size_t n_tokens, float* out) {
+        return TernaryTask{{rows.data(), row_bytes, sizes.n_rows}, 0.3f, x, n_tokens, cols, {out, sizes.out_stride}};
     };
+    const auto call = [&](auto* dot) { return [&, dot](float* out) { dot(task(sizes.n_tokens, out)); }; };
     compare(sizes, "ternary", call(plain_ternary_dot), call(kernels.ternary_dot));
-    if (kernels.table_dot == nullptr || sizes.n_tokens < kTableGroup) return;
+    if (kernels.lookup_dot == nullptr || sizes.n_tokens < kLookupGroup) return;
     Case whole = sizes;
-    whole.n_tokens = sizes.n_tokens / kTableGroup * kTableGroup;
-    const Buffer<std::uint8_t> scratch(kTableScratch);
+    whole.n_tokens = sizes.n_tokens / kLookupGroup * kLookupGroup;
+    const Buffer<std::uint8_t> scratch(kLookupScratch);
     compare(
-        whole, "table",
-        [&](float* out) {
-            plain_ternary_dot(rows.data(), row_bytes, whole.n_rows, 0.3f, x, whole.n_tokens, cols, out,
-                              whole.out_stride);
-        },
-        [&](float* out) {
-            kernels.table_dot(rows.data(), row_bytes, whole.n_rows, 0.3f, x, whole.n_tokens, cols, out,
-                              whole.out_stride, scratch.get());
-        });
+        whole, "lookup", [&](float* out) { plain_ternary_dot(task(whole.n_tokens, out)); },
+        [&](float* out) { kernels.lookup_dot(task(whole.n_tokens, out), scratch.get()); });
 }
 
-void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {
+void compare_int15(const Kernels& kernels, Random& random, const Case& sizes) {
     static constexpr struct {
         Encoding encoding;
-        const char* name;
-        std::size_t block, scale_at;  // bytes; where a block's float16 scale lies
-    } kEncodings[] = {
-        {Encoding::q4_0, "Q4_0", 18, 0}, {Encoding::q8_0, "Q8_0", 34, 0}, {Encoding::q6_k, "Q6_K", 210, 208}};
-    const auto& format = kEncodings[below(random, std::size(kEncodings))];
-    const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(format.encoding, cols);
+        std::size_t scale_at;  // where a block's float16 scale lies
+    } kEncodings[] = {{Encoding::q4_0, 0}, {Encoding::q8_0, 0}, {Encoding::q6_k, 208}};
+    const auto& [encoding, scale_at] = kEncodings[below(random, std::size(kEncodings))];
+    const Format& format = format_of(encoding);
+    const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(encoding, cols);
     std::vector<std::uint8_t> rows(sizes.n_rows * bytes);
     for (auto& byte : rows) byte = static_cast<std::uint8_t>(random());
-    for (std::size_t at = format.scale_at; at < rows.size(); at += format.block) rows[at + 1] &= 0xbf;  // finite
+    for (std::size_t at = scale_at; at < rows.size(); at += format.bytes) rows[at + 1] &= 0xbf;  // finite
     std::vector<float> x(sizes.n_tokens * cols), scales(sizes.n_tokens);
     for (auto& v : x)
         v = static_cast<float>(static_cast<std::int32_t>(random())) * (random() % 2 ? 0x1p-31f : 0x1p-36f);
@@ -122,27 +112,27 @@ void compare_wide(const Kernels& kernels, Random& random, const Case& sizes) {
     std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
     std::vector<std::int32_t> eights(x.size() / 4);
     for (std::size_t t = 0; t < sizes.n_tokens; ++t)
-        kernels.quantize_wide(&x[t * cols], cols, &high[t * cols], &low[t * cols], &high_sums[t * cols / 16],
-                              &low_sums[t * cols / 16], &eights[t * cols / 4], &scales[t]);
-    const WideActivations wide{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                               scales.data(), cols};
-    const auto call = [&](auto* wide_dot) {
-        return [&, wide_dot](float* out) {
-            wide_dot(format.encoding, rows.data(), bytes, sizes.n_rows, wide, sizes.n_tokens, cols, out,
-                     sizes.out_stride);
+        kernels.quantize_int15(&x[t * cols], cols,
+                               {&high[t * cols], &low[t * cols], &high_sums[t * cols / 16], &low_sums[t * cols / 16],
+                                &eights[t * cols / 4], &scales[t]});
+    const Int15Activations int15{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                                 scales.data(), cols};
+    const auto call = [&](auto* dot) {
+        return [&, dot](float* out) {
+            dot({encoding, {rows.data(), bytes, sizes.n_rows}, int15, sizes.n_tokens, cols, {out, sizes.out_stride}});
         };
     };
-    compare(sizes, format.name, call(kernels_for("scalar").wide_dot), call(kernels.wide_dot));
+    compare(sizes, format.name, call(kernels_for("scalar").int15_dot), call(kernels.int15_dot));
 }
 
 }  // namespace
 
-std::size_t compare_random_rows(const Kernels& kernels, bool wide, std::size_t n_rows, std::uint32_t seed) {
+std::size_t compare_random_rows(const Kernels& kernels, bool int15, std::size_t n_rows, std::uint32_t seed) {
     Random random(seed);
     std::size_t done = 0;
     while (done < n_rows) {
         const Case sizes(random);
-        (wide ? compare_wide : compare_ternary)(kernels, random, sizes);
+        (int15 ? compare_int15 : compare_ternary)(kernels, random, sizes);
         done += sizes.n_rows;
     }
     return done;

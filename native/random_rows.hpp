@@ -8,9 +8,9 @@
 
 namespace sterna {
 
-// Multiplies at least n_rows random rows, ternary ones or, with `wide`, those of Q4_0, Q8_0 and Q6_K, of varied
+// Multiplies at least n_rows random rows, ternary ones or, with `int15`, those of Q4_0, Q8_0 and Q6_K, of varied
 // lengths, with varied numbers of tokens, strides and extremes. Gives how many; throws std::runtime_error where an
 // output differs by a bit, or where anything else was written.
-std::size_t compare_random_rows(const Kernels& kernels, bool wide, std::size_t n_rows, std::uint32_t seed);
+std::size_t compare_random_rows(const Kernels& kernels, bool int15, std::size_t n_rows, std::uint32_t seed);
 
 }  // namespace sterna

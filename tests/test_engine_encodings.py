@@ -24,9 +24,9 @@ from sterna.ternary.oracle import Oracle
 from . import helpers
 
 TQ = (Encoding.TQ1_0, Encoding.TQ2_0)
-WIDE = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
+INT15 = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
 """Encodings whose kernels take activations of 15 bits."""
-FLOAT = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding in WIDE or encoding.is_float)]
+FLOAT = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding in INT15 or encoding.is_float)]
 """Encodings whose rows are decoded before they are multiplied."""
 
 
@@ -107,7 +107,7 @@ def test_tq_becomes_the_same_codes_as_in_numpy(encoding: Encoding) -> None:
         _native.tq_to_i2s(np.zeros(54, np.uint8), "f32")
 
 
-WIDE = replace(helpers.TINY, hidden_size=256, intermediate_size=512, head_dim=64)
+INT15 = replace(helpers.TINY, hidden_size=256, intermediate_size=512, head_dim=64)
 
 
 def tq_model(path: Path, encoding: Encoding, **changes: Tensor) -> dict[str, Tensor]:
@@ -116,10 +116,10 @@ def tq_model(path: Path, encoding: Encoding, **changes: Tensor) -> dict[str, Ten
         name: pack_ternary(name, ternary_codes(tensor)[0], 0.0625, encoding)[0]
         if tensor.encoding.is_ternary
         else tensor
-        for name, tensor in helpers.tiny_tensors(WIDE).items()
+        for name, tensor in helpers.tiny_tensors(INT15).items()
     }
     tensors |= changes
-    write_gguf(path, helpers.gguf_metadata(WIDE), tensors.values())
+    write_gguf(path, helpers.gguf_metadata(INT15), tensors.values())
     return tensors
 
 

@@ -17,7 +17,7 @@ constexpr std::size_t kRows = 16, kTokens = 64;
 
 // Tables gain nothing for fewer rows (building one costs about as much as 100) or tokens (which share the lookup of
 // entries).
-constexpr std::size_t kLeastTableRows = 512, kLeastTableTokens = 2 * kTableGroup;
+constexpr std::size_t kLeastLookupRows = 512, kLeastLookupTokens = 2 * kLookupGroup;
 
 std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;
@@ -31,19 +31,18 @@ Activations Activations::part(std::size_t first, std::size_t n) const {
             stride,
             values + at,
             {int8.codes + at, int8.sums + first, int8.scales + first, stride},
-            {wide.high + at, wide.low + at, wide.high_sums + at / 16, wide.low_sums + at / 16, wide.eights + at / 4,
-             wide.scales + first, stride}};
+            {int15.high + at, int15.low + at, int15.high_sums + at / 16, int15.low_sums + at / 16,
+             int15.eights + at / 4, int15.scales + first, stride}};
 }
 
-Operand operand_of(Encoding encoding, bool int8) {
-    if (int8) return Operand::int8;
-    const bool wide = encoding == Encoding::q4_0 || encoding == Encoding::q8_0 || encoding == Encoding::q6_k;
-    return wide ? Operand::wide : Operand::float32;
+Quantizer activations_of(Encoding encoding, bool int8) {
+    if (int8) return Quantizer::int8;
+    return format_of(encoding).activations == Quantizer::int15 ? Quantizer::int15 : Quantizer::none;
 }
 
 Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
     : encoding_(tensor.encoding),
-      operand_(operand_of(tensor.encoding, int8)),
+      activations_(activations_of(tensor.encoding, int8)),
       scale_(tensor.scale),
       data_(tensor.bytes.data()),
       block_scales_(tensor.block_scales.empty() ? nullptr : tensor.block_scales.data()) {
@@ -52,8 +51,7 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
     out_features_ = tensor.shape[0];
     in_features_ = tensor.shape[1];
     row_bytes_ = row_bytes(encoding_, in_features_);
-    const bool plain = encoding_ == Encoding::f32 || encoding_ == Encoding::f16 || encoding_ == Encoding::bf16;
-    direct_ = operand_ != Operand::float32 || (plain && in_features_ % 16 == 0);
+    direct_ = activations_ != Quantizer::none || (format_of(encoding_).is_plain() && in_features_ % 16 == 0);
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(out_features_, row_bytes_, &bytes) || bytes != tensor.bytes.size())
         throw std::invalid_argument("The tensor '" + name + "' has " + std::to_string(tensor.bytes.size()) +
@@ -64,17 +62,17 @@ Linear::Linear(const Tensor& tensor, bool int8, const std::string& name)
         throw std::invalid_argument("The tensor '" + name + "' has scales that do not fit its blocks.");
     for (const float scale : tensor.block_scales)
         if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
-    if (operand_ == Operand::int8 && encoding_ != Encoding::i2_s)
+    if (activations_ == Quantizer::int8 && encoding_ != Encoding::i2_s)
         throw std::invalid_argument("The tensor '" + name + "' is not ternary, so it cannot take int8 activations.");
 }
 
-bool Linear::has_tables(const Kernels& kernels) const {
-    return kernels.table_dot != nullptr && operand_ == Operand::int8 && block_scales_ == nullptr &&
-           out_features_ >= kLeastTableRows;
+bool Linear::has_lookup(const Kernels& kernels) const {
+    return kernels.lookup_dot != nullptr && activations_ == Quantizer::int8 && block_scales_ == nullptr &&
+           out_features_ >= kLeastLookupRows;
 }
 
 std::size_t Linear::scratch(const Kernels& kernels) const {
-    if (has_tables(kernels)) return kTableScratch / sizeof(float);
+    if (has_lookup(kernels)) return kLookupScratch / sizeof(float);
     return direct_ ? 0 : padded(in_features_);
 }
 
@@ -83,76 +81,73 @@ Division Linear::division(const Kernels& kernels, std::size_t n_tokens, std::siz
     // Three items make a block of rows for many tokens; for few, what counts is a long read.
     constexpr std::size_t kLongRead = 65536;
     std::size_t chunk = n_tokens >= kRows ? 3 : std::max<std::size_t>(kLongRead / (kRows * row_bytes_), 1);
-    if (n_tokens >= kLeastTableTokens && has_tables(kernels)) {
+    if (n_tokens >= kLeastLookupTokens && has_lookup(kernels)) {
         // High tiles, as many for each thread; where there are too few rows for that, the tokens are parted.
-        const std::size_t even = parts(parts(out_features_, kTableRows), n_threads) * n_threads;
-        const std::size_t tiles = std::min(even, out_features_ / kLeastTableRows);
+        const std::size_t even = parts(parts(out_features_, kLookupRows), n_threads) * n_threads;
+        const std::size_t tiles = std::min(even, out_features_ / kLeastLookupRows);
         rows = parts(parts(out_features_, tiles), kRows) * kRows;
-        pieces = std::max(parts(n_tokens, kTableTokens), parts(n_threads, tiles));
-        tokens = parts(parts(n_tokens, pieces), kTableGroup) * kTableGroup;
+        pieces = std::max(parts(n_tokens, kLookupTokens), parts(n_threads, tiles));
+        tokens = parts(parts(n_tokens, pieces), kLookupGroup) * kLookupGroup;
         chunk = 1;
     }
     return {rows, tokens, parts(n_tokens, tokens) * parts(out_features_, rows), chunk};
 }
 
 void Linear::multiply(const Kernels& kernels, const Activations& x, const Division& division, std::size_t first,
-                      std::size_t last, float* scratch, float* out, std::size_t out_stride) const {
+                      std::size_t last, float* scratch, const Products& out) const {
     const std::size_t tiles = parts(out_features_, division.rows);
     while (first < last) {
         const std::size_t piece = first / tiles, end = std::min(last, (piece + 1) * tiles);
         const std::size_t t = piece * division.tokens, n_tokens = std::min(division.tokens, x.n_tokens - t);
         const std::size_t row = (first - piece * tiles) * division.rows;
         const std::size_t row_end = std::min((end - piece * tiles) * division.rows, out_features_);
-        float* place = out + t * out_stride;
-        if (division.rows > kRows)  // only items of tables are so high
-            multiply_tables(kernels, x.part(t, n_tokens), division.rows, row, row_end, scratch, place, out_stride);
+        const Products place{out.data + t * out.stride, out.stride};
+        if (division.rows > kRows)  // only items of lookups are so high
+            multiply_lookup(kernels, x.part(t, n_tokens), division.rows, row, row_end, scratch, place);
         else
-            multiply_rows(kernels, x.part(t, n_tokens), row, row_end, scratch, place, out_stride);
+            multiply_rows(kernels, x.part(t, n_tokens), row, row_end, scratch, place);
         first = end;
     }
 }
 
-// Tables for whole groups of tokens, tiles for the rest, while a tile's codes are in the cache.
-void Linear::multiply_tables(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
-                             std::size_t last, float* scratch, float* out, std::size_t out_stride) const {
-    const std::size_t whole = x.n_tokens / kTableGroup * kTableGroup;
+// Lookups for whole groups of tokens, tiles for the rest, while a tile's codes are in the cache.
+void Linear::multiply_lookup(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
+                             std::size_t last, float* scratch, const Products& out) const {
+    const std::size_t whole = x.n_tokens / kLookupGroup * kLookupGroup, n = padded(in_features_);
     for (std::size_t r = first; r < last; r += tile) {
         const std::size_t end = std::min(r + tile, last);
         if (whole > 0)
-            kernels.table_dot(data_ + r * row_bytes_, row_bytes_, end - r, scale_, x.int8, whole, padded(in_features_),
-                              out + r, out_stride, reinterpret_cast<std::uint8_t*>(scratch));
+            kernels.lookup_dot({rows(r, end), scale_, x.int8, whole, n, {out.data + r, out.stride}},
+                               reinterpret_cast<std::uint8_t*>(scratch));
         if (whole < x.n_tokens)
-            multiply_rows(kernels, x.part(whole, x.n_tokens - whole), r, end, scratch, out + whole * out_stride,
-                          out_stride);
+            multiply_rows(kernels, x.part(whole, x.n_tokens - whole), r, end, scratch,
+                          {out.data + whole * out.stride, out.stride});
     }
 }
 
 void Linear::multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
-                           float* scratch, float* out, std::size_t out_stride) const {
-    const std::uint8_t* rows = data_ + first * row_bytes_;
-    if (operand_ == Operand::int8 && block_scales_ != nullptr)
-        return multiply_blocks(kernels, x, first, last, out, out_stride);
-    if (operand_ == Operand::int8)
-        return kernels.ternary_dot(rows, row_bytes_, last - first, scale_, x.int8, x.n_tokens, padded(in_features_),
-                                   out + first, out_stride);
-    if (operand_ == Operand::wide)
-        return kernels.wide_dot(encoding_, rows, row_bytes_, last - first, x.wide, x.n_tokens, in_features_,
-                                out + first, out_stride);
-    if (direct_)
-        return kernels.float_dot(encoding_, rows, row_bytes_, last - first, x.values, x.stride, x.n_tokens,
-                                 in_features_, out + first, out_stride);
+                           float* scratch, const Products& out) const {
+    const Products place{out.data + first, out.stride};
+    if (activations_ == Quantizer::int8 && block_scales_ != nullptr)
+        return multiply_groups(kernels, x, first, last, out);
+    if (activations_ == Quantizer::int8)
+        return kernels.ternary_dot({rows(first, last), scale_, x.int8, x.n_tokens, padded(in_features_), place});
+    if (activations_ == Quantizer::int15)
+        return kernels.int15_dot({encoding_, rows(first, last), x.int15, x.n_tokens, in_features_, place});
+    const FloatActivations values{x.values, x.stride};
+    if (direct_) return kernels.float_dot({encoding_, rows(first, last), values, x.n_tokens, in_features_, place});
     const std::size_t n = padded(in_features_);
     std::fill(scratch + in_features_, scratch + n, 0.0f);
+    const Rows decoded{reinterpret_cast<const std::uint8_t*>(scratch), 4 * n, 1};
     for (std::size_t r = first; r < last; ++r) {
         row(kernels, r, scratch);
-        kernels.float_dot(Encoding::f32, reinterpret_cast<const std::uint8_t*>(scratch), 4 * n, 1, x.values, x.stride,
-                          x.n_tokens, n, out + r, out_stride);
+        kernels.float_dot({Encoding::f32, decoded, values, x.n_tokens, n, {out.data + r, out.stride}});
     }
 }
 
-// The exact sums of each block, times the block's scale, added in float32 from the first block to the last.
-void Linear::multiply_blocks(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
-                             float* out, std::size_t out_stride) const {
+// The exact sums of each group of columns, times the group's scale, added in float32 from the first group to the last.
+void Linear::multiply_groups(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
+                             const Products& out) const {
     constexpr std::size_t kTileRows = 48, kTileTokens = 64;
     const std::size_t blocks = in_features_ / kTqBlock;
     std::array<float, kTileRows * kTileTokens> dots;
@@ -163,25 +158,28 @@ void Linear::multiply_blocks(const Kernels& kernels, const Activations& x, std::
         const std::size_t n_tokens = std::min(kTileTokens, x.n_tokens - t);
         for (std::size_t r = first; r < last; r += kTileRows) {
             const std::size_t n_rows = std::min(kTileRows, last - r);
-            for (std::size_t i = 0; i < n_tokens; ++i) std::fill_n(out + (t + i) * out_stride + r, n_rows, 0.0f);
+            const auto at = [&](std::size_t i) { return out.data + (t + i) * out.stride + r; };
+            for (std::size_t i = 0; i < n_tokens; ++i) std::fill_n(at(i), n_rows, 0.0f);
             for (std::size_t block = 0; block < blocks; ++block) {
                 const std::int8_t* codes = x.int8.codes + t * x.int8.stride + block * kTqBlock;
                 for (std::size_t i = 0; i < n_tokens; ++i) {
                     sums[i] = 0;
                     for (std::size_t k = 0; k < kTqBlock; ++k) sums[i] += codes[i * x.int8.stride + k];
                 }
-                const Int8Activations part{
-                    .codes = codes, .sums = sums.data(), .scales = ones.data(), .stride = x.int8.stride};
-                kernels.ternary_dot(data_ + r * row_bytes_ + block * kTqBlock / 4, row_bytes_, n_rows, 1.0f, part,
-                                    n_tokens, kTqBlock, dots.data(), kTileRows);
+                Rows part = rows(r, r + n_rows);
+                part.data += block * kTqBlock / 4;
+                kernels.ternary_dot({part,
+                                     1.0f,
+                                     {codes, sums.data(), ones.data(), x.int8.stride},
+                                     n_tokens,
+                                     kTqBlock,
+                                     {dots.data(), kTileRows}});
                 for (std::size_t i = 0; i < n_tokens; ++i)
                     for (std::size_t j = 0; j < n_rows; ++j)
-                        out[(t + i) * out_stride + r + j] +=
-                            dots[i * kTileRows + j] * block_scales_[(r + j) * blocks + block];
+                        at(i)[j] += dots[i * kTileRows + j] * block_scales_[(r + j) * blocks + block];
             }
             for (std::size_t i = 0; i < n_tokens; ++i)
-                for (std::size_t j = 0; j < n_rows; ++j)
-                    out[(t + i) * out_stride + r + j] *= scale_ / x.int8.scales[t + i];
+                for (std::size_t j = 0; j < n_rows; ++j) at(i)[j] *= scale_ / x.int8.scales[t + i];
         }
     }
 }

@@ -20,7 +20,7 @@ struct Activations {
     std::size_t stride = 0;  // elements from one token to the next
     const float* values = nullptr;
     Int8Activations int8 = {};
-    WideActivations wide = {};
+    Int15Activations int15 = {};
 
     // The tokens from `first` on, `n` of them.
     Activations part(std::size_t first, std::size_t n) const;
@@ -32,11 +32,8 @@ struct Division {
     std::size_t rows, tokens, items, chunk;
 };
 
-// What a matrix is multiplied with.
-enum class Operand : std::uint8_t { float32, int8, wide };
-
-// `int8` is what the plan asks for ternary matrices.
-Operand operand_of(Encoding encoding, bool int8);
+// What a matrix is multiplied with; `int8` is what the plan asks for ternary matrices.
+Quantizer activations_of(Encoding encoding, bool int8);
 
 class Linear {
 public:
@@ -46,31 +43,34 @@ public:
 
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
-    Operand operand() const { return operand_; }
+    Quantizer activations() const { return activations_; }
     std::size_t scratch(const Kernels& kernels) const;  // floats, for multiply
 
     Division division(const Kernels& kernels, std::size_t n_tokens, std::size_t n_threads) const;
 
-    // out[t * out_stride + r] for the rows and tokens of the items first <= i < last of a division. A result depends on
+    // Products for the rows and tokens of the items first <= i < last of a division. A result depends on
     // its row and token alone.
     void multiply(const Kernels& kernels, const Activations& x, const Division& division, std::size_t first,
-                  std::size_t last, float* scratch, float* out, std::size_t out_stride) const;
+                  std::size_t last, float* scratch, const Products& out) const;
 
     // out[0, in_features) = row `row`, decoded and scaled; `out` has room for padded(in_features).
     void row(const Kernels& kernels, std::size_t row, float* out) const;
 
 private:
-    bool has_tables(const Kernels& kernels) const;
+    bool has_lookup(const Kernels& kernels) const;
+    Rows rows(std::size_t first, std::size_t last) const {
+        return {data_ + first * row_bytes_, row_bytes_, last - first};
+    }
     void multiply_rows(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
-                       float* scratch, float* out, std::size_t out_stride) const;
-    void multiply_tables(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
-                         std::size_t last, float* scratch, float* out, std::size_t out_stride) const;
-    void multiply_blocks(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last, float* out,
-                         std::size_t out_stride) const;
+                       float* scratch, const Products& out) const;
+    void multiply_lookup(const Kernels& kernels, const Activations& x, std::size_t tile, std::size_t first,
+                         std::size_t last, float* scratch, const Products& out) const;
+    void multiply_groups(const Kernels& kernels, const Activations& x, std::size_t first, std::size_t last,
+                         const Products& out) const;
 
     std::size_t out_features_, in_features_, row_bytes_;
     Encoding encoding_;
-    Operand operand_;
+    Quantizer activations_;
     bool direct_;  // a kernel takes the rows as they lie
     float scale_;
     const std::uint8_t* data_;

@@ -100,7 +100,7 @@ Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernel
     }
     head_input_.width = head_.in_features();
     head_input_.stride = padded(head_.in_features());
-    head_input_.require(head_.operand());
+    head_input_.require(head_.activations());
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
@@ -163,8 +163,8 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
         }
         barrier.wait(n_threads);
         shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
-            head_.multiply(kernels_, head_input_.activations(n), division, first, last, scratch_[thread].get(), out,
-                           head_.out_features());
+            head_.multiply(kernels_, head_input_.activations(n), division, first, last, scratch_[thread].get(),
+                           {out, head_.out_features()});
         });
     });
 }

@@ -12,7 +12,7 @@ void requantize(const Kernels& kernels, const Tensor& tensor, Encoding encoding,
                 std::span<std::uint8_t> out) {
     const Linear matrix(tensor, false, "to requantise");
     const std::size_t rows = matrix.out_features(), cols = matrix.in_features(), stride = row_bytes(encoding, cols);
-    if (operand_of(encoding, false) != Operand::wide || out.size() != rows * stride)
+    if (activations_of(encoding, false) != Quantizer::int15 || out.size() != rows * stride)
         throw std::invalid_argument("Matrices can be requantised to q4_0, q8_0 and q6_k.");
     std::atomic<bool> finite{true};
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {

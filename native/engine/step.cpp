@@ -19,7 +19,7 @@ public:
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
         matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), division(run), first, last,
-                         run.scratch[thread].get(), run.slots[out_].values, run.slots[out_].stride);
+                         run.scratch[thread].get(), {run.slots[out_].values, run.slots[out_].stride});
     }
     std::size_t scratch(const Kernels& kernels) const override { return matrix_.scratch(kernels); }
     std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }
@@ -110,7 +110,7 @@ public:
         for (const Operation& op : plan_.operations)
             if (op.kind == "linear")
                 slots_[slot(op.name("x"))].require(
-                    operand_of(tensor(op.name("weight")).encoding, op.number("int8") != 0));
+                    activations_of(tensor(op.name("weight")).encoding, op.number("int8") != 0));
         for (const Operation& op : plan_.operations) {
             const auto emitter = kEmitters.find(op.kind);
             if (emitter == kEmitters.end())
@@ -163,7 +163,7 @@ private:
         const std::vector<std::size_t> written = step->writes;
         steps_.push_back(std::move(step));
         for (const std::size_t index : written)
-            if (slots_[index].int8 || slots_[index].wide) steps_.push_back(std::make_unique<Quantize>(index));
+            if (slots_[index].int8 || slots_[index].int15) steps_.push_back(std::make_unique<Quantize>(index));
     }
 
     // Takes out the quantisations that no matrix reads before the slot is written again.

@@ -19,9 +19,9 @@ bool meet(const std::vector<bool>& a, const std::vector<bool>& b) {
 
 }  // namespace
 
-void Slot::require(Operand operand) {
-    int8 = int8 || operand == Operand::int8;
-    wide = wide || operand == Operand::wide;
+void Slot::require(Quantizer quantizer) {
+    int8 = int8 || quantizer == Quantizer::int8;
+    int15 = int15 || quantizer == Quantizer::int15;
 }
 
 std::size_t Slot::place(std::byte* memory, std::size_t tokens) {
@@ -36,23 +36,24 @@ std::size_t Slot::place(std::byte* memory, std::size_t tokens) {
         take(scales, tokens);
         take(sums, tokens);
     }
-    if (wide) {
+    if (int15) {
         take(high, tokens * stride);
         take(low, tokens * stride);
         take(high_sums, tokens * stride / 16);
         take(low_sums, tokens * stride / 16);
         take(eights, tokens * stride / 4);
-        take(wide_scales, tokens);
+        take(int15_scales, tokens);
     }
     return used;
 }
 
 void Slot::quantize(const Kernels& kernels, std::size_t token) {
     const std::size_t at = token * stride;
-    if (int8) kernels.quantize(row(token), stride, codes + at, scales + token, sums + token);
-    if (wide)
-        kernels.quantize_wide(row(token), stride, high + at, low + at, high_sums + at / 16, low_sums + at / 16,
-                              eights + at / 4, wide_scales + token);
+    if (int8) kernels.quantize_int8(row(token), stride, codes + at, scales + token, sums + token);
+    if (int15)
+        kernels.quantize_int15(
+            row(token), stride,
+            {high + at, low + at, high_sums + at / 16, low_sums + at / 16, eights + at / 4, int15_scales + token});
 }
 
 Activations Slot::activations(std::size_t n_tokens) const {
@@ -60,7 +61,7 @@ Activations Slot::activations(std::size_t n_tokens) const {
             stride,
             values,
             {codes, sums, scales, stride},
-            {high, low, high_sums, low_sums, eights, wide_scales, stride}};
+            {high, low, high_sums, low_sums, eights, int15_scales, stride}};
 }
 
 Layout lay_out(const std::vector<std::size_t>& sizes, const std::vector<std::vector<bool>>& in_use) {

@@ -36,7 +36,7 @@ private:
 struct Slot {
     std::string name;
     std::size_t width = 0, stride = 0;
-    bool int8 = false, wide = false;  // which quantised copies follow every write
+    bool int8 = false, int15 = false;  // which quantised copies follow every write
     float* values = nullptr;
     std::int8_t* codes = nullptr;
     float* scales = nullptr;
@@ -44,9 +44,9 @@ struct Slot {
     std::int8_t *high = nullptr, *low = nullptr;
     std::int16_t *high_sums = nullptr, *low_sums = nullptr;
     std::int32_t* eights = nullptr;
-    float* wide_scales = nullptr;
+    float* int15_scales = nullptr;
 
-    void require(Operand operand);
+    void require(Quantizer quantizer);
     // Lays its arrays out in zeroed memory, each from a cache line on, and returns the bytes that they take; null only
     // measures.
     std::size_t place(std::byte* memory, std::size_t tokens);

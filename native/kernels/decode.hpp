@@ -81,38 +81,12 @@ void decode_i2_s(const std::uint8_t* __restrict src, std::size_t n, float* __res
             for (int b = 0; b < 32; ++b) out[32 * q + b] = static_cast<float>(((src[b] >> (6 - 2 * q)) & 3) - 1);
 }
 
+#define STERNA_DECODER(name, values, bytes, activations, encode) decode_##name,
 void decode(Encoding encoding, const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
-    switch (encoding) {
-        case Encoding::f32:
-            return decode_f32(src, n, out);
-        case Encoding::f16:
-            return decode_f16(src, n, out);
-        case Encoding::bf16:
-            return decode_bf16(src, n, out);
-        case Encoding::q4_0:
-            return decode_q4_0(src, n, out);
-        case Encoding::q4_1:
-            return decode_q4_1(src, n, out);
-        case Encoding::q5_0:
-            return decode_q5_0(src, n, out);
-        case Encoding::q5_1:
-            return decode_q5_1(src, n, out);
-        case Encoding::q8_0:
-            return decode_q8_0(src, n, out);
-        case Encoding::q2_k:
-            return decode_q2_k(src, n, out);
-        case Encoding::q3_k:
-            return decode_q3_k(src, n, out);
-        case Encoding::q4_k:
-            return decode_q4_k(src, n, out);
-        case Encoding::q5_k:
-            return decode_q5_k(src, n, out);
-        case Encoding::q6_k:
-            return decode_q6_k(src, n, out);
-        case Encoding::i2_s:
-            return decode_i2_s(src, n, out);
-    }
+    constexpr void (*kDecoders[])(const std::uint8_t*, std::size_t, float*) = {STERNA_ENCODINGS(STERNA_DECODER)};
+    kDecoders[static_cast<std::size_t>(encoding)](src, n, out);
 }
+#undef STERNA_DECODER
 
 }  // namespace
 }  // namespace sterna

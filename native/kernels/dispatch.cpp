@@ -77,13 +77,13 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<float, 3 * (3 + 21 + kTableGroup)> dots{};
+    std::array<float, 3 * (3 + 21 + kLookupGroup)> dots{};
     std::array<float, 5 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
 Answers answers(const Kernels& k) {
-    constexpr std::size_t kCols = 1280, kRows = 3, kFew = 3, kTiled = 21, kTokens = kTableGroup, kN = 256;
+    constexpr std::size_t kCols = 1280, kRows = 3, kFew = 3, kTiled = 21, kTokens = kLookupGroup, kN = 256;
     Noise noise;
     Answers result;
     std::vector<std::uint8_t> rows(kRows * kCols / 4);
@@ -100,19 +100,21 @@ Answers answers(const Kernels& k) {
     for (std::size_t t = 0; t < kTokens; ++t) scales[t] = static_cast<float>(t + 1);
     const Int8Activations codes_x{x.data(), sums.data(), scales.data(), kCols};
     float* dots = result.dots.data();
-    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kFew, kCols, dots, kRows);  // row by row
+    const auto task = [&](std::size_t n_tokens) {
+        return TernaryTask{{rows.data(), kCols / 4, kRows}, 0.7f, codes_x, n_tokens, kCols, {dots, kRows}};
+    };
+    k.ternary_dot(task(kFew));  // row by row
     dots += kFew * kRows;
-    k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTiled, kCols, dots, kRows);
+    k.ternary_dot(task(kTiled));
     dots += kTiled * kRows;
-    if (k.table_dot != nullptr) {
-        std::vector<float> scratch(kTableScratch / sizeof(float) + 16);
+    if (k.lookup_dot != nullptr) {
+        std::vector<float> scratch(kLookupScratch / sizeof(float) + 16);
         void* aligned = scratch.data();
         std::size_t space = scratch.size() * sizeof(float);
-        std::align(64, kTableScratch, aligned, space);
-        k.table_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots, kRows,
-                    static_cast<std::uint8_t*>(aligned));
+        std::align(64, kLookupScratch, aligned, space);
+        k.lookup_dot(task(kTokens), static_cast<std::uint8_t*>(aligned));
     } else {
-        k.ternary_dot(rows.data(), kCols / 4, kRows, 0.7f, codes_x, kTokens, kCols, dots, kRows);
+        k.ternary_dot(task(kTokens));
     }
 
     std::vector<float> a(kN), b(kN);
@@ -151,31 +153,36 @@ Answers answers(const Kernels& k) {
 
     std::array<std::int8_t, kN> codes{};
     std::int32_t sum = 0;
-    k.quantize(a.data(), kN, codes.data(), out + 3 * kN, &sum);
+    k.quantize_int8(a.data(), kN, codes.data(), out + 3 * kN, &sum);
     for (std::size_t i = 1; i < kN; ++i) out[3 * kN + i] = static_cast<float>(codes[i] + sum);
 
     // 104 blocks of Q8_0, 13 of Q6_K, then 104 of Q4_0, in the same bytes, whose scales are made finite.
-    constexpr std::size_t kWide = 3328;
+    constexpr std::size_t kInt15 = 3328;
     std::vector<std::uint8_t> blocks_q(17 * 210);
     for (auto& byte : blocks_q) byte = static_cast<std::uint8_t>(noise.next());
-    std::vector<float> values(kWide);
+    std::vector<float> values(kInt15);
     for (auto& v : values) v = noise.real();
-    std::vector<std::int8_t> high(kWide), low(kWide);
-    std::vector<std::int16_t> high_sums(kWide / 16), low_sums(kWide / 16);
-    std::vector<std::int32_t> eights(kWide / 4);
+    std::vector<std::int8_t> high(kInt15), low(kInt15);
+    std::vector<std::int16_t> high_sums(kInt15 / 16), low_sums(kInt15 / 16);
+    std::vector<std::int32_t> eights(kInt15 / 4);
     float scale = 0.0f;
-    k.quantize_wide(values.data(), kWide, high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                    &scale);
-    const WideActivations wide{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                               &scale,      kWide};
+    k.quantize_int15(values.data(), kInt15,
+                     {high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(), &scale});
+    const Int15Activations int15{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
+                                 &scale,      kInt15};
+    const auto multiply = [&](Encoding encoding, float* product) {
+        const Format& format = format_of(encoding);
+        const std::size_t bytes = kInt15 / format.values * format.bytes;
+        k.int15_dot({encoding, {blocks_q.data(), bytes, 1}, int15, 1, kInt15, {product, 1}});
+    };
     for (std::size_t i = 0; i + 34 <= blocks_q.size(); i += 34) blocks_q[i + 1] = 0x20;
-    k.wide_dot(Encoding::q8_0, blocks_q.data(), kWide / 32 * 34, 1, wide, 1, kWide, out + 4 * kN, 1);
+    multiply(Encoding::q8_0, out + 4 * kN);
     for (std::size_t i = 0; i < 17; ++i) blocks_q[i * 210 + 209] = 0x20;
-    k.wide_dot(Encoding::q6_k, blocks_q.data(), 13 * 210, 1, wide, 1, kWide, out + 4 * kN + 1, 1);
-    k.float_dot(Encoding::f32, reinterpret_cast<const std::uint8_t*>(a.data()), kN * 4, 1, b.data(), kN, 1, kN,
-                out + 4 * kN + 2, 1);
-    for (std::size_t i = 0; i < kWide / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
-    k.wide_dot(Encoding::q4_0, blocks_q.data(), kWide / 32 * 18, 1, wide, 1, kWide, out + 4 * kN + 3, 1);
+    multiply(Encoding::q6_k, out + 4 * kN + 1);
+    const auto* floats = reinterpret_cast<const std::uint8_t*>(a.data());
+    k.float_dot({Encoding::f32, {floats, kN * 4, 1}, {b.data(), kN}, 1, kN, {out + 4 * kN + 2, 1}});
+    for (std::size_t i = 0; i < kInt15 / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
+    multiply(Encoding::q4_0, out + 4 * kN + 3);
     return result;
 }
 

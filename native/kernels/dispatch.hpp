@@ -1,4 +1,4 @@
-// Chooses the kernel table for this processor.
+// Chooses the kernels for this processor.
 #pragma once
 
 #include <span>
@@ -9,13 +9,13 @@
 
 namespace sterna {
 
-// Tables that this build holds and this processor can run: the first is the default, scalar is always last.
+// Kernels that this build holds and this processor can run: the first is the default, scalar is always last.
 std::span<const Kernels* const> available_kernels();
 
-// The table named `isa` ("" takes the best). Throws std::invalid_argument where it is unknown or cannot run here.
+// Those named `isa` ("" takes the best). Throws std::invalid_argument where it is unknown or cannot run here.
 const Kernels& kernels_for(const std::string& isa);
 
-// True where every kernel of the table gives scalar's answer, to the bit, on fixed pseudo-random inputs.
+// True where every kernel gives scalar's answer, to the bit, on fixed pseudo-random inputs.
 bool known_answers_hold(const Kernels& kernels);
 
 }  // namespace sterna

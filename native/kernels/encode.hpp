@@ -95,24 +95,18 @@ void encode_q6_k(const float* x, std::uint8_t* block) {
         }
 }
 
+#define STERNA_ENCODER(name, values, bytes, activations, encode) encode,
 bool encode(Encoding encoding, const float* x, std::size_t n, std::uint8_t* out) {
+    constexpr void (*kEncoders[])(const float*, std::uint8_t*) = {STERNA_ENCODINGS(STERNA_ENCODER)};
+    const auto encode_block = kEncoders[static_cast<std::size_t>(encoding)];
     Lanes zeros = splat(0.0f);  // finite * 0 is 0; infinity and NaN give NaN
     for (std::size_t k = 0; k < n; k += kLanes) zeros = zeros + load(x + k) * splat(0.0f);
-    if (sum(zeros) != 0.0f) return false;
-    switch (encoding) {
-        case Encoding::q4_0:
-            for (std::size_t k = 0; k < n; k += 32, out += 18) encode_q4_0(x + k, out);
-            return true;
-        case Encoding::q8_0:
-            for (std::size_t k = 0; k < n; k += 32, out += 34) encode_q8_0(x + k, out);
-            return true;
-        case Encoding::q6_k:
-            for (std::size_t k = 0; k < n; k += 256, out += 210) encode_q6_k(x + k, out);
-            return true;
-        default:
-            return false;
-    }
+    if (encode_block == nullptr || sum(zeros) != 0.0f) return false;
+    const Format& format = format_of(encoding);
+    for (std::size_t k = 0; k < n; k += format.values, out += format.bytes) encode_block(x + k, out);
+    return true;
 }
+#undef STERNA_ENCODER
 
 }  // namespace
 }  // namespace sterna

@@ -45,24 +45,23 @@ void float_row(const std::uint8_t* row, const float* x, std::size_t x_stride, st
 }
 
 template <class Source>
-void float_rows(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const float* x,
-                std::size_t x_stride, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    for (std::size_t r = 0; r < n_rows; ++r) {
-        const std::uint8_t* row = rows + r * row_bytes;
+void float_rows(const FloatTask& task) {
+    for (std::size_t r = 0; r < task.rows.count; ++r) {
+        const std::uint8_t* row = task.rows.data + r * task.rows.stride;
+        const auto tokens = [&]<int T>(std::size_t t) {
+            float_row<Source, T>(row, task.x.values + t * task.x.stride, task.x.stride, task.cols,
+                                 task.out.data + t * task.out.stride + r, task.out.stride);
+        };
         std::size_t t = 0;
-        for (; t + 4 <= n_tokens; t += 4)
-            float_row<Source, 4>(row, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
-        for (; t < n_tokens; ++t)
-            float_row<Source, 1>(row, x + t * x_stride, x_stride, cols, out + t * out_stride + r, out_stride);
+        for (; t + 4 <= task.n_tokens; t += 4) tokens.template operator()<4>(t);
+        for (; t < task.n_tokens; ++t) tokens.template operator()<1>(t);
     }
 }
 
-void float_dot(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, const float* x,
-               std::size_t x_stride, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    const auto multiply = encoding == Encoding::f32   ? float_rows<LoadF32>
-                          : encoding == Encoding::f16 ? float_rows<LoadF16>
-                                                      : float_rows<LoadBf16>;
-    multiply(rows, row_bytes, n_rows, x, x_stride, n_tokens, cols, out, out_stride);
+void float_dot(const FloatTask& task) {
+    if (task.encoding == Encoding::f32) return float_rows<LoadF32>(task);
+    if (task.encoding == Encoding::f16) return float_rows<LoadF16>(task);
+    return float_rows<LoadBf16>(task);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ void rms_norm(const float* x, const float* weight, float eps, std::size_t n, flo
     for (std::size_t k = 0; k < end; k += kLanes) store(out + k, load(x + k) * inverse * load(weight + k));
 }
 
-void quantize(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* code_sum) {
+void quantize_int8(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* code_sum) {
     Lanes largest = splat(1e-5f);
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
     *scale = 127.0f / max_of(largest);

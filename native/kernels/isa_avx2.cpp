@@ -1,6 +1,6 @@
 // AVX2: codes and activations meet in maddubs, sums stay in 16 bits as long as they can.
-#include "isa_table.hpp"
-#include "ternary_tables.hpp"
+#include "isa_kernels.hpp"
+#include "ternary_lookup.hpp"
 #include "ternary_x86.hpp"
 
 namespace sterna {
@@ -72,6 +72,6 @@ struct Maddubs : TileX86<MaddubsOp> {
 }  // namespace
 
 extern const Kernels kAvx2Kernels =
-    make_table("avx2", ternary_dot<Maddubs>, Tables::dot, wide_dot<WideAvx2>, multiply_add<MaddubsOp>);
+    make_kernels("avx2", ternary_dot<Maddubs>, Lookup::dot, int15_dot<Int15Avx2>, multiply_add<MaddubsOp>);
 
 }  // namespace sterna

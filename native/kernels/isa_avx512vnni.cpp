@@ -1,13 +1,13 @@
 // AVX-512 VNNI: tiles on 512-bit registers, the rest on the 256-bit ones that VL brings.
 #include "dpbusd_x86.hpp"
-#include "isa_table.hpp"
-#include "wide_vnni.hpp"
+#include "int15_vnni.hpp"
+#include "isa_kernels.hpp"
 
 namespace sterna {
 
 using Op = DpbusdOp<64, 3, 8>;
 
 extern const Kernels kAvx512VnniKernels =
-    make_table("avx512vnni", ternary_dot<Dpbusd<Op>>, nullptr, wide_dot<WideVnni>, multiply_add<Op>);
+    make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, nullptr, int15_dot<Int15Vnni>, multiply_add<Op>);
 
 }  // namespace sterna

@@ -1,13 +1,13 @@
 // AVX-VNNI: the processors that have vpdpbusd but no AVX-512 (Alder Lake and later).
 #include "dpbusd_x86.hpp"
-#include "isa_table.hpp"
-#include "wide_vnni.hpp"
+#include "int15_vnni.hpp"
+#include "isa_kernels.hpp"
 
 namespace sterna {
 
 using Op = DpbusdOp<32, 2, 6>;
 
 extern const Kernels kAvxVnniKernels =
-    make_table("avxvnni", ternary_dot<Dpbusd<Op>>, nullptr, wide_dot<WideVnni>, multiply_add<Op>);
+    make_kernels("avxvnni", ternary_dot<Dpbusd<Op>>, nullptr, int15_dot<Int15Vnni>, multiply_add<Op>);
 
 }  // namespace sterna

@@ -1,7 +1,7 @@
 // NEON with the dot product extension: sdot multiplies four columns of four rows with those of one token.
-#include "isa_table.hpp"
+#include "int15_neon.hpp"
+#include "isa_kernels.hpp"
 #include "ternary_neon.hpp"
-#include "wide_neon.hpp"
 
 namespace sterna {
 namespace {
@@ -36,6 +36,6 @@ struct Sdot {
 }  // namespace
 
 extern const Kernels kNeonKernels =
-    make_table("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, wide_dot<WideNeon>, multiply_add<Sdot>);
+    make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, int15_dot<Int15Neon>, multiply_add<Sdot>);
 
 }  // namespace sterna

@@ -1,8 +1,8 @@
 // NEON with the int8 matrix multiplication extension: smmla multiplies eight columns of two rows with those of two
 // tokens, twice the work of sdot.
-#include "isa_table.hpp"
+#include "int15_neon.hpp"
+#include "isa_kernels.hpp"
 #include "ternary_neon.hpp"
-#include "wide_neon.hpp"
 
 namespace sterna {
 namespace {
@@ -39,6 +39,6 @@ struct Smmla {
 }  // namespace
 
 extern const Kernels kNeonI8mmKernels =
-    make_table("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr, wide_dot<WideNeon>, multiply_add<Smmla>);
+    make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr, int15_dot<Int15Neon>, multiply_add<Smmla>);
 
 }  // namespace sterna

@@ -1,21 +1,21 @@
 // The baseline: what every processor of the architecture runs, and what the others are compared with.
-#include "isa_table.hpp"
+#include "isa_kernels.hpp"
 
 namespace sterna {
 namespace {
 
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    for (std::size_t r = 0; r < n_rows; ++r)
+void ternary_dot(const TernaryTask& task) {
+    const auto& [rows, scale, x, n_tokens, cols, out] = task;
+    for (std::size_t r = 0; r < rows.count; ++r)
         for (std::size_t t = 0; t < n_tokens; ++t) {
-            const std::uint8_t* w = rows + r * row_bytes;
+            const std::uint8_t* w = rows.data + r * rows.stride;
             const std::int8_t* a = x.codes + t * x.stride;
             std::int32_t total = 0;
             for (std::size_t k = 0; k < cols; k += 128, w += 32, a += 128)
                 for (int b = 0; b < 32; ++b)
                     total += (w[b] >> 6) * a[b] + ((w[b] >> 4) & 3) * a[b + 32] + ((w[b] >> 2) & 3) * a[b + 64] +
                              (w[b] & 3) * a[b + 96];
-            out[t * out_stride + r] = static_cast<float>(total - x.sums[t]) * (scale / x.scales[t]);
+            out.data[t * out.stride + r] = static_cast<float>(total - x.sums[t]) * (scale / x.scales[t]);
         }
 }
 
@@ -33,6 +33,7 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels = make_table("scalar", ternary_dot, nullptr, wide_dot<WideReference>, multiply_add);
+extern const Kernels kScalarKernels =
+    make_kernels("scalar", ternary_dot, nullptr, int15_dot<Int15Reference>, multiply_add);
 
 }  // namespace sterna

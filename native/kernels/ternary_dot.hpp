@@ -27,26 +27,36 @@ inline std::size_t smaller(std::size_t a, std::size_t b) {
     return a < b ? a : b;
 }
 
-// As Kernels::ternary_dot, for at most kGemmTokens tokens. T counts from 0 to kTokens - 1.
+// The task's tokens from `first` on, `n` of them.
+inline TernaryTask tokens_of(const TernaryTask& task, std::size_t first, std::size_t n) {
+    TernaryTask part = task;
+    part.x.codes += first * task.x.stride;
+    part.x.sums += first;
+    part.x.scales += first;
+    part.n_tokens = n;
+    part.out.data += first * task.out.stride;
+    return part;
+}
+
+// At most kGemmTokens tokens. T counts from 0 to kTokens - 1.
 template <class Isa, std::size_t... T>
-void ternary_gemm(std::index_sequence<T...>, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
-                  float scale, const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
-                  std::size_t out_stride) {
+void ternary_gemm(std::index_sequence<T...>, const TernaryTask& task) {
     constexpr decltype(&Isa::template tile<1>) kByTokens[] = {Isa::template tile<T + 1>...};
     constexpr std::size_t kRows = Isa::kRows;
+    const auto [rows, scale, x, n_tokens, cols, out] = task;
     // Tiles of equal width: six tokens and two would keep the multipliers waiting in the second.
     const std::size_t tiles = (n_tokens + Isa::kTokens - 1) / Isa::kTokens, width = (n_tokens + tiles - 1) / tiles;
     alignas(64) std::uint8_t codes[128 * Isa::kBlocks * kRows];
     alignas(64) std::int32_t sums[kGemmTokens * kRows];
     // Pieces of equal length, whole blocks of 128 columns each.
     const std::size_t blocks = cols / 128, pieces = (blocks + Isa::kBlocks - 1) / Isa::kBlocks;
-    for (std::size_t r = 0; r < n_rows; r += kRows) {
-        const std::size_t count = smaller(kRows, n_rows - r);
+    for (std::size_t r = 0; r < rows.count; r += kRows) {
+        const std::size_t count = smaller(kRows, rows.count - r);
         for (std::size_t t = 0; t < n_tokens; ++t)
             for (std::size_t i = 0; i < kRows; ++i) sums[t * kRows + i] = -x.sums[t];
         for (std::size_t piece = 0; piece < pieces; ++piece) {
             const std::size_t first = blocks * piece / pieces, last = blocks * (piece + 1) / pieces;
-            Isa::unpack(rows + r * row_bytes + 32 * first, row_bytes, count, last - first, codes);
+            Isa::unpack(rows.data + r * rows.stride + 32 * first, rows.stride, count, last - first, codes);
             for (std::size_t t = 0; t < n_tokens; t += width)
                 kByTokens[smaller(width, n_tokens - t) - 1](codes, x.codes + t * x.stride + 128 * first, x.stride,
                                                             last - first, sums + t * kRows);
@@ -54,48 +64,45 @@ void ternary_gemm(std::index_sequence<T...>, const std::uint8_t* rows, std::size
         for (std::size_t t = 0; t < n_tokens; ++t) {
             const float factor = scale / x.scales[t];
             for (std::size_t i = 0; i < count; ++i)
-                out[t * out_stride + r + i] = static_cast<float>(sums[t * kRows + i]) * factor;
+                out.data[t * out.stride + r + i] = static_cast<float>(sums[t * kRows + i]) * factor;
         }
     }
 }
 
-// As Kernels::ternary_dot, for T tokens.
+// T tokens.
 template <class Isa, std::size_t T>
-void rows_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-              const Int8Activations& x, std::size_t cols, float* out, std::size_t out_stride) {
+void rows_dot(const TernaryTask& task) {
+    const auto [rows, scale, x, n_tokens, cols, out] = task;
     float factors[T];
     for (std::size_t t = 0; t < T; ++t) factors[t] = scale / x.scales[t];
     typename Isa::Partial partial[T][kFold] = {};
-    for (std::size_t r = 0; r < n_rows; r += kFold) {
-        const std::size_t count = smaller(kFold, n_rows - r);
+    for (std::size_t r = 0; r < rows.count; r += kFold) {
+        const std::size_t count = smaller(kFold, rows.count - r);
         for (std::size_t i = 0; i < count; ++i) {
             typename Isa::Partial sums[T];
-            Isa::template row<T>(rows + (r + i) * row_bytes, x.codes, x.stride, cols, sums);
+            Isa::template row<T>(rows.data + (r + i) * rows.stride, x.codes, x.stride, cols, sums);
             for (std::size_t t = 0; t < T; ++t) partial[t][i] = sums[t];
         }
         for (std::size_t t = 0; t < T; ++t) {
             std::int32_t dots[kFold];
             Isa::fold(partial[t], dots);
             for (std::size_t i = 0; i < count; ++i)
-                out[t * out_stride + r + i] = static_cast<float>(dots[i] - x.sums[t]) * factors[t];
+                out.data[t * out.stride + r + i] = static_cast<float>(dots[i] - x.sums[t]) * factors[t];
         }
     }
 }
 
 template <class Isa>
-void ternary_dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-                 const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
+void ternary_dot(const TernaryTask& task) {
     constexpr decltype(&rows_dot<Isa, 1>) kFew[] = {rows_dot<Isa, 1>, rows_dot<Isa, 2>, rows_dot<Isa, 3>,
                                                     rows_dot<Isa, 4>};
-    for (std::size_t t = 0, n; t < n_tokens; t += n) {
-        const Int8Activations rest{x.codes + t * x.stride, x.sums + t, x.scales + t, x.stride};
-        float* place = out + t * out_stride;
-        n = smaller(n_tokens - t, kGemmTokens);
+    for (std::size_t t = 0, n; t < task.n_tokens; t += n) {
+        n = smaller(task.n_tokens - t, kGemmTokens);
+        const TernaryTask part = tokens_of(task, t, n);
         if (n <= 4)
-            kFew[n - 1](rows, row_bytes, n_rows, scale, rest, cols, place, out_stride);
+            kFew[n - 1](part);
         else
-            ternary_gemm<Isa>(std::make_index_sequence<Isa::kTokens>(), rows, row_bytes, n_rows, scale, rest, n, cols,
-                              place, out_stride);
+            ternary_gemm<Isa>(std::make_index_sequence<Isa::kTokens>(), part);
     }
 }
 

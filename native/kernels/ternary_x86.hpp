@@ -13,8 +13,8 @@
 #include <immintrin.h>
 
 #include "ceilings.hpp"
+#include "int15_avx2.hpp"
 #include "ternary_dot.hpp"
-#include "wide_avx2.hpp"
 
 namespace sterna {
 namespace {

@@ -14,6 +14,9 @@ def available_isas() -> list[str]:
 def known_answers_hold(isa: str) -> bool:
     """True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs."""
 
+def formats() -> list[tuple[str, int, int, str]]:
+    """The encodings that the kernels know: name, values and bytes of a block, activations (`Encoding`'s columns)."""
+
 def gguf_strings(file: np.ndarray, position: int, count: int) -> list[str]:
     """`count` strings of a GGUF header (uint8 vector of the file) from `position` on; bytes that are no UTF-8 read as
     U+FFFD. Raises ValueError, with the reason, where one does not fit the file."""

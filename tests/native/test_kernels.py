@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sterna import _native
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.ternary.blocks import (
@@ -28,8 +29,8 @@ from sterna.ternary.quantize import absmax
 from ..helpers import random_blocks
 from .probe import Probe, build
 
-ENCODINGS = "f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k i2_s".split()
-WIDE = {
+ENCODINGS = [name for name, *_ in _native.formats()]
+INT15 = {
     "q4_0": (32, 18, 0, 0x00, dequantize_q4_0),
     "q8_0": (32, 34, 0, 0x80, dequantize_q8_0),
     "q6_k": (256, 210, 208, 0xFF, dequantize_q6_k),
@@ -66,7 +67,7 @@ def test_known_answers_hold(probe: Probe) -> None:
 
 @pytest.mark.parametrize("cols", [128, 256, 1024, 1152, 2560, 6912])
 @pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
-@pytest.mark.parametrize("n_tokens", [6, 64], ids=["tiles", "tables"])
+@pytest.mark.parametrize("n_tokens", [6, 64], ids=["tiles", "lookups"])
 def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)
     n_rows = 13
@@ -78,11 +79,11 @@ def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, n_tokens: int)
     assert np.array_equal(np.frombuffer(dots, np.float32).reshape(n_tokens, n_rows), x @ w.T)
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["ternary", "wide"])
-def test_random_rows_are_equal_to_the_bit(probe: Probe, wide: bool) -> None:
+@pytest.mark.parametrize("int15", [False, True], ids=["ternary", "int15"])
+def test_random_rows_are_equal_to_the_bit(probe: Probe, int15: bool) -> None:
     """Many shapes, strides and extremes, compared in the probe: over a million ternary rows in all builds together."""
-    n_rows = {"native": 300_000, "sanitized": 10_000, "aarch64": 10_000}[probe.build] // (20 if wide else 1)
-    (done,) = probe.call("random_rows", int(wide), n_rows, 1)
+    n_rows = {"native": 300_000, "sanitized": 10_000, "aarch64": 10_000}[probe.build] // (20 if int15 else 1)
+    (done,) = probe.call("random_rows", int(int15), n_rows, 1)
     assert np.frombuffer(done, np.uint64)[0] >= n_rows
 
 
@@ -146,11 +147,11 @@ def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "extreme"])
 @pytest.mark.parametrize("cols", [1280, 1536])
-@pytest.mark.parametrize("encoding", WIDE)
-def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
+@pytest.mark.parametrize("encoding", INT15)
+def test_int15_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     rng = np.random.default_rng(7)
     n_rows, n_tokens = 3, 7  # tokens go four at a time
-    per_block, size, scale_at, extreme, dequantize = WIDE[encoding]
+    per_block, size, scale_at, extreme, dequantize = INT15[encoding]
     blocks = rng.integers(0, 256, (n_rows, cols // per_block, size), np.uint8)
     if kind == "extreme":  # every code and sub-scale at its largest magnitude
         blocks[:] = extreme
@@ -163,7 +164,7 @@ def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     x[1] = np.where(rng.random(cols) < 0.5, 3.0, -3.0)
     x[2], x[3] = 5.0, 0.0
     high, low, scales_out, out = probe.call(
-        "wide_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x)
+        "int15_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x)
     )
     scale = floats(scales_out)[:, None].astype(np.float64)
     values = (128.0 * np.frombuffer(high, np.int8) + np.frombuffer(low, np.int8)).reshape(x.shape) / scale
@@ -173,9 +174,9 @@ def test_wide_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     magnitude = np.abs(values) @ np.abs(weights).T + 1e-30
     assert (np.abs(floats(out).reshape(n_tokens, n_rows) - exact) / magnitude).max() < 1e-6
     for t in range(n_tokens):
-        alone = probe.call("wide_dot", ENCODINGS.index(encoding), n_rows, 1, cols, arrays=(stored, x[t]))[3]
+        alone = probe.call("int15_dot", ENCODINGS.index(encoding), n_rows, 1, cols, arrays=(stored, x[t]))[3]
         assert np.array_equal(floats(alone), floats(out).reshape(n_tokens, n_rows)[t])
-    assert_same_bits(f"wide_dot {encoding} {cols} {kind}", high + low + scales_out + out)
+    assert_same_bits(f"int15_dot {encoding} {cols} {kind}", high + low + scales_out + out)
 
 
 @pytest.mark.parametrize(

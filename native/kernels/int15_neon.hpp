@@ -1,20 +1,20 @@
-// Block sums of Q4_0, Q8_0 and Q6_K (wide_dot.hpp) with NEON's dot product extension.
+// Block sums of Q4_0, Q8_0 and Q6_K (int15_dot.hpp) with NEON's dot product extension.
 #pragma once
 
 #include <arm_neon.h>
 
-#include "wide_dot.hpp"
+#include "int15_dot.hpp"
 
 namespace sterna {
 namespace {
 
-struct WideNeon {
+struct Int15Neon {
     struct Sums {
         float32x4_t half[2];
     };
     static Sums zero() { return {{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}}; }
     static float total(const Sums& even, const Sums& odd) {
-        float lanes[kWideLanes];
+        float lanes[kInt15Lanes];
         for (int half = 0; half < 2; ++half) vst1q_f32(lanes + 4 * half, vaddq_f32(even.half[half], odd.half[half]));
         return fold(lanes);
     }
@@ -25,19 +25,19 @@ struct WideNeon {
     }
 
     template <std::size_t T, class Format>
-    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const Int15Columns& x) {
         for (std::size_t t = 0; t < T; ++t) add_one(sums[t], format, block, d, x.token(t));
     }
 
     // 32 signed codes in two registers.
-    static void add_codes(Sums& sums, const int8x16_t (&codes)[2], float d, const WideColumns& x) {
+    static void add_codes(Sums& sums, const int8x16_t (&codes)[2], float d, const Int15Columns& x) {
         const int32x4_t none = vdupq_n_s32(0);
         for (int half = 0; half < 2; ++half)
             scale(sums.half[half], vdotq_s32(none, codes[half], vld1q_s8(x.high + 16 * half)),
                   vdotq_s32(none, codes[half], vld1q_s8(x.low + 16 * half)), d);
     }
 
-    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const uint8x16_t packed = vld1q_u8(block + 2);
         const int8x16_t eight = vdupq_n_s8(8);
         const int8x16_t low_nibbles = vreinterpretq_s8_u8(vandq_u8(packed, vdupq_n_u8(15)));
@@ -45,14 +45,14 @@ struct WideNeon {
         add_codes(sums, {vsubq_s8(low_nibbles, eight), vsubq_s8(high_nibbles, eight)}, d, x);
     }
 
-    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const auto* codes = reinterpret_cast<const std::int8_t*>(block + 2);
         add_codes(sums, {vld1q_s8(codes), vld1q_s8(codes + 16)}, d, x);
     }
 
-    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const Int15Columns& x) {
         const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
-        std::int32_t high_offsets[kWideLanes] = {}, low_offsets[kWideLanes] = {};
+        std::int32_t high_offsets[kInt15Lanes] = {}, low_offsets[kInt15Lanes] = {};
         for (int g = 0; g < 16; ++g) {
             high_offsets[g / 2] -= 32 * scales[g] * x.high_sums[g];
             low_offsets[g / 2] -= 32 * scales[g] * x.low_sums[g];

@@ -1,9 +1,9 @@
-// Block sums of Q4_0, Q8_0 and Q6_K (wide_dot.hpp) with AVX2.
+// Block sums of Q4_0, Q8_0 and Q6_K (int15_dot.hpp) with AVX2.
 #pragma once
 
 #include <immintrin.h>
 
-#include "wide_dot.hpp"
+#include "int15_dot.hpp"
 
 namespace sterna {
 namespace {
@@ -12,7 +12,7 @@ inline __m256i load256(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 
-struct WideAvx2 {
+struct Int15Avx2 {
     using Sums = __m256;
     static Sums zero() { return _mm256_setzero_ps(); }
     static float total(const Sums& even, const Sums& odd) {
@@ -41,10 +41,10 @@ struct WideAvx2 {
 
     // code <= 15, |activation| <= 127: a maddubs lane stays within 2 * 15 * 127 = 3810.
     template <std::size_t T>
-    static void add(Sums* sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add(Sums* sums, Q4_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const __m256i codes = nibbles(block + 2);
         for (std::size_t t = 0; t < T; ++t) {
-            const WideColumns of = x.token(t);
+            const Int15Columns of = x.token(t);
             const __m256i dots =
                 join(_mm256_maddubs_epi16(codes, load256(of.high)), _mm256_maddubs_epi16(codes, load256(of.low)));
             scale(sums[t], _mm256_cvtepi32_ps(_mm256_add_epi32(dots, load256(of.eights))), d);
@@ -53,10 +53,10 @@ struct WideAvx2 {
 
     // |code| <= 128, |activation| <= 127: a maddubs lane stays within 2 * 128 * 127 = 32512 < 32767.
     template <std::size_t T>
-    static void add(Sums* sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add(Sums* sums, Q8_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const __m256i w = load256(block + 2), magnitude = _mm256_abs_epi8(w);
         for (std::size_t t = 0; t < T; ++t) {
-            const WideColumns of = x.token(t);
+            const Int15Columns of = x.token(t);
             const auto pairs_with = [&](const std::int8_t* values) {
                 return _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(load256(values), w));
             };
@@ -66,7 +66,7 @@ struct WideAvx2 {
 
     // code <= 63, |activation| <= 127: a maddubs lane stays within 2 * 63 * 127 = 16002.
     template <std::size_t T>
-    static void add(Sums* sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add(Sums* sums, Q6_K, const std::uint8_t* block, float d, const Int15Columns& x) {
         const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
         const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));  // of 16 groups
         // The scales of 32 codes, two groups, are a word of the low half and the same one of the high half.

@@ -18,46 +18,45 @@
 namespace sterna {
 namespace {
 
-class Tables {
+class Lookup {
 public:
-    static void dot(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, float scale,
-                    const Int8Activations& x, std::size_t n_tokens, std::size_t cols, float* out,
-                    std::size_t out_stride, std::uint8_t* scratch) {
-        const Tables tables(scratch, (n_rows + 7) / 8 * 8);
+    static void dot(const TernaryTask& task, std::uint8_t* scratch) {
+        const auto& [rows, scale, x, n_tokens, cols, out] = task;
+        const Lookup lookup(scratch, (rows.count + 7) / 8 * 8);
         const std::size_t n_groups = cols / 4;  // of four columns; a whole number of 32
         for (std::size_t first = 0; first < n_groups; first += kStrip) {
             const std::size_t count = smaller(kStrip, n_groups - first);
-            tables.look_up(rows + first, row_bytes, n_rows, count);
-            for (std::size_t t = 0; t < n_tokens; t += kTableGroup) {
-                tables.transpose(x.codes + t * x.stride + 4 * first, x.stride, 4 * count);
-                for (std::size_t i = 0; i < count; i += kAtOnce) tables.add(t, first + i, i, n_groups);
+            lookup.number_entries({rows.data + first, rows.stride, rows.count}, count);
+            for (std::size_t t = 0; t < n_tokens; t += kLookupGroup) {
+                lookup.transpose(x.codes + t * x.stride + 4 * first, x.stride, 4 * count);
+                for (std::size_t i = 0; i < count; i += kAtOnce) lookup.add(t, first + i, i, n_groups);
             }
         }
         for (std::size_t t = 0; t < n_tokens; t += 8)
-            tables.write(t, n_rows, scale, x.scales + t, out + t * out_stride, out_stride);
+            lookup.write(t, rows.count, scale, x.scales + t, {out.data + t * out.stride, out.stride});
     }
 
 private:
     using Number = std::uint16_t;  // of an entry, as its offset in bytes
-    static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryBytes = 2 * kTableGroup;
+    static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryBytes = 2 * kLookupGroup;
     static constexpr std::size_t kTableBytes = 81 * kEntryBytes;
     // A sum of four columns is at most 512 in magnitude: 56 of them are 28672 < 32767.
     static constexpr std::size_t kGroupsPer16Bit = 56;
-    static_assert(kTableScratch >= 4 * kStrip * kTableGroup * 2 + kAtOnce * kTableBytes +
-                                       kTableRows * (kStrip * sizeof(Number) + kTableTokens * (2 + 4)));
-    static_assert(kTableRows % 8 == 0 && kGroupsPer16Bit % kAtOnce == 0);
+    static_assert(kLookupScratch >= 4 * kStrip * kLookupGroup * 2 + kAtOnce * kTableBytes +
+                                        kLookupRows * (kStrip * sizeof(Number) + kLookupTokens * (2 + 4)));
+    static_assert(kLookupRows % 8 == 0 && kGroupsPer16Bit % kAtOnce == 0);
 
-    Tables(std::uint8_t* scratch, std::size_t rows) : rows_(rows) {
+    Lookup(std::uint8_t* scratch, std::size_t rows) : rows_(rows) {
         const auto take = [&](std::size_t bytes) {
             std::uint8_t* taken = scratch;
             scratch += bytes;
             return taken;
         };
         entries_ = take(kAtOnce * kTableBytes);
-        x_ = reinterpret_cast<std::int16_t*>(take(4 * kStrip * kTableGroup * 2));
-        numbers_ = reinterpret_cast<Number*>(take(kTableRows * kStrip * sizeof(Number)));
-        sums_ = reinterpret_cast<std::int16_t*>(take(kTableRows * kTableTokens * 2));
-        totals_ = reinterpret_cast<std::int32_t*>(take(kTableRows * kTableTokens * 4));
+        x_ = reinterpret_cast<std::int16_t*>(take(4 * kStrip * kLookupGroup * 2));
+        numbers_ = reinterpret_cast<Number*>(take(kLookupRows * kStrip * sizeof(Number)));
+        sums_ = reinterpret_cast<std::int16_t*>(take(kLookupRows * kLookupTokens * 2));
+        totals_ = reinterpret_cast<std::int32_t*>(take(kLookupRows * kLookupTokens * 4));
     }
 
     static __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
@@ -65,16 +64,16 @@ private:
 
     // numbers_[i / 8][row][i % 8] for bytes i of every row: codes c0 c1 c2 c3 make 27 c0 + 9 c1 + 3 c2 + c3. The code
     // 3, which does not occur, counts as 0.
-    void look_up(const std::uint8_t* packed, std::size_t row_bytes, std::size_t n_rows, std::size_t count) const {
+    void number_entries(const Rows& packed, std::size_t count) const {
         const __m256i nibble = _mm256_set1_epi8(15);
         const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 0, 0, 0, 0));
         const __m256i high =
             _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
         for (std::size_t r = 0; r < rows_; ++r) {
-            const std::uint8_t* row = packed + smaller(r, n_rows - 1) * row_bytes;
+            const std::uint8_t* row = packed.data + smaller(r, packed.count - 1) * packed.stride;
             // Of a strip that begins in the middle of a line of the cache, both.
-            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * row_bytes), _MM_HINT_T0);
-            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * row_bytes + kStrip - 1), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride + kStrip - 1), _MM_HINT_T0);
             for (std::size_t i = 0; i < count; i += 32) {
                 const __m256i w = load256(row + i);
                 const __m256i number =
@@ -93,7 +92,7 @@ private:
 
     // x_[column][token] of a group of tokens.
     void transpose(const std::int8_t* x, std::size_t x_stride, std::size_t n_columns) const {
-        for (std::size_t t = 0; t < kTableGroup; t += 16)
+        for (std::size_t t = 0; t < kLookupGroup; t += 16)
             for (std::size_t k = 0; k < n_columns; k += 16) {
                 __m128i a[16], b[16];
                 for (std::size_t i = 0; i < 16; ++i)
@@ -105,7 +104,7 @@ private:
                     }
                     for (int i = 0; i < 16; ++i) a[i] = b[i];
                 }
-                for (std::size_t i = 0; i < 16; ++i) store(x_ + (k + i) * kTableGroup + t, _mm256_cvtepi8_epi16(a[i]));
+                for (std::size_t i = 0; i < 16; ++i) store(x_ + (k + i) * kLookupGroup + t, _mm256_cvtepi8_epi16(a[i]));
             }
     }
 
@@ -132,7 +131,7 @@ private:
             __m256i x[4][2], least[2] = {};
             for (std::size_t quarter = 0; quarter < 4; ++quarter)
                 for (std::size_t half = 0; half < 2; ++half) {
-                    x[quarter][half] = load(x_ + (i / 32 * 128 + i % 32 + 32 * quarter) * kTableGroup + 16 * half);
+                    x[quarter][half] = load(x_ + (i / 32 * 128 + i % 32 + 32 * quarter) * kLookupGroup + 16 * half);
                     least[half] = _mm256_sub_epi16(least[half], x[quarter][half]);
                 }
             fill<0>(x, least[0], least[1], out);
@@ -176,9 +175,9 @@ private:
                 widen<kAfter>(_mm256_extracti128_si256(low, 1), totals + 8);
                 widen<kAfter>(_mm256_castsi256_si128(high), totals + 16);
                 widen<kAfter>(_mm256_extracti128_si256(high, 1), totals + 24);
-                totals += kTableGroup;
+                totals += kLookupGroup;
             }
-            sums += kTableGroup;
+            sums += kLookupGroup;
         }
     }
 
@@ -193,21 +192,20 @@ private:
         };
         switch (after) {
             case After::keep:
-                return rows(fresh ? &Tables::add_rows<true, After::keep> : &Tables::add_rows<false, After::keep>);
+                return rows(fresh ? &Lookup::add_rows<true, After::keep> : &Lookup::add_rows<false, After::keep>);
             case After::begin:
-                return rows(fresh ? &Tables::add_rows<true, After::begin> : &Tables::add_rows<false, After::begin>);
+                return rows(fresh ? &Lookup::add_rows<true, After::begin> : &Lookup::add_rows<false, After::begin>);
             case After::widen:
-                return rows(fresh ? &Tables::add_rows<true, After::widen> : &Tables::add_rows<false, After::widen>);
+                return rows(fresh ? &Lookup::add_rows<true, After::widen> : &Lookup::add_rows<false, After::widen>);
         }
     }
 
     // Eight tokens' totals, transposed and scaled.
-    void write(std::size_t token, std::size_t n_rows, float scale, const float* x_scales, float* out,
-               std::size_t out_stride) const {
-        const std::int32_t* totals = totals_ + token / kTableGroup * kTableGroup * rows_ + token % kTableGroup;
-        for (std::size_t r = 0; r < n_rows; r += 8, totals += 8 * kTableGroup) {
+    void write(std::size_t token, std::size_t n_rows, float scale, const float* x_scales, const Products& out) const {
+        const std::int32_t* totals = totals_ + token / kLookupGroup * kLookupGroup * rows_ + token % kLookupGroup;
+        for (std::size_t r = 0; r < n_rows; r += 8, totals += 8 * kLookupGroup) {
             __m256i a[8], b[8];
-            for (std::size_t i = 0; i < 8; ++i) a[i] = load(totals + i * kTableGroup);
+            for (std::size_t i = 0; i < 8; ++i) a[i] = load(totals + i * kLookupGroup);
             for (int i = 0; i < 8; i += 2) {
                 b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
                 b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
@@ -221,7 +219,7 @@ private:
                 const __m256i dots = t < 4 ? _mm256_permute2x128_si256(a[t], a[t + 4], 0x20)
                                            : _mm256_permute2x128_si256(a[t - 4], a[t], 0x31);
                 const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_set1_ps(scale / x_scales[t]));
-                float* place = out + t * out_stride + r;
+                float* place = out.data + t * out.stride + r;
                 if (r + 8 <= n_rows) {
                     _mm256_storeu_ps(place, scaled);
                 } else {

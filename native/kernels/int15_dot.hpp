@@ -6,8 +6,8 @@
 // instructions of x86 and ARM do. Blocks are scaled and added in float32, lane by lane in order of the columns, even
 // blocks apart from odd ones (one addition hides behind the other), so every ISA gives the same bits.
 //
-// An encoding is a type below and an `add` of one block for T tokens; an ISA may bring `add`s of its own, WideReference
-// says what they must be. Up to four tokens share the unpacking of a block.
+// An encoding is a type below and an `add` of one block for T tokens; an ISA may bring `add`s of its own,
+// Int15Reference says what they must be. Up to four tokens share the unpacking of a block.
 #pragma once
 
 #include <utility>
@@ -17,87 +17,92 @@
 namespace sterna {
 namespace {
 
-constexpr int kWideLanes = 8;
+constexpr int kInt15Lanes = 8;
 
-void quantize_wide(const float* x, std::size_t n, std::int8_t* high, std::int8_t* low, std::int16_t* high_sums,
-                   std::int16_t* low_sums, std::int32_t* eights, float* scale) {
+void quantize_int15(const float* x, std::size_t n, const Int15Row& out) {
     Lanes largest = splat(1e-5f);
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
-    *scale = 16256.0f / max_of(largest);  // 127 * 128
+    const float scale = 16256.0f / max_of(largest);  // 127 * 128
+    *out.scale = scale;
     for (std::size_t group = 0; group < n / 16; ++group) {
         int high_sum = 0, low_sum = 0;
         float values[kLanes];
-        const Lanes rounded = round_even(load(x + 16 * group) * splat(*scale));
+        const Lanes rounded = round_even(load(x + 16 * group) * splat(scale));
         store(values, max(min(rounded, splat(16256.0f)), splat(-16256.0f)));
         for (std::size_t i = 0; i < 16; ++i) {
             const int v = static_cast<int>(values[i]);
             const int h = (v + 64) >> 7, l = v - 128 * h;
-            high[16 * group + i] = static_cast<std::int8_t>(h);
-            low[16 * group + i] = static_cast<std::int8_t>(l);
+            out.high[16 * group + i] = static_cast<std::int8_t>(h);
+            out.low[16 * group + i] = static_cast<std::int8_t>(l);
             high_sum += h;
             low_sum += l;
         }
         for (std::size_t i = 0; i < 4; ++i)
-            eights[4 * group + i] = -8 * static_cast<std::int32_t>((values[4 * i] + values[4 * i + 1]) +
-                                                                   (values[4 * i + 2] + values[4 * i + 3]));
-        high_sums[group] = static_cast<std::int16_t>(high_sum);
-        low_sums[group] = static_cast<std::int16_t>(low_sum);
+            out.eights[4 * group + i] = -8 * static_cast<std::int32_t>((values[4 * i] + values[4 * i + 1]) +
+                                                                       (values[4 * i + 2] + values[4 * i + 3]));
+        out.high_sums[group] = static_cast<std::int16_t>(high_sum);
+        out.low_sums[group] = static_cast<std::int16_t>(low_sum);
     }
 }
 
 inline float fold(float* lanes) {
-    for (int w = kWideLanes / 2; w > 0; w /= 2)
+    for (int w = kInt15Lanes / 2; w > 0; w /= 2)
         for (int i = 0; i < w; ++i) lanes[i] += lanes[i + w];
     return lanes[0];
 }
 
 // Layouts: decode.hpp. kScale: where in a block its float16 scale lies; kStep: blocks whose scales are converted
 // together.
-struct Q4_0 {
-    static constexpr std::size_t kValues = 32, kBytes = 18, kScale = 0, kStep = 4;
+template <Encoding E>
+struct Int15Format {
+    static constexpr Encoding kEncoding = E;
+    static constexpr std::size_t kValues = format_of(E).values, kBytes = format_of(E).bytes;
 };
-struct Q8_0 {
-    static constexpr std::size_t kValues = 32, kBytes = 34, kScale = 0, kStep = 4;
+struct Q4_0 : Int15Format<Encoding::q4_0> {
+    static constexpr std::size_t kScale = 0, kStep = 4;
 };
-struct Q6_K {
-    static constexpr std::size_t kValues = 256, kBytes = 210, kScale = 208, kStep = 2;
+struct Q8_0 : Int15Format<Encoding::q8_0> {
+    static constexpr std::size_t kScale = 0, kStep = 4;
+};
+struct Q6_K : Int15Format<Encoding::q6_k> {
+    static constexpr std::size_t kScale = 208, kStep = 2;
 };
 
-// The activations of some tokens from some column on; the members are those of WideActivations.
-struct WideColumns {
+// The activations of some tokens from some column on; the members are those of Int15Activations.
+struct Int15Columns {
     const std::int8_t *high, *low;
     const std::int16_t *high_sums, *low_sums;
     const std::int32_t* eights;
     std::size_t stride;
 
-    WideColumns from(std::size_t k) const {
+    Int15Columns from(std::size_t k) const {
         return {high + k, low + k, high_sums + k / 16, low_sums + k / 16, eights + k / 4, stride};
     }
-    WideColumns token(std::size_t t) const { return from(t * stride); }
+    Int15Columns token(std::size_t t) const { return from(t * stride); }
 };
 
-struct WideReference {
+struct Int15Reference {
     struct Sums {
-        float lanes[kWideLanes];
+        float lanes[kInt15Lanes];
     };
     static Sums zero() { return {}; }
     static float total(Sums& even, const Sums& odd) {
-        for (int i = 0; i < kWideLanes; ++i) even.lanes[i] += odd.lanes[i];
+        for (int i = 0; i < kInt15Lanes; ++i) even.lanes[i] += odd.lanes[i];
         return fold(even.lanes);
     }
 
     template <std::size_t T, class Format>
-    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add(Sums* sums, Format format, const std::uint8_t* block, float d, const Int15Columns& x) {
         for (std::size_t t = 0; t < T; ++t) add_one(sums[t], format, block, d, x.token(t));
     }
 
     static void scale(Sums& sums, const std::int32_t* high, const std::int32_t* low, float d) {
-        for (int i = 0; i < kWideLanes; ++i)
+        for (int i = 0; i < kInt15Lanes; ++i)
             sums.lanes[i] += d * (static_cast<float>(high[i]) * 128.0f + static_cast<float>(low[i]));
     }
 
-    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const WideColumns& x) {
-        std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
+    static void add_one(Sums& sums, Q4_0, const std::uint8_t* block, float d, const Int15Columns& x) {
+        std::int32_t high_sums[kInt15Lanes] = {}, low_sums[kInt15Lanes] = {};
         for (int k = 0; k < 32; ++k) {
             const int code = (block[2 + k % 16] >> (k / 16 * 4) & 15) - 8;
             high_sums[k / 4] += code * x.high[k];
@@ -106,9 +111,9 @@ struct WideReference {
         scale(sums, high_sums, low_sums, d);
     }
 
-    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const WideColumns& x) {
+    static void add_one(Sums& sums, Q8_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const auto* codes = reinterpret_cast<const std::int8_t*>(block + 2);
-        std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
+        std::int32_t high_sums[kInt15Lanes] = {}, low_sums[kInt15Lanes] = {};
         for (int k = 0; k < 32; ++k) {
             high_sums[k / 4] += codes[k] * x.high[k];
             low_sums[k / 4] += codes[k] * x.low[k];
@@ -118,8 +123,8 @@ struct WideReference {
 
     // The sub-scales belong to the integers. A code means code - 32: the 32 leaves through the sums of groups, two
     // groups a lane.
-    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const WideColumns& x) {
-        std::int32_t high_sums[kWideLanes] = {}, low_sums[kWideLanes] = {};
+    static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const Int15Columns& x) {
+        std::int32_t high_sums[kInt15Lanes] = {}, low_sums[kInt15Lanes] = {};
         const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
         for (int half = 0; half < 2; ++half)
             for (int q = 0; q < 4; ++q)
@@ -138,14 +143,18 @@ struct WideReference {
     }
 };
 
-// Scales are converted several at a time, by way of an integer register: one by one they would cost a Q4_0 block a
-// quarter of its vector instructions.
-template <std::size_t T, class Blocks, class Format>
-void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, WideColumns x,
-               const float* token_scales, std::size_t cols, float* out, std::size_t out_stride) {
-    for (std::size_t r = 0; r < n_rows; ++r) {
-        const std::uint8_t* block = rows + r * row_bytes;
-        WideColumns columns = x;
+// T tokens. Scales are converted several at a time, by way of an integer register: one by one they would cost a Q4_0
+// block a quarter of its vector instructions.
+template <class Blocks, class Format, std::size_t T>
+void int15_rows(const Int15Task& task, std::size_t first_token) {
+    const Int15Activations& x = task.x;
+    const Int15Columns all{x.high, x.low, x.high_sums, x.low_sums, x.eights, x.stride};
+    const float* token_scales = x.scales + first_token;
+    float* out = task.out.data + first_token * task.out.stride;
+    const std::size_t out_stride = task.out.stride, blocks = task.cols / Format::kValues;
+    for (std::size_t r = 0; r < task.rows.count; ++r) {
+        const std::uint8_t* block = task.rows.data + r * task.rows.stride;
+        Int15Columns columns = all.token(first_token);
         typename Blocks::Sums even[T], odd[T];
         for (std::size_t t = 0; t < T; ++t) even[t] = odd[t] = Blocks::zero();
         const auto take = [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -163,13 +172,13 @@ void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, s
                 for (std::size_t line = (i * kBytes + 63) / 64 * 64; line < (i + 1) * kBytes; line += 64)
                     __builtin_prefetch(block + 4096 + line);
             };
-            ((prefetch(I), Blocks::template add<T>(I % 2 ? odd : even, format, block + I * kBytes, scales[I],
+            ((prefetch(I), Blocks::template add<T>(I % 2 ? odd : even, Format{}, block + I * kBytes, scales[I],
                                                    columns.from(I * Format::kValues))),
              ...);
             block += kCount * kBytes;
             columns = columns.from(kCount * Format::kValues);
         };
-        std::size_t left = cols / Format::kValues;
+        std::size_t left = blocks;
         for (; left >= Format::kStep; left -= Format::kStep) take(std::make_index_sequence<Format::kStep>());
         if (left >= 2) take(std::make_index_sequence<2>());
         if (left % 2 != 0) take(std::make_index_sequence<1>());
@@ -178,35 +187,35 @@ void wide_rows(Format format, const std::uint8_t* rows, std::size_t row_bytes, s
 }
 
 template <class Blocks, class Format>
-void wide_tokens(Format format, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
-                 const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    constexpr decltype(&wide_rows<1, Blocks, Format>) kByTokens[] = {
-        wide_rows<1, Blocks, Format>, wide_rows<2, Blocks, Format>, wide_rows<3, Blocks, Format>,
-        wide_rows<4, Blocks, Format>};
-    const WideColumns all{x.high, x.low, x.high_sums, x.low_sums, x.eights, x.stride};
-    for (std::size_t t = 0, n; t < n_tokens; t += n) {
-        n = n_tokens - t < 4 ? n_tokens - t : 4;
-        kByTokens[n - 1](format, rows, row_bytes, n_rows, all.token(t), x.scales + t, cols, out + t * out_stride,
-                         out_stride);
+void int15_tokens(const Int15Task& task) {
+    constexpr decltype(&int15_rows<Blocks, Format, 1>) kByTokens[] = {
+        int15_rows<Blocks, Format, 1>, int15_rows<Blocks, Format, 2>, int15_rows<Blocks, Format, 3>,
+        int15_rows<Blocks, Format, 4>};
+    for (std::size_t t = 0, n; t < task.n_tokens; t += n) {
+        n = task.n_tokens - t < 4 ? task.n_tokens - t : 4;
+        kByTokens[n - 1](task, t);
     }
 }
 
-template <class Blocks>
-void wide_dot(Encoding encoding, const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows,
-              const WideActivations& x, std::size_t n_tokens, std::size_t cols, float* out, std::size_t out_stride) {
-    const auto as = [&](auto format) {
-        wide_tokens<Blocks>(format, rows, row_bytes, n_rows, x, n_tokens, cols, out, out_stride);
-    };
-    switch (encoding) {
-        case Encoding::q4_0:
-            return as(Q4_0{});
-        case Encoding::q8_0:
-            return as(Q8_0{});
-        case Encoding::q6_k:
-            return as(Q6_K{});
-        default:
-            return;  // Linear asks for no other (operand_of)
+template <class... Format>
+struct Int15Formats {
+    // Every row of formats.hpp that asks for activations of 15 bits is here.
+    static constexpr bool complete() {
+        std::size_t rows = 0;
+        for (const auto& format : kFormats) rows += format.activations == Quantizer::int15;
+        return rows == sizeof...(Format) && (... && (format_of(Format::kEncoding).activations == Quantizer::int15));
     }
+    static_assert(complete());
+
+    template <class Blocks>
+    static void dot(const Int15Task& task) {
+        (void)(... || (task.encoding == Format::kEncoding && (int15_tokens<Blocks, Format>(task), true)));
+    }
+};
+
+template <class Blocks>
+void int15_dot(const Int15Task& task) {
+    Int15Formats<Q4_0, Q8_0, Q6_K>::dot<Blocks>(task);
 }
 
 }  // namespace

@@ -1,0 +1,53 @@
+// Every encoding of stored values, one row each. Python's rows (src/sterna/tensor/encodings.py) have the same names,
+// blocks and activations, which a test compares; adding one here asks for decode_NAME (decode.hpp, decode_blocks.hpp),
+// and with int15 activations for its block sums (int15_dot.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+
+// What a kernel multiplies the codes of an encoding with: float32 activations, or such as are quantised to int8 or to
+// 15 bits.
+enum class Quantizer : std::uint8_t { none, int8, int15 };
+
+// name, values and bytes of a block, activations, encoder (encode.hpp)
+#define STERNA_ENCODINGS(ROW)               \
+    ROW(f32, 1, 4, none, nullptr)           \
+    ROW(f16, 1, 2, none, nullptr)           \
+    ROW(bf16, 1, 2, none, nullptr)          \
+    ROW(q4_0, 32, 18, int15, encode_q4_0)   \
+    ROW(q4_1, 32, 20, none, nullptr)        \
+    ROW(q5_0, 32, 22, none, nullptr)        \
+    ROW(q5_1, 32, 24, none, nullptr)        \
+    ROW(q8_0, 32, 34, int15, encode_q8_0)   \
+    ROW(q2_k, 256, 84, none, nullptr)       \
+    ROW(q3_k, 256, 110, none, nullptr)      \
+    ROW(q4_k, 256, 144, none, nullptr)      \
+    ROW(q5_k, 256, 176, none, nullptr)      \
+    ROW(q6_k, 256, 210, int15, encode_q6_k) \
+    ROW(i2_s, 128, 32, int8, nullptr)
+
+#define STERNA_NAME(name, values, bytes, activations, encode) name,
+enum class Encoding : std::uint8_t { STERNA_ENCODINGS(STERNA_NAME) };
+#undef STERNA_NAME
+
+struct Format {
+    const char* name;
+    Encoding encoding;
+    std::size_t values, bytes;  // of a block
+    Quantizer activations;
+    bool is_plain() const { return values == 1; }  // single floats
+};
+
+#define STERNA_FORMAT(name, values, bytes, activations, encode) \
+    {#name, Encoding::name, values, bytes, Quantizer::activations},
+inline constexpr Format kFormats[] = {STERNA_ENCODINGS(STERNA_FORMAT)};
+#undef STERNA_FORMAT
+
+[[gnu::always_inline]] constexpr const Format& format_of(Encoding encoding) {
+    return kFormats[static_cast<std::size_t>(encoding)];
+}
+
+}  // namespace sterna

@@ -1,0 +1,39 @@
+// The kernels of one ISA, from the functions that the including translation unit has just defined.
+#pragma once
+
+#include "attention.hpp"
+#include "ceilings.hpp"
+#include "decode.hpp"
+#include "encode.hpp"
+#include "float_dot.hpp"
+#include "float_ops.hpp"
+#include "int15_dot.hpp"
+
+namespace sterna {
+namespace {
+
+constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
+                               decltype(Kernels::lookup_dot) lookup_dot, decltype(Kernels::int15_dot) int15_dot,
+                               decltype(Kernels::multiply_add) multiply_add) {
+    return {.isa = isa,
+            .ternary_dot = ternary_dot,
+            .lookup_dot = lookup_dot,
+            .float_dot = float_dot,
+            .int15_dot = int15_dot,
+            .decode = decode,
+            .encode = encode,
+            .quantize_int8 = quantize_int8,
+            .quantize_int15 = quantize_int15,
+            .dot = dot,
+            .rms_norm = rms_norm,
+            .gated = gated,
+            .rope = rope,
+            .to_f16 = to_f16,
+            .store_kv = store_kv,
+            .attention = attention,
+            .read_all = read_all,
+            .multiply_add = multiply_add};
+}
+
+}  // namespace
+}  // namespace sterna

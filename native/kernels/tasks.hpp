@@ -1,0 +1,124 @@
+// What kernels are given: plain data and pointers, so that no inline library code is compiled with ISA flags.
+#pragma once
+
+#include "formats.hpp"
+
+namespace sterna {
+
+inline constexpr std::size_t kPad = 128;  // elements; also the block of I2_S (128 codes in 32 bytes)
+inline constexpr std::size_t kMaxHeadDim = 4096;
+inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
+
+[[gnu::always_inline]] constexpr std::size_t padded(std::size_t n) {
+    return (n + kPad - 1) / kPad * kPad;
+}
+
+// Rows of a stored matrix, `stride` bytes from one to the next.
+struct Rows {
+    const std::uint8_t* data;
+    std::size_t stride, count;
+};
+
+// Products of rows and tokens: that of row r and token t goes to data[t * stride + r].
+struct Products {
+    float* data;
+    std::size_t stride;
+};
+
+// Activations of int8 codes: value = code / scale (absmax per token).
+struct Int8Activations {
+    const std::int8_t* codes;  // [n_tokens, stride]
+    const std::int32_t* sums;  // [n_tokens]: sum of the token's codes
+    const float* scales;       // [n_tokens]
+    std::size_t stride;
+};
+
+// Activations of 15 bits: value = (128 * high + low) / scale (int15_dot.hpp).
+struct Int15Activations {
+    const std::int8_t *high, *low;             // [n_tokens, stride]
+    const std::int16_t *high_sums, *low_sums;  // [n_tokens, stride / 16]: sums over groups of 16
+    const std::int32_t* eights;  // [n_tokens, stride / 4]: -8 * (sum of 128 * high + low) over groups of 4
+    const float* scales;         // [n_tokens]
+    std::size_t stride;
+};
+
+struct FloatActivations {
+    const float* values;  // [n_tokens, stride]
+    std::size_t stride;
+};
+
+// rows: I2_S blocks of 128 columns in the x86 layout, codes 0..2 only; cols is a multiple of 128.
+struct TernaryTask {
+    Rows rows;
+    float scale;
+    Int8Activations x;
+    std::size_t n_tokens, cols;
+    Products out;
+};
+
+// cols is a multiple of the encoding's block.
+struct Int15Task {
+    Encoding encoding;
+    Rows rows;
+    Int15Activations x;
+    std::size_t n_tokens, cols;
+    Products out;
+};
+
+// Rows of F32, F16 or BF16; cols is a multiple of 16.
+struct FloatTask {
+    Encoding encoding;
+    Rows rows;
+    FloatActivations x;
+    std::size_t n_tokens, cols;
+    Products out;
+};
+
+// Where one token's activations of 15 bits go: the members of Int15Activations.
+struct Int15Row {
+    std::int8_t *high, *low;
+    std::int16_t *high_sums, *low_sums;
+    std::int32_t* eights;
+    float* scale;
+};
+
+// A KV block of one layer and kv head: keys, then values, of 64 positions in float16 or int8; after int8 codes float32
+// scales [64] of the keys and [64] of the values, value = code * scale. The order of elements is the kernels' own
+// (attention_f16.hpp, attention_int8.hpp). head_stride is head_dim padded to 16.
+enum class KvType : std::uint8_t { f16, int8 };
+
+[[gnu::always_inline]] constexpr std::size_t kv_values_offset(KvType type, std::size_t head_stride) {  // bytes
+    return kBlockSize * head_stride * (type == KvType::f16 ? 2 : 1);
+}
+
+[[gnu::always_inline]] constexpr std::size_t kv_scales_offset(KvType type, std::size_t head_stride) {  // bytes
+    return 2 * kv_values_offset(type, head_stride);
+}
+
+[[gnu::always_inline]] constexpr std::size_t kv_head_bytes(KvType type, std::size_t head_stride) {
+    return kv_scales_offset(type, head_stride) + (type == KvType::f16 ? 0 : 2 * kBlockSize * sizeof(float));
+}
+
+// Query tokens at consecutive positions of one sequence against the cached keys and values of one kv head; `group`
+// query heads share that kv head.
+struct AttentionTask {
+    const float* q;  // [n_tokens] rows of [group, head_dim], q_stride floats apart
+    float* out;      // the same, out_stride floats apart
+    std::size_t q_stride, out_stride, n_tokens;
+    KvType type;
+    const std::uint8_t* pool;    // already at (layer, kv head) of block 0
+    const std::int32_t* blocks;  // block table of the sequence
+    std::size_t block_stride;    // bytes from one block to the next
+    std::size_t group, head_dim, head_stride;
+    std::size_t position;  // the first token attends to positions 0..position, each of the others to one more
+    float scale;
+    float* scratch;  // attention_scratch(n_tokens * group, head_stride) floats
+};
+
+[[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t rows, std::size_t head_stride) {
+    const std::size_t converted = 16 * (head_stride > kBlockSize ? head_stride : kBlockSize);  // float16
+    const std::size_t codes = rows * ((head_stride + kBlockSize) / 2 + 2);                     // int8
+    return rows * (head_stride + 3 + kBlockSize) + (codes > converted ? codes : converted);
+}
+
+}  // namespace sterna
