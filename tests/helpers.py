@@ -171,6 +171,7 @@ def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
         Encoding.Q3_K: (108,),
         Encoding.Q4_K: (0, 2),
         Encoding.Q5_K: (0, 2),
+        Encoding.IQ4_NL: (0,),
         Encoding.Q6_K: (208,),
         Encoding.TQ1_0: (52,),
         Encoding.TQ2_0: (64,),

@@ -71,6 +71,11 @@ def q5_k(b: bytes, i: int) -> np.float32:
     return q4_k(b, i, b[16 + i % 32] >> (i // 32) & 1, 48)
 
 
+def iq4_nl(b: bytes, i: int) -> np.float32:
+    values = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+    return half(b, 0) * f32(values[nibble(b, 2, i)])
+
+
 BY_DEFINITION: dict[Encoding, Callable[[bytes, int], np.float32]] = {
     Encoding.Q4_1: q4_1,
     Encoding.Q5_0: q5_0,
@@ -79,6 +84,7 @@ BY_DEFINITION: dict[Encoding, Callable[[bytes, int], np.float32]] = {
     Encoding.Q3_K: q3_k,
     Encoding.Q4_K: q4_k,
     Encoding.Q5_K: q5_k,
+    Encoding.IQ4_NL: iq4_nl,
 }
 
 

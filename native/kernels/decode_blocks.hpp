@@ -56,6 +56,17 @@ void decode_q5_1(const std::uint8_t* __restrict src, std::size_t n, float* __res
     }
 }
 
+// d and 16 bytes of nibbles, whose codes stand for values that lie closer together near 0.
+void decode_iq4_nl(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
+    constexpr std::int8_t kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    for (std::size_t block = 0; block < n / 32; ++block, src += 18, out += 32) {
+        std::int32_t q[32];
+        take_nibbles(src + 2, q);
+        const float d = stored_half(src);
+        for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kValues[q[i]]);
+    }
+}
+
 // 16 scale bytes (scale in the low nibble, min in the high one), 64 bytes of bit pairs, d, dmin.
 void decode_q2_k(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 256; ++block, src += 84) {

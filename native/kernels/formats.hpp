@@ -27,6 +27,7 @@ enum class Quantizer : std::uint8_t { none, int8, int15 };
     ROW(q4_k, 256, 144, none, nullptr)      \
     ROW(q5_k, 256, 176, none, nullptr)      \
     ROW(q6_k, 256, 210, int15, encode_q6_k) \
+    ROW(iq4_nl, 32, 18, none, nullptr)      \
     ROW(i2_s, 128, 32, int8, nullptr)
 
 #define STERNA_NAME(name, values, bytes, activations, encode) name,

@@ -98,6 +98,7 @@ class Encoding(str, Enum):
     Q4_K = "q4_k", 12, 15, 256, 144, FloatBlocks(kquants.dequantize_q4_k), "none", 2**-2
     Q5_K = "q5_k", 13, 17, 256, 176, FloatBlocks(kquants.dequantize_q5_k), "none", 2**-2
     Q6_K = "q6_k", 14, 18, 256, 210, FloatBlocks(blocks.dequantize_q6_k, blocks.quantize_q6_k), "int15", 2**-4, "Q8_0"
+    IQ4_NL = "iq4_nl", 20, 25, 32, 18, FloatBlocks(kquants.dequantize_iq4_nl), "none", 2**-2
     I2_S = "i2_s", 36, 40, 128, 32, I2_S, "int8", 2**-2, "Q4_0"
     TQ1_0 = "tq1_0", 34, 36, 256, 54, TQ1_0, "int8", 2**-2, "Q4_0"
     TQ2_0 = "tq2_0", 35, 37, 256, 66, TQ2_0, "int8", 2**-2, "Q4_0"

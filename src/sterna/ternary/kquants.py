@@ -25,6 +25,10 @@ Q4_K = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1
 every 32. Of each 64, q of weights j and j + 32 is the low and the high nibble of qs[j]."""
 Q5_K = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qh", "u1", 32), ("qs", "u1", (4, 32))])
 """256 weights in 176 bytes: Q4_K with a fifth bit, that of weight 32k + j in bit k of qh[j]."""
+IQ4_NL = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
+"""32 weights in 18 bytes: `w = d * IQ4_NL_VALUES[q]`; nibbles as in Q4_1."""
+IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
+"""What the sixteen codes of IQ4_NL stand for: closer together near 0, as weights are (ggml's `kvalues_iq4nl`)."""
 
 PAIRS = np.array([0, 2, 4, 6], np.uint8)[:, None]
 BITS = np.arange(8, dtype=np.uint8)[:, None]
@@ -46,6 +50,12 @@ def dequantize_q5_1(data: np.ndarray) -> np.ndarray:
     """Float32 weights of Q5_1 blocks."""
     blocks = _blocks(data, Q5_1)
     return (_column(blocks["d"]) * _five_bits(blocks) + _column(blocks["m"])).reshape(-1)
+
+
+def dequantize_iq4_nl(data: np.ndarray) -> np.ndarray:
+    """Float32 weights of IQ4_NL blocks."""
+    blocks = _blocks(data, IQ4_NL)
+    return (_column(blocks["d"]) * IQ4_NL_VALUES[_nibbles(blocks["qs"])]).reshape(-1)
 
 
 def dequantize_q2_k(data: np.ndarray) -> np.ndarray:
