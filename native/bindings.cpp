@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -25,6 +26,7 @@ namespace {
 using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Indices = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Tables = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
@@ -45,6 +47,7 @@ Result<T> make_result(std::initializer_list<std::size_t> shape) {
     return Result<T>(data, shape, owner);
 }
 
+// What is None is left out.
 Operation to_operation(const nb::dict& fields) {
     Operation op;
     for (const auto& [key, value] : fields) {
@@ -53,28 +56,35 @@ Operation to_operation(const nb::dict& fields) {
             op.kind = nb::cast<std::string>(value);
         else if (nb::isinstance<nb::str>(value))
             op.names[name] = nb::cast<std::string>(value);
-        else
+        else if (!value.is_none())
             op.numbers[name] = nb::cast<double>(value);
     }
     return op;
 }
 
+// `Plan.to_dict()` of src/sterna/model/plan.py, version 1.
 Plan to_plan(const nb::dict& fields) {
+    if (nb::cast<int>(fields["version"]) != 1) throw std::invalid_argument("The plan has an unknown version.");
     Plan plan;
+    plan.vocab_size = nb::cast<std::size_t>(fields["vocab_size"]);
+    plan.head = to_operation(nb::cast<nb::dict>(fields["head"]));
+    plan.head.kind = "head";
+    plan.output = nb::cast<std::string>(fields["output"]);
     plan.slots = nb::cast<std::map<std::string, std::size_t>>(fields["slots"]);
-    plan.tables = nb::cast<std::map<std::string, std::vector<double>>>(fields["tables"]);
+    for (const auto& [name, value] : nb::cast<nb::dict>(fields["caches"])) {
+        const auto group = nb::cast<nb::dict>(value);
+        const nb::object window = group["window"];
+        plan.caches.push_back({nb::cast<std::string>(name), nb::cast<std::size_t>(group["layers"]),
+                               nb::cast<std::size_t>(group["kv_heads"]), nb::cast<std::size_t>(group["head_dim"]),
+                               window.is_none() ? 0 : nb::cast<std::size_t>(window)});
+    }
+    plan.frequencies = nb::cast<std::map<std::string, std::vector<double>>>(fields["frequencies"]);
     for (const nb::handle op : nb::cast<nb::list>(fields["operations"]))
         plan.operations.push_back(to_operation(nb::cast<nb::dict>(op)));
-    plan.output = nb::cast<std::string>(fields["output"]);
-    plan.head = nb::cast<std::string>(fields["head"]);
-    plan.layers = nb::cast<std::size_t>(fields["layers"]);
-    plan.kv_heads = nb::cast<std::size_t>(fields["kv_heads"]);
-    plan.head_dim = nb::cast<std::size_t>(fields["head_dim"]);
-    plan.vocab_size = nb::cast<std::size_t>(fields["vocab_size"]);
     return plan;
 }
 
-// (encoding, shape, uint8 vector, scale, block scales); `bytes` and `scales` keep the vectors alive.
+// (encoding, shape, uint8 vector, scale, group scales); `bytes` and `scales` keep the vectors alive.
 Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
     bytes = nb::cast<Bytes>(fields[2], false);  // never a converted copy
     scales = nb::cast<Floats>(fields[4], false);
@@ -82,7 +92,7 @@ Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
             .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
             .bytes = view(bytes),
             .scale = nb::cast<float>(fields[3]),
-            .block_scales = view(scales)};
+            .group_scales = view(scales)};
 }
 
 std::size_t at_least_one(std::size_t threads) {
@@ -93,20 +103,26 @@ std::size_t at_least_one(std::size_t threads) {
 class PyModel {
 public:
     PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
-        : model_(to_plan(plan), to_table(tensors), kernels_for(isa)) {}
+        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa)) {}
 
-    Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens, Tables block_tables,
-                          Indices output_rows, const KvPool& pool, std::size_t threads) {
+    Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
+                          const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
+                          const std::vector<const KvPool*>& pools, std::size_t threads) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
-                    .block_tables = {block_tables.data(), block_tables.size()},
+                    .block_tables = {},
+                    .adapter_ids = view(adapter_ids),
                     .output_rows = view(output_rows),
-                    .table_width = block_tables.shape(1),
-                    .sequence_of = {}};
+                    .sequence_of = {},
+                    .stretches = {}};
+        for (const Tables& table : block_tables)
+            batch.block_tables.push_back({{table.data(), table.size()}, table.shape(1)});
+        for (const KvPool* pool : pools)
+            if (pool == nullptr) throw std::invalid_argument("A KV pool is None.");
         auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
         const nb::gil_scoped_release release;
-        model_.forward(batch, pool, at_least_one(threads), hidden.data());
+        model_.forward(batch, pools, at_least_one(threads), hidden.data());
         return hidden;
     }
 
@@ -118,12 +134,23 @@ public:
         return out;
     }
 
-    Result<std::int32_t> select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
+    // (tokens, log-probabilities, [(ids, log-probabilities) of the most likely ones]), an entry a row.
+    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
         check_width(hidden);
-        auto out = make_result<std::int32_t>({samplings.size()});
-        const nb::gil_scoped_release release;
-        model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), out.data());
-        return out;
+        std::vector<Choice> choices;
+        {
+            const nb::gil_scoped_release release;
+            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads));
+        }
+        auto tokens = make_result<std::int32_t>({choices.size()});
+        auto logprobs = make_result<float>({choices.size()});
+        nb::list top;
+        for (std::size_t i = 0; i < choices.size(); ++i) {
+            tokens.data()[i] = choices[i].token;
+            logprobs.data()[i] = choices[i].logprob;
+            top.append(nb::cast(choices[i].top));
+        }
+        return nb::make_tuple(tokens, logprobs, top);
     }
 
     std::size_t hidden_size() const { return model_.hidden_size(); }
@@ -135,16 +162,16 @@ private:
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     }
 
-    TensorTable to_table(const nb::dict& tensors) {
-        TensorTable table;
+    Tensors to_tensors(const nb::dict& tensors) {
+        Tensors table;
         for (const auto& [key, value] : tensors)
             table[nb::cast<std::string>(key)] =
-                to_tensor(nb::cast<nb::tuple>(value), weights_.emplace_back(), block_scales_.emplace_back());
+                to_tensor(nb::cast<nb::tuple>(value), weights_.emplace_back(), group_scales_.emplace_back());
         return table;
     }
 
     std::vector<Bytes> weights_;
-    std::vector<Floats> block_scales_;
+    std::vector<Floats> group_scales_;
     Model model_;
 };
 
@@ -262,23 +289,33 @@ NB_MODULE(_native, m) {
         "isa"_a, "threads"_a);
 
     nb::class_<Sampling>(m, "Sampling")
-        .def(
-            "__init__",
-            [](Sampling* self, float temperature, std::int32_t top_k, float top_p, float min_p,
-               float repetition_penalty, std::uint64_t seed, std::uint64_t step, std::vector<std::int32_t> penalized) {
-                new (self)
-                    Sampling{temperature, top_k, top_p, min_p, repetition_penalty, seed, step, std::move(penalized)};
-            },
-            "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "seed"_a, "step"_a,
-            "penalized"_a);
+        .def(nb::init<>())
+        .def_rw("temperature", &Sampling::temperature)
+        .def_rw("top_k", &Sampling::top_k)
+        .def_rw("top_p", &Sampling::top_p)
+        .def_rw("min_p", &Sampling::min_p)
+        .def_rw("repetition_penalty", &Sampling::repetition_penalty)
+        .def_rw("presence_penalty", &Sampling::presence_penalty)
+        .def_rw("frequency_penalty", &Sampling::frequency_penalty)
+        .def_rw("seed", &Sampling::seed)
+        .def_rw("step", &Sampling::step)
+        .def_rw("seen", &Sampling::seen)
+        .def_rw("generated", &Sampling::generated)
+        .def_rw("logit_bias", &Sampling::logit_bias)
+        .def_rw("banned", &Sampling::banned)
+        .def_rw("logprobs", &Sampling::logprobs)
+        .def("set_mask", [](Sampling& self, Words mask) { self.mask.assign(mask.data(), mask.data() + mask.size()); });
 
     nb::class_<KvPool>(m, "KvPool")
         .def(
             "__init__",
             [](KvPool* self, std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks,
                const std::string& type) {
-                if (type != "f16" && type != "int8") throw std::invalid_argument("The KV type is f16 or int8.");
-                new (self) KvPool(layers, kv_heads, head_dim, blocks, type == "f16" ? KvType::f16 : KvType::int8);
+                const std::map<std::string, KvType> types = {
+                    {"f16", KvType::f16}, {"int8", KvType::int8}, {"f32", KvType::f32}};
+                const auto found = types.find(type);
+                if (found == types.end()) throw std::invalid_argument("The KV type is f16, int8 or f32.");
+                new (self) KvPool(layers, kv_heads, head_dim, blocks, found->second);
             },
             "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a, "type"_a)
         .def_prop_ro("blocks", &KvPool::blocks)
@@ -286,8 +323,8 @@ NB_MODULE(_native, m) {
 
     nb::class_<PyModel>(m, "Model")
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), "plan"_a, "tensors"_a, "isa"_a)
-        .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "output_rows"_a,
-             "pool"_a, "threads"_a)
+        .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
+             "output_rows"_a, "pools"_a, "threads"_a)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)
         .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a)
         .def_prop_ro("hidden_size", &PyModel::hidden_size)

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/buffer.hpp"
 #include "engine/thread_pool.hpp"
-#include "engine/workspace.hpp"
 #include "kernels/dispatch.hpp"
 #include "random_rows.hpp"
 
@@ -58,7 +58,9 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
 
 // Stores keys and values [positions, head_dim] in blocks, then attends with tokens [n_tokens, group, head_dim] at the
 // last positions.
-void attention(const Kernels& k, KvType type, std::size_t group, std::size_t head_dim) {
+// The positions in segments, whose sums are merged, or (0) at once.
+void attention(const Kernels& k, KvType type, std::size_t group, std::size_t head_dim, std::size_t window,
+               std::size_t segment) {
     const auto q = read_array<float>(), keys = read_array<float>(), values = read_array<float>();
     const auto blocks = read_array<std::int32_t>();
     const std::size_t stride = (head_dim + 15) / 16 * 16, bytes = kv_head_bytes(type, stride);
@@ -69,22 +71,35 @@ void attention(const Kernels& k, KvType type, std::size_t group, std::size_t hea
     for (std::size_t p = 0; p < positions; ++p)
         k.store_kv(type, keys.data() + p * head_dim, values.data() + p * head_dim, head_dim, stride, p % kBlockSize,
                    data + static_cast<std::size_t>(blocks[p / kBlockSize]) * bytes);
-    std::vector<float> out(q.size()), scratch(attention_scratch(n_tokens * group, stride));
-    k.attention({.q = q.data(),
-                 .out = out.data(),
-                 .q_stride = group * head_dim,
-                 .out_stride = group * head_dim,
-                 .n_tokens = n_tokens,
-                 .type = type,
-                 .pool = data,
-                 .blocks = blocks.data(),
-                 .block_stride = bytes,
-                 .group = group,
-                 .head_dim = head_dim,
-                 .head_stride = stride,
-                 .position = positions - n_tokens,
-                 .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
-                 .scratch = scratch.data()});
+    const std::size_t rows = n_tokens * group, row = group * head_dim;
+    std::vector<float> out(q.size()), scratch(attention_scratch(rows, stride));
+    std::vector<float> whole(attention_sums(rows, stride)), more(whole.size());
+    const AttentionSums sums = attention_sums_at(whole.data(), rows, stride);
+    AttentionTask task{.q = q.data(),
+                       .q_stride = row,
+                       .n_tokens = n_tokens,
+                       .group = group,
+                       .head_dim = head_dim,
+                       .head_stride = stride,
+                       .type = type,
+                       .pool = data,
+                       .blocks = blocks.data(),
+                       .block_stride = bytes,
+                       .position = positions - n_tokens,
+                       .window = window,
+                       .first = 0,
+                       .last = positions,
+                       .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                       .sums = sums,
+                       .scratch = scratch.data()};
+    for (; task.first < positions; task.first = task.last) {
+        task.last = segment == 0 ? positions : std::min(positions, task.first + segment);
+        if (task.first > 0) task.sums = attention_sums_at(more.data(), rows, stride);
+        k.attention(task);
+        if (task.first > 0) k.merge_attention(sums, task.sums, rows, stride);
+    }
+    for (std::size_t t = 0; t < n_tokens; ++t)
+        k.finish_attention(sums, t * group, group, head_dim, stride, &out[t * row]);
     write_array(out);
 }
 
@@ -191,7 +206,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         k.to_f16(x.data(), x.size(), out.data());
         write_array(out);
     } else if (operation == "attention") {
-        attention(k, static_cast<KvType>(n.at(0)), n.at(1), n.at(2));
+        attention(k, static_cast<KvType>(n.at(0)), n.at(1), n.at(2), n.at(3), n.at(4));
     } else if (operation == "random_rows") {
         write_array(std::vector<std::uint64_t>{
             compare_random_rows(k, n.at(0) != 0, n.at(1), static_cast<std::uint32_t>(n.at(2)))});

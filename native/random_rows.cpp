@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/workspace.hpp"
+#include "engine/buffer.hpp"
+#include "engine/tensor.hpp"
 
 namespace sterna {
 namespace {

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import Checkpoint
+from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.model.oracle import Oracle
 from sterna.model.validate import input_norm_shapes, tensor_shapes
-from sterna.tensor import decode
+from sterna.tensor.decode import tensor_values
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 from sterna.ternary import pack_i2s
-from sterna.ternary.oracle import Weight
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "shared"
@@ -55,7 +56,7 @@ GEMMA3 = replace(
     activation="gelu",
     embedding_scale=8.0,
     rope_divisors=tuple(1 + i / 8 for i in range(24)),
-    local_layers=(0, 2),
+    sliding_layers=(0, 2),
     local_rope_theta=100.0,
 )
 
@@ -149,9 +150,15 @@ def relative_error(reference: np.ndarray, value: np.ndarray) -> float:
     return float(np.abs(reference - value).max() / np.abs(reference).max())
 
 
-def oracle_weights(checkpoint: Checkpoint) -> dict[str, Weight]:
-    """The weights of a checkpoint as `Oracle` takes them."""
-    return decode.oracle_weights(checkpoint.tensors)
+def oracle(
+    model: Checkpoint | tuple[ModelConfig, Mapping[str, Tensor]],
+    activations: str = "int8",
+    kv_dtype: type[np.floating | np.int8] = np.float16,
+) -> Oracle:
+    """The plan of a model (or of configuration and tensors) as numpy runs it."""
+    config, tensors = (model.config, model.load().tensors) if isinstance(model, Checkpoint) else model
+    plan = build_plan(config, tensors, activations=activations)
+    return Oracle(plan.to_dict(), tensor_values(tensors), kv_dtype)
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:

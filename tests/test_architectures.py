@@ -14,13 +14,11 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
-from sterna.errors import ArgumentError  # noqa: E402
 from sterna.files.gguf import write_gguf  # noqa: E402
 from sterna.tensor.decode import decode  # noqa: E402
 from sterna.tensor.encode import encode  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.tensor.tensor import Tensor  # noqa: E402
-from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
 from .hf_folders import random_model, save  # noqa: E402
@@ -105,9 +103,8 @@ def test_folder_gives_the_logits_of_transformers(tmp_path: Path, case: str) -> N
     theirs = their_logits(model)
     llm = LLM(tmp_path)
     assert llm.context_length == 128
-    weights = helpers.oracle_weights(llm.checkpoint)
     # transformers keeps K and V in float32 here, the engine in float16.
-    oracle = Oracle(llm.checkpoint.config, weights, kv_dtype=np.float32).logits(TOKENS)
+    oracle = helpers.oracle(llm.checkpoint, kv_dtype=np.float32).logits(TOKENS)
     assert helpers.relative_error(theirs, oracle) < 1e-4
     ours = llm.logits(TOKENS)
     assert helpers.mean_kl(theirs, ours) < 1e-5 and helpers.relative_error(theirs, ours) < 5e-3
@@ -159,27 +156,43 @@ def test_gguf_file_gives_the_logits_of_its_folder(
     assert helpers.mean_kl(expected, got) < {Encoding.F32: 1e-6, Encoding.BF16: 1e-3, Encoding.Q8_0: 1e-2}[encoding]
 
 
-@pytest.mark.parametrize(
-    ("window", "usable"),
-    [(48, 48), (4096, 128), (None, 128)],
-)
-def test_context_of_mistral_ends_with_its_window(tmp_path: Path, window: int | None, usable: int) -> None:
-    save(tmp_path, random_model("MistralForCausalLM", "grouped", sliding_window=window), None, packed=False)
-    config = open_checkpoint(tmp_path).load().config
-    assert (config.context_length, config.sliding_window, config.usable_context) == (128, window, usable)
-    with pytest.raises(ArgumentError, match="sliding window" if window == 48 else "context length"):
-        LLM(tmp_path, ctx=usable + 1)
+WINDOWED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "mistral": ("MistralForCausalLM", {"sliding_window": 33}, (0, 1)),
+    "gemma3": ("Gemma3ForCausalLM", GEMMA | {"sliding_window": 33, "sliding_window_pattern": 2}, (0, 2)),
+    "qwen3": ("Qwen3ForCausalLM", {"use_sliding_window": True, "sliding_window": 33, "max_window_layers": 1}, (1,)),
+}
+"""Class, configuration, and the layers that have the window, a third of TOKENS."""
 
 
-def test_window_of_qwen3_counts_only_where_it_is_used(tmp_path: Path) -> None:
-    save(tmp_path, random_model("Qwen3ForCausalLM", "grouped"), None, packed=False)
-    assert open_checkpoint(tmp_path).load().config.sliding_window is None
-    windowed = {"use_sliding_window": True, "sliding_window": 48, "max_window_layers": 1}
-    model = random_model("Qwen3ForCausalLM", "grouped", **windowed)
+@pytest.mark.parametrize("case", WINDOWED)
+def test_windowed_layers_see_their_window_to_the_full_context(tmp_path: Path, case: str) -> None:
+    architecture, keys, layers = WINDOWED[case]
+    model = random_model(architecture, "grouped", **keys)
     save(tmp_path, model, None, packed=False)
-    llm = LLM(tmp_path)
-    assert llm.context_length == 48
-    assert helpers.relative_error(their_logits(model)[:48], llm.logits(TOKENS[:48])) < 1e-3
+    llm = LLM(tmp_path, kv="f32")
+    config = llm.checkpoint.config
+    assert (llm.context_length, config.sliding_window, config.sliding_layers) == (128, 33, layers)
+    theirs = their_logits(model)
+    assert helpers.relative_error(theirs, llm.logits(TOKENS)) < 1e-4
+    assert helpers.relative_error(theirs, helpers.oracle(llm.checkpoint, kv_dtype=np.float32).logits(TOKENS)) < 1e-4
+    (completion,) = llm.complete([TOKENS], max_tokens=20, ignore_eos=True)
+    with torch.no_grad():
+        ids = torch.tensor([[*TOKENS, *completion.token_ids]])
+        logits = model(ids).logits[0, len(TOKENS) - 1 : -1]
+    chosen = logits.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+    assert (logits.max(dim=1).values - chosen).max() < 1e-3 * logits.std()
+
+
+def test_a_window_counts_only_where_it_is_used(tmp_path: Path) -> None:
+    for index, (architecture, keys) in enumerate(
+        [
+            ("MistralForCausalLM", {"sliding_window": None}),
+            ("Qwen3ForCausalLM", {"sliding_window": 48, "use_sliding_window": False}),
+        ]
+    ):
+        save(tmp_path / str(index), random_model(architecture, "grouped", **keys), None, packed=False)
+        config = open_checkpoint(tmp_path / str(index)).load().config
+        assert (config.sliding_window, config.sliding_layers) == (None, ())
 
 
 def test_weights_in_bfloat16(tmp_path: Path) -> None:

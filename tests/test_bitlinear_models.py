@@ -24,7 +24,6 @@ from sterna.files.gguf import write_gguf  # noqa: E402
 from sterna.tensor.decode import decode  # noqa: E402
 from sterna.tensor.encode import encode  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
-from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
 from .hf_folders import random_model  # noqa: E402
@@ -89,8 +88,7 @@ def their_hidden(model: Any) -> np.ndarray:
 def assert_same_model(model: Any, llm: LLM) -> None:
     """Hidden rows agree but for the flips of int8 rounding: with K and V in float32 as theirs, most to 1e-5."""
     theirs = their_hidden(model)
-    oracle = Oracle(llm.checkpoint.config, helpers.oracle_weights(llm.checkpoint), kv_dtype=np.float32)
-    ours = oracle._norm("output_norm", oracle.hidden(TOKENS))
+    ours = helpers.oracle(llm.checkpoint, kv_dtype=np.float32).hidden(TOKENS)
     errors = np.abs(theirs - ours).max(axis=1) / np.abs(theirs).max()
     assert np.median(errors) < 1e-5 and errors[0] < 1e-5 and errors.max() < 0.2
     engine = llm.hidden(TOKENS)

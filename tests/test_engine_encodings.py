@@ -13,13 +13,14 @@ from sterna.checkpoint import open_checkpoint
 from sterna.engine.runner import Runner, Span
 from sterna.errors import FormatError
 from sterna.files.gguf import write_gguf
-from sterna.model.plan import Plan
-from sterna.tensor.decode import decode, oracle_weights, ternary_codes
+from sterna.model.operations import Embed, Linear
+from sterna.model.oracle import linear
+from sterna.model.plan import Head, Plan
+from sterna.tensor.decode import decode, ternary_codes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import pack_ternary, recode
 from sterna.ternary.i2s import unpack_i2s
-from sterna.ternary.oracle import Oracle
 
 from . import helpers
 
@@ -35,12 +36,9 @@ def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: i
     width = matrix.shape[0]
     table = helpers.float_tensor("table", x)
     head = helpers.float_tensor("head", np.zeros((1, width)))
-    operations = [
-        {"kind": "embed", "out": "x", "weight": "table"},
-        {"kind": "linear", "x": "x", "weight": matrix.name, "out": "hidden", "int8": int(int8)},
-    ]
-    slots = {"x": x.shape[1], "hidden": width}
-    plan = Plan(1, 1, 2, len(x), "head", slots=slots, tables={"rope": [1.0]}, operations=operations)
+    kind = ("int8" if int8 else "none") if matrix.encoding.is_ternary else matrix.encoding.activations
+    operations = [Embed("x", "table"), Linear("hidden", "x", matrix.name, None, kind)]
+    plan = Plan(len(x), Head("head"), "hidden", {"x": x.shape[1], "hidden": width}, operations=operations)
     tensors = {"table": table, "head": head, matrix.name: matrix}
     runner = Runner(plan, tensors, isa=isa, threads=threads, blocks=-(-len(x) // 64))
     return runner.forward([Span(range(len(x)), 0, range(-(-len(x) // 64)), len(x))])
@@ -68,8 +66,8 @@ def test_tq_matrices_multiply_exactly(encoding: Encoding, shared: bool, n_tokens
     got = product(matrix, x, int8)
     if shared:  # the very bits of I2_S
         assert np.array_equal(got, product(recode(matrix, Encoding.I2_S)[0], x, int8))
-    oracle = Oracle(helpers.TINY, oracle_weights({"w.weight": matrix}), "int8" if int8 else "float")
-    np.testing.assert_allclose(got, oracle.linear("w", x), rtol=1e-5, atol=1e-4)
+    expected = linear(ternary_codes(matrix), x, "int8" if int8 else "none")
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
     for isa in _native.available_isas():
         assert np.array_equal(product(matrix, x, int8, isa, threads=2), got), isa
     assert np.array_equal(product(matrix, x[:1], int8), got[:1])

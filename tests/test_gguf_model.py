@@ -58,7 +58,7 @@ def test_gemma3_is_local_only_where_the_file_has_a_window(tmp_path: Path) -> Non
         metadata = helpers.gguf_metadata(config) | {f"gemma3.{key}": value for key, value in keys.items()}
         write_gguf(tmp_path / "m.gguf", metadata, tensors.values())
         read = open_checkpoint(tmp_path / "m.gguf").load().config
-        assert read.local_layers == local and read.sliding_window == keys.get("attention.sliding_window")
+        assert read.sliding_layers == local and read.sliding_window == keys.get("attention.sliding_window")
         assert (read.embedding_scale, read.activation, read.query_scale) == (8.0, "gelu", None)
         assert read.attention_scale == 48**-0.5
     large = replace(config, num_layers=62)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import open_checkpoint
-from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.safetensors.reader import read_safetensors
+from sterna.model.architectures import ARCHITECTURES
 from sterna.tensor.encodings import Encoding
 from sterna.ternary import absmean, pack_hf, unpack_i2s
 
@@ -64,8 +64,10 @@ def bf16(values: np.ndarray) -> np.ndarray:
 
 def stored(matrices: str = "packed", divide: bool = False, old_names: bool = False) -> dict[str, np.ndarray]:
     """TINY's tensors as a folder keeps them; the matrices `packed`, `latent` or `dequantised`."""
-    others = ("_sub_norm",) if old_names else ("inner_attn_ln", "ffn_layernorm")
-    names = {c: name for name, c in canonical_names(2).items() if not any(part in name for part in others)}
+    known = ARCHITECTURES["bitnet-b1.58"].hf_names(2)
+    names = {
+        canonical: sources[-1 if old_names and "_sub_norm" in canonical else 0] for canonical, sources in known.items()
+    }
     rng = np.random.default_rng(1)
     tensors: dict[str, np.ndarray] = {}
     for canonical, tensor in helpers.tiny_tensors().items():

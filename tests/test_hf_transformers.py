@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
+from sterna.model.operations import Norm  # noqa: E402
+from sterna.model.oracle import Oracle  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
-from sterna.ternary import Oracle  # noqa: E402
 
 from . import helpers  # noqa: E402
 from .hf_folders import quantization, random_model, save  # noqa: E402
@@ -66,6 +68,16 @@ def run_layer(model: Any, index: int, x: np.ndarray) -> np.ndarray:
     return out[0].numpy()
 
 
+def residual_states(oracle: Oracle) -> list[np.ndarray]:
+    """The hidden rows in front of each layer, and behind the last."""
+    fronts = re.compile(r"blk\.\d+\.attn_norm\.weight|output_norm\.weight")
+    return [
+        step.inputs[step.operation.x]
+        for step in oracle.steps(TOKENS)
+        if isinstance(step.operation, Norm) and fronts.fullmatch(step.operation.weight)
+    ]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     architecture, shape, keys, section, packed = CASES[case]
@@ -75,11 +87,10 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     checkpoint = open_checkpoint(tmp_path).load()
     encodings = {t.encoding for name, t in checkpoint.tensors.items() if "attn_q.w" in name or "ffn_up.w" in name}
     assert encodings == ({Encoding.F32} if section is None else {Encoding.I2_S})
-    weights = helpers.oracle_weights(checkpoint)
-    trace: dict[str, np.ndarray] = {}
     # transformers keeps K and V in float32 here. In float16, more int8 codes round to their other neighbour.
-    ours = Oracle(checkpoint.config, weights, kv_dtype=np.float32).logits(TOKENS, trace)
-    rounded = Oracle(checkpoint.config, weights).logits(TOKENS)
+    model_in_f32 = helpers.oracle(checkpoint, kv_dtype=np.float32)
+    ours, states = model_in_f32.logits(TOKENS), residual_states(model_in_f32)
+    rounded = helpers.oracle(checkpoint).logits(TOKENS)
 
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     with torch.no_grad():
@@ -94,7 +105,7 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     assert helpers.mean_kl(rounded, engine) < 1e-3
 
     for index in range(checkpoint.config.num_layers):
-        reference = run_layer(model, index, trace[f"blk.{index}.input"])
-        errors = np.abs(reference - trace[f"blk.{index}.output"]).max(axis=1) / np.abs(reference).max()
+        reference = run_layer(model, index, states[index])
+        errors = np.abs(reference - states[index + 1]).max(axis=1) / np.abs(reference).max()
         # A value that lies on the edge between two int8 codes moves its token, and through K and V later ones.
         assert np.mean(errors < 1e-3) >= 0.75 and np.median(errors) < 1e-4 and errors.max() < 5e-2

@@ -16,6 +16,7 @@ from sterna.engine.machine import choose_isa
 from sterna.engine.runner import Runner, Span
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.model.plan import Head
 
 from .helpers import DATA, GEMMA3, QWEN3, TINY, float_tensor, tiny_checkpoint
 
@@ -24,14 +25,15 @@ PROMPT = RNG.integers(0, 512, 150).tolist()
 OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
 WIDE = replace(TINY, hidden_size=640, intermediate_size=1408, num_layers=1, num_heads=5, num_kv_heads=1, head_dim=128)
 """Enough rows for lookup tables, where an instruction set has them."""
-MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide")
+MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide", "windowed")
+KV_TYPES = ("f16", "int8", "f32")
 
 
 def model(name: str) -> Checkpoint:
     """A golden file, or a random ternary model with norms before all matrices."""
     if name.endswith(".gguf"):
         return open_checkpoint(DATA / name).load()
-    config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE}[name]
+    config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE, "windowed": replace(GEMMA3, sliding_window=37)}[name]
     return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=name != "wide")
 
 
@@ -61,7 +63,7 @@ def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndar
     return runner.logits(np.concatenate(rows))
 
 
-@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str, kv: str) -> None:
     expected = logits(make_runner(name, 1, kv), len(PROMPT), crowd=False, prefix_hit=False)
@@ -73,12 +75,36 @@ def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str, kv:
             assert len(got) == len(PROMPT) - 64 * prefix_hit
 
 
-@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("name", MODELS)
 def test_instruction_sets_give_the_same_bits(name: str, kv: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = LLM(model(name), kv=kv).logits(PROMPT)
     monkeypatch.setenv("STERNA_ISA", "scalar")
     assert np.array_equal(LLM(model(name), kv=kv).logits(PROMPT), expected)
+
+
+@pytest.mark.parametrize("kv", KV_TYPES)
+@pytest.mark.parametrize("window", [None, 700])
+def test_a_long_context_divided_among_threads_gives_the_same_bits(kv: str, window: int | None) -> None:
+    """Over several segments of attention: where a pass has few tokens, each segment goes to another thread."""
+    windowed = {} if window is None else {"sliding_window": window, "sliding_layers": (1,)}
+    checkpoint = tiny_checkpoint(replace(TINY, context_length=2048, **windowed))
+    plan = build_plan(checkpoint.config, checkpoint.tensors)
+    tokens = np.random.default_rng(2).integers(0, TINY.vocab_size, 1600).tolist()
+    blocks = list(range(25))
+
+    def last_rows(threads: int, chunk: int) -> np.ndarray:
+        runner = Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=25, kv=kv)
+        for start in range(0, 1520, 380):
+            runner.forward([Span(tokens[start : start + 380], start, blocks, 0)])
+        parts = [tokens[start : start + chunk] for start in range(1520, 1600, chunk)]
+        return np.concatenate(
+            [runner.forward([Span(part, 1520 + i * chunk, blocks, len(part))]) for i, part in enumerate(parts)]
+        )
+
+    expected = last_rows(1, 80)
+    for threads, chunk in ((1, 1), (2, 1), (3, 5), (5, 16), (2, 80)):
+        assert np.array_equal(last_rows(threads, chunk), expected), (threads, chunk)
 
 
 def test_generation_is_the_same_alone_in_a_crowd_and_from_the_prefix_cache() -> None:
@@ -106,11 +132,11 @@ def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, wid
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4, "vocab_size": 512}
     checkpoint = tiny_checkpoint(replace(config, **sizes, rope_divisors=None), input_norms=True)
     plan = build_plan(checkpoint.config, checkpoint.tensors)
-    written = [op["x"] if op["kind"] == "rope" else op["out"] for op in plan.operations]
+    written = [operation.out for operation in plan.operations]
     for slot, columns in plan.slots.items():
         tensors = checkpoint.tensors | {"head": float_tensor("head", np.zeros((1, columns)))}
         ends = (len(written), len(written) - written[::-1].index(slot))
-        cuts = [replace(plan, operations=plan.operations[:end], output=slot, head="head") for end in ends]
+        cuts = [replace(plan, operations=plan.operations[:end], output=slot, head=Head("head")) for end in ends]
         runners = [Runner(cut, tensors, isa=choose_isa(), threads=2, blocks=2) for cut in cuts]
         whole, cut = (runner.forward([Span(PROMPT[:70], 0, [1, 0], 70)]) for runner in runners)
         assert np.array_equal(whole, cut), slot

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sterna.checkpoint.gguf.metadata import Keys
 from sterna.checkpoint.gguf.rope import read_scaling
 from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import SternaError
+from sterna.files.gguf.metadata import Keys
 from sterna.model.rope import base_frequencies, llama3_divisors, yarn_attention_factor, yarn_divisors
 
 NUMBERS = (

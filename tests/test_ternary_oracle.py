@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import open_checkpoint
+from sterna.model.oracle import rope
 from sterna.tensor import decode
 from sterna.tensor.encodings import Encoding
-from sterna.ternary import Oracle, unpack_i2s
-from sterna.ternary.oracle import rope
+from sterna.ternary import unpack_i2s
 
 from . import helpers
 
@@ -19,7 +19,7 @@ def test_oracle_agrees_with_bitnet_cpp(architecture: str) -> None:
     model, logits = helpers.GOLDEN[architecture]
     checkpoint = open_checkpoint(helpers.DATA / model).load()
     reference = helpers.golden_logits(helpers.DATA / logits)
-    ours = Oracle(checkpoint.config, helpers.oracle_weights(checkpoint)).logits(helpers.TOKENS)
+    ours = helpers.oracle(checkpoint).logits(helpers.TOKENS)
     assert ours.dtype == np.float32
     assert np.abs(ours[0] - reference[0]).max() < 2e-4
     same = helpers.top1_matches(reference, ours)
@@ -30,7 +30,7 @@ def test_oracle_agrees_with_bitnet_cpp(architecture: str) -> None:
 def test_oracle_agrees_with_llama_cpp_in_float() -> None:
     checkpoint = open_checkpoint(helpers.shared("golden", "tiny-bitnet-f16.gguf")).load()
     reference = helpers.golden_logits(helpers.shared("golden", "llamacpp-f16.logits.f32"))
-    ours = Oracle(checkpoint.config, helpers.oracle_weights(checkpoint), activations="float").logits(helpers.TOKENS)
+    ours = helpers.oracle(checkpoint, "none").logits(helpers.TOKENS)
     assert helpers.top1_matches(reference, ours).all()
     assert helpers.mean_kl(reference, ours) < 1e-4
 
@@ -45,36 +45,34 @@ def test_golden_file_decodes_to_the_weights_it_was_made_of() -> None:
 
 
 def test_a_token_does_not_see_later_ones() -> None:
-    tensors = helpers.tiny_tensors()
-    oracle = Oracle(helpers.TINY, decode.oracle_weights(tensors))
+    oracle = helpers.oracle((helpers.TINY, helpers.tiny_tensors()))
     tokens = [1, 5, 9, 2, 44]
     assert np.allclose(oracle.logits(tokens)[:3], oracle.logits(tokens[:3]), atol=1e-4)
 
 
-def test_layers_compose_to_the_whole_pass() -> None:
-    oracle = Oracle(helpers.TINY, decode.oracle_weights(helpers.tiny_tensors(input_norms=True)))
-    trace: dict[str, np.ndarray] = {}
-    hidden = oracle.hidden([3, 1, 4, 1, 5], trace)
-    x = trace["blk.0.input"]
-    for index in range(helpers.TINY.num_layers):
-        x = oracle.layer(index, x, np.arange(5))
-        assert np.array_equal(x, trace[f"blk.{index}.output"])
-    assert np.array_equal(x, hidden)
-    assert trace["blk.0.attn_q.sums"].dtype == np.int32
+def test_steps_compose_to_the_whole_pass() -> None:
+    oracle = helpers.oracle((helpers.TINY, helpers.tiny_tensors(input_norms=True)))
+    steps = list(oracle.steps([3, 1, 4, 1, 5]))
+    assert [step.operation for step in steps] == oracle.plan.operations
+    slots: dict[str, np.ndarray] = {}
+    for step in steps:
+        assert all(np.array_equal(values, slots[name]) for name, values in step.inputs.items())
+        slots[step.operation.out] = step.out
+    assert np.array_equal(slots["hidden"], oracle.hidden([3, 1, 4, 1, 5]))
 
 
 def test_rope_styles_are_one_rotation_under_a_permutation() -> None:
     x = np.random.default_rng(0).standard_normal((6, 2, 8)).astype(np.float32)
     positions = np.arange(6)
-    half = rope(x, positions, 10000.0, "half")
+    half = rope(x, positions, [10000.0] * 4, "half")
     order = np.arange(8).reshape(2, 4).T.reshape(-1)
-    assert np.array_equal(rope(x[..., order], positions, 10000.0, "interleaved"), half[..., order])
+    assert np.array_equal(rope(x[..., order], positions, [10000.0] * 4, "interleaved"), half[..., order])
     assert np.array_equal(half[0], x[0])
     assert np.allclose(np.linalg.norm(half, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5)
 
 
 def test_float_activations_are_close_to_int8_ones() -> None:
     config = replace(helpers.TINY, architecture="llama", activation="silu", tied_head=False)
-    weights = decode.oracle_weights(helpers.tiny_tensors(config))
-    int8, full = (Oracle(config, weights, kind).logits([7, 8, 9]) for kind in ("int8", "float"))
+    tensors = helpers.tiny_tensors(config)
+    int8, full = (helpers.oracle((config, tensors), kind).logits([7, 8, 9]) for kind in ("int8", "none"))
     assert 0 < helpers.relative_error(full, int8) < 0.1

@@ -20,14 +20,14 @@ from sterna.checkpoint import open_checkpoint  # noqa: E402
 from sterna.errors import ArgumentError, FormatError  # noqa: E402
 from sterna.evaluate.perplexity import evaluate_text  # noqa: E402
 from sterna.model.tokenizer import Tokenizer  # noqa: E402
-from sterna.tensor.decode import oracle_weights  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
-from sterna.ternary import Oracle  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
 from sterna.train.data import documents  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.state import load_state  # noqa: E402
 from sterna.train.trainer import DivergedError, TrainingResult, run_training  # noqa: E402
+
+from .helpers import oracle  # noqa: E402
 
 CONFIG = """
 name = "tiny"
@@ -160,7 +160,7 @@ def test_gguf_export_is_the_trained_model(trained: tuple[TrainingResult, Decoder
     tokens = Tokenizer(result.gguf).encode("abc deaf. hedge abba cab")
     with torch.no_grad():
         expected = model(torch.tensor([tokens]))[0].numpy()
-    logits = Oracle(checkpoint.config, oracle_weights(checkpoint.tensors)).logits(np.array(tokens))
+    logits = oracle(checkpoint).logits(tokens)
     # int8 rounding flips and the F16 embedding part them: 5e-3 was seen.
     assert np.abs(logits - expected).max() < 2e-2 * np.abs(expected).max()
     assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= 0.9

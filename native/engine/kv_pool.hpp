@@ -1,4 +1,4 @@
-// A pool of KV blocks: 64 positions of every layer's keys and values in float16 or int8. Which sequence owns which
+// A pool of KV blocks: 64 positions of the keys and values of all layers of a cache group. Which sequence owns which
 // block is the caller's business. Address space is reserved at once, memory is taken by the kernel when a block is
 // first written.
 #pragma once
@@ -37,5 +37,16 @@ private:
     KvType type_;
     std::uint8_t* data_;
 };
+
+// A cache group of a model and the pool that a pass uses for it.
+struct Cache {
+    const KvPool* pool = nullptr;
+    std::size_t window = 0;  // positions that a token sees, its own among them; 0: all
+};
+
+// The first position that a token sees.
+inline std::size_t first_seen(std::size_t window, std::size_t position) {
+    return window != 0 && position + 1 > window ? position + 1 - window : 0;
+}
 
 }  // namespace sterna

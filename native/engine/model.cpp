@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "shares.hpp"
 #include "thread_pool.hpp"
 
 namespace sterna {
@@ -58,15 +59,18 @@ std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads)
 }
 
 const Plan& checked(const Plan& plan) {
-    if (plan.layers == 0 || plan.kv_heads == 0 || plan.head_dim == 0 || plan.vocab_size == 0)
-        throw std::invalid_argument("The plan has a dimension of zero.");
+    bool good = plan.vocab_size != 0;
+    for (const CacheGroup& cache : plan.caches)
+        good = good && cache.layers != 0 && cache.kv_heads != 0 && cache.head_dim != 0 && cache.head_dim <= kMaxHeadDim;
+    if (!good) throw std::invalid_argument("The plan has a dimension of zero, or heads that are too wide.");
     return plan;
 }
 
-const Tensor& head_tensor(const Plan& plan, const TensorTable& tensors) {
-    const auto found = tensors.find(plan.head);
-    if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + plan.head + "'.");
-    return found->second;
+std::unique_ptr<Linear> make_head(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+    const std::string& name = plan.head.name("weight");
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
+    return make_linear(found->second, plan.head.activations(), kernels, name);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -77,30 +81,27 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernels)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels)
     : kernels_(kernels),
-      steps_(compile_steps(checked(plan), tensors, slots_)),
-      phases_(phase_starts(steps_)),
-      layers_(plan.layers),
-      kv_heads_(plan.kv_heads),
-      head_dim_(plan.head_dim),
+      caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
+      compiled_(compile_plan(plan, tensors, kernels, slots_)),
+      phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_tensor(plan, tensors), false, plan.head),
-      slot_uses_(slot_uses(slots_, steps_, phases_, output_)) {
-    if (head_.in_features() != slots_[output_].width)
+      head_(make_head(plan, tensors, kernels)),
+      head_input_("head", head_->in_features()),
+      slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
+    if (head_->in_features() != slots_[output_].width)
         throw std::invalid_argument("The head and the hidden state differ in width.");
     for (std::size_t i = 0; i + 1 < phases_.size(); ++i)
-        if (steps_[phases_[i]]->grain != Grain::tokens)
+        if (compiled_.steps[phases_[i]]->grain != Grain::tokens)
             widest_phase_ = std::max(widest_phase_, phases_[i + 1] - phases_[i]);
-    scratch_size_ = head_.scratch(kernels_);
-    for (const auto& step : steps_) {
+    scratch_size_ = head_->scratch();
+    for (const auto& step : compiled_.steps) {
         scratch_size_ = std::max(scratch_size_, step->scratch(kernels_));
         multiply_adds_ += step->multiply_adds();
     }
-    head_input_.width = head_.in_features();
-    head_input_.stride = padded(head_.in_features());
-    head_input_.require(head_.activations());
+    head_input_.require(head_->form());
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
@@ -116,21 +117,32 @@ void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     capacity_ = tokens;
 }
 
-void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, float* hidden) {
+void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden) {
     const std::lock_guard lock(mutex_);
-    if (pool.layers() < layers_ || pool.kv_heads() != kv_heads_ || pool.head_dim() != head_dim_)
-        throw std::invalid_argument("The KV pool was made for a model of another shape.");
-    batch.check(token_limit_, pool.blocks());
+    if (pools.size() != caches_.size()) throw std::invalid_argument("There must be a KV pool for each cache group.");
+    std::vector<Cache> caches;
+    for (std::size_t i = 0; i < pools.size(); ++i) {
+        const CacheGroup& group = caches_[i];
+        if (pools[i]->layers() < group.layers || pools[i]->kv_heads() != group.kv_heads ||
+            pools[i]->head_dim() != group.head_dim)
+            throw std::invalid_argument("The KV pool was made for a model of another shape.");
+        caches.push_back({pools[i], group.window});
+    }
+    batch.check(token_limit_, caches);
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
-    Run run{kernels_, batch, pool, slots_, scratch_, n_threads};
+    std::vector<AttentionWork> attention;
+    for (std::size_t i = 0; i < caches.size(); ++i)
+        attention.emplace_back(batch, caches[i], compiled_.groups[i], n_threads);
+    Run run{kernels_, batch, caches, attention, slots_, scratch_, n_threads};
+    const auto& all = compiled_.steps;
     // Two sets of shares, one for each step of a phase: while one is in use, the other is reset.
     std::vector<Shares> shares;
     for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
         for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
             const std::span set(&shares[phase % 2 * widest_phase_], widest_phase_);
-            const std::span steps(&steps_[phases_[phase]], phases_[phase + 1] - phases_[phase]);
+            const std::span steps(&all[phases_[phase]], phases_[phase + 1] - phases_[phase]);
             for (std::size_t i = 0; i < widest_phase_; ++i) shares[(phase + 1) % 2 * widest_phase_ + i].reset(thread);
             if (steps.front()->grain == Grain::tokens)
                 set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
@@ -150,12 +162,12 @@ void Model::forward(Batch& batch, const KvPool& pool, std::size_t n_threads, flo
 }
 
 void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
-    n_threads = worthwhile_threads(head_.out_features() * head_.in_features() * n, n_threads);
+    n_threads = worthwhile_threads(head_->out_features() * head_->in_features() * n, n_threads);
     reserve(0, n_threads);
     head_memory_ = Buffer<std::byte>(head_input_.place(nullptr, n));
     head_input_.place(head_memory_.get(), n);
     Shares shares(n_threads);
-    const Division division = head_.division(kernels_, n, n_threads);
+    const Division division = head_->division(n, n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
@@ -163,8 +175,8 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
         }
         barrier.wait(n_threads);
         shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
-            head_.multiply(kernels_, head_input_.activations(n), division, first, last, scratch_[thread].get(),
-                           {out, head_.out_features()});
+            head_->multiply(head_input_.activations(head_->form(), n), division, first, last, scratch_[thread].get(),
+                            {out, head_->out_features()});
         });
     });
 }
@@ -175,18 +187,20 @@ void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* 
     head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out);
 }
 
-void Model::select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads,
-                   std::int32_t* tokens) {
+std::vector<Choice> Model::select(std::span<const float> hidden, std::span<const Sampling> samplings,
+                                  std::size_t n_threads) {
     const std::lock_guard lock(mutex_);
     if (hidden.size() != samplings.size() * hidden_size())
         throw std::invalid_argument("There must be one sampling for each hidden row.");
     const std::size_t n = samplings.size(), vocab = vocab_size();
     std::vector<float> logits(n * vocab);
     head_rows(hidden.data(), n, n_threads, logits.data());
+    std::vector<Choice> choices(n);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
         for (std::size_t i = thread; i < n; i += n_threads)
-            tokens[i] = sample({logits.data() + i * vocab, vocab}, samplings[i]);
+            choices[i] = choose({logits.data() + i * vocab, vocab}, samplings[i]);
     });
+    return choices;
 }
 
 }  // namespace sterna

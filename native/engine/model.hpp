@@ -1,11 +1,14 @@
 // A compiled plan: forward passes to hidden rows, and the head that turns them into logits or tokens.
 #pragma once
 
+#include <memory>
 #include <mutex>
+#include <span>
+#include <vector>
 
+#include "buffer.hpp"
+#include "compile.hpp"
 #include "sampler.hpp"
-#include "shares.hpp"
-#include "step.hpp"
 
 namespace sterna {
 
@@ -13,21 +16,21 @@ class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
     // Throws std::invalid_argument, with one sentence, where anything does not fit.
-    Model(const Plan& plan, const TensorTable& tensors, const Kernels& kernels);
+    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
-    std::size_t vocab_size() const { return head_.out_features(); }
+    std::size_t vocab_size() const { return head_->out_features(); }
 
     // hidden[i] = hidden state of batch.output_rows[i], [n, hidden_size]. Writes keys and values of all tokens to the
-    // pool.
-    void forward(Batch& batch, const KvPool& pool, std::size_t n_threads, float* hidden);
+    // pools, one for each cache group of the plan.
+    void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
     void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
 
-    // tokens[i] = the token chosen from the logits of hidden[i], by samplings[i].
-    void select(std::span<const float> hidden, std::span<const Sampling> samplings, std::size_t n_threads,
-                std::int32_t* tokens);
+    // The token chosen from the logits of each hidden row, by its sampling.
+    std::vector<Choice> select(std::span<const float> hidden, std::span<const Sampling> samplings,
+                               std::size_t n_threads);
 
 private:
     void reserve(std::size_t tokens, std::size_t n_threads);
@@ -35,12 +38,14 @@ private:
 
     std::mutex mutex_;
     const Kernels& kernels_;
+    std::vector<CacheGroup> caches_;
+    std::size_t token_limit_;
     std::vector<Slot> slots_;
-    std::vector<std::unique_ptr<Step>> steps_;
+    CompiledPlan compiled_;
     std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
     std::size_t widest_phase_ = 1;     // steps of a phase that have shares of their own
-    std::size_t layers_, kv_heads_, head_dim_, token_limit_, output_;
-    Linear head_;
+    std::size_t output_;
+    std::unique_ptr<Linear> head_;
     Slot head_input_;
     std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
     Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input

@@ -34,4 +34,14 @@ std::size_t Operation::size(const std::string& key, std::size_t limit) const {
     return static_cast<std::size_t>(value);
 }
 
+ActivationForm Operation::activations() const {
+    const std::string& wanted = name("activations");
+    const std::map<std::string, Quantizer> quantizers = {
+        {"none", Quantizer::none}, {"int8", Quantizer::int8}, {"int15", Quantizer::int15}};
+    const auto found = quantizers.find(wanted);
+    if (found == quantizers.end())
+        throw std::invalid_argument("The engine does not know the activations '" + wanted + "'.");
+    return {found->second, size("group_size", std::size_t{1} << 24)};
+}
+
 }  // namespace sterna

@@ -1,11 +1,20 @@
-// A plan as it comes from Python: named slots, and operations on them as data.
+// A plan as it comes from Python (src/sterna/model/plan.py): named slots, and operations on them as data.
 #pragma once
 
 #include <map>
 #include <string>
 #include <vector>
 
+#include "../kernels/formats.hpp"
+
 namespace sterna {
+
+// What becomes of a matrix's input: quantised, with a scale for every `group_size` columns (0: one a token), or not.
+struct ActivationForm {
+    Quantizer quantizer = Quantizer::none;
+    std::size_t group_size = 0;
+    bool operator==(const ActivationForm&) const = default;
+};
 
 struct Operation {
     std::string kind;
@@ -16,15 +25,23 @@ struct Operation {
     const std::string& name(const std::string& key) const;
     double number(const std::string& key) const;
     std::size_t size(const std::string& key, std::size_t limit) const;  // a whole number in [0, limit]
+    ActivationForm activations() const;
+};
+
+// Layers whose keys and values are kept alike. A token sees `window` positions, its own among them; 0: all.
+struct CacheGroup {
+    std::string name;
+    std::size_t layers = 0, kv_heads = 0, head_dim = 0, window = 0;
 };
 
 struct Plan {
-    std::map<std::string, std::size_t> slots;           // name -> width
-    std::map<std::string, std::vector<double>> tables;  // rotary frequencies, by name
+    std::size_t vocab_size = 0;
+    Operation head;                            // weight, activations, group_size of the output matrix
+    std::string output;                        // slot that holds the hidden rows
+    std::map<std::string, std::size_t> slots;  // name -> width
+    std::vector<CacheGroup> caches;
+    std::map<std::string, std::vector<double>> frequencies;  // rotary, radians a position
     std::vector<Operation> operations;
-    std::string output;  // slot that holds the hidden rows
-    std::string head;    // tensor of the output matrix
-    std::size_t layers = 0, kv_heads = 0, head_dim = 0, vocab_size = 0;
 };
 
 }  // namespace sterna

@@ -5,8 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "plan.hpp"
-#include "workspace.hpp"
+#include "run.hpp"
 
 namespace sterna {
 
@@ -26,10 +25,5 @@ public:
     Grain grain = Grain::tokens;
     std::vector<std::size_t> reads, writes;  // slots
 };
-
-// Compiles the operations of the plan, in order; marks in `slots` which need quantised copies and adds the slots of
-// rotary angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
-std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors,
-                                                 std::vector<Slot>& slots);
 
 }  // namespace sterna

@@ -16,10 +16,10 @@ struct Tensor {
     std::vector<std::size_t> shape;  // row-major: (out_features, in_features) for a matrix
     std::span<const std::uint8_t> bytes;
     float scale = 1.0f;                   // multiplies I2_S codes
-    std::span<const float> block_scales;  // I2_S that was TQ1_0 or TQ2_0: one for every 256 columns, or none
+    std::span<const float> group_scales;  // of I2_S codes: [rows, groups], one for every group of columns, or none
 };
 
-using TensorTable = std::map<std::string, Tensor>;
+using Tensors = std::map<std::string, Tensor>;
 
 // Throws std::invalid_argument for an unknown name.
 Encoding encoding_named(const std::string& name);

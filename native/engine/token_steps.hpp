@@ -1,30 +1,21 @@
-// Steps that treat every token by itself.
+// The operations that treat every token by itself.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <utility>
 
-#include "step.hpp"
+#include "token_step.hpp"
 
 namespace sterna {
 
-// Derived classes give token(run, t).
-template <class Derived>
-class TokenStep : public Step {
-public:
-    std::size_t items(const Run& run) const final { return run.batch.size(); }
-    void run(Run& run, std::size_t, std::size_t first, std::size_t last) const final {
-        for (std::size_t t = first; t < last; ++t) static_cast<const Derived*>(this)->token(run, t);
-    }
-};
-
 struct Embed final : TokenStep<Embed> {
-    Embed(Linear matrix, std::size_t out) : matrix(std::move(matrix)), out(out) { writes = {out}; }
+    Embed(std::unique_ptr<Linear> matrix, std::size_t out) : matrix(std::move(matrix)), out(out) { writes = {out}; }
     void token(Run& run, std::size_t t) const {
-        matrix.row(run.kernels, static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+        matrix->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
     }
-    Linear matrix;
+    std::unique_ptr<Linear> matrix;
     std::size_t out;
 };
 
@@ -130,36 +121,31 @@ struct Angles final : TokenStep<Angles> {
 };
 
 struct Rope final : TokenStep<Rope> {
-    Rope(RopeStyle style, std::size_t angles, std::size_t half, std::size_t heads, std::size_t x)
-        : style(style), angles(angles), half(half), heads(heads), x(x) {
+    Rope(RopeStyle style, std::size_t angles, std::size_t half, std::size_t heads, std::size_t x, std::size_t out)
+        : style(style), angles(angles), half(half), heads(heads), x(x), out(out) {
         reads = {angles, x};
-        writes = {x};
+        writes = {out};
     }
     void token(Run& run, std::size_t t) const {
         const float* cos = run.slots[angles].row(t);
         const std::size_t head_dim = run.slots[x].width / heads;
+        if (x != out) std::copy_n(run.slots[x].row(t), run.slots[x].stride, run.slots[out].row(t));
         for (std::size_t h = 0; h < heads; ++h)
-            run.kernels.rope(style, cos, cos + half, half, run.slots[x].row(t) + h * head_dim);
+            run.kernels.rope(style, cos, cos + half, half, run.slots[out].row(t) + h * head_dim);
     }
     RopeStyle style;
-    std::size_t angles, half, heads, x;
+    std::size_t angles, half, heads, x, out;
 };
 
-// Writes a token's keys and values into its place in the pool.
-struct StoreKv final : TokenStep<StoreKv> {
-    StoreKv(std::size_t layer, std::size_t k, std::size_t v) : layer(layer), k(k), v(v) { reads = {k, v}; }
+// A linear's bias.
+struct AddBias final : TokenStep<AddBias> {
+    AddBias(std::vector<float> bias, std::size_t out) : bias(std::move(bias)), out(out) { reads = writes = {out}; }
     void token(Run& run, std::size_t t) const {
-        const KvPool& pool = run.pool;
-        const std::size_t position = run.batch.position(t);
-        const auto block = static_cast<std::size_t>(run.batch.blocks_of(t)[position / kBlockSize]);
-        for (std::size_t h = 0; h < pool.kv_heads(); ++h) {
-            const std::size_t at = h * pool.head_dim();
-            run.kernels.store_kv(pool.type(), run.slots[k].row(t) + at, run.slots[v].row(t) + at, pool.head_dim(),
-                                 pool.head_stride(), position % kBlockSize,
-                                 pool.head(layer, h) + block * pool.block_bytes());
-        }
+        float* row = run.slots[out].row(t);
+        for (std::size_t k = 0; k < run.slots[out].stride; ++k) row[k] += bias[k];
     }
-    std::size_t layer, k, v;
+    std::vector<float> bias;  // padded
+    std::size_t out;
 };
 
 }  // namespace sterna

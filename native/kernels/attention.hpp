@@ -1,78 +1,128 @@
 // Attention over the KV blocks of a sequence, in the manner of FlashAttention (arXiv 2205.14135): blocks are merged in
-// index order with a running maximum, so a token's result depends on its position and the cache alone. How scores and
-// sums of values come from a block's elements is the cache type's matter (attention_f16.hpp, attention_int8.hpp).
+// index order with a running maximum, so a row's sums depend on its position, its keys and values and the range alone.
+// How scores and sums of values come from a block's elements is the cache type's matter (attention_float.hpp,
+// attention_int8.hpp).
 #pragma once
 
-#include "attention_f16.hpp"
+#include "attention_float.hpp"
 #include "attention_int8.hpp"
 
 namespace sterna {
 namespace {
 
-// The maximum over this block's n scores and the blocks before; the correction is what earlier sums are worth under it.
-inline void raise_maximum(float* scores, std::size_t n, bool first, float& maximum, float& correction) {
-    for (std::size_t j = n; j < kBlockSize; ++j) scores[j] = scores[0];
+// The maximum over the scores begin .. end - 1 of a block and the blocks before; the correction is what earlier sums
+// are worth under it.
+inline void raise_maximum(float* scores, std::size_t begin, std::size_t end, float& maximum, float& correction) {
+    for (std::size_t j = 0; j < begin; ++j) scores[j] = scores[begin];
+    for (std::size_t j = end; j < kBlockSize; ++j) scores[j] = scores[begin];
     Lanes highest = load(scores);
     for (std::size_t j = kLanes; j < kBlockSize; j += kLanes) highest = max(highest, load(scores + j));
     const float block_maximum = max_of(highest), before = maximum;
-    maximum = first || block_maximum > before ? block_maximum : before;
-    correction = first ? 0.0f : exp(splat(before - maximum)).v[0][0];
+    maximum = block_maximum > before ? block_maximum : before;
+    correction = exp(splat(before - maximum)).v[0][0];
 }
 
-// Turns the scores of n positions into e^(score - maximum), zero past n.
-inline void exponentiate(float* scores, std::size_t n, float maximum, float correction, float& total) {
+// Turns the scores begin .. end - 1 into e^(score - maximum), the others into zero.
+inline void exponentiate(float* scores, std::size_t begin, std::size_t end, float maximum, float correction,
+                         float& total) {
     for (std::size_t j = 0; j < kBlockSize; j += kLanes) store(scores + j, exp(load(scores + j) - splat(maximum)));
-    for (std::size_t j = n; j < kBlockSize; ++j) scores[j] = 0.0f;
+    for (std::size_t j = 0; j < begin; ++j) scores[j] = 0.0f;
+    for (std::size_t j = end; j < kBlockSize; ++j) scores[j] = 0.0f;
     Lanes sums = splat(0.0f);
     for (std::size_t j = 0; j < kBlockSize; j += kLanes) sums = sums + load(scores + j);
     total = total * correction + sum(sums);
 }
 
-// Arrays have a row for each query head of each token: acc [rows, head_stride], scores [rows, 64], the others [rows].
+constexpr float kLowest = -3.0e38f;  // below every score, and finite: a difference from it is no NaN
+
 template <class Kv>
 void attend(const AttentionTask& task) {
     const std::size_t rows = task.n_tokens * task.group;
-    float* acc = task.scratch;
-    float* maximum = acc + rows * task.head_stride;
-    float* total = maximum + rows;
-    float* correction = total + rows;
-    float* scores = correction + rows;
+    const AttentionSums& sums = task.sums;
+    float* correction = task.scratch;
+    float* scores = correction + rows;  // [rows, 64]
     Kv kv(task, scores + rows * kBlockSize);
-    std::memset(acc, 0, rows * task.head_stride * sizeof(float));
-    std::memset(total, 0, rows * sizeof(float));
+    std::memset(sums.values, 0, rows * task.head_stride * sizeof(float));
+    std::memset(sums.total, 0, rows * sizeof(float));
+    for (std::size_t r = 0; r < rows; ++r) sums.maximum[r] = kLowest;
 
-    const std::size_t end = task.position + task.n_tokens;  // positions that the last token attends to
-    for (std::size_t start = 0, index = 0; start < end; start += kBlockSize, ++index) {
-        const auto data = [&](std::size_t i) {
-            return task.pool + static_cast<std::size_t>(task.blocks[i]) * task.block_stride;
+    for (std::size_t start = task.first; start < task.last; start += kBlockSize) {
+        const auto data = [&](std::size_t at) {
+            return task.pool + static_cast<std::size_t>(task.blocks[at / kBlockSize]) * task.block_stride;
         };
-        const KvBlock block(task, data(index), data(start + kBlockSize < end ? index + 1 : index), start);
-        const std::size_t seen_by_last = block.seen(task.n_tokens - 1), first_row = block.first * task.group;
-        for (std::size_t j = 0; j < seen_by_last; j += kLanes) kv.score(block, j, scores + j);
+        const KvBlock block(task, data(start), data(start + kBlockSize < task.last ? start + kBlockSize : start),
+                            start);
+        if (block.first >= block.last) continue;
+        const std::size_t first_row = block.first * task.group, last_row = block.last * task.group;
+        const std::size_t seen = block.end(block.last - 1);
+        for (std::size_t j = block.begin(block.first) / kLanes * kLanes; j < seen; j += kLanes)
+            kv.score(block, j, scores + j);
         // Row after row in each of these steps, so that the processor can do several at a time.
-        for (std::size_t r = first_row; r < rows; ++r)
-            raise_maximum(scores + r * kBlockSize, block.seen(r / task.group), start == 0, maximum[r], correction[r]);
-        for (std::size_t r = first_row; r < rows; ++r)
-            exponentiate(scores + r * kBlockSize, block.seen(r / task.group), maximum[r], correction[r], total[r]);
+        const auto each = [&](const auto& work) {
+            for (std::size_t r = first_row; r < last_row; ++r) {
+                const std::size_t t = r / task.group;
+                work(scores + r * kBlockSize, block.begin(t), block.end(t), r);
+            }
+        };
+        each([&](float* row, std::size_t begin, std::size_t end, std::size_t r) {
+            raise_maximum(row, begin, end, sums.maximum[r], correction[r]);
+        });
+        each([&](float* row, std::size_t begin, std::size_t end, std::size_t r) {
+            exponentiate(row, begin, end, sums.maximum[r], correction[r], sums.total[r]);
+        });
         kv.weigh(block, scores);
-        for (std::size_t d = 0; d < task.head_stride; d += kLanes) kv.add_values(block, d, scores, correction, acc + d);
+        for (std::size_t d = 0; d < task.head_stride; d += kLanes)
+            kv.add_values(block, d, scores, correction, sums.values + d);
     }
-    for (std::size_t t = 0; t < task.n_tokens; ++t)
-        for (std::size_t g = 0; g < task.group; ++g) {
-            const std::size_t r = t * task.group + g;
-            float* out = task.out + t * task.out_stride + g * task.head_dim;
-            for (std::size_t d = 0; d < task.head_dim; ++d) out[d] = acc[r * task.head_stride + d] / total[r];
-        }
 }
 
 void attention(const AttentionTask& task) {
-    return task.type == KvType::f16 ? attend<AttentionF16>(task) : attend<AttentionInt8>(task);
+    switch (task.type) {
+        case KvType::f16:
+            return attend<AttentionFloat<Halfs>>(task);
+        case KvType::int8:
+            return attend<AttentionInt8>(task);
+        case KvType::f32:
+            return attend<AttentionFloat<Floats32>>(task);
+    }
+}
+
+// `sums` becomes those of its own positions and of the later ones in `more`.
+void merge_attention(const AttentionSums& sums, const AttentionSums& more, std::size_t rows, std::size_t head_stride) {
+    for (std::size_t r = 0; r < rows; ++r) {
+        if (more.total[r] == 0.0f) continue;  // nothing seen
+        const float before = sums.maximum[r], after = more.maximum[r];
+        const float maximum = after > before ? after : before;
+        const Lanes worth = exp(splat(before - maximum)), more_worth = exp(splat(after - maximum));
+        sums.maximum[r] = maximum;
+        sums.total[r] = sums.total[r] * worth.v[0][0] + more.total[r] * more_worth.v[0][0];
+        float* values = sums.values + r * head_stride;
+        const float* others = more.values + r * head_stride;
+        for (std::size_t d = 0; d < head_stride; d += kLanes)
+            store(values + d, load(values + d) * worth + load(others + d) * more_worth);
+    }
+}
+
+// `heads` rows from `first_row` on, [heads, head_dim] of output.
+void finish_attention(const AttentionSums& sums, std::size_t first_row, std::size_t heads, std::size_t head_dim,
+                      std::size_t head_stride, float* out) {
+    for (std::size_t h = 0; h < heads; ++h) {
+        const float* values = sums.values + (first_row + h) * head_stride;
+        const float total = sums.total[first_row + h];
+        for (std::size_t d = 0; d < head_dim; ++d) out[h * head_dim + d] = values[d] / total;
+    }
 }
 
 void store_kv(KvType type, const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
               std::size_t position, std::uint8_t* block) {
-    return type == KvType::f16 ? store_f16(key, value, head_dim, head_stride, position, block)
-                               : store_int8(key, value, head_dim, head_stride, position, block);
+    switch (type) {
+        case KvType::f16:
+            return store_float<Halfs>(key, value, head_dim, head_stride, position, block);
+        case KvType::int8:
+            return store_int8(key, value, head_dim, head_stride, position, block);
+        case KvType::f32:
+            return store_float<Floats32>(key, value, head_dim, head_stride, position, block);
+    }
 }
 
 }  // namespace

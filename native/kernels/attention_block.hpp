@@ -6,23 +6,36 @@
 namespace sterna {
 namespace {
 
+inline std::size_t least(std::size_t a, std::size_t b) {
+    return a < b ? a : b;
+}
+
+// Later tokens see later positions: those that see any of a block are tokens first .. last - 1.
 struct KvBlock {
     KvBlock(const AttentionTask& task, const std::uint8_t* data, const std::uint8_t* next, std::size_t start)
         : data(data),
           next(next),
           start(start),
+          size(least(kBlockSize, task.last - start)),
           first(start > task.position ? start - task.position : 0),
-          position(task.position) {}
+          last(task.window == 0 ? task.n_tokens
+                                : least(task.n_tokens, past(start + size + task.window - 1, task.position))),
+          position(task.position),
+          window(task.window) {}
 
-    // Positions of the block that a token attends to.
-    std::size_t seen(std::size_t t) const {
-        const std::size_t end = position + t + 1;
-        return end <= start ? 0 : end - start < kBlockSize ? end - start : kBlockSize;
+    // Positions begin(t) .. end(t) - 1 of the block are those that a token sees.
+    std::size_t end(std::size_t t) const { return least(size, past(position + t + 1, start)); }
+    std::size_t begin(std::size_t t) const {
+        return window == 0 ? 0 : least(size, past(position + t + 1, start + window));
     }
 
     const std::uint8_t *data, *next;  // this block, and the one after it
-    std::size_t start, first;         // the block's first position; the first token that sees any of it
-    std::size_t position;             // of the first token
+    std::size_t start, size;          // the block's first position, and how many the task has of it
+    std::size_t first, last;
+    std::size_t position, window;  // of the task
+
+private:
+    static std::size_t past(std::size_t a, std::size_t b) { return a > b ? a - b : 0; }
 };
 
 // A block's keys come from memory while the values before them are summed, and its values while its keys are: the parts

@@ -73,8 +73,8 @@ public:
         const std::size_t stride = task_.head_stride;
         const std::uint8_t *keys = block.data + j * stride, *ahead = keys + kv_values_offset(kType, stride);
         const Lanes key_scales = load(scales(block) + j);
-        for (std::size_t t = block.first; t < task_.n_tokens; ++t) {
-            if (block.seen(t) <= j) continue;
+        for (std::size_t t = block.first; t < block.last; ++t) {
+            if (block.end(t) <= j || block.begin(t) >= j + kLanes) continue;
             by_heads(task_.group, [&]<int G>(std::size_t g) {
                 const std::size_t row = t * task_.group + g;
                 IntLanes sums[G];
@@ -85,20 +85,21 @@ public:
         }
     }
 
-    // Softmax weights times the values' scales, which belong to positions, as codes. Weights past the last position
-    // that a token sees are zeros, whatever a scale there may be.
+    // Softmax weights times the values' scales, which belong to positions, as codes. Weights of positions that a token
+    // does not see are zeros, whatever a scale there may be.
     void weigh(const KvBlock& block, float* weights) const {
-        const std::size_t first = block.first * task_.group, rows = task_.n_tokens * task_.group;
+        const std::size_t first = block.first * task_.group, last = block.last * task_.group;
         const float* value_scales = scales(block) + kBlockSize;
         for (std::size_t i = 0; i < 2 * kBlockSize * sizeof(float) / 32; ++i)
             prefetch(block.next + kv_scales_offset(kType, task_.head_stride), i);
-        for (std::size_t r = first; r < rows; ++r) {
+        for (std::size_t r = first; r < last; ++r) {
             float* w = weights + r * kBlockSize;
             for (std::size_t j = 0; j < kBlockSize; j += kLanes) store(w + j, load(w + j) * load(value_scales + j));
-            for (std::size_t j = block.seen(r / task_.group); j < kBlockSize; ++j) w[j] = 0.0f;
+            for (std::size_t j = 0; j < block.begin(r / task_.group); ++j) w[j] = 0.0f;
+            for (std::size_t j = block.end(r / task_.group); j < kBlockSize; ++j) w[j] = 0.0f;
             weight_scales_[r] = absmax(w, kBlockSize) / kCodeLimit;
         }
-        for (std::size_t r = first; r < rows; ++r)
+        for (std::size_t r = first; r < last; ++r)
             to_codes(weights + r * kBlockSize, kBlockSize, 1.0f / weight_scales_[r], kCodeLimit,
                      weight_codes_ + r * kBlockSize);
     }
@@ -106,12 +107,12 @@ public:
     // Adds the values' dimensions d .. d + 15.
     void add_values(const KvBlock& block, std::size_t d, const float*, const float* correction, float* acc) const {
         const std::uint8_t* values = block.data + kv_values_offset(kType, task_.head_stride) + d * kBlockSize;
-        for (std::size_t t = block.first; t < task_.n_tokens; ++t)
+        for (std::size_t t = block.first; t < block.last; ++t)
             by_heads(task_.group, [&]<int G>(std::size_t g) {
                 const std::size_t row = t * task_.group + g;
                 IntLanes sums[G];
-                sums16<G>(values, (block.seen(t) + 1) / 2, block.next + d * kBlockSize,
-                          weight_codes_ + row * kBlockSize, kBlockSize, sums);
+                sums16<G>(values, (block.end(t) + 1) / 2, block.next + d * kBlockSize, weight_codes_ + row * kBlockSize,
+                          kBlockSize, sums);
                 for (std::size_t r = row; r < row + G; ++r) {
                     float* out = acc + r * task_.head_stride;
                     store(out,

@@ -78,7 +78,7 @@ struct Noise {
 
 struct Answers {
     std::array<float, 3 * (3 + 21 + kLookupGroup)> dots{};
-    std::array<float, 5 * 256> floats{};
+    std::array<float, 6 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
@@ -124,8 +124,10 @@ Answers answers(const Kernels& k) {
     k.rms_norm(a.data(), b.data(), 1e-5f, kN, out);
     k.gated(Activation::silu, a.data(), b.data(), kN, out + kN);
 
+    // Two tokens that see a window of 70 of 100 positions, in two parts that are merged.
     constexpr std::size_t kHead = 64, kTwo = 2;
-    for (const KvType type : {KvType::f16, KvType::int8}) {
+    std::size_t place = 2 * kN;
+    for (const KvType type : {KvType::f16, KvType::int8, KvType::f32}) {
         const std::size_t bytes = kv_head_bytes(type, kHead);
         std::vector<float> pool(kTwo * bytes / sizeof(float));
         auto* blocks = reinterpret_cast<std::uint8_t*>(pool.data());
@@ -134,27 +136,35 @@ Answers answers(const Kernels& k) {
                        position % kBlockSize, blocks + position / kBlockSize * bytes);
         const std::array<std::int32_t, kTwo> table{1, 0};
         std::vector<float> scratch(attention_scratch(kTwo, kHead));
-        k.attention({.q = a.data(),
-                     .out = out + 2 * kN + (type == KvType::f16 ? 0 : kN / 2),
-                     .q_stride = kHead,
-                     .out_stride = kHead,
-                     .n_tokens = kTwo,
-                     .type = type,
-                     .pool = blocks,
-                     .blocks = table.data(),
-                     .block_stride = bytes,
-                     .group = 1,
-                     .head_dim = kHead,
-                     .head_stride = kHead,
-                     .position = 98,
-                     .scale = 0.125f,
-                     .scratch = scratch.data()});
+        std::array<std::array<float, attention_sums(kTwo, kHead)>, kTwo> sums{};
+        for (std::size_t part = 0; part < kTwo; ++part)
+            k.attention({.q = a.data(),
+                         .q_stride = kHead,
+                         .n_tokens = kTwo,
+                         .group = 1,
+                         .head_dim = kHead,
+                         .head_stride = kHead,
+                         .type = type,
+                         .pool = blocks,
+                         .blocks = table.data(),
+                         .block_stride = bytes,
+                         .position = 98,
+                         .window = 70,
+                         .first = part * kBlockSize,
+                         .last = part == 0 ? kBlockSize : 100,
+                         .scale = 0.125f,
+                         .sums = attention_sums_at(sums[part].data(), kTwo, kHead),
+                         .scratch = scratch.data()});
+        const AttentionSums whole = attention_sums_at(sums[0].data(), kTwo, kHead);
+        k.merge_attention(whole, attention_sums_at(sums[1].data(), kTwo, kHead), kTwo, kHead);
+        k.finish_attention(whole, 0, kTwo, kHead, kHead, out + place);
+        place += kTwo * kHead;
     }
 
     std::array<std::int8_t, kN> codes{};
     std::int32_t sum = 0;
-    k.quantize_int8(a.data(), kN, codes.data(), out + 3 * kN, &sum);
-    for (std::size_t i = 1; i < kN; ++i) out[3 * kN + i] = static_cast<float>(codes[i] + sum);
+    k.quantize_int8(a.data(), kN, codes.data(), out + 4 * kN, &sum);
+    for (std::size_t i = 1; i < kN; ++i) out[4 * kN + i] = static_cast<float>(codes[i] + sum);
 
     // 104 blocks of Q8_0, 13 of Q6_K, then 104 of Q4_0, in the same bytes, whose scales are made finite.
     constexpr std::size_t kInt15 = 3328;
@@ -176,13 +186,13 @@ Answers answers(const Kernels& k) {
         k.int15_dot({encoding, {blocks_q.data(), bytes, 1}, int15, 1, kInt15, {product, 1}});
     };
     for (std::size_t i = 0; i + 34 <= blocks_q.size(); i += 34) blocks_q[i + 1] = 0x20;
-    multiply(Encoding::q8_0, out + 4 * kN);
+    multiply(Encoding::q8_0, out + 5 * kN);
     for (std::size_t i = 0; i < 17; ++i) blocks_q[i * 210 + 209] = 0x20;
-    multiply(Encoding::q6_k, out + 4 * kN + 1);
+    multiply(Encoding::q6_k, out + 5 * kN + 1);
     const auto* floats = reinterpret_cast<const std::uint8_t*>(a.data());
-    k.float_dot({Encoding::f32, {floats, kN * 4, 1}, {b.data(), kN}, 1, kN, {out + 4 * kN + 2, 1}});
+    k.float_dot({Encoding::f32, {floats, kN * 4, 1}, {b.data(), kN}, 1, kN, {out + 5 * kN + 2, 1}});
     for (std::size_t i = 0; i < kInt15 / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
-    multiply(Encoding::q4_0, out + 4 * kN + 3);
+    multiply(Encoding::q4_0, out + 5 * kN + 3);
     return result;
 }
 

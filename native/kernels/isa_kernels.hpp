@@ -31,6 +31,8 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .to_f16 = to_f16,
             .store_kv = store_kv,
             .attention = attention,
+            .merge_attention = merge_attention,
+            .finish_attention = finish_attention,
             .read_all = read_all,
             .multiply_add = multiply_add};
 }

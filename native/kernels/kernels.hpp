@@ -65,7 +65,12 @@ struct Kernels {
     void (*store_kv)(KvType type, const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
                      std::size_t position, std::uint8_t* block);
 
+    // Attention over some positions; adding those of later positions; and out = values / total for `heads` rows.
     void (*attention)(const AttentionTask& task);
+    void (*merge_attention)(const AttentionSums& sums, const AttentionSums& more, std::size_t rows,
+                            std::size_t head_stride);
+    void (*finish_attention)(const AttentionSums& sums, std::size_t first_row, std::size_t heads, std::size_t head_dim,
+                             std::size_t head_stride, float* out);
 
     // The machine's ceilings, for sterna bench. `read_all` touches every byte (n a multiple of 512) and gives a value
     // that depends on each; `multiply_add` does rounds of the int8 multiply-adds that ternary_dot is made of, on

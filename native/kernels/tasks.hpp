@@ -28,9 +28,10 @@ struct Products {
 // Activations of int8 codes: value = code / scale (absmax per token).
 struct Int8Activations {
     const std::int8_t* codes;  // [n_tokens, stride]
-    const std::int32_t* sums;  // [n_tokens]: sum of the token's codes
-    const float* scales;       // [n_tokens]
+    const std::int32_t* sums;  // [n_tokens, groups]: sums of the codes
+    const float* scales;       // [n_tokens, groups]
     std::size_t stride;
+    std::size_t groups = 1;  // of a token's columns, each with a scale of its own; kernels take one
 };
 
 // Activations of 15 bits: value = (128 * high + low) / scale (int15_dot.hpp).
@@ -82,13 +83,17 @@ struct Int15Row {
     float* scale;
 };
 
-// A KV block of one layer and kv head: keys, then values, of 64 positions in float16 or int8; after int8 codes float32
-// scales [64] of the keys and [64] of the values, value = code * scale. The order of elements is the kernels' own
-// (attention_f16.hpp, attention_int8.hpp). head_stride is head_dim padded to 16.
-enum class KvType : std::uint8_t { f16, int8 };
+// A KV block of one layer and kv head: keys, then values, of 64 positions in float16, int8 or float32; after int8 codes
+// float32 scales [64] of the keys and [64] of the values, value = code * scale. The order of elements is the kernels'
+// own (attention_float.hpp, attention_int8.hpp). head_stride is head_dim padded to 16.
+enum class KvType : std::uint8_t { f16, int8, f32 };
+
+[[gnu::always_inline]] constexpr std::size_t kv_element_bytes(KvType type) {
+    return type == KvType::f16 ? 2 : type == KvType::int8 ? 1 : 4;
+}
 
 [[gnu::always_inline]] constexpr std::size_t kv_values_offset(KvType type, std::size_t head_stride) {  // bytes
-    return kBlockSize * head_stride * (type == KvType::f16 ? 2 : 1);
+    return kBlockSize * head_stride * kv_element_bytes(type);
 }
 
 [[gnu::always_inline]] constexpr std::size_t kv_scales_offset(KvType type, std::size_t head_stride) {  // bytes
@@ -96,29 +101,47 @@ enum class KvType : std::uint8_t { f16, int8 };
 }
 
 [[gnu::always_inline]] constexpr std::size_t kv_head_bytes(KvType type, std::size_t head_stride) {
-    return kv_scales_offset(type, head_stride) + (type == KvType::f16 ? 0 : 2 * kBlockSize * sizeof(float));
+    return kv_scales_offset(type, head_stride) + (type == KvType::int8 ? 2 * kBlockSize * sizeof(float) : 0);
 }
 
-// Query tokens at consecutive positions of one sequence against the cached keys and values of one kv head; `group`
-// query heads share that kv head.
+// What attention over some positions has come to, for rows of queries: the sums of e^(score - maximum) * value and of
+// e^(score - maximum). A total of 0 says that a row has seen nothing.
+struct AttentionSums {
+    float* values;   // [rows, head_stride]
+    float* maximum;  // [rows]
+    float* total;    // [rows]
+};
+
+[[gnu::always_inline]] constexpr std::size_t attention_sums(std::size_t rows, std::size_t head_stride) {  // floats
+    return rows * (head_stride + 2);
+}
+
+[[gnu::always_inline]] inline AttentionSums attention_sums_at(float* memory, std::size_t rows,
+                                                              std::size_t head_stride) {
+    return {memory, memory + rows * head_stride, memory + rows * (head_stride + 1)};
+}
+
+// Query tokens at consecutive positions of one sequence against the cached keys and values, at positions first ..
+// last - 1, of one kv head; `group` query heads share that kv head. A row is a query head of a token.
 struct AttentionTask {
     const float* q;  // [n_tokens] rows of [group, head_dim], q_stride floats apart
-    float* out;      // the same, out_stride floats apart
-    std::size_t q_stride, out_stride, n_tokens;
+    std::size_t q_stride, n_tokens, group, head_dim, head_stride;
     KvType type;
     const std::uint8_t* pool;    // already at (layer, kv head) of block 0
     const std::int32_t* blocks;  // block table of the sequence
     std::size_t block_stride;    // bytes from one block to the next
-    std::size_t group, head_dim, head_stride;
-    std::size_t position;  // the first token attends to positions 0..position, each of the others to one more
+    std::size_t position;        // of the first token
+    std::size_t window;          // positions that a token sees, its own among them; 0: all
+    std::size_t first, last;     // first is a multiple of 64
     float scale;
-    float* scratch;  // attention_scratch(n_tokens * group, head_stride) floats
+    AttentionSums sums;  // [n_tokens * group] rows, which are written
+    float* scratch;      // attention_scratch(n_tokens * group, head_stride) floats
 };
 
 [[gnu::always_inline]] constexpr std::size_t attention_scratch(std::size_t rows, std::size_t head_stride) {
     const std::size_t converted = 16 * (head_stride > kBlockSize ? head_stride : kBlockSize);  // float16
     const std::size_t codes = rows * ((head_stride + kBlockSize) / 2 + 2);                     // int8
-    return rows * (head_stride + 3 + kBlockSize) + (codes > converted ? codes : converted);
+    return rows * (1 + kBlockSize) + (codes > converted ? codes : converted);
 }
 
 }  // namespace sterna

@@ -45,22 +45,30 @@ def multiply_add_rate(isa: str, threads: int) -> float:
     """int8 multiply-adds a second that `threads` threads do together, on registers."""
 
 class Sampling:
-    """How one token is chosen; `step` counts the tokens chosen before, `penalized` are ids to repeat less."""
+    """How one token is chosen: `SamplingParams`, and what the sequence has come to. `step` counts the tokens chosen
+    before; `seen` are ids of prompt and text, `generated` of the text as often as they came; `banned` are never chosen.
+    `logprobs`: how many of the most likely ids to tell, -1 for not even the chosen one."""
 
-    def __init__(
-        self,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        min_p: float,
-        repetition_penalty: float,
-        seed: int,
-        step: int,
-        penalized: list[int],
-    ) -> None: ...
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int
+    step: int
+    seen: list[int]
+    generated: list[int]
+    logit_bias: list[tuple[int, float]]
+    banned: list[int]
+    logprobs: int
+    def __init__(self) -> None: ...
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Bit i % 32 of word i / 32 (uint32 vector) says whether id i may be chosen."""
 
 class KvPool:
-    """Blocks of keys and values in `f16` or `int8`; memory is taken when a block is first written."""
+    """Blocks of keys and values in `f16`, `int8` or `f32`; memory is taken when a block is first written."""
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, blocks: int, type: str) -> None: ...
     @property
@@ -69,7 +77,7 @@ class KvPool:
     def block_bytes(self) -> int: ...
 
 class Model:
-    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale); the arrays are kept alive."""
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales), which are kept."""
 
     def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str) -> None: ...
     def forward(
@@ -77,18 +85,23 @@ class Model:
         tokens: np.ndarray,
         positions: np.ndarray,
         cu_seqlens: np.ndarray,
-        block_tables: np.ndarray,
+        block_tables: Sequence[np.ndarray],
+        adapter_ids: np.ndarray,
         output_rows: np.ndarray,
-        pool: KvPool,
+        pools: Sequence[KvPool],
         threads: int,
     ) -> np.ndarray:
-        """int32 arrays in, hidden rows float32 `[len(output_rows), hidden_size]` out."""
+        """Hidden rows float32 `[n_outputs, hidden_size]`. int32 vectors, and a table `[n_seqs, width]` for each cache
+        group, in the order of the plan."""
 
     def logits(self, hidden: np.ndarray, threads: int) -> np.ndarray:
-        """float32 `[n, hidden_size]` to float32 `[n, vocab]`."""
+        """float32 `[n, vocab_size]` of float32 `[n, hidden_size]`."""
 
-    def select(self, hidden: np.ndarray, samplings: list[Sampling], threads: int) -> np.ndarray:
-        """float32 `[n, hidden_size]` to token ids int32 `[n]`."""
+    def select(
+        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int
+    ) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
+        """For each hidden row the chosen id (int32; -1: none may be), its log-probability (float32) and the most likely
+        ids with theirs, where the sampling asks for them."""
 
     @property
     def hidden_size(self) -> int: ...

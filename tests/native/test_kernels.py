@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sterna import _native
+from sterna.model.oracle import rounded
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.ternary.blocks import (
@@ -23,7 +24,6 @@ from sterna.ternary.blocks import (
     quantize_q8_0,
 )
 from sterna.ternary.i2s import pack_i2s
-from sterna.ternary.oracle import rounded
 from sterna.ternary.quantize import absmax
 
 from ..helpers import random_blocks
@@ -36,6 +36,7 @@ INT15 = {
     "q6_k": (256, 210, 208, 0xFF, dequantize_q6_k),
 }
 """Values and bytes of a block, where its scale lies, bytes of the largest codes, and what they mean."""
+KV_TYPES = {"f16": np.float16, "int8": np.int8, "f32": np.float32}
 SEEN: dict[str, str] = {}
 """Digest of each float result, by the name of the check: the first build sets it, the others must meet it."""
 
@@ -268,12 +269,24 @@ def test_rope(probe: Probe, style: str) -> None:
     assert_same_bits(f"rope {style}", out)
 
 
-@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize(
-    ("group", "head_dim", "n_tokens", "position"),
-    [(1, 64, 1, 0), (2, 40, 1, 63), (4, 128, 8, 60), (3, 96, 2, 300), (7, 16, 5, 130)],
+    ("group", "head_dim", "n_tokens", "position", "window", "segment"),
+    [
+        (1, 64, 1, 0, 0, 0),
+        (2, 40, 1, 63, 0, 0),
+        (4, 128, 8, 60, 0, 0),
+        (3, 96, 2, 300, 0, 128),
+        (7, 16, 5, 130, 0, 64),
+        (4, 32, 8, 250, 70, 0),
+        (2, 48, 8, 124, 1, 64),
+        (1, 64, 3, 200, 64, 128),
+        (2, 32, 6, 60, 5, 64),
+    ],
 )
-def test_attention(probe: Probe, kv: str, group: int, head_dim: int, n_tokens: int, position: int) -> None:
+def test_attention(
+    probe: Probe, kv: str, group: int, head_dim: int, n_tokens: int, position: int, window: int, segment: int
+) -> None:
     rng = np.random.default_rng(position)
     positions = position + n_tokens
     q = (rng.standard_normal((n_tokens, group, head_dim)) * 3).astype(np.float32)
@@ -281,30 +294,31 @@ def test_attention(probe: Probe, kv: str, group: int, head_dim: int, n_tokens: i
     k[0] = 0
     n_blocks = -(-positions // 64)
     blocks = rng.permutation(n_blocks + 2)[:n_blocks].astype(np.int32)
-    (out,) = probe.call("attention", ("f16", "int8").index(kv), group, head_dim, arrays=(q, k, v, blocks))
-    k, v = (rounded(a, np.float16 if kv == "f16" else np.int8).astype(np.float64) for a in (k, v))
+    numbers = list(KV_TYPES).index(kv), group, head_dim, window, segment
+    (out,) = probe.call("attention", *numbers, arrays=(q, k, v, blocks))
+    k, v = (rounded(a, KV_TYPES[kv]).astype(np.float64) for a in (k, v))
     if kv == "int8":
         q = rounded(q, np.int16)
-    atol = 1e-5 if kv == "f16" else 3e-4  # softmax weights are codes of 16 bits
+    atol = 3e-4 if kv == "int8" else 1e-5  # softmax weights are codes of 16 bits
     for t, row in enumerate(floats(out).reshape(q.shape)):
-        seen = position + t + 1
-        scores = q[t] @ k[:seen].T / np.sqrt(head_dim)
+        seen = slice(max(0, position + t + 1 - (window or positions)), position + t + 1)
+        scores = q[t] @ k[seen].T / np.sqrt(head_dim)
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        np.testing.assert_allclose(row, p / p.sum(axis=1, keepdims=True) @ v[:seen], rtol=1e-4, atol=atol)
-    assert_same_bits(f"attention {kv} {position}", out)
+        np.testing.assert_allclose(row, p / p.sum(axis=1, keepdims=True) @ v[seen], rtol=1e-4, atol=atol)
+    assert_same_bits(f"attention {kv} {position} {window}", out)
 
 
 def test_sums_of_int8_attention_fit_into_32_bits(probe: Probe) -> None:
     head_dim = 4096  # the widest
     same = np.full((64, head_dim), 5, np.float32)
-    (out,) = probe.call("attention", 1, 1, head_dim, arrays=(same[:1], same, same, np.zeros(1, np.int32)))
+    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], same, same, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
     broken = same[:1].copy()
     broken[:, : head_dim // 2] = np.nan  # becomes the largest code
-    (out,) = probe.call("attention", 1, 1, head_dim, arrays=(broken, same, same, np.zeros(1, np.int32)))
+    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(broken, same, same, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
     other = same * np.where(np.arange(64) == 9, 1, -1).astype(np.float32)[:, None]  # one key that the query is like
-    (out,) = probe.call("attention", 1, 1, head_dim, arrays=(same[:1], other, other, np.zeros(1, np.int32)))
+    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], other, other, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
 
 

@@ -22,7 +22,7 @@ class Engine:
 
     def __init__(self, runner: Runner, context_length: int) -> None:
         self.runner = runner
-        self.allocator = BlockAllocator(runner.pool.blocks, max_cached=2 * -(-context_length // BLOCK_SIZE))
+        self.allocator = BlockAllocator(runner.pools[0].blocks, max_cached=2 * -(-context_length // BLOCK_SIZE))
         self._scheduler = Scheduler(self.allocator, context_length)
         self._context_length = context_length
         self._lock = threading.Lock()
@@ -132,13 +132,13 @@ class Engine:
 def _native_sampling(sequence: Sequence, drafted: SequenceOf[int]) -> _native.Sampling:
     """How to choose the token after the sequence and what is drafted beyond it."""
     params = sequence.params
-    return _native.Sampling(
-        temperature=params.temperature,
-        top_k=params.top_k,
-        top_p=params.top_p,
-        min_p=params.min_p,
-        repetition_penalty=params.repetition_penalty,
-        seed=sequence.seed,
-        step=len(sequence.token_ids) - sequence.prompt_tokens + len(drafted),
-        penalized=[*sequence.token_ids, *drafted] if params.repetition_penalty != 1.0 else [],
-    )
+    sampling = _native.Sampling()
+    sampling.temperature = params.temperature
+    sampling.top_k = params.top_k
+    sampling.top_p = params.top_p
+    sampling.min_p = params.min_p
+    sampling.repetition_penalty = params.repetition_penalty
+    sampling.seed = sequence.seed
+    sampling.step = len(sequence.token_ids) - sequence.prompt_tokens + len(drafted)
+    sampling.seen = [*sequence.token_ids, *drafted] if params.repetition_penalty != 1.0 else []
+    return sampling

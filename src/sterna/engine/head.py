@@ -10,7 +10,8 @@ from sterna import _native
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.runner import native_tensors
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
-from sterna.model.plan import Plan
+from sterna.model.operations import Embed, Slot, Weight
+from sterna.model.plan import Head, Plan
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 
@@ -75,18 +76,16 @@ def measure_head(
 ) -> HeadError:
     """Compares `logits` [n, vocab] of hidden rows [n, hidden_size] with those of the model's full head."""
     width = full.config.hidden_size
-    plan = Plan(  # of the head alone
-        layers=1,
-        kv_heads=1,
-        head_dim=2,
-        vocab_size=full.config.vocab_size,
-        head="head",
-        slots={"hidden": width},
-        operations=[{"kind": "embed", "out": "hidden", "weight": "head"}],
-    )
     tensor = head_tensor(full)
-    table = {"head": native_tensors([tensor], threads)[tensor.name]}
-    model = _native.Model(plan.to_dict(), table, isa)
+    plan = Plan(  # of the head alone
+        full.config.vocab_size,
+        Head("head", tensor.encoding.activations),
+        output="hidden",
+        slots={"hidden": width},
+        operations=[Embed(Slot("hidden"), Weight("head"))],
+    )
+    natives = {"head": native_tensors([tensor], threads)[tensor.name]}
+    model = _native.Model(plan.to_dict(), natives, isa)
     expected = model.logits(hidden, threads)
     return HeadError(
         relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),

@@ -28,6 +28,10 @@ from sterna.model.tokenizer import StreamDecoder, Tokenizer
 POOL_TOKENS = 65536
 """Positions that the KV pool can hold when contexts are shorter: address space, memory only when it is used."""
 
+KV_TYPES = ("f16", "int8", "f32")
+ACTIVATIONS = {"int8": "int8", "int15": "int15", "float": "none"}
+"""What ternary matrices take, and what a plan calls it."""
+
 Prompt = str | SequenceOf[int] | np.ndarray
 
 
@@ -56,24 +60,27 @@ class LLM:
         head: str = "full",
     ) -> None:
         check_head(head)
-        if kv not in ("f16", "int8"):
-            raise ArgumentError("kv must be 'f16' or 'int8'.")
-        if activations not in ("int8", "float"):
-            raise ArgumentError("activations must be 'int8' or 'float'.")
+        if kv not in KV_TYPES:
+            raise ArgumentError(f"kv must be {', '.join(KV_TYPES)}, not {kv!r}.")
+        if activations not in ACTIVATIONS:
+            raise ArgumentError(f"activations must be {', '.join(ACTIVATIONS)}, not {activations!r}.")
         self.threads = default_threads() if threads is None else checked_threads(threads)
         self._file = _checkpoint(model, i2s_layout)
         config = self._file.config
-        limit = config.usable_context
+        limit = config.context_length
         if ctx is not None and not (type(ctx) is int and 1 < ctx <= limit):
-            what = "context length" if limit == config.context_length else "sliding window"
-            raise ArgumentError(f"ctx must be from 2 to {limit}, the {what} of this model.")
+            raise ArgumentError(f"ctx must be from 2 to {limit}, the context length of this model.")
         self.context_length = ctx or limit
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
         self.isa = choose_isa()
         self.checkpoint = requantize_head(self._file, head, isa=self.isa, threads=self.threads)
         least_blocks = 2 * -(-self.context_length // BLOCK_SIZE)
-        plan = build_plan(self.checkpoint.config, self.checkpoint.tensors, int8=activations == "int8")
+        plan = build_plan(
+            self.checkpoint.config,
+            self.checkpoint.tensors,
+            activations=ACTIVATIONS[activations],
+        )
         with ThreadPoolExecutor(1) as executor:
             # The vocabulary takes Python's time, the weights memory's: both at once.
             loading = executor.submit(self.checkpoint.tokenizer) if self.checkpoint.has_tokenizer else None

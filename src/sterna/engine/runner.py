@@ -54,13 +54,12 @@ class Runner:
     ) -> None:
         self.isa = isa
         self.threads = threads
-        used = {op["weight"] for op in plan.operations if "weight" in op} | {plan.head}
-        table = native_tensors([tensors[name] for name in sorted(used)], threads)
+        natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads)
         try:
-            self._model = _native.Model(plan.to_dict(), table, isa)
+            self._model = _native.Model(plan.to_dict(), natives, isa)
         except ValueError as error:
             raise FormatError(str(error)) from None
-        self.pool = make_pool(plan, blocks, least_blocks, kv)
+        self.pools = make_pools(plan, blocks, least_blocks, kv)
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans.
@@ -82,10 +81,11 @@ class Runner:
                 [np.arange(span.start, span.start + n, dtype=np.int32) for span, n in zip(spans, lengths, strict=True)]
             ),
             np.concatenate([[0], ends]).astype(np.int32),
-            tables,
+            [tables] * len(self.pools),
+            np.zeros(len(spans), np.int32),
             np.asarray(outputs, np.int32),
         )
-        hidden = self._threaded(self._model.forward, *arrays, self.pool)
+        hidden = self._threaded(self._model.forward, *arrays, self.pools)
         if not np.isfinite(hidden).all():
             raise FormatError("The model computes numbers that are not finite: its file is damaged.")
         return hidden
@@ -96,20 +96,25 @@ class Runner:
 
     def select(self, hidden: np.ndarray, samplings: list[_native.Sampling]) -> np.ndarray:
         """One token id (int32 `[n]`) for each hidden row."""
-        return self._threaded(self._model.select, hidden, samplings)
+        tokens: np.ndarray = self._threaded(self._model.select, hidden, samplings)[0]
+        return tokens
 
-    def _threaded(self, call: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
+    def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments, self.threads)
         except RuntimeError as error:  # std::system_error of a thread that could not be made
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
 
-def make_pool(plan: Plan, blocks: int, least_blocks: int, kv: str) -> _native.KvPool:
-    """A KV pool of `blocks` blocks of type `kv`, or of fewer, down to `least_blocks`, where address space is scarce."""
+def make_pools(plan: Plan, blocks: int, least_blocks: int, kv: str) -> list[_native.KvPool]:
+    """A KV pool for each cache group, of `blocks` blocks of type `kv`, or of fewer, down to `least_blocks`, where
+    address space is scarce."""
     while True:
         try:
-            return _native.KvPool(plan.layers, plan.kv_heads, plan.head_dim, blocks, kv)
+            return [
+                _native.KvPool(group.layers, group.kv_heads, group.head_dim, blocks, kv)
+                for group in plan.caches.values()
+            ]
         except (MemoryError, ValueError):
             if blocks == least_blocks:
                 raise UnsupportedError(
@@ -120,7 +125,7 @@ def make_pool(plan: Plan, blocks: int, least_blocks: int, kv: str) -> _native.Kv
 
 
 NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray]
-"""Encoding, shape, bytes, scale, and scales of blocks (empty for none)."""
+"""Encoding, shape, bytes, scale, and scales of groups of columns (empty for none)."""
 
 ONE_SCALE = np.empty(0, np.float32)
 

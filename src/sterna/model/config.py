@@ -11,9 +11,8 @@ from sterna.model.rope import base_frequencies
 class ModelConfig:
     """Shape and constants of one decoder-only transformer.
 
-    `architecture` is GGUF's name (`bitnet-b1.58`, `bitnet`, `llama`, `qwen3`, `gemma3`; `bitnet-25` reads as
-    `bitnet-b1.58`, Mistral as `llama`). `rope_style` says how the stored q and k pair their dimensions: `half`
-    (rotate_half, "NeoX") or `interleaved`.
+    `architecture` is a name in `sterna.model.architectures`. `rope_style` says how the stored q and k pair their
+    dimensions: `half` (rotate_half, "NeoX") or `interleaved`.
     """
 
     architecture: str
@@ -25,7 +24,7 @@ class ModelConfig:
     num_kv_heads: int
     head_dim: int
     context_length: int
-    """Most positions of a sequence that the model is made for; the engine runs `usable_context`."""
+    """Most positions of a sequence that the model is made for."""
     rms_norm_eps: float
     rope_theta: float
     rope_style: str
@@ -44,21 +43,25 @@ class ModelConfig:
     query_scale: float | None = None
     """What attention scores are multiplied by; None: `head_dim ** -0.5`."""
     sliding_window: int | None = None
-    """How many positions, its own among them, a token sees in those layers that have a window."""
-    local_layers: tuple[int, ...] = ()
-    """Layers that rotate with `local_rope_theta`, unscaled (Gemma 3)."""
-    local_rope_theta: float = 10000.0
+    """How many positions, its own among them, a token sees in `sliding_layers`; None: all."""
+    sliding_layers: tuple[int, ...] = ()
+    """Layers with a window, or with a rotary embedding of their own."""
+    local_rope_theta: float | None = None
+    """Theta of `sliding_layers`, unscaled (Gemma 3); None: as in the others."""
     pooling: str = "last"
     """How an embedding is made of a text's hidden rows: `last` (the last one's) or `mean`."""
 
-    @property
-    def usable_context(self) -> int:
-        """Most positions that the engine runs: where attention with a window and without one are the same."""
-        return min(self.context_length, self.sliding_window or self.context_length)
+    def window(self, layer: int) -> int | None:
+        """How many positions a token sees in this layer; None: all."""
+        return self.sliding_window if layer in self.sliding_layers else None
+
+    def has_local_rope(self, layer: int) -> bool:
+        """Whether a layer rotates with `local_rope_theta`."""
+        return self.local_rope_theta is not None and layer in self.sliding_layers
 
     def rope_frequencies(self, layer: int) -> list[float]:
         """Radians a position for each rotated pair of a head in this layer."""
-        if layer in self.local_layers:
+        if self.local_rope_theta is not None and layer in self.sliding_layers:
             return base_frequencies(self.local_rope_theta, self.head_dim)
         frequencies = base_frequencies(self.rope_theta, self.head_dim)
         if self.rope_divisors is None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
+from sterna.model.architecture import matrix_shapes
+from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.tensor import AnyTensor, Tensor
 
@@ -28,25 +30,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "embedding_scale": (1e-6, 1e6),
     "query_scale": (1e-6, 1e6),
 }
-_NORMS = ("attn_norm", "ffn_norm")
-_SUB_NORMS = (*_NORMS, "attn_sub_norm", "ffn_sub_norm")
-_HEAD_NORMS = (*_NORMS, "attn_q_norm", "attn_k_norm")
-LAYER_NORMS: dict[str, tuple[str, ...]] = {
-    "bitnet-b1.58": _SUB_NORMS,
-    "bitnet": _SUB_NORMS,
-    "llama": _NORMS,
-    "qwen3": _HEAD_NORMS,
-    "gemma3": (*_HEAD_NORMS, "post_attention_norm", "post_ffw_norm"),
-}
-"""The architectures, and the norms of their layers."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def check_config(config: ModelConfig) -> None:
     """Raise FormatError for numbers that no model has, UnsupportedError for an unknown architecture or activation."""
-    if config.architecture not in LAYER_NORMS:
-        raise UnsupportedError(f"Sterna does not know the architecture {config.architecture!r}.")
+    architecture = architecture_of(config)
     if config.activation not in ("relu2", "silu", "gelu"):
         raise UnsupportedError(f"Sterna does not know the activation {config.activation!r}.")
     for name, (least, most) in LIMITS.items():
@@ -59,7 +49,7 @@ def check_config(config: ModelConfig) -> None:
         raise FormatError(f"{config.num_heads} heads cannot share {config.num_kv_heads} key and value heads evenly.")
     if config.head_dim % 2:
         raise FormatError(f"The head size {config.head_dim} is odd, so RoPE cannot pair its dimensions.")
-    if "attn_sub_norm" in LAYER_NORMS[config.architecture] and config.num_heads * config.head_dim != config.hidden_size:
+    if "attn_sub_norm" in architecture.norms and config.num_heads * config.head_dim != config.hidden_size:
         raise FormatError(f"{config.architecture} needs heads x head size = {config.hidden_size}, the hidden size.")
     divisors = config.rope_divisors
     if divisors is not None and (
@@ -68,34 +58,15 @@ def check_config(config: ModelConfig) -> None:
         raise FormatError(f"The model's RoPE factors are not {config.head_dim // 2} numbers within bounds.")
 
 
-def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(out, in) of the seven linear matrices of a layer, by canonical name without `blk.N.` and `.weight`."""
-    hidden, intermediate = config.hidden_size, config.intermediate_size
-    q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    return {
-        "attn_q": (q, hidden),
-        "attn_k": (kv, hidden),
-        "attn_v": (kv, hidden),
-        "attn_output": (hidden, q),
-        "ffn_gate": (intermediate, hidden),
-        "ffn_up": (intermediate, hidden),
-        "ffn_down": (hidden, intermediate),
-    }
-
-
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor that the architecture needs, by canonical name."""
     table = (config.vocab_size, config.hidden_size)
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (config.hidden_size,)}
     if not config.tied_head:
         shapes["output.weight"] = table
-    widths = {"attn_q_norm": config.head_dim, "attn_k_norm": config.head_dim, "ffn_sub_norm": config.intermediate_size}
-    layer: dict[str, tuple[int, ...]] = {
-        norm: (widths.get(norm, config.hidden_size),) for norm in LAYER_NORMS[config.architecture]
-    }
-    layer |= matrix_shapes(config)
+    layer = architecture_of(config).layer_shapes(config)
     for index in range(config.num_layers):
-        shapes |= {f"blk.{index}.{name}.weight": shape for name, shape in layer.items()}
+        shapes |= {f"blk.{index}.{name}": shape for name, shape in layer.items()}
     return shapes
 
 
@@ -127,6 +98,8 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None
         if isinstance(tensor, Tensor) and not abs(tensor.scale) <= FLOAT32_MAX:
             raise FormatError(f"The scale of the tensor {name!r} is not finite in float32.")
         if len(tensor.shape) == 1 and not tensor.encoding.is_float:
-            raise UnsupportedError(f"The norm {name!r} is kept as {tensor.encoding.name}, which Sterna does not read.")
+            raise UnsupportedError(
+                f"The vector {name!r} is kept as {tensor.encoding.name}, which Sterna does not read."
+            )
         if not name.startswith("blk.") and tensor.encoding.is_ternary:
             raise UnsupportedError(f"The tensor {name!r} is ternary, which Sterna supports in layers alone.")

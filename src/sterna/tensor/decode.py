@@ -10,7 +10,10 @@ import numpy as np
 from sterna.errors import FormatError
 from sterna.tensor.encodings import Encoding, FloatBlocks, TernaryTiles
 from sterna.tensor.tensor import Tensor
-from sterna.ternary.oracle import Weight
+
+Values = np.ndarray | tuple[np.ndarray, float | np.ndarray]
+"""What a tensor holds: float32 values, or ternary codes (int8) and their scale, or a scale for every equal share of a
+row's columns (float32 [out, shares])."""
 
 
 def decode(tensor: Tensor) -> np.ndarray:
@@ -67,8 +70,8 @@ def as_float32(tensor: Tensor) -> Tensor:
     return replace(tensor, encoding=Encoding.F32, data=data, scale=1.0)
 
 
-def oracle_weights(tensors: Mapping[str, Tensor]) -> dict[str, Weight]:
-    """All tensors as `sterna.ternary.Oracle` takes them: float32 arrays, or codes and scales of ternary matrices."""
+def tensor_values(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+    """What tensors hold, as `sterna.model.oracle.Oracle` takes it."""
     return {
         name: ternary_codes(tensor) if tensor.encoding.is_ternary else decode(tensor)
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""The mathematics of ternary models in readable numpy: quantisers, packings and the oracle that tests compare with."""
+"""The mathematics of ternary models in readable numpy: quantisers and packings."""
 
 from sterna.ternary.blocks import (
     dequantize_q4_0,
@@ -10,12 +10,10 @@ from sterna.ternary.blocks import (
 )
 from sterna.ternary.hf_packed import pack_hf, unpack_hf
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
-from sterna.ternary.oracle import Oracle
 from sterna.ternary.quantize import absmax, absmean, ternary_scale
 from sterna.ternary.tq import pack_tq1_0, pack_tq2_0, unpack_tq1_0, unpack_tq2_0
 
 __all__ = [
-    "Oracle",
     "absmax",
     "absmean",
     "dequantize_q4_0",

@@ -10,20 +10,24 @@ import numpy as np
 
 from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.convert.check import same_config
-from sterna.checkpoint.gguf.keys import architecture_name, config_keys, file_keys, renamed
-from sterna.checkpoint.gguf.model import ARCHITECTURES, read_config
+from sterna.checkpoint.gguf.keys import config_keys, file_keys, renamed
+from sterna.checkpoint.gguf.model import read_config
 from sterna.files.gguf.reader import split_name
 from sterna.files.gguf.writer import stored_bytes, write_gguf_to
 from sterna.files.huge_page_writer import HugePageWriter
 from sterna.files.safetensors.writer import in_shards
+from sterna.model.architectures import GGUF_VARIANTS, architecture_of
 from sterna.model.tokenizer.special import TokenType
 from sterna.tensor.tensor import AnyTensor
 
 
 def rope_style(source: Checkpoint) -> str:
     """How q and k of a file of this model pair their dimensions."""
-    style: str = ARCHITECTURES[architecture_name(source.config)]["rope_style"]
-    return style
+    return GGUF_VARIANTS[_architecture_name(source)][1].rope_style
+
+
+def _architecture_name(source: Checkpoint) -> str:
+    return architecture_of(source.config).gguf_name(source.config)
 
 
 def metadata_of(source: Checkpoint, tensors: Sequence[AnyTensor], name: str | None) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def metadata_of(source: Checkpoint, tensors: Sequence[AnyTensor], name: str | No
     """
     if source.kind == "gguf":
         kept = {key: value for key, value in source.metadata.items() if not key.startswith("split.")}
-        metadata = renamed(kept, architecture_name(source.config))
+        metadata = renamed(kept, _architecture_name(source))
         if name is not None:
             metadata["general.name"] = name
     else:

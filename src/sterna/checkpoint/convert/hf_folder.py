@@ -13,9 +13,9 @@ from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.checkpoint import TOKENIZER_FILES
 from sterna.checkpoint.convert.check import same_config
 from sterna.checkpoint.hf.config import read_config
-from sterna.checkpoint.hf.folder import canonical_names
 from sterna.errors import UnsupportedError
 from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
+from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
@@ -23,13 +23,6 @@ from sterna.tensor.tensor import AnyTensor, whole
 from sterna.ternary import pack_hf, unpack_i2s
 
 TORCH_DTYPES = {Encoding.F32: "float32", Encoding.F16: "float16", Encoding.BF16: "bfloat16"}
-CLASSES = {
-    "bitnet-b1.58": ("BitNetForCausalLM", "bitnet"),
-    "bitnet": ("BitNetForCausalLM", "bitnet"),
-    "llama": ("LlamaForCausalLM", "llama"),
-    "qwen3": ("Qwen3ForCausalLM", "qwen3"),
-}
-"""Class and `model_type` in transformers, by architecture."""
 COPIED = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -52,7 +45,7 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     """
     config, by_name = source.config, {tensor.name: tensor for tensor in tensors}
     raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
-    if config.architecture not in CLASSES:
+    if architecture_of(config).written is None:
         raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
     # The 1bitLLM models' own class knows latent weights and other names alone.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
@@ -60,7 +53,7 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
     ternary = [name for name, tensor in by_name.items() if tensor.encoding.is_ternary]
     if ternary:
-        names = {canonical: name.removesuffix(".weight") for name, canonical in _names(config).items()}
+        names = {canonical: name.removesuffix(".weight") for canonical, name in _names(config).items()}
         plain = [
             names[name]
             for name, tensor in by_name.items()
@@ -80,7 +73,9 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
 
 
 def _config(config: ModelConfig) -> dict[str, Any]:
-    name, model_type = CLASSES[config.architecture]
+    architecture = architecture_of(config)
+    assert architecture.written is not None
+    name, model_type = architecture.written
     scaling = {}
     if config.rope_divisors is not None and len(set(config.rope_divisors)) == 1:
         scaling = {"rope_scaling": {"rope_type": "linear", "factor": config.rope_divisors[0]}}
@@ -99,6 +94,7 @@ def _config(config: ModelConfig) -> dict[str, Any]:
         "rope_theta": config.rope_theta,
         "hidden_act": config.activation,
         "tie_word_embeddings": config.tied_head,
+        **architecture.write_hf(config),
     }
 
 
@@ -111,7 +107,7 @@ def write_folder(
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write weights, `config.json` and tokenizer into an empty `folder`."""
-    names = {canonical: name for name, canonical in reversed(_names(source.config).items())}
+    names = _names(source.config)
     out: list[OutTensor] = []
     for tensor in tensors:
         if tensor.name not in names:
@@ -141,7 +137,9 @@ def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
 
 
 def _names(config: ModelConfig) -> dict[str, str]:
-    return canonical_names(config.num_layers, config.architecture)
+    """The name in a folder of every tensor, by canonical name."""
+    names = architecture_of(config).hf_names(config.num_layers)
+    return {canonical: sources[0] for canonical, sources in names.items()}
 
 
 def _plain(tensor: AnyTensor, name: str) -> OutTensor:

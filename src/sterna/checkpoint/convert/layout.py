@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sterna.checkpoint import Checkpoint
 from sterna.errors import UnsupportedError
-from sterna.model.validate import matrix_shapes
+from sterna.model.architecture import matrix_shapes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor
 

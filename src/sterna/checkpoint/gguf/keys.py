@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS
+from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor, Tensor
@@ -19,16 +20,10 @@ QUANTIZATION_VERSION = 2
 """Of ggml's block formats, since 2023."""
 
 
-def architecture_name(config: ModelConfig) -> str:
-    """`general.architecture`: BitNet models by their activation, because other engines know no other difference."""
-    if config.architecture in ("bitnet", "bitnet-b1.58"):
-        return {"silu": "bitnet", "relu2": "bitnet-b1.58"}[config.activation]
-    return config.architecture
-
-
 def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
     """The keys that describe a model (ggml docs/gguf.md), but for the tokenizer's and the file's."""
-    prefix = architecture_name(config)
+    architecture = architecture_of(config)
+    prefix = architecture.gguf_name(config)
     keys: dict[str, Any] = {
         "general.architecture": prefix,
         "general.name": name,
@@ -49,13 +44,9 @@ def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
         keys[f"{prefix}.rope.scaling.attn_factor"] = config.rope_attention_factor
     if config.sliding_window is not None:
         keys[f"{prefix}.attention.sliding_window"] = config.sliding_window
-    if config.local_layers:
-        keys[f"{prefix}.rope.freq_base_swa"] = config.local_rope_theta
     if config.pooling in POOLING_TYPES:
         keys[f"{prefix}.pooling_type"] = POOLING_TYPES[config.pooling]
-    if prefix == "bitnet":
-        keys[f"{prefix}.hidden_activation"] = config.activation
-    return keys
+    return keys | {f"{prefix}.{key}": value for key, value in architecture.write_gguf(config).items()}
 
 
 def config_tensors(config: ModelConfig) -> list[Tensor]:

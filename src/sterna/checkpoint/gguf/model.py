@@ -8,33 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check, ready_norm
-from sterna.checkpoint.gguf.metadata import Keys
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.gguf.metadata import Keys
 from sterna.files.gguf.reader import read_gguf
+from sterna.model.architecture import MAX_LAYERS, Fields
+from sterna.model.architectures import GGUF_VARIANTS
 from sterna.model.config import ModelConfig
-from sterna.model.validate import LIMITS
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 from sterna.tensor.ternary import in_x86_layout
 
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "bitnet-b1.58": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
-    "bitnet-25": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_style": "half"},
-    "bitnet": {"architecture": "bitnet", "activation": "silu", "rope_style": "half"},
-    "llama": {"architecture": "llama", "activation": "silu", "rope_style": "interleaved"},
-    "qwen3": {"architecture": "qwen3", "activation": "silu", "rope_style": "half"},
-    "gemma3": {"architecture": "gemma3", "activation": "gelu", "rope_style": "half"},
-}
-TIED = ("bitnet-b1.58", "bitnet-25", "bitnet")
-"""bitnet.cpp loads the head of its own that such a file may have, and uses the embedding."""
-VOCABULARY_OF_2B4T = 128256
-"""Some converters write the 2B-4T model as `bitnet` without saying that its activation is relu²."""
-
-LAYERS_OF_GEMMA3_27B = 62
-"""The one Gemma 3 that scales its queries by another size than the head's; its files do not say so."""
 POOLING = {0: "last", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 """`pooling_type`; 0, none, is left to the reader."""
 
@@ -91,8 +77,9 @@ def read_config(
 ) -> ModelConfig:
     """ModelConfig from metadata; the vocabulary size is that of the embedding."""
     name = metadata.get("general.architecture")
-    if not isinstance(name, str) or name not in ARCHITECTURES:
-        raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(ARCHITECTURES)}.")
+    if not isinstance(name, str) or name not in GGUF_VARIANTS:
+        raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(GGUF_VARIANTS)}.")
+    architecture, variant = GGUF_VARIANTS[name]
     for tensor, kind in unsupported.items():
         raise UnsupportedError(f"its tensor {tensor!r} has the type {kind}, which Sterna does not read.")
     keys = Keys(metadata, name)
@@ -112,51 +99,35 @@ def read_config(
     for key in ("attention.value_length", "rope.dimension_count"):
         if keys.integer(key, head_dim) != head_dim:
             raise UnsupportedError(f"its {key} is {keys.integer(key)}, and Sterna needs the head size, {head_dim}.")
-    if name == "bitnet" and vocab_size == VOCABULARY_OF_2B4T:
-        default_activation = "relu2"
-    else:
-        default_activation = ARCHITECTURES[name]["activation"]
-    context_length = keys.integer("context_length")
-    window = keys.integer("attention.sliding_window", 0)
-    gemma = _gemma3(keys, hidden_size, num_heads, window) if name == "gemma3" else {}
+    context_length, num_layers = keys.integer("context_length"), keys.integer("block_count")
+    window = keys.integer("attention.sliding_window", 0) or None
     theta = keys.number("rope.freq_base", 10000.0)
     divisors, attention_factor = read_scaling(keys, tensors.get(ROPE_FACTORS), theta, head_dim, context_length)
-    activation = keys.get("hidden_activation", default_activation)
-    if activation not in ("relu2", "silu", default_activation):
+    activation = keys.get("hidden_activation", variant.activation)
+    if activation not in ("relu2", "silu", variant.activation):
         raise UnsupportedError(f"its hidden_activation is {activation!r}, which Sterna does not know.")
-    return ModelConfig(
-        architecture=ARCHITECTURES[name]["architecture"],
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=keys.integer("feed_forward_length"),
-        num_layers=keys.integer("block_count"),
-        num_heads=num_heads,
-        num_kv_heads=keys.integer("attention.head_count_kv", num_heads),
-        head_dim=head_dim,
-        context_length=context_length,
-        sliding_window=window or None,
-        rms_norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
-        rope_theta=theta,
-        rope_style=ARCHITECTURES[name]["rope_style"],
-        activation=activation,
-        tied_head=name in TIED or "output.weight" not in tensors,
-        pooling=POOLING.get(keys.integer("pooling_type", 0), "unknown"),
-        rope_divisors=divisors,
-        rope_attention_factor=attention_factor,
-        **gemma,
-    )
-
-
-def _gemma3(keys: Keys, hidden_size: int, num_heads: int, window: int) -> dict[str, Any]:
-    """What only Gemma 3 has. Five layers of six are local, where there is a window at all."""
-    num_layers, period = keys.integer("block_count"), keys.integer("attention.sliding_window_pattern", 6)
-    layers = range(min(num_layers, int(LIMITS["num_layers"][1])))
-    return {
-        "embedding_scale": hidden_size**0.5,
-        "query_scale": (hidden_size / max(num_heads, 1)) ** -0.5 if num_layers == LAYERS_OF_GEMMA3_27B else None,
-        "local_rope_theta": keys.number("rope.freq_base_swa", 10000.0),
-        "local_layers": tuple(index for index in layers if period and (index + 1) % period) if window else (),
+    fields: Fields = {
+        "architecture": architecture.name,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": keys.integer("feed_forward_length"),
+        "num_layers": min(num_layers, MAX_LAYERS + 1),  # more are refused
+        "num_heads": num_heads,
+        "num_kv_heads": keys.integer("attention.head_count_kv", num_heads),
+        "head_dim": head_dim,
+        "context_length": context_length,
+        "sliding_window": window,
+        "sliding_layers": tuple(range(min(num_layers, MAX_LAYERS))) if window else (),
+        "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon"),
+        "rope_theta": theta,
+        "rope_style": variant.rope_style,
+        "activation": activation,
+        "tied_head": variant.tied_head or "output.weight" not in tensors,
+        "pooling": POOLING.get(keys.integer("pooling_type", 0), "unknown"),
+        "rope_divisors": divisors,
+        "rope_attention_factor": attention_factor,
     }
+    return ModelConfig(**{**fields, **architecture.read_gguf(keys, fields)})
 
 
 def _is_scale(name: str) -> bool:

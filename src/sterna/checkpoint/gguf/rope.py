@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sterna.checkpoint.gguf.metadata import Keys
 from sterna.errors import FormatError, UnsupportedError
+from sterna.files.gguf.metadata import Keys
 from sterna.model.rope import linear_divisors, yarn_attention_factor, yarn_divisors
 from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor

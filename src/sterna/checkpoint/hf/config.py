@@ -9,22 +9,9 @@ from typing import Any
 from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.json_values import integer, mapping, number
+from sterna.model.architecture import MAX_LAYERS, Fields, layers_by_type
+from sterna.model.architectures import HF_CLASSES
 from sterna.model.config import ModelConfig
-
-_QWEN3 = {"architecture": "qwen3", "activation": "silu", "rope_theta": 10000.0}
-_GEMMA3 = {"architecture": "gemma3", "activation": "gelu_pytorch_tanh", "rope_theta": 1000000.0}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "BitNetForCausalLM": {"architecture": "bitnet-b1.58", "activation": "relu2", "rope_theta": 500000.0},
-    "BitnetForCausalLM": {"architecture": "bitnet", "activation": "silu", "rope_theta": 10000.0},
-    "LlamaForCausalLM": {"architecture": "llama", "activation": "silu", "rope_theta": 10000.0},
-    "MistralForCausalLM": {"architecture": "llama", "activation": "silu", "rope_theta": 10000.0},
-    "Qwen3ForCausalLM": _QWEN3,
-    "Qwen3Model": _QWEN3,
-    "Gemma3ForCausalLM": _GEMMA3,
-    "Gemma3TextModel": _GEMMA3,
-}
-"""By `architectures`, not `model_type`: the 1bitLLM models (BitnetForCausalLM) call theirs llama. The classes without a
-head are those of embedding models."""
 
 ACTIVATIONS = {"relu2": "relu2", "silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
@@ -47,8 +34,6 @@ QUANTIZATION: dict[str, tuple[Any, ...]] = {
     "use_rms_norm": (True, False),
 }
 """Its keys with a closed set of values; `rms_norm_eps` and `modules_to_not_convert` are the others."""
-
-MAX_LAYERS = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -73,65 +58,41 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
 
     Raises UnsupportedError for what Sterna does not compute, FormatError for values of the wrong kind.
     """
-    base = ARCHITECTURES[architecture_class(raw)]
+    architecture, hf_class = HF_CLASSES[architecture_class(raw)]
     _accept(raw, NEUTRAL, "config.json")
+    layers_by_type(raw)
     norms = mapping(raw, "quantization_config")
     if integer(raw, "vocab_size", vocab_size) != vocab_size:
         raise FormatError(f"its vocab_size {raw['vocab_size']} is not that of its embedding, {vocab_size}.")
-    activation = raw.get("hidden_activation") or raw.get("hidden_act") or base["activation"]
+    activation = raw.get("hidden_activation") or raw.get("hidden_act") or hf_class.activation
     if activation not in ACTIVATIONS:
         raise UnsupportedError(f"its activation is {activation!r}, and Sterna knows {', '.join(ACTIVATIONS)}.")
     hidden_size, num_heads = integer(raw, "hidden_size"), integer(raw, "num_attention_heads")
     head_dim = integer(raw, "head_dim", hidden_size // max(num_heads, 1))
-    gemma = base["architecture"] == "gemma3"
-    rope = read_rope(raw, head_dim, base["rope_theta"])
-    window, local = _sliding_window(raw, base["architecture"])
-    return ModelConfig(
-        architecture=base["architecture"],
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=integer(raw, "intermediate_size"),
-        num_layers=integer(raw, "num_hidden_layers"),
-        num_heads=num_heads,
-        num_kv_heads=integer(raw, "num_key_value_heads", num_heads),
-        head_dim=head_dim,
-        context_length=rope.context_length,
-        rms_norm_eps=number(raw.get("rms_norm_eps"), "rms_norm_eps"),
-        rope_theta=rope.theta,
-        rope_style="half",
-        activation=ACTIVATIONS[activation],
-        tied_head=not has_head or raw.get("tie_word_embeddings", gemma) is True,
-        input_norm_eps=number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps") if norms.get("use_rms_norm") else None,
-        embedding_scale=hidden_size**0.5 if gemma else 1.0,
-        rope_divisors=rope.divisors,
-        rope_attention_factor=rope.attention_factor,
-        query_scale=_query_scale(raw, head_dim) if gemma else None,
-        sliding_window=window,
-        local_layers=local if gemma else (),
-        local_rope_theta=rope.local_theta,
-    )
-
-
-def _sliding_window(raw: Mapping[str, Any], architecture: str) -> tuple[int | None, tuple[int, ...]]:
-    """The window of those layers that have one, and which layers these are (in Gemma 3 with another RoPE)."""
-    layers = min(integer(raw, "num_hidden_layers"), MAX_LAYERS)
-    types = raw.get("layer_types")
-    if types is None:
-        period = integer(raw, "sliding_window_pattern", 6) if architecture == "gemma3" else 0
-        local = [index for index in range(layers) if period == 0 or (index + 1) % period]
-    elif isinstance(types, list) and len(types) <= MAX_LAYERS and set(types) <= {"sliding_attention", "full_attention"}:
-        local = [index for index, kind in enumerate(types) if kind == "sliding_attention"]
-    else:
-        raise UnsupportedError("its layer_types are none that Sterna knows.")
-    in_use = raw.get("use_sliding_window", architecture != "qwen3") and local
-    return (integer(raw, "sliding_window", 0) or None) if in_use else None, tuple(local)
-
-
-def _query_scale(raw: Mapping[str, Any], head_dim: int) -> float | None:
-    size = number(raw.get("query_pre_attn_scalar", 256), "query_pre_attn_scalar")
-    if not size > 0:
-        raise FormatError(f"its query_pre_attn_scalar is {size}.")
-    return None if size == head_dim else size**-0.5
+    rope = read_rope(raw, head_dim, hf_class.rope_theta)
+    fields: Fields = {
+        "architecture": architecture.name,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": integer(raw, "intermediate_size"),
+        "num_layers": min(integer(raw, "num_hidden_layers"), MAX_LAYERS + 1),  # more are refused
+        "num_heads": num_heads,
+        "num_kv_heads": integer(raw, "num_key_value_heads", num_heads),
+        "head_dim": head_dim,
+        "context_length": rope.context_length,
+        "rms_norm_eps": number(raw.get("rms_norm_eps"), "rms_norm_eps"),
+        "rope_theta": rope.theta,
+        "rope_style": "half",
+        "activation": ACTIVATIONS[activation],
+        "tied_head": not has_head or raw.get("tie_word_embeddings", hf_class.tied_head) is True,
+        "input_norm_eps": number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps")
+        if norms.get("use_rms_norm")
+        else None,
+        "rope_divisors": rope.divisors,
+        "rope_attention_factor": rope.attention_factor,
+        "local_rope_theta": rope.local_theta,
+    }
+    return ModelConfig(**{**fields, **architecture.read_hf(raw, fields)})
 
 
 def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: bool) -> Quantization | None:
@@ -140,8 +101,8 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
     `input_norms` says whether matrices have norms of their own (`*.norm.weight`).
     """
     if raw.get("quantization_config") is None:
-        # The 1bitLLM models and the BitNet embeddings have no such section: their code quantises as it goes.
-        latent = input_norms or architecture_class(raw) == "BitnetForCausalLM"
+        # The BitNet embeddings, too, have no such section.
+        latent = input_norms or HF_CLASSES[architecture_class(raw)][1].latent
         return Quantization(divide=False, input_norm=input_norms, unconverted=()) if latent else None
     section = mapping(raw, "quantization_config")
     for key in section.keys() - QUANTIZATION.keys() - {"rms_norm_eps", "modules_to_not_convert"}:
@@ -161,12 +122,13 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
 
 
 def architecture_class(raw: Mapping[str, Any]) -> str:
-    """The one class in `architectures` that Sterna knows."""
+    """The one class in `architectures` that Sterna knows. It decides, not `model_type`: the 1bitLLM models call theirs
+    llama."""
     match raw.get("architectures"):
-        case [str(name)] if name in ARCHITECTURES:
+        case [str(name)] if name in HF_CLASSES:
             return name
         case other:
-            raise UnsupportedError(f"its architectures are {other!r}, and Sterna knows {', '.join(ARCHITECTURES)}.")
+            raise UnsupportedError(f"its architectures are {other!r}, and Sterna knows {', '.join(HF_CLASSES)}.")
 
 
 def _unconverted(modules: Any, config: ModelConfig) -> tuple[str, ...]:

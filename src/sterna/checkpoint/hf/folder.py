@@ -14,6 +14,8 @@ from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.checkpoint.hf.config import Quantization, architecture_class, read_config, read_quantization
 from sterna.errors import FormatError, SternaError, UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
+from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
+from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config
 from sterna.tensor.decode import decode
@@ -22,37 +24,6 @@ from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream, whole
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
-EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-NAMES = {EMBEDDING: "token_embd.weight", "model.norm.weight": "output_norm.weight", HEAD: "output.weight"}
-MATRICES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-INPUT_NORMS = {
-    f"{matrix}.{norm}": f"{name}_norm_in" for matrix, name in MATRICES.items() for norm in ("rms_norm", "norm")
-}
-"""`rms_norm` in transformers (`use_rms_norm`), `norm` in the BitNet embedding models."""
-NORMS = {
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "self_attn.attn_sub_norm": "attn_sub_norm",
-    "mlp.ffn_sub_norm": "ffn_sub_norm",
-    # The names of the 1bitLLM models.
-    "self_attn.inner_attn_ln": "attn_sub_norm",
-    "mlp.ffn_layernorm": "ffn_sub_norm",
-}
-GEMMA_NORMS = {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 
 
@@ -111,7 +82,8 @@ def _pooling(folder: Path) -> str:
 def _tensors(
     stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None
 ) -> dict[str, TensorStream]:
-    names = canonical_names(config.num_layers, config.architecture)
+    architecture = architecture_of(config)
+    names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
         if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
@@ -120,24 +92,13 @@ def _tensors(
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         scale = stored.get(name.removesuffix("weight") + "weight_scale")
         stream = _stream(names[name], tensor, scale, quantization)
-        tensors[names[name]] = _plus_one(stream) if config.architecture == "gemma3" else stream
+        tensors[names[name]] = _plus_one(stream) if architecture.norms_plus_one else stream
     _check_input_norms(tensors, config, quantization)
     return tensors
 
 
-def canonical_names(num_layers: int, architecture: str = "llama") -> dict[str, str]:
-    """Canonical names of all tensors that a folder may have, by its own names."""
-    norms = NORMS | (GEMMA_NORMS if architecture == "gemma3" else {})
-    layer = {f"{source}.weight": f"{name}.weight" for source, name in (MATRICES | INPUT_NORMS | norms).items()}
-    return NAMES | {
-        f"model.layers.{index}.{source}": f"blk.{index}.{name}"
-        for index in range(num_layers)
-        for source, name in layer.items()
-    }
-
-
 def _plus_one(stream: TensorStream) -> TensorStream:
-    """Gemma's own norms multiply by 1 + w, which is what GGUF stores; norms before single matrices do not."""
+    """Norms that multiply by 1 + w, which is what GGUF stores; those before single matrices do not."""
     if len(stream.shape) != 1 or stream.name.endswith("_norm_in.weight"):
         return stream
 
@@ -153,7 +114,7 @@ def _stream(
 ) -> TensorStream:
     """A stored tensor under its canonical name; matrices that are quantised come out as I2_S."""
     module = stored.name.removesuffix(".weight")
-    in_layer = module.split(".", 3)[-1] in MATRICES
+    in_layer = module.split(".", 3)[-1] in MATRICES.values()
     if stored.dtype == "U8":
         if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
             raise UnsupportedError(f"its tensor {stored.name!r} is packed, but not by bitnet's quantisation.")
@@ -230,7 +191,7 @@ def _check_input_norms(
 ) -> None:
     """Every quantised matrix has its own norm where the configuration says so, and no other has one."""
     for index in range(config.num_layers):
-        for source, name in MATRICES.items():
+        for name, source in MATRICES.items():
             module, norm = f"model.layers.{index}.{source}", f"blk.{index}.{name}_norm_in.weight"
             wanted = quantization is not None and quantization.input_norm and quantization.converts(module)
             if wanted != (norm in tensors):

@@ -18,7 +18,8 @@ class Rope:
     """What ModelConfig keeps of it."""
 
     theta: float
-    local_theta: float
+    local_theta: float | None
+    """Of layers that rotate by themselves; None where the file does not say."""
     context_length: int
     """`max_position_embeddings`, or what YaRN makes of the original context."""
     divisors: tuple[float, ...] | None = None
@@ -33,7 +34,8 @@ def read_rope(raw: Mapping[str, Any], head_dim: int, default_theta: float) -> Ro
     if keys.get("partial_rotary_factor", 1) not in (1, None):
         raise UnsupportedError("its RoPE has a partial_rotary_factor, and Sterna rotates whole heads.")
     theta = number(keys.get("rope_theta") or raw.get("rope_theta") or default_theta, "rope_theta")
-    local_theta = number(local.get("rope_theta") or raw.get("rope_local_base_freq") or 10000.0, "rope_local_base_freq")
+    said = local.get("rope_theta") or raw.get("rope_local_base_freq")
+    local_theta = None if said is None else number(said, "rope_local_base_freq")
     if local.get("rope_type", "default") != "default":
         raise UnsupportedError("its local layers scale their RoPE, which Sterna does not do.")
     context_length = integer(raw, "max_position_embeddings", 2048)

@@ -1,8 +1,9 @@
-#include "step.hpp"
+#include "compile.hpp"
 
 #include <algorithm>
 #include <stdexcept>
 
+#include "attention_steps.hpp"
 #include "token_steps.hpp"
 
 namespace sterna {
@@ -10,7 +11,8 @@ namespace {
 
 class Multiply final : public Step {
 public:
-    Multiply(Linear matrix, std::size_t x, std::size_t out) : matrix_(std::move(matrix)), x_(x), out_(out) {
+    Multiply(std::unique_ptr<Linear> matrix, std::size_t x, std::size_t out)
+        : matrix_(std::move(matrix)), x_(x), out_(out) {
         grain = Grain::rows;
         reads = {x};
         writes = {out};
@@ -18,99 +20,32 @@ public:
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
-        matrix_.multiply(run.kernels, run.slots[x_].activations(run.batch.size()), division(run), first, last,
-                         run.scratch[thread].get(), {run.slots[out_].values, run.slots[out_].stride});
+        matrix_->multiply(run.slots[x_].activations(matrix_->form(), run.batch.size()), division(run), first, last,
+                          run.scratch[thread].get(), {run.slots[out_].values, run.slots[out_].stride});
     }
-    std::size_t scratch(const Kernels& kernels) const override { return matrix_.scratch(kernels); }
-    std::size_t multiply_adds() const override { return matrix_.out_features() * matrix_.in_features(); }
+    std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
+    std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
 
 private:
-    Division division(const Run& run) const { return matrix_.division(run.kernels, run.batch.size(), run.n_threads); }
+    Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }
 
-    Linear matrix_;
+    std::unique_ptr<Linear> matrix_;
     std::size_t x_, out_;
-};
-
-class Attend final : public Step {
-public:
-    Attend(std::size_t layer, std::size_t group, std::size_t head_dim, float scale, std::size_t q, std::size_t out)
-        : layer_(layer), group_(group), head_dim_(head_dim), scale_(scale), q_(q), out_(out) {
-        grain = Grain::heads;
-        reads = {q};
-        writes = {out};
-    }
-    // Whole (stretch, kv head) pairs first; the few that do not divide evenly are parted by query heads, into one part
-    // a thread.
-    std::size_t items(const Run& run) const override {
-        return even(run) + (pairs(run) > even(run) ? run.n_threads : 0);
-    }
-    void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
-        for (std::size_t item = first; item < last; ++item) {
-            // Shares are contiguous, and n divides evenly: deal the items out, so that each share has both kinds.
-            const std::size_t share = items(run) / run.n_threads, i = item % share * run.n_threads + item / share;
-            if (i < even(run)) {
-                attend(run, thread, i, 0, group_);
-                continue;
-            }
-            const std::size_t part = i - even(run), heads = (pairs(run) - even(run)) * group_;
-            const std::size_t end = heads * (part + 1) / run.n_threads;
-            for (std::size_t head = heads * part / run.n_threads; head < end;) {
-                const std::size_t begin = head % group_, count = std::min(group_ - begin, end - head);
-                attend(run, thread, even(run) + head / group_, begin, count);
-                head += count;
-            }
-        }
-    }
-    std::size_t scratch(const Kernels&) const override {
-        return attention_scratch(Stretch::kMost * group_, padded(head_dim_));
-    }
-
-private:
-    static std::size_t pairs(const Run& run) { return run.batch.stretches.size() * run.pool.kv_heads(); }
-    static std::size_t even(const Run& run) { return pairs(run) / run.n_threads * run.n_threads; }
-
-    // `count` of the query heads of a (stretch, kv head) pair, from the first one.
-    void attend(Run& run, std::size_t thread, std::size_t pair, std::size_t first, std::size_t count) const {
-        const KvPool& pool = run.pool;
-        const Stretch& stretch = run.batch.stretches[pair / pool.kv_heads()];
-        const std::size_t h = pair % pool.kv_heads(), head = (h * group_ + first) * head_dim_;
-        run.kernels.attention({.q = run.slots[q_].row(stretch.first) + head,
-                               .out = run.slots[out_].row(stretch.first) + head,
-                               .q_stride = run.slots[q_].stride,
-                               .out_stride = run.slots[out_].stride,
-                               .n_tokens = stretch.count,
-                               .type = pool.type(),
-                               .pool = pool.head(layer_, h),
-                               .blocks = run.batch.blocks_of(stretch.first),
-                               .block_stride = pool.block_bytes(),
-                               .group = count,
-                               .head_dim = head_dim_,
-                               .head_stride = pool.head_stride(),
-                               .position = run.batch.position(stretch.first),
-                               .scale = scale_,
-                               .scratch = run.scratch[thread].get()});
-    }
-
-    std::size_t layer_, group_, head_dim_;
-    float scale_;
-    std::size_t q_, out_;
 };
 
 class Compiler {
 public:
-    Compiler(const Plan& plan, const TensorTable& tensors, std::vector<Slot>& slots)
-        : plan_(plan), tensors_(tensors), slots_(slots) {}
+    Compiler(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots)
+        : plan_(plan), tensors_(tensors), kernels_(kernels), slots_(slots) {}
 
-    std::vector<std::unique_ptr<Step>> compile() {
+    CompiledPlan compile() {
         for (const auto& [name, width] : plan_.slots) add_slot(name, width);
-        for (const auto& [name, frequencies] : plan_.tables) {
-            require(!frequencies.empty(), "a table of rotary frequencies is empty");
+        for (const auto& [name, frequencies] : plan_.frequencies) {
+            require(!frequencies.empty(), "a list of rotary frequencies is empty");
             emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())));
         }
         for (const Operation& op : plan_.operations)
-            if (op.kind == "linear")
-                slots_[slot(op.name("x"))].require(
-                    activations_of(tensor(op.name("weight")).encoding, op.number("int8") != 0));
+            if (op.kind == "linear") slots_[slot(op, "x")].require(op.activations());
         for (const Operation& op : plan_.operations) {
             const auto emitter = kEmitters.find(op.kind);
             if (emitter == kEmitters.end())
@@ -119,7 +54,7 @@ public:
             (this->*emitter->second)(op);
         }
         drop_unread_copies();
-        return std::move(steps_);
+        return {std::move(steps_), std::move(groups_)};
     }
 
 private:
@@ -133,11 +68,7 @@ private:
 
     std::size_t add_slot(const std::string& name, std::size_t width) {
         require(width > 0 && width <= kMaxWidth, "the width of '" + name + "' is out of range");
-        Slot slot;
-        slot.name = name;
-        slot.width = width;
-        slot.stride = padded(width);
-        slots_.push_back(std::move(slot));
+        slots_.emplace_back(name, width);
         return slots_.size() - 1;
     }
 
@@ -156,14 +87,16 @@ private:
         return found->second;
     }
 
-    Linear matrix(const std::string& name, bool int8) const { return Linear(tensor(name), int8, name); }
+    std::unique_ptr<Linear> matrix(const std::string& name, const ActivationForm& form) const {
+        return make_linear(tensor(name), form, kernels_, name);
+    }
 
     // A slot that feeds integer kernels is quantised as soon as it is written.
     void emit(std::unique_ptr<Step> step) {
         const std::vector<std::size_t> written = step->writes;
         steps_.push_back(std::move(step));
         for (const std::size_t index : written)
-            if (slots_[index].int8 || slots_[index].int15) steps_.push_back(std::make_unique<Quantize>(index));
+            if (!slots_[index].copies.empty()) steps_.push_back(std::make_unique<Quantize>(index));
     }
 
     // Takes out the quantisations that no matrix reads before the slot is written again.
@@ -187,11 +120,11 @@ private:
     }
 
     void embed(const Operation& op) {
-        Linear table = matrix(op.name("weight"), false);
+        std::unique_ptr<Linear> weight = matrix(op.name("weight"), {});
         const std::size_t out = slot(op, "out");
-        require(table.in_features() == width(out), "the embedding and its slot differ in width");
-        require(table.out_features() >= plan_.vocab_size, "the embedding has fewer rows than the vocabulary");
-        emit(std::make_unique<Embed>(std::move(table), out));
+        require(weight->in_features() == width(out), "the embedding and its slot differ in width");
+        require(weight->out_features() >= plan_.vocab_size, "the embedding has fewer rows than the vocabulary");
+        emit(std::make_unique<Embed>(std::move(weight), out));
     }
 
     void norm(const Operation& op) {
@@ -212,10 +145,13 @@ private:
 
     void linear(const Operation& op) {
         const std::size_t x = slot(op, "x"), out = slot(op, "out");
-        Linear weight = matrix(op.name("weight"), op.number("int8") != 0);
-        require(x != out && weight.in_features() == width(x) && weight.out_features() == width(out),
+        std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
+        require(x != out && weight->in_features() == width(x) && weight->out_features() == width(out),
                 "the matrix '" + op.name("weight") + "' and its slots differ in width");
         emit(std::make_unique<Multiply>(std::move(weight), x, out));
+        const auto bias = op.names.find("bias");
+        if (bias == op.names.end()) return;
+        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out));
     }
 
     void gated(const Operation& op) {
@@ -242,32 +178,46 @@ private:
     }
 
     void rope(const Operation& op) {
-        const std::size_t x = slot(op, "x"), angles = slot("angles of " + op.name("table"));
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        const std::size_t angles = slot("angles of " + op.name("frequencies"));
         const std::size_t heads = op.size("heads", kMaxWidth), half = width(angles) / 2;
+        require(width(x) == width(out), "input and output differ in width");
         require(heads > 0 && width(x) % heads == 0 && 2 * half <= width(x) / heads, "heads and dimensions do not fit");
         const std::string& style = op.name("style");
         require(style == "half" || style == "interleaved", "the style '" + style + "' is unknown");
-        emit(
-            std::make_unique<Rope>(style == "half" ? RopeStyle::half : RopeStyle::interleaved, angles, half, heads, x));
+        emit(std::make_unique<Rope>(style == "half" ? RopeStyle::half : RopeStyle::interleaved, angles, half, heads, x,
+                                    out));
     }
 
     void attention(const Operation& op) {
         const std::size_t q = slot(op, "q"), k = slot(op, "k"), v = slot(op, "v"), out = slot(op, "out");
-        const std::size_t layer = op.size("layer", plan_.layers - 1), heads = op.size("heads", kMaxWidth);
-        require(heads > 0 && heads % plan_.kv_heads == 0, "query heads must be a multiple of kv heads");
-        require(width(q) == heads * plan_.head_dim && width(out) == width(q) && q != out,
+        const auto found = std::find_if(plan_.caches.begin(), plan_.caches.end(),
+                                        [&](const CacheGroup& group) { return group.name == op.name("cache"); });
+        require(found != plan_.caches.end(), "the cache group '" + op.name("cache") + "' is unknown");
+        const CacheGroup& cache = *found;
+        const std::size_t layer = op.size("layer", cache.layers - 1), heads = op.size("heads", kMaxWidth);
+        require(heads > 0 && heads % cache.kv_heads == 0, "query heads must be a multiple of kv heads");
+        require(width(q) == heads * cache.head_dim && width(out) == width(q) && q != out,
                 "q or out differs from its heads");
-        require(width(k) == plan_.kv_heads * plan_.head_dim && width(v) == width(k), "k or v differs from its heads");
-        emit(std::make_unique<StoreKv>(layer, k, v));
-        emit(std::make_unique<Attend>(layer, heads / plan_.kv_heads, plan_.head_dim,
-                                      static_cast<float>(op.number("scale")), q, out));
+        require(width(k) == cache.kv_heads * cache.head_dim && width(v) == width(k), "k or v differs from its heads");
+        const auto index = static_cast<std::size_t>(found - plan_.caches.begin());
+        std::size_t& group = groups_[index];
+        require(group == 0 || group == heads / cache.kv_heads, "layers of a cache group differ in their query heads");
+        group = heads / cache.kv_heads;
+        const AttentionShape shape{index, layer,          cache.kv_heads,
+                                   group, cache.head_dim, static_cast<float>(op.number("scale"))};
+        emit(std::make_unique<StoreKv>(index, layer, k, v));
+        emit(std::make_unique<Attend>(shape, q, out));
+        emit(std::make_unique<MergePieces>(shape, out));
     }
 
     const Plan& plan_;
-    const TensorTable& tensors_;
+    const Tensors& tensors_;
+    const Kernels& kernels_;
     std::vector<Slot>& slots_;
     std::vector<std::unique_ptr<Step>> steps_;
-    std::string kind_ = "tables";
+    std::vector<std::size_t> groups_ = std::vector<std::size_t>(plan_.caches.size());  // query heads a kv head
+    std::string kind_ = "frequencies";
 };
 
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
@@ -278,9 +228,8 @@ const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
 
 }  // namespace
 
-std::vector<std::unique_ptr<Step>> compile_steps(const Plan& plan, const TensorTable& tensors,
-                                                 std::vector<Slot>& slots) {
-    return Compiler(plan, tensors, slots).compile();
+CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots) {
+    return Compiler(plan, tensors, kernels, slots).compile();
 }
 
 }  // namespace sterna

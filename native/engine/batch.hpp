@@ -1,0 +1,47 @@
+// The tokens of one forward pass: any mixture of prefill chunks and single steps of several sequences.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kv_pool.hpp"
+
+namespace sterna {
+
+// Tokens at consecutive positions of one sequence, at most kMost of them: they attend together.
+struct Stretch {
+    static constexpr std::size_t kMost = 8;
+    std::size_t first, count;
+};
+
+// The KV blocks of a cache group: entry i of a sequence's row is the block that holds its positions 64 i .. 64 i + 63.
+// Entries of blocks that no token here sees may be anything.
+struct BlockTable {
+    std::span<const std::int32_t> entries;  // [n_seqs, width]
+    std::size_t width = 0;
+};
+
+// Tokens of sequence s are cu_seqlens[s] .. cu_seqlens[s + 1].
+struct Batch {
+    std::span<const std::int32_t> tokens;       // [n]
+    std::span<const std::int32_t> positions;    // [n], position of each token in its sequence
+    std::span<const std::int32_t> cu_seqlens;   // [n_seqs + 1]
+    std::vector<BlockTable> block_tables;       // one a cache group
+    std::span<const std::int32_t> adapter_ids;  // [n_seqs]; 0 is no adapter
+    std::span<const std::int32_t> output_rows;  // rows of `tokens` whose hidden state is wanted
+    std::vector<std::int32_t> sequence_of;      // [n], filled by check()
+    std::vector<Stretch> stretches;             // all tokens, filled by check()
+
+    // Throws std::invalid_argument where sizes disagree or an index is out of range. `caches`: the groups' pools.
+    void check(std::size_t vocab_size, std::span<const Cache> caches);
+    std::size_t size() const { return tokens.size(); }
+    std::size_t position(std::size_t token) const { return static_cast<std::size_t>(positions[token]); }
+    const std::int32_t* blocks_of(std::size_t cache, std::size_t token) const {
+        const BlockTable& table = block_tables[cache];
+        return table.entries.data() + static_cast<std::size_t>(sequence_of[token]) * table.width;
+    }
+};
+
+}  // namespace sterna

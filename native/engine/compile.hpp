@@ -1,0 +1,21 @@
+// From a plan to steps.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plan.hpp"
+#include "step.hpp"
+
+namespace sterna {
+
+struct CompiledPlan {
+    std::vector<std::unique_ptr<Step>> steps;
+    std::vector<std::size_t> groups;  // query heads that share a kv head, of each cache group
+};
+
+// Compiles the operations of the plan, in order; marks in `slots` which need quantised copies and adds the slots of
+// rotary angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
+CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots);
+
+}  // namespace sterna

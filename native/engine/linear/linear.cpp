@@ -1,0 +1,82 @@
+#include "linear.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace sterna {
+namespace {
+
+// Tokens of an item of the tile kernels: their activations stay in L2 while rows pass.
+constexpr std::size_t kTokens = 64;
+
+}  // namespace
+
+Activations Activations::part(std::size_t first, std::size_t n) const {
+    const std::size_t at = first * stride;
+    return {n,
+            stride,
+            values + at,
+            {int8.codes + at, int8.sums + first * int8.groups, int8.scales + first * int8.groups, stride, int8.groups},
+            {int15.high + at, int15.low + at, int15.high_sums + at / 16, int15.low_sums + at / 16,
+             int15.eights + at / 4, int15.scales + first, stride}};
+}
+
+Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name)
+    : kernels_(kernels),
+      form_(form),
+      encoding_(tensor.encoding),
+      scale_(tensor.scale),
+      group_scales_(tensor.group_scales),
+      data_(tensor.bytes.data()) {
+    if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
+        throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
+    out_features_ = tensor.shape[0];
+    in_features_ = tensor.shape[1];
+    row_bytes_ = row_bytes(encoding_, in_features_);
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(out_features_, row_bytes_, &bytes) || bytes != tensor.bytes.size())
+        throw std::invalid_argument("The tensor '" + name + "' has " + std::to_string(tensor.bytes.size()) +
+                                    " bytes, which is not what its shape needs.");
+    if (!std::isfinite(scale_)) throw std::invalid_argument("The scale of the tensor '" + name + "' is not finite.");
+    const std::size_t groups = group_scales_.size() / out_features_;
+    if (!group_scales_.empty() && (group_scales_.size() % out_features_ != 0 || in_features_ % groups != 0))
+        throw std::invalid_argument("The tensor '" + name + "' has scales that do not fit its columns.");
+    for (const float scale : group_scales_)
+        if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
+}
+
+Division Linear::division(std::size_t n_tokens, std::size_t) const {
+    // Three items make a block of rows for many tokens; for few, what counts is a long read.
+    constexpr std::size_t kLongRead = 65536;
+    const std::size_t pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
+    const std::size_t chunk =
+        n_tokens >= kTileRows ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
+    return {kTileRows, tokens, parts(n_tokens, tokens) * parts(out_features_, kTileRows), chunk};
+}
+
+void Linear::multiply(const Activations& x, const Division& division, std::size_t first, std::size_t last,
+                      float* scratch, const Products& out) const {
+    const std::size_t tiles = parts(out_features_, division.rows);
+    while (first < last) {
+        const std::size_t piece = first / tiles, end = std::min(last, (piece + 1) * tiles);
+        const std::size_t t = piece * division.tokens, n_tokens = std::min(division.tokens, x.n_tokens - t);
+        const std::size_t row = (first - piece * tiles) * division.rows;
+        const std::size_t row_end = std::min((end - piece * tiles) * division.rows, out_features_);
+        multiply_rows(x.part(t, n_tokens), row, row_end, division, scratch, {out.data + t * out.stride, out.stride});
+        first = end;
+    }
+}
+
+void Linear::row(std::size_t row, float* out) const {
+    const std::size_t n = encoding_ == Encoding::i2_s ? padded(in_features_) : in_features_;
+    kernels_.decode(encoding_, data_ + row * row_bytes_, n, out);
+    if (scale_ != 1.0f)
+        for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scale_;
+    if (group_scales_.empty()) return;
+    const std::size_t groups = group_scales_.size() / out_features_, columns = in_features_ / groups;
+    const float* scales = group_scales_.data() + row * groups;
+    for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scales[k / columns];
+}
+
+}  // namespace sterna

@@ -1,0 +1,85 @@
+// Linear, the unit of kernels: a stored matrix and the route by which it is multiplied. A route is chosen once, when a
+// model is loaded, by the matrix's encoding and the form of its input; routes.cpp lists them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "../../kernels/kernels.hpp"
+#include "../plan.hpp"
+#include "../tensor.hpp"
+
+namespace sterna {
+
+// Activations of several tokens: rows of floats, padded with zeros to `stride`, and their quantised copy in the form
+// that the matrix takes.
+struct Activations {
+    std::size_t n_tokens = 0;
+    std::size_t stride = 0;  // elements from one token to the next
+    const float* values = nullptr;
+    Int8Activations int8 = {};
+    Int15Activations int15 = {};
+
+    // The tokens from `first` on, `n` of them.
+    Activations part(std::size_t first, std::size_t n) const;
+};
+
+// How a product divides into items that threads share: so many rows times so many tokens; `chunk` of the `items` are
+// worth taking at a time. Items of the same tokens follow each other.
+struct Division {
+    std::size_t rows, tokens, items, chunk;
+};
+
+// Rows of an item of the tile kernels: a whole cache line of the output.
+inline constexpr std::size_t kTileRows = 16;
+
+class Linear {
+public:
+    virtual ~Linear() = default;
+
+    std::size_t out_features() const { return out_features_; }
+    std::size_t in_features() const { return in_features_; }
+    const ActivationForm& form() const { return form_; }
+
+    virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
+    virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
+
+    // Products of the items first <= i < last of a division. A result depends on its row and token alone.
+    void multiply(const Activations& x, const Division& division, std::size_t first, std::size_t last, float* scratch,
+                  const Products& out) const;
+
+    // out[0, in_features) = row `row`, decoded and scaled; `out` has room for padded(in_features).
+    virtual void row(std::size_t row, float* out) const;
+
+protected:
+    // Throws std::invalid_argument where shape, bytes or scale do not fit together.
+    Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
+
+    // Rows first <= r < last of x's tokens, in tiles of division.rows where that matters; `out` is that of row 0.
+    virtual void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
+                               float* scratch, const Products& out) const = 0;
+
+    Rows rows(std::size_t first, std::size_t last) const {
+        return {data_ + first * row_bytes_, row_bytes_, last - first};
+    }
+
+    const Kernels& kernels_;
+    ActivationForm form_;
+    Encoding encoding_;
+    std::size_t out_features_ = 0, in_features_ = 0, row_bytes_ = 0;
+    float scale_;                          // of all codes, or on top of
+    std::span<const float> group_scales_;  // [out_features, groups], or none
+    const std::uint8_t* data_;
+};
+
+// The matrix with the route that takes it. Throws std::invalid_argument where its parts do not fit together, and where
+// no route takes it with activations of this form.
+std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
+                                    const std::string& name);
+
+inline std::size_t parts(std::size_t n, std::size_t most) {
+    return (n + most - 1) / most;
+}
+
+}  // namespace sterna

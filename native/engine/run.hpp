@@ -1,0 +1,24 @@
+// Everything a step sees while it runs.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "attention_work.hpp"
+#include "batch.hpp"
+#include "buffer.hpp"
+#include "slot.hpp"
+
+namespace sterna {
+
+struct Run {
+    const Kernels& kernels;
+    const Batch& batch;
+    std::span<const Cache> caches;                  // one a cache group
+    std::span<const AttentionWork> attention_work;  // likewise
+    std::vector<Slot>& slots;
+    std::span<Buffer<float>> scratch;  // one a thread
+    std::size_t n_threads;
+};
+
+}  // namespace sterna

@@ -1,0 +1,156 @@
+"""What an architecture is: one value that readers, writers, checks and the planner take everything from.
+
+The file of each architecture is in `model/architectures/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sterna.errors import UnsupportedError
+from sterna.files.gguf.metadata import Keys
+from sterna.model.builder import PlanBuilder
+from sterna.model.config import ModelConfig
+
+Fields = dict[str, Any]
+"""Fields of ModelConfig by name."""
+
+MATRICES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+"""The linear matrices of a layer: canonical names, which are GGUF's, and those of Hugging Face folders."""
+
+NORMS = {"attn_norm": ("input_layernorm",), "ffn_norm": ("post_attention_layernorm",)}
+"""The norms before attention and feed-forward, and their names in folders."""
+
+INPUT_NORMS = ("rms_norm", "norm")
+"""What a folder calls an RMSNorm directly before a matrix, behind the matrix's name: transformers (`use_rms_norm`), the
+BitNet embedding models."""
+
+LAYER_TYPES = {"sliding_attention", "full_attention"}
+MAX_LAYERS = 1 << 10
+
+EMBEDDING, OUTPUT_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+"""What folders call the tensors outside layers."""
+
+
+@dataclass(frozen=True)
+class GGUFVariant:
+    """What a `general.architecture` implies."""
+
+    activation: str
+    rope_style: str = "half"
+    tied_head: bool = False
+    """The head is the embedding, whatever else the file holds."""
+
+
+@dataclass(frozen=True)
+class HFClass:
+    """What a class in `architectures` of a `config.json` implies where the file does not say."""
+
+    activation: str
+    rope_theta: float = 10000.0
+    tied_head: bool = False
+    latent: bool = False
+    """Float matrices are latent: the model's code quantises as it goes."""
+
+
+def _nothing(*_: Any) -> Fields:
+    return {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of decoders: what files call it and its tensors, what is its own in their configurations, its plan."""
+
+    name: str
+    """`ModelConfig.architecture`, a name of GGUF's."""
+    plan: Callable[[PlanBuilder], None]
+    gguf: Mapping[str, GGUFVariant]
+    """By `general.architecture`."""
+    hf: Mapping[str, HFClass]
+    """By class in `architectures`."""
+    written: tuple[str, str] | None
+    """The class and `model_type` of folders that Sterna writes; None: it writes none."""
+    norms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(NORMS))
+    """The norms of a layer by canonical name, with the names that folders have for them (the first is written)."""
+    biases: tuple[str, ...] = ()
+    """The matrices of a layer that have one."""
+    norms_plus_one: bool = False
+    """Folders store the architecture's own norms as w - 1."""
+    gguf_name: Callable[[ModelConfig], str] = lambda config: config.architecture
+    """`general.architecture` of a file that Sterna writes."""
+    read_gguf: Callable[[Keys, Fields], Fields] = _nothing
+    """Fields of its own from a GGUF file's keys; is given those that all architectures have."""
+    write_gguf: Callable[[ModelConfig], Mapping[str, Any]] = _nothing
+    """The keys, without the architecture's name, from which `read_gguf` reads them."""
+    read_hf: Callable[[Mapping[str, Any], Fields], Fields] = _nothing
+    """Fields of its own from a `config.json`; is given those that all architectures have."""
+    write_hf: Callable[[ModelConfig], Mapping[str, Any]] = _nothing
+    """The keys from which `read_hf` reads them."""
+
+    def layer_shapes(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+        """The shapes of a layer's tensors, by canonical name without `blk.N.`."""
+        matrices = matrix_shapes(config)
+        widths = {"ffn_sub_norm": config.intermediate_size, "attn_sub_norm": matrices["attn_output"][1]}
+        widths |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), config.head_dim)
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{norm}.weight": (widths.get(norm, config.hidden_size),) for norm in self.norms
+        }
+        shapes |= {f"{name}.weight": shape for name, shape in matrices.items()}
+        return shapes | {f"{name}.bias": matrices[name][:1] for name in self.biases}
+
+    def hf_names(self, num_layers: int) -> dict[str, tuple[str, ...]]:
+        """The names of every tensor in a folder, by canonical name; the first is written."""
+        layer: dict[str, tuple[str, ...]] = {}
+        for name, source in MATRICES.items():
+            layer[f"{name}.weight"] = (f"{source}.weight",)
+            layer[f"{name}_norm_in.weight"] = tuple(f"{source}.{norm}.weight" for norm in INPUT_NORMS)
+            if name in self.biases:
+                layer[f"{name}.bias"] = (f"{source}.bias",)
+        layer |= {f"{norm}.weight": tuple(f"{name}.weight" for name in names) for norm, names in self.norms.items()}
+        return {
+            "token_embd.weight": (EMBEDDING,),
+            "output_norm.weight": (OUTPUT_NORM,),
+            "output.weight": (HEAD,),
+        } | {
+            f"blk.{index}.{name}": tuple(f"model.layers.{index}.{source}" for source in sources)
+            for index in range(num_layers)
+            for name, sources in layer.items()
+        }
+
+
+def layers_by_type(raw: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The sliding layers as `layer_types` of a `config.json` names them; None where it does not.
+
+    Raises UnsupportedError for another type of layer.
+    """
+    types = raw.get("layer_types")
+    if types is None:
+        return None
+    if not isinstance(types, list) or len(types) > MAX_LAYERS or not set(types) <= LAYER_TYPES:
+        raise UnsupportedError("its layer_types are none that Sterna knows.")
+    return tuple(index for index, kind in enumerate(types) if kind == "sliding_attention")
+
+
+def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """(out, in) of the seven linear matrices of a layer, by canonical name without `blk.N.` and `.weight`."""
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    return {
+        "attn_q": (q, hidden),
+        "attn_k": (kv, hidden),
+        "attn_v": (kv, hidden),
+        "attn_output": (hidden, q),
+        "ffn_gate": (intermediate, hidden),
+        "ffn_up": (intermediate, hidden),
+        "ffn_down": (hidden, intermediate),
+    }

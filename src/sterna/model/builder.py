@@ -1,0 +1,99 @@
+"""Writes a plan in the order of the mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sterna.model.config import ModelConfig
+from sterna.model.operations import (
+    Add,
+    Attention,
+    Embed,
+    Gated,
+    Linear,
+    Norm,
+    Operation,
+    Rope,
+    Scale,
+    Slot,
+    Weight,
+)
+from sterna.model.plan import CacheGroup, Head, Plan
+from sterna.tensor.tensor import Tensor
+
+
+class PlanBuilder:
+    """Appends operations; each method names its output slot first."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], *, activations: str = "int8") -> None:
+        """`activations` of ternary matrices: `int8`, `int15` or `none`; others have what their encoding asks for."""
+        self.config = config
+        self.tensors = tensors
+        self.ternary_activations = activations
+        head = "token_embd.weight" if config.tied_head else "output.weight"
+        self.plan = Plan(config.vocab_size, Head(head, self._activations(tensors[head])), output="hidden")
+
+    def embed(self, out: str, weight: str) -> None:
+        self._append(Embed(Slot(out), Weight(weight)), self.config.hidden_size)
+
+    def norm(self, out: str, x: str, weight: str, *, eps: float | None = None, heads: int = 1) -> None:
+        """RMSNorm of slot `x`, or of each of its `heads`; `eps` is the config's by default."""
+        eps = self.config.rms_norm_eps if eps is None else eps
+        self._append(Norm(Slot(out), Slot(x), Weight(weight), eps, heads), self.plan.slots[x])
+
+    def linears(self, x: str, matrices: Mapping[str, str]) -> None:
+        """Matrices that read the same slot: `matrices` maps each output slot to a tensor's name without `.weight`.
+
+        A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output; a `NAME.bias` is added.
+        """
+        inputs = dict.fromkeys(matrices, x)
+        for out, name in matrices.items():
+            norm = f"{name}_norm_in.weight"
+            if norm in self.tensors:
+                inputs[out] = f"{name.rpartition('.')[2]}_norm_in"
+                self.norm(inputs[out], x, norm, eps=self.config.input_norm_eps)
+        for out, name in matrices.items():
+            weight, bias = self.tensors[f"{name}.weight"], f"{name}.bias"
+            operation = Linear(
+                Slot(out),
+                Slot(inputs[out]),
+                Weight(weight.name),
+                Weight(bias) if bias in self.tensors else None,
+                self._activations(weight),
+            )
+            self._append(operation, weight.shape[0])
+
+    def rope(self, x: str, heads: int, layer: int) -> None:
+        """Rotates slot `x` in place, by the frequencies of `layer`."""
+        config = self.config
+        name = "rope_local" if config.has_local_rope(layer) else "rope"
+        self.plan.frequencies[name] = config.rope_frequencies(layer)
+        self._append(Rope(Slot(x), Slot(x), heads, config.rope_style, name), self.plan.slots[x])
+
+    def attention(self, out: str, q: str, k: str, v: str, layer: int) -> None:
+        """Causal attention with grouped heads, scaled as the config says, in the next layer of its cache group."""
+        config = self.config
+        window = config.window(layer)
+        cache = "full" if window is None else "sliding"
+        index = self.plan.caches[cache].layers if cache in self.plan.caches else 0
+        self.plan.caches[cache] = CacheGroup(index + 1, config.num_kv_heads, config.head_dim, window)
+        slots = Slot(out), Slot(q), Slot(k), Slot(v)
+        operation = Attention(*slots, cache, index, config.num_heads, config.attention_scale)
+        self._append(operation, config.num_heads * config.head_dim)
+
+    def gated(self, out: str, gate: str, up: str) -> None:
+        operation = Gated(Slot(out), Slot(gate), Slot(up), self.config.activation)
+        self._append(operation, self.plan.slots[gate])
+
+    def add(self, out: str, x: str, y: str) -> None:
+        self._append(Add(Slot(out), Slot(x), Slot(y)), self.plan.slots[x])
+
+    def scale(self, out: str, x: str, factor: float) -> None:
+        self._append(Scale(Slot(out), Slot(x), factor), self.plan.slots[x])
+
+    def _activations(self, weight: Tensor) -> str:
+        return self.ternary_activations if weight.encoding.is_ternary else weight.encoding.activations
+
+    def _append(self, operation: Operation, width: int) -> None:
+        assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"
+        self.plan.operations.append(operation)

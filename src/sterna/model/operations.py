@@ -1,0 +1,160 @@
+"""What the operations of a plan mean, one class each. Every engine (CPU, browser, GPU) and the numpy oracle run these.
+
+A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add` and
+`scale` may write a slot that they read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, get_args, get_type_hints
+
+Slot = NewType("Slot", str)
+"""The name of a slot."""
+Weight = NewType("Weight", str)
+"""The name of a tensor."""
+
+ACTIVATIONS = ("none", "int8", "int15")
+"""What `linear` does to its input: see there."""
+
+
+@dataclass(frozen=True)
+class Embed:
+    """`out[t] = weight[token_t]`, weight `[vocab_size, width]`, its row decoded to float32."""
+
+    out: Slot
+    weight: Weight
+
+
+@dataclass(frozen=True)
+class Norm:
+    """RMSNorm (arXiv 1910.07467, equation 4): `out = x / sqrt(mean(x²) + eps) * weight`.
+
+    x `[width]` is `heads` equal parts; each has a mean of its own, and weight `[width / heads]` is that of all.
+    """
+
+    out: Slot
+    x: Slot
+    weight: Weight
+    eps: float
+    heads: int = 1
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`out = W · x + bias`, weight W `[out_features, in_features]`, bias `[out_features]` or none.
+
+    `activations` says what becomes of x first:
+    - `none`: nothing; products and sums in float32.
+    - `int8`: `s = 127 / max(max|x|, 1e-5)`, `q = clip(round(x · s), -128, 127)` (absmax, arXiv 2402.17764).
+    - `int15`: `s = 16256 / max(max|x|, 1e-5)`, `q = clip(round(x · s), -16256, 16256)`.
+    Halves round to even. `group_size` columns share an s; 0: all of them do.
+
+    Let d be the scale of W's codes w, one for all or one for every group of columns. Sums `n = Σ w · q` are exact as
+    far as both scales reach, and then added in float32 from the first group of columns to the last:
+    - one s: `out = (Σ n_g · d_g) · (1 / s)`; with one d, `n · (d / s)`.
+    - an s for every group: `out = Σ n_g · (d_g / s_g)`.
+    """
+
+    out: Slot
+    x: Slot
+    weight: Weight
+    bias: Weight | None = None
+    activations: str = "none"
+    group_size: int = 0
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary embedding (arXiv 2104.09864, equation 34): in each of `heads` equal parts of x, the pair i of dimensions
+    (a, b) becomes `(a cos - b sin, b cos + a sin)` of the angle `position · frequencies[i]`.
+
+    `style`: pairs are (i, i + half) in `half`, (2i, 2i + 1) in `interleaved`; dimensions past the last pair stay.
+    `frequencies` names a list of the plan, radians a position. Angles in float64, cos and sin rounded to float32.
+    """
+
+    out: Slot
+    x: Slot
+    heads: int
+    style: str
+    frequencies: str
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Causal attention: k and v `[kv_heads, head_dim]` are first kept in `layer` of the cache group `cache`, then
+
+        out[h] = Σ_p softmax_p(scale · q[h] · k_p[h']) · v_p[h']
+
+    for each of `heads` query heads h of q, over positions p up to the token's own and, where the group has a window,
+    not `window` or more before it. `heads / kv_heads` query heads after each other share a key and value head h'.
+    """
+
+    out: Slot
+    q: Slot
+    k: Slot
+    v: Slot
+    cache: str
+    layer: int
+    heads: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class Gated:
+    """`out = f(gate) * up`, f: `relu2` (`max(x, 0)²`), `silu` (`x / (1 + e^-x)`), or `gelu` in its tanh form
+    (arXiv 1606.08415, section 2)."""
+
+    out: Slot
+    gate: Slot
+    up: Slot
+    activation: str
+
+
+@dataclass(frozen=True)
+class Add:
+    """`out = x + y`."""
+
+    out: Slot
+    x: Slot
+    y: Slot
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`out = factor * x`."""
+
+    out: Slot
+    x: Slot
+    factor: float
+
+
+Operation = Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale
+
+KINDS: dict[str, type[Operation]] = {
+    kind.__name__.lower(): kind for kind in (Embed, Norm, Linear, Rope, Attention, Gated, Add, Scale)
+}
+"""The operations by the name that they have in JSON."""
+
+
+def _fields(role: object) -> dict[type, tuple[str, ...]]:
+    """The fields of each operation that have a role, optional ones among them."""
+    hints = {kind: get_type_hints(kind) for kind in KINDS.values()}
+    return {
+        kind: tuple(name for name, hint in found.items() if role in (hint, *get_args(hint)))
+        for kind, found in hints.items()
+    }
+
+
+_SLOTS, _WEIGHTS = _fields(Slot), _fields(Weight)
+
+
+def reads(operation: Operation) -> list[str]:
+    """The slots that an operation reads."""
+    return [getattr(operation, name) for name in _SLOTS[type(operation)] if name != "out"]
+
+
+def weights(operation: Operation) -> list[str]:
+    """The tensors that an operation needs."""
+    names = (getattr(operation, name) for name in _WEIGHTS[type(operation)])
+    return [name for name in names if name is not None]

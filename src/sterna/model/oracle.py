@@ -1,0 +1,220 @@
+"""A plan run in numpy: slow, readable, and what every engine is compared with.
+
+It interprets the JSON of a plan, one function an operation, as `model/operations.py` says what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sterna.model.operations import (
+    Add,
+    Attention,
+    Embed,
+    Gated,
+    Linear,
+    Norm,
+    Operation,
+    Rope,
+    Scale,
+    reads,
+)
+from sterna.model.plan import Plan
+from sterna.tensor.decode import Values
+from sterna.ternary.quantize import absmax
+
+INT15_LIMIT = np.float32(16256)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a pass: what it read and what it wrote, float32 [n, width] by slot and as `out`."""
+
+    operation: Operation
+    inputs: dict[str, np.ndarray]
+    out: np.ndarray
+
+
+class Oracle:
+    """The reference model: `plan` as `Plan.to_dict` gives it, `weights` by canonical names (`tensor_values`).
+
+    `kv_dtype` is what keys and values are rounded to (int8: absmax of each head and position).
+    """
+
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        weights: Mapping[str, Values],
+        kv_dtype: type[np.floating | np.int8] = np.float16,
+    ) -> None:
+        self.plan = Plan.from_dict(plan)
+        self.weights = weights
+        self.kv_dtype = kv_dtype
+
+    def steps(self, tokens: Sequence[int]) -> Iterator[Step]:
+        """The operations of one causal pass over n token ids, in order, each as it is done."""
+        slots: dict[str, np.ndarray] = {}
+        ids, positions = np.asarray(tokens, np.int64), np.arange(len(tokens))
+        for operation in self.plan.operations:
+            inputs = {name: slots[name] for name in reads(operation)}
+            slots[operation.out] = self._do(operation, inputs, ids, positions)
+            yield Step(operation, inputs, slots[operation.out])
+
+    def hidden(self, tokens: Sequence[int]) -> np.ndarray:
+        """The output slot's rows [n, hidden_size]."""
+        rows = [step.out for step in self.steps(tokens) if step.operation.out == self.plan.output]
+        return rows[-1]
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """Logits float32 [n, vocab_size] of one causal pass over n token ids."""
+        head = self.plan.head
+        return linear(self.weights[head.weight], self.hidden(tokens), head.activations, head.group_size)
+
+    def _do(
+        self, operation: Operation, slots: Mapping[str, np.ndarray], tokens: np.ndarray, positions: np.ndarray
+    ) -> np.ndarray:
+        plan, weights = self.plan, self.weights
+        match operation:
+            case Embed(weight=name):
+                return _floats(weights[name])[tokens]
+            case Norm(x=x, weight=name, eps=eps, heads=heads):
+                parts = slots[x].reshape(len(tokens), heads, -1)
+                return rms_norm(parts, _floats(weights[name]), eps).reshape(len(tokens), -1)
+            case Linear(x=x, weight=name, bias=bias, activations=activations, group_size=group_size):
+                out = linear(weights[name], slots[x], activations, group_size)
+                return out if bias is None else out + _floats(weights[bias])
+            case Rope(x=x, heads=heads, style=style, frequencies=name):
+                parts = slots[x].reshape(len(tokens), heads, -1)
+                return rope(parts, positions, plan.frequencies[name], style).reshape(len(tokens), -1)
+            case Attention(q=q, k=k, v=v, cache=cache, heads=heads, scale=scale):
+                group = plan.caches[cache]
+                query = slots[q].reshape(-1, heads, group.head_dim)
+                keys, values = (
+                    rounded(slots[name].reshape(-1, group.kv_heads, group.head_dim), self.kv_dtype) for name in (k, v)
+                )
+                return attention(query, keys, values, positions, scale, group.window).reshape(len(tokens), -1)
+            case Gated(gate=gate, up=up, activation=name):
+                return GATES[name](slots[gate]) * slots[up]
+            case Add(x=x, y=y):
+                return slots[x] + slots[y]
+            case Scale(x=x, factor=factor):
+                return slots[x] * np.float32(factor)
+
+
+def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+    """`x / sqrt(mean(x²) + eps) * weight` over the last axis, float32.
+
+    The mean is taken in float64, so that its float32 value depends on no order of summation.
+    """
+    mean = np.mean(np.square(x, dtype=np.float64), axis=-1, keepdims=True).astype(np.float32)
+    return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
+
+
+def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size: int = 0) -> np.ndarray:
+    """`W · x` for each row of x [n, in], as `operations.Linear` says; float32 [n, out]."""
+    if activations == "none":
+        return x @ _floats(weight).T
+    codes, scales = weight if isinstance(weight, tuple) else (weight, 1.0)
+    groups = x.shape[1] // group_size if group_size else 1
+    q, s = quantize(x.reshape(len(x), groups, -1), activations)  # [n, groups, columns], [n, groups]
+    q = q.reshape(x.shape)
+    d = np.asarray(scales, np.float32)
+    if groups == 1 and d.ndim == 0:
+        return _exact(q, codes) * (d / s)
+    d = np.full((len(codes), 1), d) if d.ndim == 0 else d
+    shares = max(groups, d.shape[1])  # each share of the columns has one s and one d
+    s_of, d_of = np.repeat(s, shares // groups, axis=1), np.repeat(d, shares // d.shape[1], axis=1)
+    out = np.zeros((len(x), len(codes)), np.float32)
+    for part, w, s_g, d_g in zip(np.split(q, shares, 1), np.split(codes, shares, 1), s_of.T, d_of.T, strict=True):
+        out += _exact(part, w) * (d_g if groups == 1 else d_g / s_g[:, None])
+    return out * (np.float32(1) / s) if groups == 1 else out
+
+
+def _exact(q: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Sums of whole numbers, exact before they are rounded to float32: float64 is far faster in numpy than integers."""
+    return (q.astype(np.float64) @ codes.T.astype(np.float64)).astype(np.float32)
+
+
+def quantize(x: np.ndarray, activations: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers of x [..., group] by absmax, in `int8` or `int15`, and their scales [...]: `x ≈ q / s`."""
+    if activations == "int8":
+        codes, scale = absmax(x)
+        return codes, scale[..., 0]
+    largest = np.maximum(np.abs(x).max(axis=-1), np.float32(1e-5))
+    scale = INT15_LIMIT / largest
+    return np.clip(np.rint(x * scale[..., None]), -INT15_LIMIT, INT15_LIMIT).astype(np.int16), scale
+
+
+def rope(x: np.ndarray, positions: np.ndarray, frequencies: Sequence[float], style: str) -> np.ndarray:
+    """Rotate x [n, heads, head_dim] by its positions [n], as `operations.Rope` says."""
+    pairs = len(frequencies)
+    angles = np.asarray(positions, np.float64)[:, None, None] * np.asarray(frequencies, np.float64)
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    first, second = {
+        "half": (np.s_[..., :pairs], np.s_[..., pairs : 2 * pairs]),
+        "interleaved": (np.s_[..., 0 : 2 * pairs : 2], np.s_[..., 1 : 2 * pairs : 2]),
+    }[style]
+    out = x.copy()
+    out[first] = x[first] * cos - x[second] * sin
+    out[second] = x[second] * cos + x[first] * sin
+    return out
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, positions: np.ndarray, scale: float, window: int | None
+) -> np.ndarray:
+    """Causal attention of q [n, heads, head_dim] over k and v [n, kv_heads, head_dim] at rising positions [n]."""
+    group = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
+    scores = np.einsum("qhd,khd->hqk", q, k) * np.float32(scale)
+    distance = positions[:, None] - positions[None, :]
+    seen = (distance >= 0) & (distance < (window or len(q) + 1))
+    return np.einsum("hqk,khd->qhd", softmax(np.where(seen, scores, np.float32(-np.inf))), v)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, float32."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def rounded(x: np.ndarray, dtype: type[np.floating | np.signedinteger]) -> np.ndarray:
+    """Float32 values of x after a stay in `dtype`; integers have a scale, max|x| / their largest, for each row of the
+    last axis."""
+    if issubclass(dtype, np.floating):
+        return x.astype(dtype).astype(np.float32)
+    largest, limit = np.abs(x).max(axis=-1, keepdims=True), np.float32(np.iinfo(dtype).max)
+    largest = np.maximum(largest, np.float32(1e-30))
+    return np.rint(x * (limit / largest)) * (largest / limit)
+
+
+def _relu2(x: np.ndarray) -> np.ndarray:
+    return np.square(np.maximum(x, 0))
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    # exp(-x) overflows to inf for very negative x, which gives the right 0.
+    with np.errstate(over="ignore"):
+        return x / (1 + np.exp(-x))
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return x / 2 * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)))
+
+
+GATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu2": _relu2, "silu": _silu, "gelu": _gelu}
+
+
+def _floats(values: Values) -> np.ndarray:
+    """A tensor's float32 values."""
+    if not isinstance(values, tuple):
+        return values
+    codes, scales = values
+    if not isinstance(scales, np.ndarray):
+        return codes.astype(np.float32) * np.float32(scales)
+    grouped: np.ndarray = codes.reshape(*scales.shape, -1) * scales[..., None]
+    return grouped.reshape(codes.shape)

@@ -1,0 +1,160 @@
+"""Golden plans: plans of every architecture and of every way to multiply, with what each of their operations gives.
+
+`python -m tests.golden_plans` writes them to `tests/data/plans`, two files each, for every engine to be tested with:
+
+- NAME.json: `plan`, `tokens`, and `tensors`: encoding, shape and scale of each by name.
+- NAME.safetensors: `tensor.NAME`, the stored bytes (uint8), and `step.I`, what operation I writes (float32 [n, width])
+  in one causal pass over the tokens, keys and values kept in float32. An operation reads what those before it wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from sterna.model.architectures import build_plan
+from sterna.model.config import ModelConfig
+from sterna.model.operations import Embed, Linear
+from sterna.model.oracle import Oracle
+from sterna.model.plan import Head, Plan
+from sterna.tensor.decode import tensor_values
+from sterna.tensor.encode import encode
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
+from sterna.tensor.ternary import pack_ternary
+
+from .helpers import DATA, random_blocks, tiny_tensors
+
+FOLDER = DATA / "plans"
+SMALL = ModelConfig(
+    architecture="bitnet-b1.58",
+    vocab_size=40,
+    hidden_size=128,
+    intermediate_size=128,
+    num_layers=1,
+    num_heads=2,
+    num_kv_heads=1,
+    head_dim=64,
+    context_length=64,
+    rms_norm_eps=1e-5,
+    rope_theta=10000.0,
+    rope_style="half",
+    activation="relu2",
+    tied_head=True,
+)
+MODELS = {
+    "bitnet": SMALL,
+    "llama": replace(SMALL, architecture="llama", activation="silu", rope_style="interleaved", tied_head=False),
+    "mistral": replace(SMALL, architecture="llama", activation="silu", sliding_window=3, sliding_layers=(0,)),
+    "qwen3": replace(SMALL, architecture="qwen3", activation="silu", head_dim=32, num_kv_heads=2),
+    "gemma3": replace(
+        SMALL,
+        architecture="gemma3",
+        activation="gelu",
+        num_layers=2,
+        head_dim=32,
+        embedding_scale=128**0.5,
+        sliding_window=2,
+        sliding_layers=(0,),
+        local_rope_theta=100.0,
+        rope_divisors=tuple(1 + i / 8 for i in range(16)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class GoldenPlan:
+    """A plan, its tensors, and what its operations write for the tokens."""
+
+    plan: Plan
+    tensors: dict[str, Tensor]
+    tokens: list[int]
+    steps: list[np.ndarray]
+
+
+def make(plan: Plan, tensors: Mapping[str, Tensor], tokens: list[int]) -> GoldenPlan:
+    """Runs the oracle."""
+    needed = {name: tensors[name] for name in sorted(plan.weights())}
+    steps = Oracle(plan.to_dict(), tensor_values(needed), np.float32).steps(tokens)
+    return GoldenPlan(plan, needed, tokens, [step.out for step in steps])
+
+
+def model(name: str) -> GoldenPlan:
+    """A model of `MODELS`, with norms before all matrices where it is Qwen3's."""
+    config = MODELS[name]
+    tensors = tiny_tensors(config, seed=1, input_norms=name == "qwen3")
+    return make(build_plan(config, tensors), tensors, [7, 3, 11, 0, 7])
+
+
+def products() -> GoldenPlan:
+    """Matrices in every encoding, and ternary ones with every form of activations."""
+    rng = np.random.default_rng(5)
+    rows, columns, tokens = 12, 256, [0, 1, 2]
+    tensors = {"table": encode("table", rng.standard_normal((len(tokens), columns)), Encoding.F32)}
+    plan = Plan(len(tokens), Head("table"), "x", {"x": columns}, operations=[Embed("x", "table")])
+
+    def add(name: str, matrix: Tensor, activations: str, group_size: int = 0) -> None:
+        tensors[matrix.name] = matrix
+        plan.slots[name] = rows
+        plan.operations.append(Linear(name, "x", matrix.name, None, activations, group_size))
+
+    for encoding in Encoding:
+        if encoding.is_ternary:
+            continue
+        values = rng.standard_normal((rows, columns)).astype(np.float32)
+        blocks = random_blocks(encoding, rows, columns) if encoding.block > 1 else encode("w", values, encoding)
+        add(f"{encoding.value} {encoding.activations}", replace(blocks, name=encoding.value), encoding.activations)
+    codes = rng.integers(-1, 2, (rows, columns)).astype(np.int8)
+    scales = rng.uniform(0.5, 2, (rows, 1)).astype(np.float16).astype(np.float32)
+    for encoding, scale in ((Encoding.I2_S, 0.75), (Encoding.TQ1_0, scales), (Encoding.TQ2_0, scales)):
+        matrix = pack_ternary(encoding.value, codes, scale, encoding)[0]
+        for activations, group_size in (("none", 0), ("int8", 0), ("int8", 64), ("int8", 128)):
+            add(f"{encoding.value} {activations} {group_size}", matrix, activations, group_size)
+    add("i2_s int15 0", tensors["i2_s"], "int15")
+    return make(plan, tensors, tokens)
+
+
+def build(name: str) -> GoldenPlan:
+    """The golden plan of this name, made anew."""
+    return products() if name == "products" else model(name)
+
+
+NAMES = (*MODELS, "products")
+
+
+def write(name: str, golden: GoldenPlan) -> None:
+    described = {
+        tensor.name: {"encoding": tensor.encoding.value, "shape": tensor.shape, "scale": tensor.scale}
+        for tensor in golden.tensors.values()
+    }
+    text = {"plan": golden.plan.to_dict(), "tokens": golden.tokens, "tensors": described}
+    (FOLDER / f"{name}.json").write_text(json.dumps(text, indent=1) + "\n")
+    arrays = {f"tensor.{key}": np.ascontiguousarray(tensor.data) for key, tensor in golden.tensors.items()}
+    arrays |= {f"step.{index}": np.ascontiguousarray(out) for index, out in enumerate(golden.steps)}
+    save_file(arrays, FOLDER / f"{name}.safetensors")
+
+
+def read(name: str) -> GoldenPlan:
+    """The golden plan of this name from its files."""
+    text = json.loads((FOLDER / f"{name}.json").read_text())
+    arrays = load_file(FOLDER / f"{name}.safetensors")
+    tensors = {
+        key: Tensor(key, tuple(entry["shape"]), Encoding(entry["encoding"]), arrays[f"tensor.{key}"], entry["scale"])
+        for key, entry in text["tensors"].items()
+    }
+    plan = Plan.from_dict(text["plan"])
+    return GoldenPlan(plan, tensors, text["tokens"], [arrays[f"step.{i}"] for i in range(len(plan.operations))])
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name in NAMES:
+        write(name, build(name))
+        print(
+            f"{name}: {sum(Path(FOLDER / f'{name}.{end}').stat().st_size for end in ('json', 'safetensors')):,} bytes"
+        )
