@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -155,6 +154,5 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name in NAMES:
         write(name, build(name))
-        print(
-            f"{name}: {sum(Path(FOLDER / f'{name}.{end}').stat().st_size for end in ('json', 'safetensors')):,} bytes"
-        )
+        sizes = (FOLDER.joinpath(f"{name}.{end}").stat().st_size for end in ("json", "safetensors"))
+        print(f"{name}: {sum(sizes):,} bytes")
