@@ -50,6 +50,7 @@ MODELS = {
     "bitnet": SMALL,
     "llama": replace(SMALL, architecture="llama", activation="silu", rope_style="interleaved", tied_head=False),
     "mistral": replace(SMALL, architecture="llama", activation="silu", sliding_window=3, sliding_layers=(0,)),
+    "qwen2": replace(SMALL, architecture="qwen2", activation="silu", head_dim=32, num_heads=4, num_kv_heads=1),
     "qwen3": replace(SMALL, architecture="qwen3", activation="silu", head_dim=32, num_kv_heads=2),
     "gemma3": replace(
         SMALL,

@@ -15,6 +15,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedModel,
+    Qwen2Config,
     Qwen3Config,
 )
 from transformers.integrations.bitnet import pack_weights
@@ -28,13 +29,14 @@ CONFIGS = {
     "BitNetForCausalLM": BitNetConfig,
     "LlamaForCausalLM": LlamaConfig,
     "MistralForCausalLM": MistralConfig,
+    "Qwen2ForCausalLM": Qwen2Config,
     "Qwen3ForCausalLM": Qwen3Config,
     "Gemma3ForCausalLM": Gemma3TextConfig,
 }
 
 
 def random_model(architecture: str, shape: str, seed: int = 0, **keys: Any) -> PreTrainedModel:
-    """A float model whose norms are not all ones."""
+    """A float model whose norms are not all ones, and whose biases are not all zero."""
     torch.manual_seed(seed)
     common = {"vocab_size": 160, "num_hidden_layers": 2, "max_position_embeddings": 128, "initializer_range": 0.1}
     special = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
@@ -43,6 +45,8 @@ def random_model(architecture: str, shape: str, seed: int = 0, **keys: Any) -> P
     for name, parameter in model.named_parameters():
         if "norm" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
+        if name.endswith(".bias"):
+            torch.nn.init.uniform_(parameter, -1, 1)
     return model
 
 

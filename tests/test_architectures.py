@@ -47,6 +47,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.5, "beta_fast": 16, "truncate": False}},
     ),
     "mistral": ("MistralForCausalLM", "grouped", {"head_dim": 32, "sliding_window": 128}),
+    "qwen2": ("Qwen2ForCausalLM", "grouped", {}),
+    "qwen2 tied": ("Qwen2ForCausalLM", "all-kv", {"tie_word_embeddings": True}),
     "qwen3": ("Qwen3ForCausalLM", "grouped", {"head_dim": 32}),
     "qwen3 tied": ("Qwen3ForCausalLM", "one-kv", {"head_dim": 128, "tie_word_embeddings": True}),
     "qwen3 yarn": ("Qwen3ForCausalLM", "all-kv", {"head_dim": 32, "rope_parameters": YARN}),
@@ -126,6 +128,7 @@ def test_folder_gives_the_logits_of_transformers(tmp_path: Path, case: str) -> N
             },
         ),
         ("mistral", {"attention.sliding_window": 128}),
+        ("qwen2", {}),
         ("qwen3", {}),
         ("gemma3", {"attention.sliding_window": 128, "attention.sliding_window_pattern": 2}),
     ],
@@ -159,6 +162,7 @@ def test_gguf_file_gives_the_logits_of_its_folder(
 WINDOWED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "mistral": ("MistralForCausalLM", {"sliding_window": 33}, (0, 1)),
     "gemma3": ("Gemma3ForCausalLM", GEMMA | {"sliding_window": 33, "sliding_window_pattern": 2}, (0, 2)),
+    "qwen2": ("Qwen2ForCausalLM", {"use_sliding_window": True, "sliding_window": 33, "max_window_layers": 1}, (1,)),
     "qwen3": ("Qwen3ForCausalLM", {"use_sliding_window": True, "sliding_window": 33, "max_window_layers": 1}, (1,)),
 }
 """Class, configuration, and the layers that have the window, a third of TOKENS."""
