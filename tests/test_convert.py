@@ -191,7 +191,8 @@ def test_rope_scaling_goes_into_gguf(tmp_path: Path, scaling: dict[str, Any]) ->
 def test_qwen_goes_into_a_folder_and_back(tmp_path: Path, architecture: str) -> None:
     config = replace(helpers.TINY, architecture=architecture, activation="silu", head_dim=32)
     convert(write_model(tmp_path / "m.gguf", config), tmp_path / "folder", verify=True)
-    assert json.loads((tmp_path / "folder" / "config.json").read_text())["architectures"] == [f"{architecture.capitalize()}ForCausalLM"]
+    written = json.loads((tmp_path / "folder" / "config.json").read_text())["architectures"]
+    assert written == [f"{architecture.capitalize()}ForCausalLM"]
     back = convert(tmp_path / "folder", tmp_path / "back.gguf", verify=True).path
     tokens = [1, 2, 3, 4]
     ours, first = (LLM(path, threads=1).logits(tokens) for path in (back, tmp_path / "m.gguf"))
