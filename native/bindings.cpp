@@ -236,6 +236,8 @@ nb::tuple repack_tq(Bytes blocks, const std::string& encoding) {
 }  // namespace sterna
 
 NB_MODULE(_native, m) {
+    // Daemon threads that generate at exit keep their models: no leak that a user could mend.
+    nb::set_leak_warnings(false);
     using namespace sterna;
     m.doc() = "Sterna's native engine.";
     m.attr("BLOCK_SIZE") = kBlockSize;

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from sterna.engine.backend import Span
 from sterna.engine.machine import choose_isa
-from sterna.engine.runner import Runner, Span
+from sterna.engine.native import NativeBackend
 from sterna.model.operations import Attention, Embed, Operation, reads
 from sterna.model.plan import Head, Plan
 from sterna.tensor.tensor import Tensor
@@ -40,5 +41,7 @@ def run_operation(
         operations=[*embeds, operation],
     )
     blocks = -(-n // 64)
-    runner = Runner(alone, {**tensors, **tables, **head}, isa=isa or choose_isa(), threads=2, blocks=blocks, kv=kv)
-    return runner.forward([Span(range(n), 0, range(blocks), n)])
+    backend = NativeBackend(
+        alone, {**tensors, **tables, **head}, isa=isa or choose_isa(), threads=2, blocks=blocks, kv=kv
+    )
+    return backend.forward([Span(range(n), 0, [range(blocks)] * len(backend.pools), n)])

@@ -10,7 +10,8 @@ import pytest
 
 from sterna import LLM, _native
 from sterna.checkpoint import open_checkpoint
-from sterna.engine.runner import Runner, Span
+from sterna.engine.backend import Span
+from sterna.engine.native import NativeBackend
 from sterna.errors import FormatError
 from sterna.files.gguf import write_gguf
 from sterna.model.operations import Embed, Linear
@@ -40,8 +41,8 @@ def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: i
     operations = [Embed("x", "table"), Linear("hidden", "x", matrix.name, None, kind)]
     plan = Plan(len(x), Head("head"), "hidden", {"x": x.shape[1], "hidden": width}, operations=operations)
     tensors = {"table": table, "head": head, matrix.name: matrix}
-    runner = Runner(plan, tensors, isa=isa, threads=threads, blocks=-(-len(x) // 64))
-    return runner.forward([Span(range(len(x)), 0, range(-(-len(x) // 64)), len(x))])
+    backend = NativeBackend(plan, tensors, isa=isa, threads=threads, blocks=1)
+    return backend.forward([Span(range(len(x)), 0, [], len(x))])
 
 
 def activations(n: int, columns: int) -> np.ndarray:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sterna import _native
+from sterna.engine.backend import Span
 from sterna.engine.machine import choose_isa
-from sterna.engine.runner import Runner, Span
+from sterna.engine.native import NativeBackend
 from sterna.errors import FormatError
 from sterna.model.operations import KINDS, Embed, reads
 from sterna.model.plan import Head, Plan
@@ -47,7 +48,8 @@ def test_embeddings_are_the_rows_of_the_tokens(golden: GoldenPlan) -> None:
     cut = replace(
         plan, operations=plan.operations[:1], output=plan.operations[0].out, head=Head(plan.operations[0].weight)
     )
-    rows = Runner(cut, golden.tensors, isa=choose_isa(), threads=1, blocks=1).forward([Span(golden.tokens, 0, [0], n)])
+    backend = NativeBackend(cut, golden.tensors, isa=choose_isa(), threads=1, blocks=1)
+    rows = backend.forward([Span(golden.tokens, 0, [[0]] * len(backend.pools), n)])
     assert np.array_equal(rows, golden.steps[0])
 
 

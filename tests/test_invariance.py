@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
-from sterna.engine import core
 from sterna.engine import scheduler as scheduler_module
+from sterna.engine.backend import Span
 from sterna.engine.llm import LLM
 from sterna.engine.machine import choose_isa
-from sterna.engine.runner import Runner, Span
+from sterna.engine.native import NativeBackend
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.plan import Head
@@ -37,40 +37,40 @@ def model(name: str) -> Checkpoint:
     return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=name != "wide")
 
 
-def make_runner(name: str, threads: int, kv: str = "f16") -> Runner:
+def make_backend(name: str, threads: int, kv: str = "f16") -> NativeBackend:
     checkpoint = model(name)
     plan = build_plan(checkpoint.config, checkpoint.tensors)
-    return Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=64, kv=kv)
+    return NativeBackend(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=64, kv=kv)
 
 
-def logits(runner: Runner, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
+def logits(backend: NativeBackend, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
     """Logits of PROMPT's positions, which enters in chunks, alone or with others entering beside it.
 
     With a prefix hit an earlier pass left the keys and values of the first 64 positions; the logits begin there.
     """
     blocks, free = [40, 7, 23], iter(range(24, 40))
     company = [(tokens, [next(free) for _ in range(2)]) for tokens in OTHERS] if crowd else []
-    first = 64 if prefix_hit else 0
+    first, groups = 64 if prefix_hit else 0, len(backend.pools)
     if prefix_hit:
-        runner.forward([Span(PROMPT[:128], 0, blocks, 0)])
+        backend.forward([Span(PROMPT[:128], 0, [blocks] * groups, 0)])
     rows = []
     for start in range(first, len(PROMPT), chunk):
-        others = [Span(tokens[: start % 64 + 1], 0, table) for tokens, table in company]
+        others = [Span(tokens[: start % 64 + 1], 0, [table] * groups) for tokens, table in company]
         part = PROMPT[start : start + chunk]
-        spans = [*others[:4], Span(part, start, blocks, len(part)), *others[4:]]
-        hidden = runner.forward(spans)
+        spans = [*others[:4], Span(part, start, [blocks] * groups, len(part)), *others[4:]]
+        hidden = backend.forward(spans)
         rows.append(hidden[len(others[:4]) : len(hidden) - len(others[4:])])
-    return runner.logits(np.concatenate(rows))
+    return backend.logits(np.concatenate(rows))
 
 
 @pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_do_not_depend_on_chunks_threads_company_or_prefix(name: str, kv: str) -> None:
-    expected = logits(make_runner(name, 1, kv), len(PROMPT), crowd=False, prefix_hit=False)
+    expected = logits(make_backend(name, 1, kv), len(PROMPT), crowd=False, prefix_hit=False)
     for threads in (1, 2):
-        runner = make_runner(name, threads, kv)
+        backend = make_backend(name, threads, kv)
         for chunk, crowd, prefix_hit in itertools.product((1, 7, 64, len(PROMPT)), (False, True), (False, True)):
-            got = logits(runner, chunk, crowd, prefix_hit)
+            got = logits(backend, chunk, crowd, prefix_hit)
             assert np.array_equal(got, expected[-len(got) :]), (threads, chunk, crowd, prefix_hit)
             assert len(got) == len(PROMPT) - 64 * prefix_hit
 
@@ -94,13 +94,12 @@ def test_a_long_context_divided_among_threads_gives_the_same_bits(kv: str, windo
     blocks = list(range(25))
 
     def last_rows(threads: int, chunk: int) -> np.ndarray:
-        runner = Runner(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=25, kv=kv)
+        backend = NativeBackend(plan, checkpoint.tensors, isa=choose_isa(), threads=threads, blocks=25, kv=kv)
         for start in range(0, 1520, 380):
-            runner.forward([Span(tokens[start : start + 380], start, blocks, 0)])
+            backend.forward([Span(tokens[start : start + 380], start, [blocks] * len(backend.pools), 0)])
         parts = [tokens[start : start + chunk] for start in range(1520, 1600, chunk)]
-        return np.concatenate(
-            [runner.forward([Span(part, 1520 + i * chunk, blocks, len(part))]) for i, part in enumerate(parts)]
-        )
+        spans = [Span(part, 1520 + i * chunk, [blocks] * len(backend.pools), len(part)) for i, part in enumerate(parts)]
+        return np.concatenate([backend.forward([span]) for span in spans])
 
     expected = last_rows(1, 80)
     for threads, chunk in ((1, 1), (2, 1), (3, 5), (5, 16), (2, 80)):
@@ -120,8 +119,7 @@ def test_generation_is_the_same_alone_in_a_crowd_and_from_the_prefix_cache() -> 
 def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"max_tokens": 12, "ignore_eos": True}
     expected = [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)]
-    monkeypatch.setattr(scheduler_module, "TOKENS_PER_STEP", 7)
-    monkeypatch.setattr(core, "TOKENS_PER_STEP", 7)
+    monkeypatch.setattr(scheduler_module, "TOKENS_PER_PASS", 7)
     assert [c.token_ids for c in LLM(DATA / MODELS[0]).complete([PROMPT, *OTHERS], **options)] == expected
 
 
@@ -137,6 +135,7 @@ def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, wid
         tensors = checkpoint.tensors | {"head": float_tensor("head", np.zeros((1, columns)))}
         ends = (len(written), len(written) - written[::-1].index(slot))
         cuts = [replace(plan, operations=plan.operations[:end], output=slot, head=Head("head")) for end in ends]
-        runners = [Runner(cut, tensors, isa=choose_isa(), threads=2, blocks=2) for cut in cuts]
-        whole, cut = (runner.forward([Span(PROMPT[:70], 0, [1, 0], 70)]) for runner in runners)
+        backends = [NativeBackend(cut, tensors, isa=choose_isa(), threads=2, blocks=2) for cut in cuts]
+        tables = [[1, 0]] * len(plan.caches)
+        whole, cut = (backend.forward([Span(PROMPT[:70], 0, tables, 70)]) for backend in backends)
         assert np.array_equal(whole, cut), slot

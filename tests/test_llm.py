@@ -232,51 +232,6 @@ def test_concurrent_callers_get_their_own_texts(llm: LLM) -> None:
     assert [results[i] for i in range(len(prompts))] == expected
 
 
-def test_an_abandoned_stream_frees_its_blocks(llm: LLM) -> None:
-    before = llm._engine.allocator.available
-    stream = llm.stream("Once", max_tokens=50)
-    next(stream)
-    assert llm._engine.allocator.available < before
-    stream.close()
-    assert llm._engine.allocator.available == before
-
-
-def test_a_stream_closed_in_the_middle_of_a_step_leaves_at_the_next(llm: LLM) -> None:
-    """Garbage collection can close a forgotten stream on the very thread that runs a step and holds the lock."""
-    before = llm._engine.allocator.available
-    stream = llm.stream("Once", max_tokens=50)
-    next(stream)
-    with llm._engine._lock:
-        stream.close()
-    llm.generate("Twice", max_tokens=1)
-    assert llm._engine.allocator.available == before
-
-
-def test_a_sequence_that_fails_leaves_the_others_alone(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = llm.generate("Once", max_tokens=12)
-    broken = llm._sequence("Twice", {"max_tokens": 12})
-    healthy = llm._sequence("Once", {"max_tokens": 12})
-    monkeypatch.setattr(broken, "append", lambda token, context: 1 / 0)
-    llm._engine.submit([broken, healthy])
-    while not healthy.finished:
-        llm._engine.advance(healthy)
-    assert isinstance(broken.error, ZeroDivisionError)
-    assert healthy.completion().text == expected
-
-
-def test_a_forked_child_can_generate(llm: LLM) -> None:
-    import multiprocessing
-
-    expected = llm.generate("Once", max_tokens=8)
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(False)
-    child = context.Process(target=lambda: sender.send(llm.generate("Once", max_tokens=8)))
-    child.start()
-    assert receiver.poll(60), "the child hangs"
-    assert receiver.recv() == expected
-    child.join(10)
-
-
 def test_the_code_3_is_found_wherever_it_is() -> None:
     clean = np.random.default_rng(0).choice(np.array([0b00011000, 0b10100101, 0b01000010], np.uint8), 75)
     tensors = [clean]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterna._native import BLOCK_SIZE
-from sterna.engine.blocks import extend_block_keys
+from sterna.engine.backend import Span
+from sterna.engine.blocks import BlockAllocator, extend_block_keys
 from sterna.engine.llm import LLM
 from sterna.engine.lookup import NGRAMS, PromptLookup
-from sterna.engine.runner import Span
+from sterna.engine.request import Request
 from sterna.engine.scheduler import ROWS_WITH_DRAFTS
 
 from .helpers import DATA
@@ -32,6 +34,12 @@ def llm(request: pytest.FixtureRequest) -> LLM:
 @pytest.fixture(scope="module")
 def embedded() -> LLM:
     return LLM(threads=2)
+
+
+def allocator(llm: LLM) -> BlockAllocator:
+    """Of the model's one cache group."""
+    (group,) = llm._cache.groups
+    return group.allocator
 
 
 def test_guesses_follow_the_longest_match_and_the_latest_of_these() -> None:
@@ -109,8 +117,8 @@ def test_the_text_is_the_same(llm: LLM, name: str) -> None:
 
 def test_copying_takes_fewer_passes(embedded: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
-    forward = embedded._engine.runner.forward
-    monkeypatch.setattr(embedded._engine.runner, "forward", lambda spans: passes.append(spans) or forward(spans))
+    forward = embedded._loop.backend.forward
+    monkeypatch.setattr(embedded._loop.backend, "forward", lambda spans: passes.append(spans) or forward(spans))
     (completion,) = embedded.complete([NOVEL], max_tokens=200, ignore_eos=True, lookup=8)
     assert len(passes) + completion.accepted_tokens == 200
     assert completion.accepted_tokens > 100
@@ -150,23 +158,24 @@ def test_batches_mix_sequences_that_draft_and_that_do_not(llm: LLM) -> None:
         plain = llm.complete(prompts[:n], max_tokens=70, ignore_eos=True)
         drafted = llm.complete(prompts[:n], max_tokens=70, ignore_eos=True, lookup=8)
         assert [c.token_ids for c in drafted] == [c.token_ids for c in plain]
-    pair = [llm._sequence(CYCLE, {"max_tokens": 60, "ignore_eos": True, "lookup": k}) for k in (8, 0)]
-    llm._engine.submit(pair)
-    while not all(sequence.finished for sequence in pair):
-        llm._engine.advance(pair[0] if not pair[0].finished else pair[1])
+    finished: SimpleQueue[Request] = SimpleQueue()
+    options = {"max_tokens": 60, "ignore_eos": True, "done": finished.put}
+    pair = [llm.generation(CYCLE, **options, lookup=k) for k in (8, 0)]
+    llm.submit(pair)
+    assert {finished.get(timeout=60), finished.get(timeout=60)} == set(pair)
     assert pair[0].token_ids == pair[1].token_ids and pair[1].draft_tokens == 0
 
 
 def test_drafts_never_make_a_pass_longer_than_is_worth_it(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = []
-    forward = llm._engine.runner.forward
+    forward = llm._loop.backend.forward
 
     def watched(spans: list[Span]) -> np.ndarray:
         if all(span.outputs == len(span.token_ids) for span in spans):
             rows.append((len(spans), sum(span.outputs for span in spans)))
         return forward(spans)
 
-    monkeypatch.setattr(llm._engine.runner, "forward", watched)
+    monkeypatch.setattr(llm._loop.backend, "forward", watched)
     for n in (1, 3, ROWS_WITH_DRAFTS, 12):
         llm.complete([[*CYCLE, i] * 2 for i in range(n)], max_tokens=40, ignore_eos=True, lookup=100)
     assert all(total <= max(ROWS_WITH_DRAFTS, sequences) for sequences, total in rows)
@@ -182,9 +191,10 @@ def test_rejected_drafts_are_never_published(monkeypatch: pytest.MonkeyPatch) ->
     (completion,) = llm.complete([prompt], max_tokens=150, ignore_eos=True, lookup=7)
     assert completion.draft_tokens > 500 and completion.accepted_tokens < 20
     keys: list[bytes] = []
-    extend_block_keys(keys, [*prompt, *completion.token_ids])
-    assert 0 < len(llm._engine.allocator._by_key) <= len(keys)
-    assert set(llm._engine.allocator._by_key) == set(keys[: len(llm._engine.allocator._by_key)])
+    extend_block_keys(keys, [*prompt, *completion.token_ids], BLOCK_SIZE)
+    known = allocator(llm)._by_key
+    assert 0 < len(known) <= len(keys)
+    assert set(known) == set(keys[: len(known)])
     longer = [*prompt, *completion.token_ids[: 3 * BLOCK_SIZE - len(prompt)], 17]
     (cached,) = llm.complete([longer], max_tokens=30, ignore_eos=True, lookup=7)
     (fresh,) = LLM(DATA / TINY, threads=2).complete([longer], max_tokens=30, ignore_eos=True)
@@ -202,7 +212,7 @@ def test_right_drafts_across_block_borders_are_published(monkeypatch: pytest.Mon
     (drafted,) = llm.complete([prompt], max_tokens=150, ignore_eos=True, lookup=7)
     assert drafted.token_ids == plain.token_ids and drafted.accepted_tokens == drafted.draft_tokens > 120
     keys: list[bytes] = []
-    extend_block_keys(keys, text)
-    assert set(llm._engine.allocator._by_key) == set(keys[: (len(text) - 1) // BLOCK_SIZE])
+    extend_block_keys(keys, text, BLOCK_SIZE)
+    assert set(allocator(llm)._by_key) == set(keys[: (len(text) - 1) // BLOCK_SIZE])
     (again,) = llm.complete([text[:-1]], max_tokens=1, ignore_eos=True)
     assert again.token_ids == text[-1:]

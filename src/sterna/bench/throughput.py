@@ -15,8 +15,8 @@ import numpy as np
 from sterna import _native
 from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
+from sterna.engine.generation import Completion
 from sterna.engine.llm import LLM
-from sterna.engine.sequence import Completion
 from sterna.errors import ArgumentError
 
 CEILING_BYTES = 1 << 29
@@ -133,8 +133,10 @@ def step_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> 
     config = checkpoint.config
     untied_embedding = None if config.tied_head else "token_embd.weight"
     weights = sum(tensor.data.nbytes for name, tensor in checkpoint.tensors.items() if name != untied_embedding)
-    bytes_a_head = 2 * config.head_dim if kv == "f16" else config.head_dim + 4
-    return weights + 2 * config.num_layers * config.num_kv_heads * bytes_a_head * position
+    head_bytes = {"f32": 4 * config.head_dim, "f16": 2 * config.head_dim, "int8": config.head_dim + 4}[kv]
+    windows = (config.window(layer) for layer in range(config.num_layers))
+    seen = sum(position if window is None else min(position, window) for window in windows)
+    return weights + 2 * seen * config.num_kv_heads * head_bytes
 
 
 def ternary_weights(checkpoint: LoadedCheckpoint) -> int:

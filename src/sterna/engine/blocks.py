@@ -1,4 +1,4 @@
-"""Who owns which KV block, and which full blocks can be shared by sequences that begin alike (the prefix cache)."""
+"""The blocks of one KV pool: who has which, and which full ones can be shared by sequences that begin alike."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sterna._native import BLOCK_SIZE
 
+def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: int, salt: bytes = b"") -> None:
+    """Adds to `keys` the keys of the full blocks of `block_size` tokens that it lacks.
 
-def extend_block_keys(keys: list[bytes], token_ids: Sequence[int]) -> None:
-    """Adds to `keys` the keys of the full blocks of 64 tokens that it lacks.
-
-    Like the keys and values in it, a block's key covers all tokens up to the block's end.
+    Like the keys and values in it, a block's key covers all tokens up to the block's end, and `salt`: whatever else
+    changes the numbers, such as an adapter.
     """
-    for start in range(len(keys) * BLOCK_SIZE, len(token_ids) - BLOCK_SIZE + 1, BLOCK_SIZE):
-        block = np.asarray(token_ids[start : start + BLOCK_SIZE], dtype=np.int32).tobytes()
-        parent = keys[-1] if keys else b""
+    for start in range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size):
+        block = np.asarray(token_ids[start : start + block_size], dtype=np.int32).tobytes()
+        parent = keys[-1] if keys else salt
         keys.append(hashlib.blake2b(parent + block, digest_size=16).digest())
 
 
@@ -55,17 +54,20 @@ class BlockAllocator:
         self._references[block] = 1
         return block
 
-    def match_prefix(self, keys: Sequence[bytes]) -> list[int]:
-        """The cached blocks of the longest run of `keys` from the first, now also owned by the caller."""
-        blocks = []
-        for key in keys:
-            block = self._by_key.get(key)
-            if block is None:
-                break
-            self._idle.pop(block, None)
-            self._references[block] += 1
-            blocks.append(block)
-        return blocks
+    def cached(self, key: bytes) -> bool:
+        """Whether a block of this key can be had."""
+        return key in self._by_key
+
+    def is_idle(self, key: bytes) -> bool:
+        """Whether the cached block of this key is one that no sequence uses."""
+        return self._by_key[key] in self._idle
+
+    def share(self, key: bytes) -> int:
+        """The cached block of this key, now also owned by the caller."""
+        block = self._by_key[key]
+        self._idle.pop(block, None)
+        self._references[block] += 1
+        return block
 
     def publish(self, block: int, key: bytes) -> None:
         """Makes a full block findable. Where another block already has the key, nothing changes."""

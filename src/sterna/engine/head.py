@@ -8,15 +8,12 @@ import numpy as np
 
 from sterna import _native
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
-from sterna.engine.runner import native_tensors
-from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.engine.native import native_tensors
+from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Embed, Slot, Weight
 from sterna.model.plan import Head, Plan
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
-
-HEADS = ("full", "q8_0", "q6_k", "q4_0")
-"""`full` is the head as the file has it."""
 
 SAMPLE = "It is a truth universally acknowledged, that a single man in possession of a good fortune"
 """Text whose hidden rows the error is measured on."""
@@ -33,19 +30,13 @@ class HeadError:
     rows: int
 
 
-def check_head(head: str) -> None:
-    """Raises `ArgumentError` for a name that is not in `HEADS`."""
-    if head not in HEADS:
-        raise ArgumentError(f"head must be one of {', '.join(HEADS)}, not '{head}'.")
-
-
 def head_tensor(checkpoint: LoadedCheckpoint) -> Tensor:
     """The output matrix, which may be the embedding too."""
     return checkpoint.tensors["token_embd.weight" if checkpoint.config.tied_head else "output.weight"]
 
 
 def requantize_head(checkpoint: LoadedCheckpoint, head: str, *, isa: str, threads: int) -> LoadedCheckpoint:
-    """The model with its output matrix in another encoding, one of `HEADS`; a tied embedding stays as it is.
+    """The model with its output matrix in another encoding, one of `options.HEADS`; a tied embedding stays as it is.
 
     A head that has the encoding already is left alone. Takes no memory but the new matrix. Raises `UnsupportedError`
     where rows do not fill its blocks, `FormatError` where a value is not finite.

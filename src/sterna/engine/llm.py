@@ -2,100 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from collections.abc import Sequence as SequenceOf
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, overload
 
 import numpy as np
 
-from sterna._native import BLOCK_SIZE
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
-from sterna.engine.core import Engine
-from sterna.engine.head import SAMPLE, HeadError, check_head, measure_head, requantize_head
+from sterna.engine.generation import Completion, Constraint, Deliver, Generation
+from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
+from sterna.engine.kv_cache import KvCache
+from sterna.engine.loop import Loop
 from sterna.engine.machine import checked_threads, choose_isa, default_threads
-from sterna.engine.runner import Runner
+from sterna.engine.native import NativeBackend
+from sterna.engine.options import ACTIVATIONS, EngineOptions
+from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
-from sterna.engine.sequence import Completion, Sequence
+from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
 from sterna.errors import ArgumentError, ContextLengthError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
 
 POOL_TOKENS = 65536
-"""Positions that the KV pool can hold when contexts are shorter: address space, memory only when it is used."""
+"""Positions that the KV cache holds when contexts are shorter: address space, memory only when it is used."""
 
-KV_TYPES = ("f16", "int8", "f32")
-ACTIVATIONS = {"int8": "int8", "int15": "int15", "float": "none"}
-"""What ternary matrices take, and what a plan calls it."""
-
-Prompt = str | SequenceOf[int] | np.ndarray
+Prompt = str | Sequence[int] | np.ndarray
 
 
 class LLM:
-    """A language model on the CPU.
+    """A language model on the CPU, for callers on any thread.
 
     `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
-    embedded model. `threads`: default `STERNA_THREADS`, else all processors. `ctx`: most positions of a sequence,
-    default and upper bound the model's own context length (its sliding window, if that is shorter). `activations`:
-    `int8` (the contract for ternary matrices) or `float`. `kv`: keys and values are kept in `f16`, or in `int8` with a
-    scale for each head and position, which takes half the memory. `head`: `full`, the output matrix as in the file, or
-    `q8_0`, `q6_k`, `q4_0`, into which it is requantised (`head_error` tells what that costs). `i2s_layout`: how a GGUF
-    file keeps its I2_S matrices (`open_checkpoint`).
+    embedded model. Options are those of `EngineOptions`, as an object or by their names.
     Raises `NotFoundError`, `NetworkError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
     def __init__(
-        self,
-        model: str | Path | Checkpoint | None = None,
-        *,
-        threads: int | None = None,
-        ctx: int | None = None,
-        activations: str = "int8",
-        i2s_layout: str = "x86",
-        kv: str = "f16",
-        head: str = "full",
+        self, model: str | Path | Checkpoint | None = None, options: EngineOptions | None = None, **named: Any
     ) -> None:
-        check_head(head)
-        if kv not in KV_TYPES:
-            raise ArgumentError(f"kv must be {', '.join(KV_TYPES)}, not {kv!r}.")
-        if activations not in ACTIVATIONS:
-            raise ArgumentError(f"activations must be {', '.join(ACTIVATIONS)}, not {activations!r}.")
+        self.options = _engine_options(options, named)
+        threads = self.options.threads
         self.threads = default_threads() if threads is None else checked_threads(threads)
-        self._file = _checkpoint(model, i2s_layout)
+        self._file = _checkpoint(model, self.options.i2s_layout)
         config = self._file.config
         limit = config.context_length
-        if ctx is not None and not (type(ctx) is int and 1 < ctx <= limit):
+        if self.options.ctx is not None and self.options.ctx > limit:
             raise ArgumentError(f"ctx must be from 2 to {limit}, the context length of this model.")
-        self.context_length = ctx or limit
+        self.context_length = self.options.ctx or limit
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
         self.isa = choose_isa()
-        self.checkpoint = requantize_head(self._file, head, isa=self.isa, threads=self.threads)
-        least_blocks = 2 * -(-self.context_length // BLOCK_SIZE)
+        self.checkpoint = requantize_head(self._file, self.options.head, isa=self.isa, threads=self.threads)
         plan = build_plan(
             self.checkpoint.config,
             self.checkpoint.tensors,
-            activations=ACTIVATIONS[activations],
+            activations=ACTIVATIONS[self.options.activations],
         )
+        pool_tokens, block_size = self.options.pool_tokens, NativeBackend.block_size
+        # A context more than what one sequence needs lets another begin.
+        least_tokens = 2 * self.context_length if pool_tokens is None else max(self.context_length, pool_tokens)
         with ThreadPoolExecutor(1) as executor:
             # The vocabulary takes Python's time, the weights memory's: both at once.
             loading = executor.submit(self.checkpoint.tokenizer) if self.checkpoint.has_tokenizer else None
-            runner = Runner(
+            backend = NativeBackend(
                 plan,
                 self.checkpoint.tensors,
                 isa=self.isa,
                 threads=self.threads,
-                blocks=max(least_blocks, POOL_TOKENS // BLOCK_SIZE),
-                least_blocks=least_blocks,
-                kv=kv,
+                blocks=-(-max(least_tokens, pool_tokens or POOL_TOKENS) // block_size),
+                least_blocks=-(-least_tokens // block_size),
+                kv=self.options.kv,
             )
         self._tokenizer = loading
-        self.kv = kv
-        self._engine = Engine(runner, self.context_length)
+        self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
+        self._loop = Loop(backend, Scheduler(self._cache))
+        weakref.finalize(self, self._loop.close).atexit = False
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -103,16 +91,16 @@ class LLM:
         return self._tokenizer.result() if self._tokenizer else self.checkpoint.tokenizer()
 
     @overload
-    def generate(self, prompts: str | SequenceOf[int] | np.ndarray, **params: Any) -> str: ...
+    def generate(self, prompts: str | Sequence[int] | np.ndarray, **params: Any) -> str: ...
     @overload
-    def generate(self, prompts: SequenceOf[Prompt], **params: Any) -> list[str]: ...
+    def generate(self, prompts: Sequence[Prompt], **params: Any) -> list[str]: ...
     def generate(self, prompts: Any, **params: Any) -> str | list[str]:
         """Completes one prompt (text or token ids; str out) or a list of prompts (list out); see `SamplingParams`."""
         if _is_one_prompt(prompts):
             return self.complete([prompts], **params)[0].text
         return [completion.text for completion in self.complete(prompts, **params)]
 
-    def complete(self, prompts: SequenceOf[Prompt], **params: Any) -> list[Completion]:
+    def complete(self, prompts: Sequence[Prompt], **params: Any) -> list[Completion]:
         """Completes prompts together; the results carry token ids, the reason to stop, and speeds.
 
         Raises `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts
@@ -120,17 +108,10 @@ class LLM:
         """
         if _is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
-        sequences = [self._sequence(prompt, params) for prompt in prompts]
-        try:
-            self._engine.submit(sequences)
-            for sequence in sequences:
-                while not sequence.finished:
-                    self._engine.advance(sequence)
-                if sequence.error is not None:
-                    raise sequence.error
-        finally:
-            self._engine.abandon(sequences)
-        return [sequence.completion() for sequence in sequences]
+        finished: SimpleQueue[Request] = SimpleQueue()
+        generations = [self.generation(prompt, done=finished.put, **params) for prompt in prompts]
+        self._run(generations, finished)
+        return [generation.completion() for generation in generations]
 
     def stream(self, prompt: Prompt, **params: Any) -> Iterator[str]:
         """Yields the completion piece by piece; the pieces joined are what `generate` gives."""
@@ -140,20 +121,63 @@ class LLM:
 
     def stream_completion(self, prompt: Prompt, **params: Any) -> Iterator[tuple[str, Completion | None]]:
         """As `stream`, with the `Completion` beside the last piece and None beside the others."""
-        sequence = self._sequence(prompt, params)
+        events: SimpleQueue[str | Request] = SimpleQueue()
+        generation = self.generation(prompt, done=events.put, deliver=events.put, **params)
         try:
-            self._engine.submit([sequence])
-            while not sequence.finished:
-                piece = self._engine.advance(sequence)
-                yield piece, sequence.completion() if sequence.finished else None
+            self.submit([generation])
+            while isinstance(event := events.get(), str):
+                yield event, None
+            if generation.error is not None:
+                raise generation.error
+            yield "", generation.completion()
         finally:
-            self._engine.abandon([sequence])
+            self.cancel([generation])
 
-    def chat(self, messages: SequenceOf[Mapping[str, str]], **params: Any) -> str:
+    def generation(
+        self,
+        prompt: Prompt,
+        *,
+        done: Done,
+        deliver: Deliver | None = None,
+        constraint: Constraint | None = None,
+        **params: Any,
+    ) -> Generation:
+        """A request to be submitted. `deliver` is given its text as it comes, and `done` the request in the end; both
+        are called on the engine's thread, so they must be short. `constraint` says what may come next.
+        """
+        stop = params.get("stop") or ()
+        try:
+            sampling = SamplingParams(**{**params, "stop": (stop,) if isinstance(stop, str) else tuple(stop)})
+        except TypeError as error:
+            raise ArgumentError(f"These generation options do not fit: {error}.") from None
+        if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
+            eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
+        else:
+            eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
+        return Generation(
+            self._checked(self._encode(prompt), self.context_length - 1),
+            sampling,
+            context_length=self.context_length,
+            eos_ids=eos_ids,
+            decoder=decoder,
+            done=done,
+            deliver=deliver,
+            constraint=constraint,
+        )
+
+    def submit(self, generations: Sequence[Request]) -> None:
+        """Lets requests run; returns at once."""
+        self._loop.submit(generations)
+
+    def cancel(self, generations: Sequence[Request]) -> None:
+        """Takes requests out, finished or not; returns at once. `done` is not called any more."""
+        self._loop.cancel(generations)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **params: Any) -> str:
         """The model's answer to messages `{"role": ..., "content": ...}`, by the model's chat template."""
         return self.generate(self.tokenizer.encode_chat(messages), **params)
 
-    def embed(self, texts: SequenceOf[Prompt]) -> np.ndarray:
+    def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
         """One vector a text: the last hidden state (or the mean, where the model says so), L2-normalised; float32
         `[n, hidden_size]`.
 
@@ -165,20 +189,28 @@ class LLM:
         pooling = self.checkpoint.config.pooling
         if pooling not in ("last", "mean"):
             raise UnsupportedError(f"This model pools its hidden states by '{pooling}'; Sterna does last and mean.")
-        vectors = np.empty((len(texts), self.hidden_size), np.float32)
-        for vector, text in zip(vectors, texts, strict=True):
+        finished: SimpleQueue[Request] = SimpleQueue()
+        requests = []
+        for text in texts:
             ids = self._encode(text)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
-            hidden = self.hidden(ids)
-            vector[:] = hidden[-1] if pooling == "last" else hidden.mean(axis=0)
+            ids = self._checked(ids, self.context_length)
+            requests.append(HiddenRequest(ids, finished.put, every=pooling == "mean"))
+        self._run(requests, finished)
+        vectors = np.empty((len(texts), self.hidden_size), np.float32)
+        for vector, request in zip(vectors, requests, strict=True):
+            vector[:] = request.rows.mean(axis=0)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    def hidden(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:
+    def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Hidden states after the last norm, one causal pass; float32 `[n, hidden_size]`."""
-        return self._engine.hidden(self._checked(token_ids, self.context_length))
+        finished: SimpleQueue[Request] = SimpleQueue()
+        request = HiddenRequest(self._checked(token_ids, self.context_length), finished.put)
+        self._run([request], finished)
+        return request.rows
 
-    def logits(self, token_ids: SequenceOf[int] | np.ndarray) -> np.ndarray:
+    def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Logits of every position, one causal pass; float32 `[n, vocab]`."""
         return self.head(self.hidden(token_ids))
 
@@ -194,7 +226,8 @@ class LLM:
             else np.random.default_rng(0).integers(0, self.vocab_size, 16)
         )
         hidden = self.hidden(ids[: self.context_length])
-        return measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
+        logits = self.head(hidden)
+        return self._loop.call(lambda: measure_head(hidden, logits, self._file, isa=self.isa, threads=self.threads))
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`, to ask for in parts.
@@ -204,12 +237,23 @@ class LLM:
         rows = np.ascontiguousarray(hidden, np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.hidden_size:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
-        return self._engine.runner.logits(rows)
+        return self._loop.call(lambda: self._loop.backend.logits(rows))
 
-    def _encode(self, prompt: Prompt) -> SequenceOf[int] | np.ndarray:
+    def _run(self, requests: Sequence[Request], finished: SimpleQueue[Request]) -> None:
+        """Runs requests whose `done` puts them there, all to their end. Raises what goes wrong with one."""
+        try:
+            self.submit(requests)
+            for _ in requests:
+                error = finished.get().error
+                if error is not None:
+                    raise error
+        finally:
+            self.cancel(requests)
+
+    def _encode(self, prompt: Prompt) -> Sequence[int] | np.ndarray:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
-    def _checked(self, token_ids: SequenceOf[int] | np.ndarray, limit: int) -> list[int]:
+    def _checked(self, token_ids: Sequence[int] | np.ndarray, limit: int) -> list[int]:
         if not isinstance(token_ids, (list, tuple, range, np.ndarray)) or not all(map(_is_integer, token_ids)):
             raise ArgumentError("A prompt must be text or a list of token ids.")
         ids = [int(token) for token in token_ids]
@@ -224,16 +268,12 @@ class LLM:
             )
         return ids
 
-    def _sequence(self, prompt: Prompt, params: Mapping[str, Any]) -> Sequence:
-        stop = params.get("stop") or ()
-        try:
-            sampling = SamplingParams(**{**params, "stop": (stop,) if isinstance(stop, str) else tuple(stop)})
-        except TypeError as error:
-            raise ArgumentError(f"These generation options do not fit: {error}.") from None
-        ids = self._checked(self._encode(prompt), self.context_length - 1)
-        if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
-            return Sequence(ids, sampling, self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True))
-        return Sequence(ids, sampling, frozenset(), StreamDecoder(lambda token: b""))
+
+def _engine_options(options: EngineOptions | None, named: Mapping[str, Any]) -> EngineOptions:
+    try:
+        return replace(options, **named) if options is not None else EngineOptions(**named)
+    except TypeError as error:
+        raise ArgumentError(f"These options do not fit: {error}.") from None
 
 
 def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> LoadedCheckpoint:

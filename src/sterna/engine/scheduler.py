@@ -2,128 +2,134 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sterna._native import BLOCK_SIZE
-from sterna.engine.blocks import BlockAllocator, extend_block_keys
-from sterna.engine.sequence import Sequence
+from sterna.engine.kv_cache import KvCache
+from sterna.engine.request import Request
 
-TOKENS_PER_STEP = 128
+TOKENS_PER_PASS = 128
 """Most tokens of one forward pass: long prompts enter in chunks of it, so that others are not held up."""
 
+LEAST_FOR_PROMPTS = 32
+"""Tokens of a pass that prompts have, however many sequences are being continued."""
+
 ROWS_WITH_DRAFTS = 8
-"""Drafts fill a pass up to this many tokens of generating sequences: from there on its time grows as fast as its
+"""Drafts fill a pass up to this many tokens of sequences being continued: from there on its time grows as fast as its
 tokens, and drafting gains nothing (docs/engine.md)."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens `start .. end - 1` of a sequence enter the pass, and after its last one a draft of those to come."""
+    """Tokens `start .. end - 1` of a request enter the pass, and after its last one a draft of those to come."""
 
-    sequence: Sequence
+    request: Request
     start: int
     end: int
-    draft: SequenceOf[int] = ()
+    draft: Sequence[int]
+    outputs: int
+    """How many of the last tokens' hidden rows are wanted."""
 
     @property
     def token_ids(self) -> list[int]:
-        return [*self.sequence.token_ids[self.start : self.end], *self.draft]
-
-    @property
-    def choices(self) -> int:
-        """How many tokens are to be chosen: with the sequence's last token the next, and one after each drafted."""
-        return 1 + len(self.draft) if self.end == len(self.sequence.token_ids) else 0
+        """The tokens that enter."""
+        return [*self.request.token_ids[self.start : self.end], *self.draft]
 
 
 class Scheduler:
-    """Sequences wait until the pool surely has room for all they may become; then they run without being pushed out."""
+    """Requests are admitted when the pool has room for their prompts. Where it gets full, the one admitted last gives
+    up its blocks, waits, and is computed again: its text is the same, because numbers depend on its tokens alone.
+    """
 
-    def __init__(self, allocator: BlockAllocator, context_length: int) -> None:
-        self._allocator = allocator
-        self._context_length = context_length
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
-        self._promised = 0
+    def __init__(self, cache: KvCache) -> None:
+        self._cache = cache
+        self._waiting: deque[Request] = deque()
+        self._running: list[Request] = []
+        """In the order of admission."""
+        self._turns = 0
+        self.preemptions = 0
+        """How often a request had to give up its blocks."""
 
     @property
-    def promised(self) -> int:
-        """Blocks that running sequences may still ask for: others must leave that many available."""
-        return self._promised
+    def requests(self) -> list[Request]:
+        """All that wait or run."""
+        return [*self._running, *self._waiting]
 
-    def add(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+    @property
+    def has_requests(self) -> bool:
+        """Whether any wait or run."""
+        return bool(self._running or self._waiting)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Lets requests wait for their turn."""
+        self._waiting.extend(requests)
+
+    def remove(self, requests: Sequence[Request]) -> None:
+        """Takes finished or cancelled requests out and releases their blocks; unknown ones are passed over."""
+        for request in requests:
+            if request in self._running:
+                self._running.remove(request)
+                self._cache.release(request.blocks)
+            elif request in self._waiting:
+                self._waiting.remove(request)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every sequence that is generating and what it drafts, then prompts as
-        far as they fit."""
+        """Chunks of the next pass: one token of every sequence that is being continued and what it drafts, those first
+        that had none for the longest time; then prompts, in the order of admission, as far as they fit."""
+        chunks: dict[Request, Chunk] = {}
         self._admit()
-        chunks, left = [], TOKENS_PER_STEP
-        generating = sum(sequence.is_generating for sequence in self._running)
-        for sequence in sorted(self._running, key=lambda s: not s.is_generating):
-            end = min(len(sequence.token_ids), sequence.num_cached + left)
-            if end > sequence.num_cached:
-                draft = self._draft(sequence, ROWS_WITH_DRAFTS // generating - 1) if sequence.is_generating else ()
-                self._provide_blocks(sequence, end + len(draft))
-                chunks.append(Chunk(sequence, sequence.num_cached, end, draft))
-                left -= end - sequence.num_cached + len(draft)
-        return chunks
+        decoding = sorted((r for r in self._running if r.is_decoding), key=lambda request: request.last_turn)
+        for_prompts = LEAST_FOR_PROMPTS if len(decoding) < len(self._running) else 0
+        for request in decoding:
+            left = TOKENS_PER_PASS - for_prompts - _tokens(chunks)
+            if left > 0 and request in self._running:
+                draft = request.propose(min(ROWS_WITH_DRAFTS // len(decoding), left) - 1)
+                self._take(request, len(request.token_ids), draft, chunks)
+        for request in list(self._running):
+            left = TOKENS_PER_PASS - _tokens(chunks)
+            if left > 0 and request in self._running and request not in chunks and not request.is_decoding:
+                self._take(request, min(len(request.token_ids), request.num_computed + left), (), chunks)
+        for request in chunks:
+            self._turns += 1
+            request.last_turn = self._turns
+        return list(chunks.values())
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
         """Notes that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,
-        which are the sequence's own by now, and publishes blocks that became full. The rest gets overwritten.
-        """
-        sequence = chunk.sequence
-        sequence.num_cached = chunk.end + accepted
-        extend_block_keys(sequence.block_keys, sequence.token_ids[: sequence.num_cached])
-        for index in range(chunk.start // BLOCK_SIZE, sequence.num_cached // BLOCK_SIZE):
-            self._allocator.publish(sequence.blocks[index], sequence.block_keys[index])
-
-    def remove(self, sequence: Sequence) -> None:
-        """Takes a finished or abandoned sequence out and releases its blocks."""
-        if sequence in self._running:
-            self._running.remove(sequence)
-            self._promised -= self._blocks_of(sequence) - len(sequence.blocks)
-            self._allocator.release(sequence.blocks)
-            sequence.blocks = []
-        elif sequence in self._waiting:
-            self._waiting.remove(sequence)
-
-    def _limit(self, sequence: Sequence) -> int:
-        """Most tokens that the sequence can come to have."""
-        if sequence.params.max_tokens is None:
-            return self._context_length
-        return min(self._context_length, sequence.prompt_tokens + sequence.params.max_tokens)
-
-    def _blocks_of(self, sequence: Sequence) -> int:
-        """Blocks that the sequence may come to need."""
-        return -(-self._limit(sequence) // BLOCK_SIZE)
-
-    def _draft(self, sequence: Sequence, most: int) -> list[int]:
-        """Tokens that may come next, at most `most`, and one less than may still come: the last needs no pass."""
-        if sequence.lookup is None:
-            return []
-        room = self._limit(sequence) - len(sequence.token_ids) - 1
-        return sequence.lookup.propose(min(most, sequence.params.lookup, room))
+        which are the request's own by now. What else was drafted gets overwritten."""
+        request = chunk.request
+        request.num_computed = chunk.end + accepted
+        self._cache.computed(request.blocks, request.token_ids, chunk.start, request.num_computed)
 
     def _admit(self) -> None:
         while self._waiting:
-            sequence = self._waiting[0]
-            needed = self._blocks_of(sequence)
-            if self._running and needed > self._allocator.available - self._promised:
+            request = self._waiting[0]
+            # Each of those that run may soon want a block more.
+            if self._running and not self._cache.can_begin(request.blocks, request.token_ids, len(self._running)):
                 return
             self._waiting.popleft()
-            # The last prompt token is always computed: its hidden row chooses the first new one.
-            extend_block_keys(sequence.block_keys, sequence.token_ids[:-1])
-            sequence.blocks = self._allocator.match_prefix(sequence.block_keys)
-            sequence.num_cached = sequence.cached_at_start = len(sequence.blocks) * BLOCK_SIZE
-            sequence.started = time.perf_counter()
-            self._promised += needed - len(sequence.blocks)
-            self._running.append(sequence)
+            # The last token is always computed: its hidden row is wanted.
+            known = [] if request.needs_every_row else request.token_ids[:-1]
+            request.num_computed = self._cache.match(request.blocks, known)
+            request.began(request.num_computed)
+            self._running.append(request)
 
-    def _provide_blocks(self, sequence: Sequence, end: int) -> None:
-        while len(sequence.blocks) * BLOCK_SIZE < end:
-            sequence.blocks.append(self._allocator.allocate())
-            self._promised -= 1
+    def _take(self, request: Request, end: int, draft: Sequence[int], chunks: dict[Request, Chunk]) -> None:
+        """Puts the request's tokens up to `end` into the pass, at the cost of those admitted later where blocks are
+        short."""
+        while not self._cache.provide(request.blocks, end + len(draft)):
+            youngest = self._running.pop()
+            self._cache.release(youngest.blocks)
+            youngest.num_computed = 0
+            chunks.pop(youngest, None)
+            self._waiting.appendleft(youngest)
+            self.preemptions += 1
+            if youngest is request:
+                return
+        outputs = request.outputs(request.num_computed, end, len(draft))
+        chunks[request] = Chunk(request, request.num_computed, end, draft, outputs)
+
+
+def _tokens(chunks: dict[Request, Chunk]) -> int:
+    return sum(chunk.end - chunk.start + len(chunk.draft) for chunk in chunks.values())

@@ -34,18 +34,20 @@ class Pieces:
     """The bytes of each token: `pieces(id, skip_special)`."""
 
     def __init__(self, tokens: Sequence[str], types: np.ndarray, special: Set[int], byte_level: bool) -> None:
-        self._tokens, self._types, self._special, self._byte_level = tokens, types, special, byte_level
+        self._tokens, self._special, self._byte_level = tokens, special, byte_level
+        self._user_defined = frozenset(np.flatnonzero(types == TokenType.USER_DEFINED).tolist())
+        self._bytes = frozenset(np.flatnonzero(types == TokenType.BYTE).tolist())
 
     def __call__(self, token: int, skip_special: bool = True) -> bytes:
         """Raises ArgumentError for an id that the vocabulary does not have."""
         if not 0 <= token < len(self._tokens):
             raise ArgumentError(f"Token id {token} is outside the vocabulary of {len(self._tokens)} tokens.")
-        text, kind = self._tokens[token], self._types[token]
+        text = self._tokens[token]
         if token in self._special:
             return b"" if skip_special else text.encode("utf-8", "replace")
         if self._byte_level:
-            return from_byte_level(text) if kind != TokenType.USER_DEFINED else text.encode("utf-8", "replace")
-        if kind == TokenType.BYTE:
+            return text.encode("utf-8", "replace") if token in self._user_defined else from_byte_level(text)
+        if token in self._bytes:
             return bytes([BYTE_PIECES[text]])
         return text.replace("▁", " ").encode("utf-8", "replace")
 

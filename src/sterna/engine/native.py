@@ -1,15 +1,15 @@
-"""The native engine with the weights of one checkpoint: batches of tokens in, hidden rows, logits or tokens out."""
+"""The CPU's engine as a backend: a compiled plan with the weights of one checkpoint, and its KV pools."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sterna import _native
+from sterna.engine.backend import CachePool, Choice, RowSampling, Span
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.plan import Plan
 from sterna.tensor.encodings import Encoding
@@ -24,22 +24,11 @@ ALIGNMENT = 4
 """Bytes; what the kernels' whole floats and halfs need."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """Some consecutive tokens of one sequence, as a forward pass takes them."""
-
-    token_ids: Sequence[int]
-    start: int
-    """Position of the first of them in the sequence."""
-    blocks: Sequence[int]
-    """The sequence's KV blocks, for positions 0 to the last one here."""
-    outputs: int = 1
-    """How many of the last tokens' hidden rows are wanted."""
-
-
-class Runner:
-    """One compiled plan and its KV pool. Raises `FormatError` where the weights do not fit the plan,
+class NativeBackend:
+    """Implements `Backend`; hidden rows are numpy arrays. Raises `FormatError` where the weights do not fit the plan,
     `UnsupportedError` where the KV cache cannot be had."""
+
+    block_size = _native.BLOCK_SIZE
 
     def __init__(
         self,
@@ -59,51 +48,80 @@ class Runner:
             self._model = _native.Model(plan.to_dict(), natives, isa)
         except ValueError as error:
             raise FormatError(str(error)) from None
-        self.pools = make_pools(plan, blocks, least_blocks, kv)
+        self._pools = make_pools(plan, blocks, least_blocks, kv)
+        windows = [group.window for group in plan.caches.values()]
+        self.pools = [CachePool(pool.blocks, window) for pool, window in zip(self._pools, windows, strict=True)]
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
-        """Hidden rows float32 `[n_outputs, hidden_size]`, in the order of the spans.
-
-        Raises `FormatError` where they are not finite: no choice of a token could be made from them.
-        """
-        lengths = [len(span.token_ids) for span in spans]
-        ends = np.cumsum(lengths)
-        width = max(len(span.blocks) for span in spans)
-        tables = np.full((len(spans), width), -1, np.int32)
-        for row, span in zip(tables, spans, strict=True):
-            row[: len(span.blocks)] = span.blocks
+        tokens: list[int] = []
+        positions: list[int] = []
         outputs: list[int] = []
-        for span, end in zip(spans, ends, strict=True):
+        ends = [0]
+        for span in spans:
+            end = ends[-1] + len(span.token_ids)
+            tokens.extend(span.token_ids)
+            positions.extend(range(span.start, span.start + len(span.token_ids)))
             outputs.extend(range(end - span.outputs, end))
-        arrays = (
-            np.concatenate([np.asarray(span.token_ids, np.int32) for span in spans]),
-            np.concatenate(
-                [np.arange(span.start, span.start + n, dtype=np.int32) for span, n in zip(spans, lengths, strict=True)]
-            ),
-            np.concatenate([[0], ends]).astype(np.int32),
-            [tables] * len(self.pools),
-            np.zeros(len(spans), np.int32),
-            np.asarray(outputs, np.int32),
+            ends.append(end)
+        hidden: np.ndarray = self._threaded(
+            self._model.forward,
+            np.array(tokens, np.int32),
+            np.array(positions, np.int32),
+            np.array(ends, np.int32),
+            [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self.pools))],
+            np.array([span.adapter_id for span in spans], np.int32),
+            np.array(outputs, np.int32),
+            self._pools,
         )
-        hidden = self._threaded(self._model.forward, *arrays, self.pools)
-        if not np.isfinite(hidden).all():
-            raise FormatError("The model computes numbers that are not finite: its file is damaged.")
         return hidden
 
-    def logits(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits float32 `[n, vocab]` of hidden rows float32 `[n, hidden_size]`."""
-        return self._threaded(self._model.logits, hidden)
+    def finite(self, hidden: np.ndarray) -> np.ndarray:
+        finite: np.ndarray = np.isfinite(hidden).all(axis=1)
+        return finite
 
-    def select(self, hidden: np.ndarray, samplings: list[_native.Sampling]) -> np.ndarray:
-        """One token id (int32 `[n]`) for each hidden row."""
-        tokens: np.ndarray = self._threaded(self._model.select, hidden, samplings)[0]
-        return tokens
+    def select(self, hidden: np.ndarray, rows: Sequence[int], samplings: Sequence[RowSampling]) -> list[Choice]:
+        wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
+        tokens, logprobs, top = self._threaded(self._model.select, wanted, [_sampling(row) for row in samplings])
+        return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
+
+    def to_numpy(self, hidden: np.ndarray, first: int, last: int) -> np.ndarray:
+        return hidden[first:last]
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = self._threaded(self._model.logits, rows)
+        return logits
 
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments, self.threads)
         except RuntimeError as error:  # std::system_error of a thread that could not be made
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
+
+
+def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of different lengths as int32 [n, longest]."""
+    rectangle = np.full((len(tables), max(map(len, tables))), -1, np.int32)
+    for row, table in zip(rectangle, tables, strict=True):
+        row[: len(table)] = table
+    return rectangle
+
+
+def _sampling(row: RowSampling) -> _native.Sampling:
+    params, sampling = row.params, _native.Sampling()
+    sampling.temperature = params.temperature
+    sampling.top_k = params.top_k
+    sampling.top_p = params.top_p
+    sampling.min_p = params.min_p
+    sampling.repetition_penalty = params.repetition_penalty
+    sampling.presence_penalty = params.presence_penalty
+    sampling.frequency_penalty = params.frequency_penalty
+    sampling.seed, sampling.step = row.seed, row.step
+    sampling.seen, sampling.generated, sampling.banned = list(row.seen), list(row.generated), list(row.banned)
+    sampling.logit_bias = [(int(token), float(bias)) for token, bias in params.logit_bias.items()]
+    sampling.logprobs = -1 if params.logprobs is None else params.logprobs
+    if row.mask is not None:
+        sampling.set_mask(row.mask)
+    return sampling
 
 
 def make_pools(plan: Plan, blocks: int, least_blocks: int, kv: str) -> list[_native.KvPool]:

@@ -1,0 +1,92 @@
+"""What the scheduler asks of whatever computes: the CPU's engine (`native.py`), or another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sterna.engine.sampling import SamplingParams
+
+Hidden = Any
+"""The hidden rows of a pass, wherever a backend keeps them."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Some consecutive tokens of one sequence, as a forward pass takes them."""
+
+    token_ids: Sequence[int]
+    start: int
+    """Position of the first of them in the sequence."""
+    block_tables: Sequence[Sequence[int]]
+    """For each cache group the sequence's KV blocks, for positions 0 to the last one here; -1 where none is needed."""
+    outputs: int = 1
+    """How many of the last tokens' hidden rows are wanted."""
+    adapter_id: int = 0
+    """0 is no adapter."""
+
+
+@dataclass(frozen=True)
+class RowSampling:
+    """How the token after one hidden row is chosen."""
+
+    params: SamplingParams
+    seed: int
+    step: int
+    """Tokens chosen before: (seed, step) fixes the random number."""
+    seen: Sequence[int] = ()
+    """Ids of prompt and text, where a penalty asks for them."""
+    generated: Sequence[int] = ()
+    """Those of the text alone, likewise."""
+    banned: Sequence[int] = ()
+    """Ids that must not be chosen."""
+    mask: np.ndarray | None = None
+    """Bit i % 32 of word i / 32 (uint32) says whether id i may be chosen; None allows all."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen token; -1 where none may be chosen. What was not asked for is 0 and empty."""
+
+    token_id: int
+    logprob: float = 0.0
+    """Of the log-softmax of the logits as they came."""
+    top: Sequence[tuple[int, float]] = ()
+    """The most likely ids with theirs, best first."""
+
+
+@dataclass(frozen=True)
+class CachePool:
+    """The KV blocks of one cache group: how many there are, and the window that its layers see (None: everything)."""
+
+    blocks: int
+    window: int | None
+
+
+class Backend(Protocol):
+    """One model with its weights and KV pools. One thread at a time calls it."""
+
+    block_size: int
+    """Positions in a KV block."""
+
+    @property
+    def pools(self) -> Sequence[CachePool]:
+        """In the order of the plan's cache groups."""
+
+    def forward(self, spans: Sequence[Span]) -> Hidden:
+        """One pass; the hidden rows that the spans want, in their order."""
+
+    def finite(self, hidden: Hidden) -> np.ndarray:
+        """For each row whether all its numbers are finite: bool [n]."""
+
+    def select(self, hidden: Hidden, rows: Sequence[int], samplings: Sequence[RowSampling]) -> list[Choice]:
+        """A choice for each of the given rows."""
+
+    def to_numpy(self, hidden: Hidden, first: int, last: int) -> np.ndarray:
+        """The rows first .. last - 1 as float32 [n, hidden_size]."""
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """Logits float32 [n, vocab_size] of float32 rows [n, hidden_size]."""

@@ -1,0 +1,227 @@
+"""A prompt and its continuation."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sterna.engine.backend import Choice, RowSampling
+from sterna.engine.lookup import PromptLookup
+from sterna.engine.request import Done, Request
+from sterna.engine.sampling import SamplingParams
+from sterna.errors import ArgumentError
+from sterna.model.tokenizer import StreamDecoder
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A generated token's log-probability: log-softmax of the raw logits, before temperature, penalties, bias and
+    masks."""
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]]
+    """The most likely ids at its place, best first."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came of one prompt. Speeds are tokens a second; a speed that cannot be told (no second token) is 0."""
+
+    text: str
+    token_ids: list[int]
+    prompt_tokens: int
+    completion_tokens: int
+    stop_reason: str
+    """`eos`, `stop` (a stop string) or `length` (max_tokens or the context is full)."""
+    prefill_tps: float
+    """Of the prompt tokens that did not come from the prefix cache."""
+    decode_tps: float
+    cached_tokens: int = 0
+    """Prompt tokens that came from the prefix cache."""
+    draft_tokens: int = 0
+    """Tokens that prompt lookup guessed, and"""
+    accepted_tokens: int = 0
+    """how many of them were right, so that they needed no pass of their own."""
+    logprobs: list[TokenLogprob] | None = None
+    """One entry a generated token, where they were asked for."""
+
+
+class Constraint(Protocol):
+    """What may come next, such as a grammar. An exception fails its own request alone."""
+
+    def mask(self) -> np.ndarray | None:
+        """Allowed ids as bits: i % 32 of word i / 32 (uint32); None allows all."""
+
+    def advance(self, token_id: int) -> None:
+        """Takes note of a chosen token."""
+
+
+Deliver = Callable[[str], None]
+"""Takes a piece of text, on the thread that steps."""
+
+
+class Generation(Request):
+    """A prompt and what has been generated for it so far: its text, and why it stopped."""
+
+    def __init__(
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        *,
+        context_length: int,
+        eos_ids: frozenset[int],
+        decoder: StreamDecoder,
+        done: Done = lambda request: None,
+        deliver: Deliver | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """`deliver` is given the text as it comes; without it, it lies in `completion()` at the end."""
+        super().__init__(list(prompt_ids), done)
+        self.prompt_tokens = len(prompt_ids)
+        self.params = params
+        self.draft_tokens = self.accepted_tokens = 0
+        self.seed = secrets.randbits(64) if params.seed is None else params.seed
+        self.stop_reason: str | None = None
+        self.text = ""
+        self._limit = context_length
+        if params.max_tokens is not None:
+            self._limit = min(context_length, self.prompt_tokens + params.max_tokens)
+        # What is drafted is not known to the constraint.
+        self._lookup = PromptLookup(self.token_ids) if params.lookup and constraint is None else None
+        self._constraint = constraint
+        self._stops_at = frozenset() if params.ignore_eos else eos_ids
+        self._longest_stop = max(map(len, params.stop), default=0)
+        self._searched = 0
+        self._decoder = decoder
+        self._deliver, self._delivered = deliver, 0
+        self._logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
+        self._first_token = self._ended = 0.0
+
+    @property
+    def completion_ids(self) -> list[int]:
+        """The generated tokens."""
+        return self.token_ids[self.prompt_tokens :]
+
+    @property
+    def is_decoding(self) -> bool:
+        return len(self.token_ids) > self.prompt_tokens and self.num_computed == len(self.token_ids) - 1
+
+    @property
+    def finished(self) -> bool:
+        return self.stop_reason is not None or self.error is not None
+
+    def propose(self, most: int) -> Sequence[int]:
+        # The last token that may come needs no pass.
+        room = self._limit - len(self.token_ids) - 1
+        return self._lookup.propose(min(most, self.params.lookup, room)) if self._lookup else ()
+
+    def outputs(self, start: int, end: int, drafted: int) -> int:
+        return 1 + drafted if end == len(self.token_ids) else 0
+
+    def samplings(self, draft: Sequence[int]) -> list[RowSampling]:
+        return [self._sampling(draft[:count]) for count in range(len(draft) + 1)]
+
+    def _sampling(self, drafted: Sequence[int]) -> RowSampling:
+        params, step = self.params, len(self.token_ids) - self.prompt_tokens + len(drafted)
+        counted = params.presence_penalty or params.frequency_penalty
+        mask = None if self._constraint is None else self._constraint.mask()
+        return RowSampling(
+            params,
+            self.seed,
+            step,
+            seen=[*self.token_ids, *drafted] if params.repetition_penalty != 1.0 else (),
+            generated=[*self.completion_ids, *drafted] if counted else (),
+            banned=sorted(self._stops_at) if step < params.min_tokens else (),
+            mask=None if mask is None else np.asarray(mask, np.uint32).reshape(-1),
+        )
+
+    def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:
+        accepted = 0
+        self.draft_tokens += len(draft)
+        for choice, drafted in zip(choices, [*draft, None], strict=True):
+            self.append(choice)
+            if self.finished or choice.token_id != drafted:
+                break
+            accepted += 1
+        self.accepted_tokens += accepted
+        self._hand_over()
+        return accepted
+
+    def append(self, choice: Choice) -> None:
+        """Adds a chosen token and decides whether the text ends with it. Raises `ArgumentError` where none may come."""
+        token = choice.token_id
+        if token < 0:
+            raise ArgumentError("No token may come next: masks, bans and biases leave none.")
+        now = time.perf_counter()
+        if len(self.token_ids) == self.prompt_tokens:
+            self._first_token = now
+        self._ended = now
+        self.token_ids.append(token)
+        if self._logprobs is not None:
+            self._logprobs.append(TokenLogprob(token, choice.logprob, list(choice.top)))
+        if self._constraint is not None:
+            self._constraint.advance(token)
+        if token in self._stops_at:
+            self._finish("eos")
+            return
+        self.text += self._decoder.push(token)
+        if not self._cut_at_stop() and len(self.token_ids) >= self._limit:
+            self._finish("length")
+
+    def _hand_over(self) -> None:
+        """Delivers text that is new. A tail that may turn out to begin a stop string is held back until the text
+        ends."""
+        if self._deliver is None:
+            return
+        end = len(self.text)
+        if not self.finished:
+            for stop in self.params.stop:
+                for n in range(min(len(stop) - 1, end), 0, -1):
+                    if self.text.endswith(stop[:n]):
+                        end = min(end, len(self.text) - n)
+                        break
+        if end > self._delivered:
+            piece, self._delivered = self.text[self._delivered : end], end
+            self._deliver(piece)
+
+    def completion(self) -> Completion:
+        """The finished result."""
+        ids, cached = self.completion_ids, self.cached_tokens or 0
+        prefill, decode = self._first_token - self.started, self._ended - self._first_token
+        return Completion(
+            text=self.text,
+            token_ids=ids,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=len(ids),
+            stop_reason=self.stop_reason or "",
+            prefill_tps=(self.prompt_tokens - cached) / prefill if prefill > 0 else 0.0,
+            decode_tps=(len(ids) - 1) / decode if decode > 0 else 0.0,
+            cached_tokens=cached,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
+            logprobs=self._logprobs,
+        )
+
+    def _finish(self, reason: str) -> None:
+        self.text += self._decoder.flush()
+        if not self._cut_at_stop():
+            self.stop_reason = reason
+
+    def _cut_at_stop(self) -> bool:
+        """Whether a stop string came with the last token, which ends the text before it."""
+        if len(self.token_ids) - self.prompt_tokens < self.params.min_tokens:
+            self._searched = len(self.text)
+            return False
+        found = [at for at in (self.text.find(stop, self._searched) for stop in self.params.stop) if at >= 0]
+        self._searched = max(self._searched, len(self.text) - self._longest_stop)
+        if not found:
+            return False
+        self.text = self.text[: min(found)]
+        self.stop_reason = "stop"
+        return True

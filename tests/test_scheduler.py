@@ -1,0 +1,141 @@
+"""Who runs, with which blocks: preemption, windows that move on, prefixes that are shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sterna import LLM
+from sterna._native import BLOCK_SIZE
+from sterna.engine.backend import CachePool
+from sterna.engine.kv_cache import NO_BLOCK, KvCache, SequenceBlocks
+from sterna.engine.request import Request
+from sterna.engine.scheduler import TOKENS_PER_PASS
+from sterna.model.config import ModelConfig
+
+from .helpers import GEMMA3, TINY, tiny_checkpoint
+
+CONFIGS = {
+    "bitnet": replace(TINY, context_length=320),
+    "windowed": replace(GEMMA3, context_length=320, sliding_window=70),
+}
+PROMPTS = [np.random.default_rng(i).integers(0, 96, 1 + 7 * i % 150).tolist() for i in range(64)]
+
+
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_requests_of_unknown_length_in_a_small_pool_give_the_texts_of_lone_runs(name: str, kv: str) -> None:
+    """Each may fill its context, and the pool holds eight of these: admitted on trust, preempted, computed again."""
+    config = CONFIGS[name]
+    options: dict[str, Any] = {"ignore_eos": True, "logprobs": 1, "temperature": 0.7, "seed": 3}
+    small = LLM(tiny_checkpoint(config), threads=2, kv=kv, pool_tokens=8 * config.context_length)
+    together = small.complete(PROMPTS, **options)
+    assert small._loop.scheduler.preemptions > 0
+    large = LLM(tiny_checkpoint(config), threads=2, kv=kv)
+    for prompt, result in zip(PROMPTS[::9], together[::9], strict=True):
+        (alone,) = large.complete([prompt], **options)
+        assert result.token_ids == alone.token_ids and result.logprobs == alone.logprobs
+        assert result.prompt_tokens + result.completion_tokens == config.context_length
+    assert large._loop.scheduler.preemptions == 0
+
+
+def test_hidden_rows_of_a_preempted_request_come_once_each() -> None:
+    llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=2, pool_tokens=640)
+    text = PROMPTS[20] * 2
+    expected = llm.hidden(text)
+    finished: SimpleQueue[Request] = SimpleQueue()
+    others = [llm.generation(prompt, done=finished.put, ignore_eos=True) for prompt in PROMPTS[:6]]
+    llm.submit(others)
+    for _ in range(8):
+        assert np.array_equal(llm.hidden(text), expected)
+    for _ in others:
+        finished.get(timeout=60)
+
+
+@pytest.mark.parametrize("window", [1, 64, 100])
+def test_layers_with_a_window_keep_no_more_than_it(window: int) -> None:
+    config = replace(GEMMA3, context_length=2048, sliding_window=window)
+    llm = LLM(tiny_checkpoint(config), threads=2)
+    in_use: list[list[int]] = []
+
+    class Watch:
+        """Notes the blocks in use at each token."""
+
+        def mask(self) -> None:
+            in_use.append([BLOCKS - group.allocator.available for group in llm._cache.groups])
+
+        def advance(self, token_id: int) -> None: ...
+
+    BLOCKS = llm._loop.backend.pools[0].blocks
+    finished: SimpleQueue[Request] = SimpleQueue()
+    prompt = np.random.default_rng(0).integers(0, 96, 1000).tolist()
+    llm.submit([llm.generation(prompt, done=finished.put, constraint=Watch(), max_tokens=500, ignore_eos=True)])
+    finished.get(timeout=60)
+    windows = [pool.window for pool in llm._loop.backend.pools]
+    after_prompt, while_decoding = (
+        dict(zip(windows, np.max(counts, axis=0), strict=True)) for counts in (in_use[:1], in_use[1:])
+    )
+    assert after_prompt[window] <= -(-(window + TOKENS_PER_PASS) // BLOCK_SIZE) + 1
+    assert while_decoding[window] <= -(-window // BLOCK_SIZE) + 1
+    assert while_decoding[None] == -(-1499 // BLOCK_SIZE)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_known_prefix_is_not_computed_again(config: ModelConfig) -> None:
+    llm = LLM(tiny_checkpoint(config), threads=2)
+    prompt = PROMPTS[20] * 2
+    (first,) = llm.complete([prompt], max_tokens=20, ignore_eos=True)
+    (again,) = llm.complete([[*prompt, *first.token_ids[:10]]], max_tokens=10, ignore_eos=True)
+    assert first.cached_tokens == 0
+    assert again.cached_tokens == (len(prompt) + 10) // BLOCK_SIZE * BLOCK_SIZE > 0
+    assert again.token_ids == first.token_ids[10:]
+
+
+def sequence(cache: KvCache, tokens: list[int], salt: bytes = b"") -> SequenceBlocks:
+    """A sequence whose tokens have been computed in passes of 128."""
+    blocks = SequenceBlocks(salt)
+    for start in range(cache.match(blocks, tokens[:-1]), len(tokens), 128):
+        end = min(start + 128, len(tokens))
+        assert cache.provide(blocks, end)
+        cache.computed(blocks, tokens, start, end)
+    return blocks
+
+
+def test_shared_blocks_are_of_the_same_tokens_and_the_same_salt() -> None:
+    cache = KvCache([CachePool(40, None)], 64, 640, 128)
+    tokens = list(range(300))
+    first = sequence(cache, tokens)
+    same, salted, other = (
+        sequence(cache, tokens),
+        sequence(cache, tokens, b"adapter"),
+        sequence(cache, [*tokens[:100], 7, *tokens[101:]]),
+    )
+    (a,), (b,), (c,), (d,) = first.tables, same.tables, salted.tables, other.tables
+    assert a[:4] == b[:4] and a[4] != b[4]
+    assert not set(a) & set(c)
+    assert a[0] == d[0] and not set(a[1:]) & set(d[1:])
+
+
+def test_all_blocks_come_back() -> None:
+    cache = KvCache([CachePool(30, None), CachePool(30, 100)], 64, 640, 128)
+    sequences = [sequence(cache, list(range(n, n + 300)), bytes([n])) for n in range(4)]
+    assert cache.available < 30
+    windowed = sequences[0].tables[1]
+    assert windowed[:3] == [NO_BLOCK] * 3 and NO_BLOCK not in windowed[3:]
+    for blocks in sequences:
+        cache.release(blocks)
+    assert cache.available == 30
+
+
+def test_what_does_not_fit_takes_nothing() -> None:
+    cache = KvCache([CachePool(4, None), CachePool(9, 100)], 64, 640, 128)
+    blocks = SequenceBlocks()
+    cache.match(blocks, [])
+    assert not cache.provide(blocks, 5 * 64)
+    assert [group.allocator.available for group in cache.groups] == [4, 9]
+    assert cache.provide(blocks, 4 * 64)
+    assert not cache.can_begin(SequenceBlocks(), [1], 0)
