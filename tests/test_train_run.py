@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def trained(folder: Path) -> tuple[TrainingResult, Decoder, list[float]]:
     config = load_config(folder / "unbroken.toml")
     model = Decoder(config.model.model_config())
     state = folder / "unbroken" / "state.safetensors"
-    assert load_state(state, model, None, {"model": vars(config.model)}) == 40
+    assert load_state(state, model, None, {"model": asdict(config.model.model_config())}) == 40
     losses = [float(match[1]) for line in lines if (match := re.match(r"step \d+ loss ([\d.]+)", line))]
     return result, model, losses
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.errors import FormatError
 from sterna.files.safetensors.reader import read_metadata, read_safetensors
-from sterna.model.config import ModelConfig
+from sterna.model.config import ModelConfig, config_from_dict
 from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor, Tensor
@@ -38,23 +37,8 @@ def open_state(path: Path) -> Checkpoint:
 
 
 def _config(metadata: Mapping[str, str]) -> ModelConfig:
-    """The model that `sterna train` trains, from the numbers beside its weights."""
     try:
-        shape = json.loads(metadata["model"])
-        numbers: dict[str, Any] = {
-            name: int(shape[name])
-            for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
-        }
-        return ModelConfig(
-            architecture="bitnet-b1.58",
-            **numbers,
-            head_dim=numbers["hidden_size"] // numbers["num_heads"],
-            context_length=int(shape["context_length"]),
-            rms_norm_eps=float(shape["rms_norm_eps"]),
-            rope_theta=float(shape["rope_theta"]),
-            rope_style="half",
-            activation="relu2",
-            tied_head=True,
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
+        raw = json.loads(metadata["model"])
+    except (KeyError, ValueError, RecursionError) as error:
         raise FormatError("it does not say what model it belongs to (no checkpoint of a training run?).") from error
+    return config_from_dict(raw)

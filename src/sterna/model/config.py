@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_args, get_origin, get_type_hints
 
+from sterna.errors import FormatError
+from sterna.files.json_values import MAX_INTEGER
 from sterna.model.rope import base_frequencies
 
 
@@ -76,3 +79,32 @@ class ModelConfig:
         """
         scale = self.head_dim**-0.5 if self.query_scale is None else self.query_scale
         return scale * self.rope_attention_factor**2
+
+
+def config_from_dict(raw: object) -> ModelConfig:
+    """The model whose `dataclasses.asdict` was written as JSON. Raises `FormatError` for anything else."""
+    if not isinstance(raw, dict):
+        raise FormatError("its model is no JSON object.")
+    known = {field.name: field for field in fields(ModelConfig)}
+    for name in raw:
+        if name not in known:
+            raise FormatError(f"its model has an entry {name!r}, which Sterna does not know.")
+    for name, field in known.items():
+        if name not in raw and field.default is MISSING:
+            raise FormatError(f"its model has no {name}.")
+    hints = get_type_hints(ModelConfig)
+    return ModelConfig(**{name: _typed(value, hints[name], name) for name, value in raw.items()})
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """A JSON value as a field asks for it: `kind`, `kind | None` or a tuple of any length."""
+    arguments = get_args(hint)
+    if type(None) in arguments:
+        return None if value is None else _typed(value, arguments[0], name)
+    if get_origin(hint) is tuple and type(value) is list:
+        return tuple(_typed(item, arguments[0], name) for item in value)
+    if hint is float and type(value) is int and abs(value) <= MAX_INTEGER:
+        return float(value)
+    if type(value) is not hint or (hint is int and abs(value) > MAX_INTEGER):
+        raise FormatError(f"its model's {name} is not of the kind that it must be.")
+    return value

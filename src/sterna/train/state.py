@@ -42,7 +42,7 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
         with safe_open(str(path), framework="pt") as file, torch.no_grad():
             metadata = file.metadata() or {}
             for key, value in origin.items():
-                if json.loads(metadata.get(key, "null")) != value:
+                if json.loads(metadata.get(key, "null")) != json.loads(json.dumps(value)):
                     raise FormatError(f"{path} {ORIGINS[key]}; move it away or give the run another output folder.")
             for name, parameter in parameters.items():
                 parameter.copy_(file.get_tensor(f"model.{name}"))

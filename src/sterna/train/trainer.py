@@ -73,7 +73,7 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
     if not any(valid):
         raise ArgumentError(f"data.valid has no text in its first {training.eval_bytes} bytes.")
     tokenizer, tokens, stamp = prepare(output, base, config.data.train, config.model.vocab_size)
-    context, origin = config.model.context_length, {"model": asdict(config.model), "data": stamp}
+    context, origin = config.model.context_length, {"model": asdict(config.model.model_config()), "data": stamp}
 
     # Without it the gradient of the embedding sums in any order, and no compiled run repeats another.
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
