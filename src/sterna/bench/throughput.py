@@ -17,6 +17,7 @@ from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.generation import Completion
 from sterna.engine.llm import LLM
+from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError
 
 CEILING_BYTES = 1 << 29
@@ -54,24 +55,21 @@ class BenchResult:
 def bench(
     model: Checkpoint | str | None,
     name: str,
+    options: EngineOptions | None = None,
     *,
     prompt_lengths: Sequence[int] = (512,),
     decode_tokens: int = 128,
-    threads: int | None = None,
-    i2s_layout: str = "x86",
-    head: str = "full",
     repetitions: int = 5,
     depth: int = 8,
-    kv: str = "f16",
     progress: Callable[[float], None] = lambda share: None,
 ) -> BenchResult:
     """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model`, `head` and `kv` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for
+    `model` and `options` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for
     lengths that do not fit the context.
     """
     started = time.perf_counter()
-    llm = LLM(model, threads=threads, i2s_layout=i2s_layout, head=head, kv=kv)
+    llm = LLM(model, options)
     load_s = time.perf_counter() - started
     if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
         raise ArgumentError(
@@ -99,7 +97,7 @@ def bench(
     prefill_tps = {str(n): statistics.median(speeds) for n, speeds in prefill.items()}
     decode_tps, memory_gbs, int8_gmacs = (statistics.median(values) for values in (decode, memory, int8))
     head_error = llm.head_error
-    bytes_per_token = step_bytes(llm.checkpoint, depth + decode_tokens // 2, kv)
+    bytes_per_token = step_bytes(llm.checkpoint, depth + decode_tokens // 2, llm.options.kv)
     return BenchResult(
         model=name,
         threads=llm.threads,
@@ -113,7 +111,7 @@ def bench(
         prefill_roofline=prefill_tps[str(max(prompt_lengths))] * ternary_weights(llm.checkpoint) / int8_gmacs / 1e9,
         load_s=load_s,
         peak_rss_mb=peak,
-        head=head,
+        head=llm.options.head,
         head_error=head_error.relative if head_error else None,
         head_top1=head_error.top1 if head_error else None,
     )

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sterna.checkpoint.checkpoint import Checkpoint
-from sterna.checkpoint.gguf.model import open_gguf
-from sterna.checkpoint.hf.folder import open_hf
-from sterna.checkpoint.state import STATE_FILE, open_state
+from sterna.checkpoint.checkpoint import STATE_FILE, Checkpoint
 from sterna.errors import ArgumentError
 from sterna.files.hub.cache import resolve_model
 from sterna.ternary.i2s import LAYOUTS
@@ -28,12 +25,19 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     if i2s_layout not in LAYOUTS:
         raise ArgumentError(f"i2s_layout must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
     path = resolve_model(name)
+    # Each reader is imported when its kind of file comes: a program starts sooner.
     is_run = path.is_dir() and not (path / "config.json").exists() and (path / STATE_FILE).exists()
     if not path.is_dir() and path.suffix != ".safetensors":
+        from sterna.checkpoint.gguf.model import open_gguf
+
         return open_gguf(path, i2s_layout)
     if i2s_layout != "x86":
         what = "a folder" if path.is_dir() else "a safetensors file"
         raise ArgumentError(f"{path} is {what}; i2s_layout is for GGUF files.")
     if path.is_dir() and not is_run:
+        from sterna.checkpoint.hf.folder import open_hf
+
         return open_hf(path)
+    from sterna.checkpoint.state import open_state
+
     return open_state(path / STATE_FILE if is_run else path)

@@ -17,6 +17,8 @@ from sterna.model.validate import check_config, check_tensors
 from sterna.tensor.decode import as_float32
 from sterna.tensor.tensor import AnyTensor, Tensor, whole
 
+STATE_FILE = "state.safetensors"
+"""What a training run keeps in its folder."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 

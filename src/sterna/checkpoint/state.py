@@ -14,8 +14,6 @@ from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor, Tensor
 
-STATE_FILE = "state.safetensors"
-
 
 def open_state(path: Path) -> Checkpoint:
     """The model of a training run at its last checkpoint; its matrices are latent.

@@ -7,21 +7,22 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import Head, I2SLayout, Json, Kv, Model, Threads, print_json, progress
+from sterna.cli.options import Json, Model, with_flags
+from sterna.cli.output import print_json, progress
+from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError
 
 
+@with_flags()
 def bench(
+    *,
     model: Model = None,
     synthetic: Annotated[str | None, typer.Option("--synthetic", help="A random model of a published shape.")] = None,
     prompt_lengths: Annotated[list[int] | None, typer.Option("-p", help="Prompt length; may be repeated.")] = None,
     decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
-    threads: Threads = None,
-    i2s_layout: I2SLayout = "x86",
-    head: Head = "full",
+    options: EngineOptions,
     repetitions: Annotated[int, typer.Option("-r", help="Repetitions, of which medians are taken.", min=1)] = 5,
     depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
-    kv: Kv = "f16",
     json: Json = False,
 ) -> None:
     """Prefill and decode speed, and what share of the machine's memory bandwidth and int8 rate they are."""
@@ -34,14 +35,11 @@ def bench(
         result = measure(
             model if synthetic is None else synthetic_checkpoint(synthetic),
             synthetic or model or "embedded",
+            options,
             prompt_lengths=prompt_lengths or [512 if synthetic or model else 256],
             decode_tokens=decode_tokens,
-            threads=threads,
-            i2s_layout=i2s_layout,
-            head=head,
             repetitions=repetitions,
             depth=depth,
-            kv=kv,
             progress=advance,
         )
     if json:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import I2SLayout, Json, print_json, progress
+from sterna.cli.options import I2SLayout, Json
+from sterna.cli.output import print_json, progress
 from sterna.errors import ArgumentError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}

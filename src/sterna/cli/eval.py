@@ -8,29 +8,17 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import (
-    Context,
-    Head,
-    I2SLayout,
-    Json,
-    Kv,
-    Model,
-    Threads,
-    print_json,
-    progress,
-    read_text,
-    report_head,
-)
+from sterna.cli.options import Json, Model, with_flags
+from sterna.cli.output import print_json, progress, read_text, report_head
+from sterna.engine.options import EngineOptions
 
 
+@with_flags()
 def evaluate(
+    *,
     text: Annotated[Path, typer.Option("--text", help="A UTF-8 text file.", show_default=False)],
     model: Model = None,
-    ctx: Context = None,
-    threads: Threads = None,
-    i2s_layout: I2SLayout = "x86",
-    kv: Kv = "f16",
-    head: Head = "full",
+    options: EngineOptions,
     json: Json = False,
 ) -> None:
     """Bits per byte and perplexity of a text file."""
@@ -38,8 +26,8 @@ def evaluate(
     from sterna.engine.llm import LLM
     from sterna.evaluate.perplexity import evaluate_text
 
-    llm = LLM(model, threads=threads, ctx=ctx, i2s_layout=i2s_layout, kv=kv, head=head)
-    report_head(llm, head)
+    llm = LLM(model, options)
+    report_head(llm)
     with progress("evaluating") as advance:
         score = evaluate_text(llm, content, advance)
     if json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sterna.cli.options import I2SLayout, Json, Model, print_json
+from sterna.cli.options import I2SLayout, Json, Model
+from sterna.cli.output import print_json
 
 if TYPE_CHECKING:
     from sterna.checkpoint.checkpoint import LoadedCheckpoint

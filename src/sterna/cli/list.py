@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sterna.cli.options import Json, print_json
+from sterna.cli.options import Json
+from sterna.cli.output import print_json
 
 
 def list_models(json: Json = False) -> None:

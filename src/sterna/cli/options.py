@@ -1,20 +1,14 @@
-"""Arguments and output that several verbs share."""
+"""Arguments that several verbs share, and the flags of the options that a model is run with."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache, wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
-
-from sterna.errors import FormatError, NotFoundError
-
-if TYPE_CHECKING:
-    from sterna.engine.llm import LLM
 
 Model = Annotated[
     str | None,
@@ -24,66 +18,64 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Threads = Annotated[
-    int | None, typer.Option("-t", "--threads", help="Threads; default: all processors.", show_default=False)
-]
-Context = Annotated[int | None, typer.Option("--ctx", help="Context length; default: the model's.", show_default=False)]
 I2SLayout = Annotated[
     str, typer.Option("--i2s-layout", help="How a GGUF file keeps I2_S: x86, arm (bitnet.cpp on ARM) or x86-rows.")
 ]
-Kv = Annotated[str, typer.Option("--kv", metavar="f16|int8", help="How keys and values are kept.")]
-Head = Annotated[
-    str, typer.Option("--head", help="Requantise the output matrix: q8_0, q6_k or q4_0; full: as in the file.")
-]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
-
-def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on a line of stdout, in ASCII where stdout is not UTF-8."""
-    is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
+Verb = Callable[..., None]
 
 
-def report_head(llm: LLM, head: str) -> None:
-    """Says on stderr what a requantised head does to the logits; nothing where it is as in the file."""
-    error = llm.head_error
-    if error is not None:
-        print(
-            f"Head as {head}: logits are off by {error.relative:.2%}, the top token is the same in {error.top1:.0%} "
-            f"of {error.rows} positions.",
-            file=sys.stderr,
-        )
+def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
+    """Makes each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) its flags, one
+    for every field that says how it is called. `defaults`: where the command line's differ from the fields' own.
+
+    The verb's parameters are keyword-only, so that those without a default can stand anywhere.
+    """
+
+    def adapt(verb: Verb) -> Verb:
+        hints = get_type_hints(verb, include_extras=True)
+        groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(verb).parameters.values():
+            if parameter.name in groups:
+                parameters += [_flag(*flag, defaults) for flag in _flags(groups[parameter.name])]
+            else:
+                parameters.append(parameter.replace(annotation=hints[parameter.name]))
+
+        @wraps(verb)
+        def run(**values: Any) -> None:
+            for name, kind in groups.items():
+                taken = {field.name: values.pop(field.name) for field, _ in _flags(kind)}
+                values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in taken.items()})
+            verb(**values)
+
+        # typer reads both.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return adapt
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
-    try:
-        return as_text(path.read_bytes(), str(path))
-    except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
+@cache
+def _flags(kind: Any) -> list[tuple[Field[Any], Any]]:
+    """The fields of a dataclass of options that have flags, and their types."""
+    hints = get_type_hints(kind)
+    return [(field, hints[field.name]) for field in fields(kind) if "names" in field.metadata]
 
 
-def as_text(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text, line ends as they are. Raises `FormatError`, naming `name`, for other bytes."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise FormatError(f"{name} is not UTF-8 text.") from None
-
-
-class Advance(Protocol):
-    """Moves a bar to a share from 0 to 1."""
-
-    def __call__(self, share: float) -> None: ...
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Advance]:
-    """A progress bar on stderr, silent where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=sys.stderr)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Parameter:
+    default = defaults.get(field.name, field.default)
+    assert default is not MISSING
+    if hint == tuple[str, ...]:
+        hint, default = list[str], list(default)
+    option = typer.Option(
+        *field.metadata["names"],
+        help=field.metadata["help"],
+        metavar=field.metadata["metavar"],
+        show_default=not (default is None or default is False or default == []),
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
+    )

@@ -14,7 +14,7 @@ Hidden = Any
 """The hidden rows of a pass, wherever a backend keeps them."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Span:
     """Some consecutive tokens of one sequence, as a forward pass takes them."""
 
@@ -29,7 +29,7 @@ class Span:
     """0 is no adapter."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RowSampling:
     """How the token after one hidden row is chosen."""
 
@@ -47,7 +47,7 @@ class RowSampling:
     """Bit i % 32 of word i / 32 (uint32) says whether id i may be chosen; None allows all."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Choice:
     """A chosen token; -1 where none may be chosen. What was not asked for is 0 and empty."""
 
@@ -58,7 +58,7 @@ class Choice:
     """The most likely ids with theirs, best first."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class CachePool:
     """The KV blocks of one cache group: how many there are, and the window that its layers see (None: everything)."""
 

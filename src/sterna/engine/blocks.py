@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -15,10 +14,12 @@ def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: i
     Like the keys and values in it, a block's key covers all tokens up to the block's end, and `salt`: whatever else
     changes the numbers, such as an adapter.
     """
+    from hashlib import blake2b  # OpenSSL takes milliseconds to load, which short prompts need not wait for
+
     for start in range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size):
         block = np.asarray(token_ids[start : start + block_size], dtype=np.int32).tobytes()
         parent = keys[-1] if keys else salt
-        keys.append(hashlib.blake2b(parent + block, digest_size=16).digest())
+        keys.append(blake2b(parent + block, digest_size=16).digest())
 
 
 class BlockAllocator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Generation(Request):
         self.prompt_tokens = len(prompt_ids)
         self.params = params
         self.draft_tokens = self.accepted_tokens = 0
-        self.seed = secrets.randbits(64) if params.seed is None else params.seed
+        self.seed = int.from_bytes(os.urandom(8), "little") if params.seed is None else params.seed
         self.stop_reason: str | None = None
         self.text = ""
         self._limit = context_length

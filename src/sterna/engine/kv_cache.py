@@ -12,7 +12,7 @@ NO_BLOCK = -1
 """In a block table: no layer of the group sees these positions any more."""
 
 
-@dataclass
+@dataclass(eq=False)
 class SequenceBlocks:
     """What one sequence has: a table of blocks for each cache group, and the keys of its full blocks."""
 
@@ -22,7 +22,7 @@ class SequenceBlocks:
     keys: list[bytes] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Group:
     allocator: BlockAllocator
     window: int | None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from sterna.model.tokenizer import StreamDecoder, Tokenizer
 POOL_TOKENS = 65536
 """Positions that the KV cache holds when contexts are shorter: address space, memory only when it is used."""
 
+Options = TypeVar("Options", EngineOptions, SamplingParams)
 Prompt = str | Sequence[int] | np.ndarray
 
 
@@ -47,7 +48,7 @@ class LLM:
     def __init__(
         self, model: str | Path | Checkpoint | None = None, options: EngineOptions | None = None, **named: Any
     ) -> None:
-        self.options = _engine_options(options, named)
+        self.options = _with_names(EngineOptions() if options is None else options, named)
         threads = self.options.threads
         self.threads = default_threads() if threads is None else checked_threads(threads)
         self._file = _checkpoint(model, self.options.i2s_layout)
@@ -91,16 +92,23 @@ class LLM:
         return self._tokenizer.result() if self._tokenizer else self.checkpoint.tokenizer()
 
     @overload
-    def generate(self, prompts: str | Sequence[int] | np.ndarray, **params: Any) -> str: ...
+    def generate(
+        self, prompts: str | Sequence[int] | np.ndarray, params: SamplingParams | None = None, **named: Any
+    ) -> str: ...
     @overload
-    def generate(self, prompts: Sequence[Prompt], **params: Any) -> list[str]: ...
-    def generate(self, prompts: Any, **params: Any) -> str | list[str]:
-        """Completes one prompt (text or token ids; str out) or a list of prompts (list out); see `SamplingParams`."""
-        if _is_one_prompt(prompts):
-            return self.complete([prompts], **params)[0].text
-        return [completion.text for completion in self.complete(prompts, **params)]
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any) -> list[str]: ...
+    def generate(self, prompts: Any, params: SamplingParams | None = None, **named: Any) -> str | list[str]:
+        """Completes one prompt (text or token ids; str out) or a list of prompts (list out).
 
-    def complete(self, prompts: Sequence[Prompt], **params: Any) -> list[Completion]:
+        Options are those of `SamplingParams`, as an object or by their names; so in all methods here.
+        """
+        if _is_one_prompt(prompts):
+            return self.complete([prompts], params, **named)[0].text
+        return [completion.text for completion in self.complete(prompts, params, **named)]
+
+    def complete(
+        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
+    ) -> list[Completion]:
         """Completes prompts together; the results carry token ids, the reason to stop, and speeds.
 
         Raises `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts
@@ -109,20 +117,22 @@ class LLM:
         if _is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
         finished: SimpleQueue[Request] = SimpleQueue()
-        generations = [self.generation(prompt, done=finished.put, **params) for prompt in prompts]
+        generations = [self.generation(prompt, params, done=finished.put, **named) for prompt in prompts]
         self._run(generations, finished)
         return [generation.completion() for generation in generations]
 
-    def stream(self, prompt: Prompt, **params: Any) -> Iterator[str]:
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None, **named: Any) -> Iterator[str]:
         """Yields the completion piece by piece; the pieces joined are what `generate` gives."""
-        for piece, _ in self.stream_completion(prompt, **params):
+        for piece, _ in self.stream_completion(prompt, params, **named):
             if piece:
                 yield piece
 
-    def stream_completion(self, prompt: Prompt, **params: Any) -> Iterator[tuple[str, Completion | None]]:
+    def stream_completion(
+        self, prompt: Prompt, params: SamplingParams | None = None, **named: Any
+    ) -> Iterator[tuple[str, Completion | None]]:
         """As `stream`, with the `Completion` beside the last piece and None beside the others."""
         events: SimpleQueue[str | Request] = SimpleQueue()
-        generation = self.generation(prompt, done=events.put, deliver=events.put, **params)
+        generation = self.generation(prompt, params, done=events.put, deliver=events.put, **named)
         try:
             self.submit([generation])
             while isinstance(event := events.get(), str):
@@ -136,27 +146,23 @@ class LLM:
     def generation(
         self,
         prompt: Prompt,
+        params: SamplingParams | None = None,
         *,
         done: Done,
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
-        **params: Any,
+        **named: Any,
     ) -> Generation:
         """A request to be submitted. `deliver` is given its text as it comes, and `done` the request in the end; both
         are called on the engine's thread, so they must be short. `constraint` says what may come next.
         """
-        stop = params.get("stop") or ()
-        try:
-            sampling = SamplingParams(**{**params, "stop": (stop,) if isinstance(stop, str) else tuple(stop)})
-        except TypeError as error:
-            raise ArgumentError(f"These generation options do not fit: {error}.") from None
         if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
             eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
         return Generation(
             self._checked(self._encode(prompt), self.context_length - 1),
-            sampling,
+            _with_names(SamplingParams() if params is None else params, named),
             context_length=self.context_length,
             eos_ids=eos_ids,
             decoder=decoder,
@@ -173,9 +179,9 @@ class LLM:
         """Takes requests out, finished or not; returns at once. `done` is not called any more."""
         self._loop.cancel(generations)
 
-    def chat(self, messages: Sequence[Mapping[str, str]], **params: Any) -> str:
+    def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
         """The model's answer to messages `{"role": ..., "content": ...}`, by the model's chat template."""
-        return self.generate(self.tokenizer.encode_chat(messages), **params)
+        return self.generate(self.tokenizer.encode_chat(messages), params, **named)
 
     def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
         """One vector a text: the last hidden state (or the mean, where the model says so), L2-normalised; float32
@@ -269,9 +275,10 @@ class LLM:
         return ids
 
 
-def _engine_options(options: EngineOptions | None, named: Mapping[str, Any]) -> EngineOptions:
+def _with_names(options: Options, named: Mapping[str, Any]) -> Options:
+    """`options` with some of them given by name. Raises `ArgumentError` for a name that is none."""
     try:
-        return replace(options, **named) if options is not None else EngineOptions(**named)
+        return replace(options, **named)
     except TypeError as error:
         raise ArgumentError(f"These options do not fit: {error}.") from None
 

@@ -8,9 +8,8 @@ from numbers import Integral
 from pathlib import Path
 
 from sterna import _native
+from sterna.engine.options import MAX_THREADS
 from sterna.errors import ArgumentError
-
-MAX_THREADS = 1024
 
 
 def default_threads() -> int:

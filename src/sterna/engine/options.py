@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sterna.engine.checks import one_of, whole
-from sterna.engine.machine import MAX_THREADS
 from sterna.errors import ArgumentError
-from sterna.ternary.i2s import LAYOUTS
 
+MAX_THREADS = 1024
 KV_TYPES = ("f16", "int8", "f32")
 ACTIVATIONS = {"int8": "int8", "int15": "int15", "float": "none"}
 """What ternary matrices take, and what a plan calls it."""
@@ -61,7 +60,7 @@ class EngineOptions:
         metadata=flag(
             "--i2s-layout",
             help="How a GGUF file keeps I2_S: x86, arm (bitnet.cpp on ARM) or x86-rows.",
-            metavar="|".join(LAYOUTS),
+            metavar="x86|arm|x86-rows",
         ),
     )
     pool_tokens: int | None = field(

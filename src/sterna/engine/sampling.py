@@ -31,14 +31,18 @@ class SamplingParams:
         default=0.0, metadata=flag("--min-p", help="Only those with P of the best one's chance; 0 is off.")
     )
     """arXiv 2407.01082."""
-    repetition_penalty: float = field(default=1.0, metadata=flag("--repeat-penalty", help="1 is off."))
+    repetition_penalty: float = field(
+        default=1.0, metadata=flag("--repeat-penalty", help="Divides the logits of tokens in prompt or text; 1 is off.")
+    )
     """Divides positive logits of ids already in prompt or text, multiplies negative ones (arXiv 1909.05858)."""
     presence_penalty: float = field(
-        default=0.0, metadata=flag("--presence-penalty", help="Off the logits of what the text has; 0 is off.")
+        default=0.0,
+        metadata=flag("--presence-penalty", help="Subtracted from the logits of tokens in the text; 0 is off."),
     )
     """Subtracted from the logits of ids that the text (not the prompt) has."""
     frequency_penalty: float = field(
-        default=0.0, metadata=flag("--frequency-penalty", help="As often as the text has it; 0 is off.")
+        default=0.0,
+        metadata=flag("--frequency-penalty", help="Subtracted as often as a token is in the text; 0 is off."),
     )
     """Subtracted as often as the text has an id."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
@@ -50,16 +54,20 @@ class SamplingParams:
     )
     """None draws one for each text."""
     stop: tuple[str, ...] = field(default=(), metadata=flag("--stop", help="End before this string; may be repeated."))
-    """Strings that end the text; they are not part of it."""
+    """Strings that end the text; they are not part of it. One alone, or a list, will do."""
     ignore_eos: bool = field(default=False, metadata=flag("--ignore-eos", help="Go on past the end of text."))
     lookup: int = field(
         default=0,
-        metadata=flag("--lookup", help="Most tokens to draft a pass from earlier text, same text; 0 is off."),
+        metadata=flag(
+            "--lookup", help="Most tokens that a pass drafts from earlier text; the text is the same; 0 is off."
+        ),
     )
     """Most tokens to draft for a pass by prompt lookup. The text is the same: it only comes faster where it repeats
     earlier text."""
 
     def __post_init__(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else self.stop or ()
+        object.__setattr__(self, "stop", tuple(stop) if isinstance(stop, list) else stop)
         checks = {
             "max_tokens must be a whole number from 1": self.max_tokens is None or whole(self.max_tokens, 1, 2**31),
             "min_tokens must be a whole number from 0, at most max_tokens": whole(self.min_tokens, 0, 2**31)
@@ -77,7 +85,8 @@ class SamplingParams:
             "logprobs must be a whole number from 0": self.logprobs is None or whole(self.logprobs, 0, 2**31),
             "seed must be a whole number from 0, below 2^64": self.seed is None or whole(self.seed, 0, 2**64),
             "lookup must be a whole number from 0 (off)": whole(self.lookup, 0, 2**31),
-            "stop must be strings that are not empty": all(isinstance(text, str) and text for text in self.stop),
+            "stop must be strings that are not empty": isinstance(self.stop, tuple)
+            and all(isinstance(text, str) and text for text in self.stop),
             "ignore_eos must be True or False": isinstance(self.ignore_eos, bool),
         }
         for sentence, good in checks.items():

@@ -20,7 +20,7 @@ ROWS_WITH_DRAFTS = 8
 tokens, and drafting gains nothing (docs/engine.md)."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Chunk:
     """Tokens `start .. end - 1` of a request enter the pass, and after its last one a draft of those to come."""
 

@@ -42,7 +42,7 @@ EMBEDDING, OUTPUT_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight",
 """What folders call the tensors outside layers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GGUFVariant:
     """What a `general.architecture` implies."""
 
@@ -52,7 +52,7 @@ class GGUFVariant:
     """The head is the embedding, whatever else the file holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HFClass:
     """What a class in `architectures` of a `config.json` implies where the file does not say."""
 
@@ -67,7 +67,7 @@ def _nothing(*_: Any) -> Fields:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
     """A family of decoders: what files call it and its tensors, what is its own in their configurations, its plan."""
 

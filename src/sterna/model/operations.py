@@ -7,7 +7,7 @@ A slot holds one float32 row a token; `out` is the slot that an operation writes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType, get_args, get_type_hints
+from typing import NewType
 
 Slot = NewType("Slot", str)
 """The name of a slot."""
@@ -137,16 +137,15 @@ KINDS: dict[str, type[Operation]] = {
 """The operations by the name that they have in JSON."""
 
 
-def _fields(role: object) -> dict[type, tuple[str, ...]]:
-    """The fields of each operation that have a role, optional ones among them."""
-    hints = {kind: get_type_hints(kind) for kind in KINDS.values()}
+def _fields(role: str) -> dict[type, tuple[str, ...]]:
+    """The fields of each operation that have a role, optional ones among them, by their annotations, which are text."""
     return {
-        kind: tuple(name for name, hint in found.items() if role in (hint, *get_args(hint)))
-        for kind, found in hints.items()
+        kind: tuple(name for name, hint in kind.__annotations__.items() if role in hint.split(" | "))
+        for kind in KINDS.values()
     }
 
 
-_SLOTS, _WEIGHTS = _fields(Slot), _fields(Weight)
+_SLOTS, _WEIGHTS = _fields("Slot"), _fields("Weight")
 
 
 def reads(operation: Operation) -> list[str]:

@@ -14,7 +14,7 @@ from sterna.ternary import blocks, floats, i2s, kquants, tl, tq
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FloatBlocks:
     """Blocks along the rows that stand for float values."""
 
@@ -24,7 +24,7 @@ class FloatBlocks:
     """A float32 vector of whole blocks to an array of the stored bytes; None where Sterna does not write it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TernaryBlocks:
     """The codes -1, 0 and 1, and their scales."""
 
@@ -40,7 +40,7 @@ class TernaryBlocks:
     """Blocks run over the flattened matrix, not along each row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TernaryTiles:
     """Ternary codes whose rows lie across each other in tiles that depend on the shape. They are read, and become I2_S
     before anything is done; `Tensor.scale` is their scale."""

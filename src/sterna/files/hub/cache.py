@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError
-from sterna.files.atomic import atomic_write
 from sterna.files.hub.repo_files import Choice, choose
 
 WELL_KNOWN = {
@@ -134,6 +133,7 @@ def pull(reference: Reference, token: str | None = None) -> Path:
     An interrupted download goes on where it stopped. A revision names its new commit when all files are there.
     `token`: default `HF_TOKEN`. Raises NotFoundError, NetworkError and ArgumentError as `resolve_model`.
     """
+    from sterna.files.atomic import atomic_write
     from sterna.files.hub.download import Hub
 
     hub = Hub(cache_folder(), reference.repo, token)

@@ -15,7 +15,7 @@ from typing import Any
 from sterna.errors import NotFoundError, UnsupportedError
 from sterna.files.hub.cache import resolve_model
 from sterna.model.chat import FALLBACK_TEMPLATE, render
-from sterna.model.tokenizer import gguf, hf, tiktoken
+from sterna.model.tokenizer import gguf
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
@@ -180,6 +180,9 @@ class Tokenizer:
 
 
 def _open(path: Path) -> Vocabulary:
+    # GGUF is by far the most frequent: a program that needs no more starts sooner.
+    from sterna.model.tokenizer import hf
+
     try:
         if path.is_dir():
             return hf.from_folder(path)
@@ -189,6 +192,8 @@ def _open(path: Path) -> Vocabulary:
 
 
 def _open_file(path: Path) -> Vocabulary:
+    from sterna.model.tokenizer import hf, tiktoken
+
     with path.open("rb") as file:
         start = file.read(4)
     if start == b"GGUF":
