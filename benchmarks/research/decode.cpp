@@ -73,8 +73,8 @@ void pack_row_i2_s(const std::int8_t* w, std::uint8_t* out, std::int16_t*) {
 }
 
 void run_i2_s(const std::uint8_t* rows, const std::int16_t*, std::size_t n, float* out) {
-    sterna::kAvx2Kernels.ternary_dot(rows, kCols / 4, n, 1, {input.x, &input.sum, &input.scale, kCols}, 1, kCols, out,
-                                     n);
+    sterna::kAvx2Kernels.ternary_dot(
+        {{rows, kCols / 4, n}, 1, {input.x, &input.sum, &input.scale, kCols}, 1, kCols, {out, n}});
 }
 
 // --------------------------------------------------------------------------------------------------------- base3

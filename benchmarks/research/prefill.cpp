@@ -191,7 +191,7 @@ struct Engine {
         run;
 };
 
-// As native/engine/linear.cpp: threads share the rows.
+// As native/engine/linear: threads share the rows.
 Engine shipped(const sterna::Kernels& kernels) {
     return {kernels.isa, [](Shape s) { return s.rows * s.cols / 4; },
             [](const std::int8_t* w, Shape s, std::uint8_t* out) {
@@ -201,8 +201,12 @@ Engine shipped(const sterna::Kernels& kernels) {
                        std::size_t tokens, float* dots, std::size_t thread, std::size_t n) {
                 static const std::vector<float> scales(4096, 1.0f);
                 const std::size_t first = s.rows * thread / n, last = s.rows * (thread + 1) / n;
-                kernels.ternary_dot(rows + first * s.cols / 4, s.cols / 4, last - first, 1,
-                                    {x, sums, scales.data(), s.cols}, tokens, s.cols, dots + first, s.rows);
+                kernels.ternary_dot({{rows + first * s.cols / 4, s.cols / 4, last - first},
+                                     1,
+                                     {x, sums, scales.data(), s.cols},
+                                     tokens,
+                                     s.cols,
+                                     {dots + first, s.rows}});
             }};
 }
 
@@ -228,16 +232,19 @@ Engine shipped_tables(const sterna::Kernels& kernels) {
     same.run = [&kernels](const std::uint8_t* rows, Shape s, const std::int8_t* x, const std::int32_t* sums,
                           std::size_t tokens, float* dots, std::size_t thread, std::size_t n) {
         static const std::vector<float> scales(4096, 1.0f);
-        static Memory<std::uint8_t> scratch[2] = {Memory<std::uint8_t>(sterna::kTableScratch),
-                                                  Memory<std::uint8_t>(sterna::kTableScratch)};
-        const std::size_t tiles = (s.rows + n * sterna::kTableRows - 1) / (n * sterna::kTableRows) * n;
-        for (std::size_t t = 0; t < tokens; t += sterna::kTableTokens)
+        static Memory<std::uint8_t> scratch[2] = {Memory<std::uint8_t>(sterna::kLookupScratch),
+                                                  Memory<std::uint8_t>(sterna::kLookupScratch)};
+        const std::size_t tiles = (s.rows + n * sterna::kLookupRows - 1) / (n * sterna::kLookupRows) * n;
+        for (std::size_t t = 0; t < tokens; t += sterna::kLookupTokens)
             for (std::size_t tile = thread; tile < tiles; tile += n) {
                 const std::size_t first = s.rows * tile / tiles, last = s.rows * (tile + 1) / tiles;
-                kernels.table_dot(rows + first * s.cols / 4, s.cols / 4, last - first, 1,
-                                  {x + t * s.cols, sums + t, scales.data(), s.cols},
-                                  std::min(sterna::kTableTokens, tokens - t), s.cols, dots + t * s.rows + first, s.rows,
-                                  scratch[thread].data);
+                kernels.lookup_dot({{rows + first * s.cols / 4, s.cols / 4, last - first},
+                                    1,
+                                    {x + t * s.cols, sums + t, scales.data(), s.cols},
+                                    std::min(sterna::kLookupTokens, tokens - t),
+                                    s.cols,
+                                    {dots + t * s.rows + first, s.rows}},
+                                   scratch[thread].data);
             }
     };
     return same;
