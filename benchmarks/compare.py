@@ -1,10 +1,10 @@
-"""Sterna beside other engines on this machine: alternating runs, medians, ratios.
+"""Compares the speed of Sterna with that of other engines on this machine: alternating runs, medians, ratios.
 
     python benchmarks/compare.py MODEL.gguf --peer llama.cpp=/path/to/llama-bench [--peer NAME=PROGRAM[:MODEL]] ...
 
 A peer is any program with llama-bench's interface (`-m -p -n -t -r 1 -o json`; llama.cpp, ik_llama.cpp and bitnet.cpp
-build one). It gets the same model, or one of its own behind a colon. Runs alternate, so that a machine that slows down
-slows all.
+build one). It runs the same model, or the one given after the colon. Runs alternate, so that a machine that slows down
+slows all engines alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 Speeds = dict[str, float]
-"""Tokens a second, by `prefill` and `decode`."""
+"""Tokens a second; the keys are `prefill` and `decode`."""
 
 
 def run_sterna(model: str, arguments: argparse.Namespace) -> Speeds:
@@ -29,7 +29,7 @@ def run_sterna(model: str, arguments: argparse.Namespace) -> Speeds:
 
 
 def run_peer(program: str, model: str, arguments: argparse.Namespace) -> Speeds:
-    """One run of a llama-bench: a list with one entry for the prompt and one for the generation."""
+    """One run of llama-bench, whose output is a list with one entry for the prompt and one for the generation."""
     command = [program, "-m", model, "-r", "1", "-o", "json"]
     command += ["-p", str(arguments.prompt), "-n", str(arguments.generate), "-t", str(arguments.threads)]
     entries = json.loads(run(command))
@@ -40,7 +40,7 @@ def run_peer(program: str, model: str, arguments: argparse.Namespace) -> Speeds:
 
 
 def run(command: Sequence[str]) -> str:
-    """A program's stdout; ends this one with a sentence where the program fails."""
+    """The stdout of a program; exits with an error message if the program fails."""
     try:
         result = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
@@ -51,7 +51,7 @@ def run(command: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Measures and prints one line an engine."""
+    """Measures all engines and prints one line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM[:MODEL]")

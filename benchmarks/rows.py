@@ -1,4 +1,4 @@
-"""Speed of one pass over 1 to 128 tokens, so that a cliff between decode and prefill would show.
+"""Measures the speed of one pass over 1 to 128 tokens, which shows any cliff between decode and prefill.
 
     python benchmarks/rows.py [MODEL.gguf | --synthetic 2B4T] [--plot rows.svg]
 
@@ -18,7 +18,7 @@ from sterna.engine.llm import LLM
 
 
 def measure(llm: LLM, lengths: list[int], repetitions: int) -> dict[int, float]:
-    """Median tokens a second of a prompt of each length."""
+    """The median tokens a second of a prompt, by its length."""
     rng = np.random.default_rng(0)
     speeds: dict[int, list[float]] = {n: [] for n in lengths}
     for _ in range(repetitions):
@@ -29,7 +29,7 @@ def measure(llm: LLM, lengths: list[int], repetitions: int) -> dict[int, float]:
 
 
 def plot(speeds: dict[int, float], title: str, path: str) -> None:
-    """Draws tokens a second over the tokens of a pass."""
+    """Draws tokens a second against the number of tokens of a pass."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -43,7 +43,7 @@ def plot(speeds: dict[int, float], title: str, path: str) -> None:
 
 
 def main() -> None:
-    """Measures, prints a line a length, and draws."""
+    """Measures, prints one line for each length, and draws the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", help="a GGUF file")
     parser.add_argument("--synthetic", default="2B4T")

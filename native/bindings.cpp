@@ -1,4 +1,4 @@
-// The Python face of the engine: arrays in, arrays out, the GIL released while kernels run.
+// The Python bindings of the engine. They take and return arrays, and release the GIL while kernels run.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -47,7 +47,7 @@ Result<T> make_result(std::initializer_list<std::size_t> shape) {
     return Result<T>(data, shape, owner);
 }
 
-// What is None is left out.
+// Leaves out values that are None.
 Operation to_operation(const nb::dict& fields) {
     Operation op;
     for (const auto& [key, value] : fields) {
@@ -86,7 +86,7 @@ Plan to_plan(const nb::dict& fields) {
 
 // (encoding, shape, uint8 vector, scale, group scales); `bytes` and `scales` keep the vectors alive.
 Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
-    bytes = nb::cast<Bytes>(fields[2], false);  // never a converted copy
+    bytes = nb::cast<Bytes>(fields[2], false);  // false: no conversion, which would copy
     scales = nb::cast<Floats>(fields[4], false);
     return {.encoding = encoding_named(nb::cast<std::string>(fields[0])),
             .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
@@ -134,7 +134,7 @@ public:
         return out;
     }
 
-    // (tokens, log-probabilities, [(ids, log-probabilities) of the most likely ones]), an entry a row.
+    // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
     nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
         check_width(hidden);
         std::vector<Choice> choices;
@@ -198,7 +198,7 @@ std::vector<bool> code_3_in(const std::vector<Bytes>& tensors) {
     return found;
 }
 
-// Bytes that are no UTF-8 become U+FFFD.
+// Bytes that are not UTF-8 become U+FFFD.
 nb::list gguf_strings(Bytes file, std::size_t position, std::size_t count) {
     nb::list strings;
     for (; count > 0; --count) {
@@ -218,7 +218,7 @@ nb::tuple gguf_string_index(Bytes file, std::size_t position, std::size_t count,
     return nb::make_tuple(starts, position);
 }
 
-// I2_S codes and scales of TQ1_0 or TQ2_0 blocks.
+// The I2_S codes and the scales of TQ1_0 or TQ2_0 blocks.
 nb::tuple repack_tq(Bytes blocks, const std::string& encoding) {
     const std::size_t bytes = blocks.size() / tq_block_bytes(encoding) * (kTqBlock / 4);
     auto codes = make_result<std::uint8_t>({bytes});
@@ -236,7 +236,8 @@ nb::tuple repack_tq(Bytes blocks, const std::string& encoding) {
 }  // namespace sterna
 
 NB_MODULE(_native, m) {
-    // Daemon threads that generate at exit keep their models: no leak that a user could mend.
+    // Daemon threads that still generate at exit keep their models alive. nanobind would warn of a leak that users
+    // cannot fix.
     nb::set_leak_warnings(false);
     using namespace sterna;
     m.doc() = "Sterna's native engine.";

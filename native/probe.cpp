@@ -3,7 +3,7 @@
 //
 //   sterna_probe ISA OPERATION [NUMBER ...]
 //
-// Arrays travel as a 64-bit byte count and the bytes.
+// Each array is sent as a 64-bit byte count followed by the bytes.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -44,7 +44,7 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
     const auto x = read_array<std::int8_t>();
     std::vector<std::int32_t> sums(n_tokens);
     const std::vector<float> scales(n_tokens, 1.0f);
-    std::vector<float> dots(n_rows * n_tokens);  // whole numbers, far from where float32 rounds them
+    std::vector<float> dots(n_rows * n_tokens);  // whole numbers, small enough to be exact in float32
     for (std::size_t t = 0; t < n_tokens; ++t)
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
     const Int8Activations activations{x.data(), sums.data(), scales.data(), cols};
@@ -56,16 +56,16 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
     write_array(dots);
 }
 
-// Stores keys and values [positions, head_dim] in blocks, then attends with tokens [n_tokens, group, head_dim] at the
-// last positions.
-// The positions in segments, whose sums are merged, or (0) at once.
+// Stores keys and values [positions, head_dim] in blocks, then attends with query tokens [n_tokens, group, head_dim] at
+// the last positions. Attention runs over segments of `segment` positions, whose sums are merged, or over all positions
+// at once (0).
 void attention(const Kernels& k, KvType type, std::size_t group, std::size_t head_dim, std::size_t window,
                std::size_t segment) {
     const auto q = read_array<float>(), keys = read_array<float>(), values = read_array<float>();
     const auto blocks = read_array<std::int32_t>();
     const std::size_t stride = (head_dim + 15) / 16 * 16, bytes = kv_head_bytes(type, stride);
     const std::size_t positions = keys.size() / head_dim, n_tokens = q.size() / (group * head_dim);
-    // What earlier owners of a block left there is anything, and must not be seen.
+    // Earlier owners of a block may have left anything in it, which must not be seen: NaN stands for that.
     std::vector<float> pool((*std::max_element(blocks.begin(), blocks.end()) + 1) * bytes / sizeof(float), NAN);
     auto* data = reinterpret_cast<std::uint8_t*>(pool.data());
     for (std::size_t p = 0; p < positions; ++p)
@@ -127,7 +127,7 @@ void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
-// Quantises the activations and multiplies; gives the halves of the activations, their scales, and the products.
+// Quantises the activations and multiplies; writes the halves of the activations, their scales, and the products.
 void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<float>();
@@ -148,7 +148,7 @@ void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
-// Every thread adds its number in every phase; the sum tells whether a region or a phase was lost.
+// In every phase each thread adds to another cell than before; the sums show whether a region or a phase was lost.
 void pool(std::size_t threads, std::size_t regions) {
     std::vector<std::int32_t> sums(threads * 16);
     for (std::size_t region = 0; region < regions; ++region)

@@ -18,7 +18,7 @@ std::size_t below(Random& random, std::size_t n) {
     return random() % n;
 }
 
-// The sizes of one call: mostly small, so that there are many of them.
+// The sizes of one call, mostly small, so that there are many calls.
 struct Case {
     std::size_t n_rows, n_tokens, blocks, out_stride;
     explicit Case(Random& random)
@@ -28,7 +28,7 @@ struct Case {
           out_stride(n_rows + below(random, 9)) {}
 };
 
-// `call` must leave the same bytes in the output as `expect` does, those between its rows included.
+// `call` must leave the same bytes in the output as `expect` does, including those between the output's rows.
 template <class Expect, class Call>
 void compare(const Case& sizes, const char* what, const Expect& expect, const Call& call) {
     std::vector<float> expected(sizes.n_tokens * sizes.out_stride, 12345.0f), got = expected;
@@ -40,7 +40,7 @@ void compare(const Case& sizes, const char* what, const Expect& expect, const Ca
                                  " blocks");
 }
 
-// What ternary_dot means, written for compilers to vectorise.
+// The definition of ternary_dot, written so that compilers can vectorise it.
 void plain_ternary_dot(const TernaryTask& task) {
     const auto& [rows, scale, x, n_tokens, cols, out] = task;
     std::vector<std::int8_t> w(cols);
@@ -60,12 +60,12 @@ void plain_ternary_dot(const TernaryTask& task) {
 void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) {
     const std::size_t cols = 128 * sizes.blocks, row_bytes = cols / 4 + below(random, 3) * 32;
     const std::size_t stride = cols + below(random, 3) * 128;
-    std::vector<std::uint8_t> rows((sizes.n_rows - 1) * row_bytes + cols / 4);  // no byte more than may be read
+    std::vector<std::uint8_t> rows((sizes.n_rows - 1) * row_bytes + cols / 4);  // exactly the bytes that may be read
     const std::size_t weights = below(random, 6);
     for (auto& byte : rows) {
         const std::uint32_t r = random();
         const std::uint32_t any = r % 3 | r / 3 % 3 << 2 | r / 9 % 3 << 4 | r / 27 % 3 << 6;
-        byte = static_cast<std::uint8_t>(weights == 0 ? 0u : weights == 1 ? 0xaau : any);  // all -1, all +1
+        byte = static_cast<std::uint8_t>(weights == 0 ? 0u : weights == 1 ? 0xaau : any);  // 0: all -1; 1: all +1
     }
     std::vector<std::int8_t> codes((sizes.n_tokens - 1) * stride + cols);
     std::vector<std::int32_t> sums(sizes.n_tokens);
@@ -105,7 +105,7 @@ void compare_int15(const Kernels& kernels, Random& random, const Case& sizes) {
     const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(encoding, cols);
     std::vector<std::uint8_t> rows(sizes.n_rows * bytes);
     for (auto& byte : rows) byte = static_cast<std::uint8_t>(random());
-    for (std::size_t at = scale_at; at < rows.size(); at += format.bytes) rows[at + 1] &= 0xbf;  // finite
+    for (std::size_t at = scale_at; at < rows.size(); at += format.bytes) rows[at + 1] &= 0xbf;  // finite scales
     std::vector<float> x(sizes.n_tokens * cols), scales(sizes.n_tokens);
     for (auto& v : x)
         v = static_cast<float>(static_cast<std::int32_t>(random())) * (random() % 2 ? 0x1p-31f : 0x1p-36f);

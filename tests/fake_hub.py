@@ -15,7 +15,7 @@ OTHER_COMMIT = "f" * 40
 
 
 class FakeHub:
-    """Repositories by name: files by path. `requests` are (method, path, Range header); faults are set from outside."""
+    """`repos`: for each repository, its files by path. `requests`: (method, path, Range header). Tests set faults."""
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
@@ -23,13 +23,13 @@ class FakeHub:
         self.requests: list[tuple[str, str, str | None]] = []
         self.url = ""
         self.break_after: int | None = None
-        """Bytes of a weight file after which the connection drops; then the hub is out of order."""
+        """Bytes of a weight file after which the connection drops; from then on, the hub is `broken`."""
         self.broken = False
         self.token: str | None = None
-        """What the Authorization header must carry."""
+        """The token that the Authorization header must carry."""
         self.gated = False
         self.damaged = False
-        """Weights arrive with a wrong byte."""
+        """Whether weights are sent with a wrong byte."""
 
     def ranges(self) -> list[str | None]:
         """Range headers of the GET requests for GGUF files."""

@@ -1,6 +1,6 @@
 """Loads and runs mutated GGUF files: `python -m tests.fuzz_models MODEL HEADERS PAYLOADS`, a JSON report on stdout.
 
-A program of its own, so that a crash, a hang or runaway memory shows as such to the test that starts it.
+It is a separate program, so that the test that starts it sees a crash, a hang or runaway memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .mutate import Corpus
 
 
 def attempt(path: Path) -> str:
-    """`ran`, or the name of the error that a mutated file gave."""
+    """`ran`, or the name of the error that a mutated file raised."""
     try:
         llm = LLM(path, threads=1)
         assert llm.logits([1, 2, 3]).shape == (3, llm.vocab_size)

@@ -1,10 +1,11 @@
-"""Golden plans: plans of every architecture and of every way to multiply, with what each of their operations gives.
+"""Golden plans: plans of every architecture and of every way to multiply, with the output of each operation.
 
-`python -m tests.golden_plans` writes them to `tests/data/plans`, two files each, for every engine to be tested with:
+`python -m tests.golden_plans` writes them to `tests/data/plans`, as tests for any engine. Each plan has two files:
 
 - NAME.json: `plan`, `tokens`, and `tensors`: encoding, shape and scale of each by name.
-- NAME.safetensors: `tensor.NAME`, the stored bytes (uint8), and `step.I`, what operation I writes (float32 [n, width])
-  in one causal pass over the tokens, keys and values kept in float32. An operation reads what those before it wrote.
+- NAME.safetensors: `tensor.NAME`, the stored bytes (uint8), and `step.I`, the output of operation I (float32
+  [n, width]) in one causal pass over the tokens, with keys and values in float32. An operation reads the outputs of
+  earlier ones.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class GoldenPlan:
-    """A plan, its tensors, and what its operations write for the tokens."""
+    """A plan, its tensors, and the outputs of its operations for the tokens."""
 
     plan: Plan
     tensors: dict[str, Tensor]
@@ -78,21 +79,21 @@ class GoldenPlan:
 
 
 def make(plan: Plan, tensors: Mapping[str, Tensor], tokens: list[int]) -> GoldenPlan:
-    """Runs the oracle."""
+    """A golden plan whose outputs the oracle computes."""
     needed = {name: tensors[name] for name in sorted(plan.weights())}
     steps = Oracle(plan.to_dict(), tensor_values(needed), np.float32).steps(tokens)
     return GoldenPlan(plan, needed, tokens, [step.out for step in steps])
 
 
 def model(name: str) -> GoldenPlan:
-    """A model of `MODELS`, with norms before all matrices where it is Qwen3's."""
+    """The golden plan of a model of `MODELS`; that of Qwen3 has input norms before all matrices."""
     config = MODELS[name]
     tensors = tiny_tensors(config, seed=1, input_norms=name == "qwen3")
     return make(build_plan(config, tensors), tensors, [7, 3, 11, 0, 7])
 
 
 def products() -> GoldenPlan:
-    """Matrices in every encoding, and ternary ones with every form of activations."""
+    """A golden plan with matrices in every encoding, and ternary ones with activations of every form."""
     rng = np.random.default_rng(5)
     rows, columns, tokens = 12, 256, [0, 1, 2]
     tensors = {"table": encode("table", rng.standard_normal((len(tokens), columns)), Encoding.F32)}

@@ -1,4 +1,4 @@
-"""What several tests share: where data lies, tiny models, and how two engines are compared."""
+"""Helpers that several tests share: paths of data, tiny models, and comparisons of two engines."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def gguf_metadata(config: ModelConfig = TINY) -> dict[str, Any]:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
+    """Log-softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -167,7 +167,7 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
 
 
 def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
-    """Where the float16 numbers of a block begin, for encodings that have some."""
+    """Offsets of the float16 numbers in a block, for encodings that have some."""
     return {
         Encoding.Q4_0: (0,),
         Encoding.Q4_1: (0, 2),

@@ -1,4 +1,4 @@
-"""Hugging Face folders with random models, as published ones keep them."""
+"""Hugging Face folders of random models, in the forms of published ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def quantization(**keys: Any) -> dict[str, Any]:
 
 
 def save(folder: Path, model: PreTrainedModel, section: dict[str, Any] | None, packed: bool) -> None:
-    """Write config.json and model.safetensors; `packed` matrices with the scale that the section's class asks for."""
+    """Writes config.json and model.safetensors. `packed` matrices have the scale that the section's class expects."""
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in model.state_dict().items():
         weight = weight.detach().clone()

@@ -1,6 +1,6 @@
-"""Files that somebody made to hurt: `python -m tests.hostile_files FOLDER`, a JSON report on stdout.
+"""Opens malicious files: `python -m tests.hostile_files FOLDER`, a JSON report on stdout.
 
-A program of its own that opens each file in a process of its own, so that time and memory can be told apart.
+Each file is opened in a separate process, so that its time and memory can be measured.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ GIGABYTE = 10**9
 
 
 def gguf(path: Path, metadata: dict[str, Any] | None = None, tensors: dict[str, Tensor] | None = None) -> None:
-    """A model that works but for what is given."""
+    """Writes a model that is valid except for the metadata and tensors given."""
     write_gguf(path, gguf_metadata() | VOCABULARY | (metadata or {}), (tiny_tensors() | (tensors or {})).values())
 
 
 def sparse(path: Path, start: bytes, size: int) -> None:
-    """A file of `size` bytes on paper: zeros after its start."""
+    """Writes a sparse file of `size` bytes: zeros after `start`."""
     path.write_bytes(start)
     os.truncate(path, size)
 
@@ -68,7 +68,7 @@ def with_float(path: Path, name: str, value: float) -> None:
 
 
 def with_scale(path: Path, value: float) -> None:
-    """The scale of one ternary matrix, which the writer would not write."""
+    """Writes a model whose ternary matrix has a scale that the writer would refuse."""
     tensor = tiny_tensors()["blk.0.attn_q.weight"]
     gguf(path, tensors={tensor.name: Tensor(tensor.name, tensor.shape, tensor.encoding, tensor.data, 0.123456)})
     data = path.read_bytes()
@@ -81,7 +81,7 @@ def template(source: str) -> Callable[[Path], None]:
 
 
 def folder(path: Path, config: Any = CONFIG, weights: bytes = b"", **files: bytes) -> None:
-    """A Hugging Face folder; `files` by name, `__` for the dot."""
+    """Makes a Hugging Face folder; `files`: contents by name, with `__` for the dot."""
     path.mkdir()
     (path / "config.json").write_bytes(config if isinstance(config, bytes) else json.dumps(config).encode())
     (path / "model.safetensors").write_bytes(weights)
@@ -229,7 +229,7 @@ TOKENIZERS: dict[str, Callable[[Path], None]] = {
     ),
     "tokenizer: tiktoken": lambda path: path.write_bytes(b"YQ== 0\n" * 9_000_000) and None,
 }
-"""Opened as tokenizers."""
+"""Files that are opened as tokenizers."""
 
 
 def attempt(name: str, path: Path) -> str:

@@ -40,7 +40,7 @@ class Corpus:
         ]
 
     def header_mutations(self, count: int, seed: int = 0) -> Iterator[bytes]:
-        """`count` files whose header is damaged: each fails with an error of ours, or is a model that runs."""
+        """`count` files whose header is damaged: each raises an error of Sterna, or is a model that runs."""
         kinds: list[Callable[[Random], bytes]] = [
             self._flip_bits,
             self._random_bytes,
@@ -55,7 +55,7 @@ class Corpus:
             yield kinds[index % len(kinds)](Random(f"header {seed} {index}"))
 
     def payload_mutations(self, count: int, seed: int = 0) -> Iterator[bytes]:
-        """`count` files in which bits of ternary codes alone are flipped: each still loads and runs."""
+        """`count` files in which only bits of ternary codes are flipped: each still loads and runs."""
         for index in range(count):
             random, data = Random(f"payload {seed} {index}"), bytearray(self.original)
             for _ in range(random.choice([1, 8, 256])):

@@ -25,7 +25,7 @@ def run_operation(
     isa: str | None = None,
     kv: str = "f32",
 ) -> np.ndarray:
-    """What the engine makes of one operation, float32 [n, width]; its inputs [n, width] enter as embedding tables."""
+    """The engine's output of one operation, float32 [n, width]; its inputs [n, width] are passed as embeddings."""
     n = len(next(iter(inputs.values())))
     embeds = [Embed(slot, f"table {slot}") for slot in dict.fromkeys(reads(operation))]
     tables = {f"table {slot}": float_tensor(f"table {slot}", rows) for slot, rows in inputs.items()}

@@ -81,7 +81,7 @@ def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 def write_as_gguf(path: Path, checkpoint: Checkpoint, encoding: Encoding, **keys: Any) -> None:
-    """What llama.cpp's converter makes of a folder."""
+    """Writes the GGUF file that llama.cpp's converter makes of a folder."""
     config = checkpoint.config
     heads = {"attn_q.weight": config.num_heads, "attn_k.weight": config.num_kv_heads}
     tensors: list[Tensor] = []
@@ -165,7 +165,7 @@ WINDOWED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "qwen2": ("Qwen2ForCausalLM", {"use_sliding_window": True, "sliding_window": 33, "max_window_layers": 1}, (1,)),
     "qwen3": ("Qwen3ForCausalLM", {"use_sliding_window": True, "sliding_window": 33, "max_window_layers": 1}, (1,)),
 }
-"""Class, configuration, and the layers that have the window, a third of TOKENS."""
+"""Class, configuration, and the layers with a window, which is a third of TOKENS long."""
 
 
 @pytest.mark.parametrize("case", WINDOWED)

@@ -1,4 +1,4 @@
-"""1bitLLM's models and the BitNet embeddings: transformers' bodies with BitLinear modules in the places of matrices.
+"""1bitLLM's models and the BitNet embeddings: transformers' bodies with BitLinear modules in place of matrices.
 
 transformers has no class for either. What their own code adds to Llama, Qwen3 and Gemma 3 is the module below.
 """
@@ -33,7 +33,7 @@ TOKENS = np.random.default_rng(5).integers(0, 160, 80).tolist()
 
 
 class BitLinear(torch.nn.Module):
-    """Norm if there is one, int8 activations by absmax, ternary weights by absmean (arXiv 2402.17764)."""
+    """An optional norm, int8 activations by absmax, ternary weights by absmean (arXiv 2402.17764)."""
 
     def __init__(self, linear: Any, norm: bool, eps: float) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def their_hidden(model: Any) -> np.ndarray:
 
 
 def assert_same_model(model: Any, llm: LLM) -> None:
-    """Hidden rows agree but for the flips of int8 rounding: with K and V in float32 as theirs, most to 1e-5."""
+    """Hidden rows agree except where int8 rounding flips: with K and V in float32, as in theirs, most agree to 1e-5."""
     theirs = their_hidden(model)
     ours = helpers.oracle(llm.checkpoint, kv_dtype=np.float32).hidden(TOKENS)
     errors = np.abs(theirs - ours).max(axis=1) / np.abs(theirs).max()
@@ -118,7 +118,7 @@ EMBEDDINGS = {
 
 
 def embedding_model(architecture: str) -> tuple[Any, dict[str, Any]]:
-    """A BitNet embedding model as the hub has them: no head, and no `model.` in front of names."""
+    """A BitNet embedding model as on the hub: without a head, and without `model.` before the names."""
     norms = {matrix: f"{matrix}.norm.weight" for matrix in MATRICES}
     keys = EMBEDDINGS[architecture][1] | {"tie_word_embeddings": True}
     model, tensors = ternary_model(architecture, norms, **keys)
@@ -142,7 +142,8 @@ def test_bitnet_embeddings(tmp_path: Path, architecture: str) -> None:
         for name, tensor in checkpoint.tensors.items()
     ]
     metadata = helpers.gguf_metadata(checkpoint.config)
-    # A converter that knows of no windows leaves all layers global: so are both layers of this model, but for theta.
+    # Where a converter writes no window, all layers are global. This window is longer than TOKENS, so a local layer
+    # differs from a global one only in its theta.
     metadata |= {"gemma3.attention.sliding_window": 128} if architecture.startswith("Gemma") else {}
     write_gguf(tmp_path / "m.gguf", metadata, file)
     (same,) = LLM(tmp_path / "m.gguf").embed([TOKENS])

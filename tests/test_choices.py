@@ -1,4 +1,4 @@
-"""How the next token is chosen: log-probabilities, penalties, biases, masks, beside what numpy makes of the logits."""
+"""How the next token is chosen: log-probabilities, penalties, biases and masks, against numpy on the same logits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_logprobs_are_the_same_in_drafted_passes(llm: LLM) -> None:
 
 
 def greedy(llm: LLM, steps: int, penalty: tuple[float, float, float], bias: dict[int, float]) -> list[int]:
-    """What greedy choice gives with repetition, presence and frequency penalties, by numpy."""
+    """The tokens of greedy choice with repetition, presence and frequency penalties, by numpy."""
     prompt = llm.tokenizer.encode(PROMPT)
     text: list[int] = []
     repetition, presence, frequency = penalty
@@ -106,7 +106,7 @@ def test_the_text_does_not_end_too_early(llm: LLM) -> None:
 
 
 class Alternate:
-    """Allows one set of ids, then another, and so on."""
+    """Allows two sets of ids in turn."""
 
     def __init__(self, *sets: Sequence[int], words: int) -> None:
         self.sets, self.words, self.count = sets, words, 0

@@ -1,4 +1,4 @@
-"""Models converted from form to form: the same model, complete or not at all."""
+"""Conversions between formats: the result is the same model, and appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_ternary_types_keep_the_codes(tmp_path: Path, model: Path, kind: str) ->
 def test_float_types_hold_the_same_values(tmp_path: Path, kind: str) -> None:
     report = convert(BITNET, tmp_path / "m.gguf", type=kind, head=kind, verify=True)
     assert report.types == {kind: 22, "f32": 13} if kind != "f32" else {kind: 35}
-    # Float activations in place of int8 ones.
+    # The written matrices are not ternary, so their activations are not int8.
     reference = LLM(BITNET, threads=1, activations="float").logits(helpers.TOKENS)
     assert helpers.mean_kl(reference, logits(report.path)) < {"q6_k": 0.2, "q8_0": 3e-3}.get(kind, 1e-3)
     assert read_gguf(report.path).metadata["general.file_type"] == {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7}.get(
@@ -252,7 +252,7 @@ def test_vocabulary_is_as_long_as_a_padded_embedding(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tq1_0", "tq2_0"])
 def test_every_ternary_type_runs_alike(tmp_path: Path, kind: str) -> None:
     path = convert(BITNET, tmp_path / "m.gguf", type=kind).path
-    assert helpers.mean_kl(logits(BITNET), logits(path)) < 1e-2  # scales rounded to float16, and int8 codes with them
+    assert helpers.mean_kl(logits(BITNET), logits(path)) < 1e-2  # float16 scales change some int8 codes
 
 
 def test_split_files_are_read_from_any_part_and_written(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_broken_splits_are_one_sentence(tmp_path: Path) -> None:
     second.unlink()
     with pytest.raises(NotFoundError, match="part 2 of 3 of this model, is missing"):
         read_gguf(third)
-    shutil.copy(first, second)  # names itself
+    shutil.copy(first, second)  # the first part under the second's name
     with pytest.raises(FormatError, match="another part than its name"):
         read_gguf(first)
     second.write_bytes(data)
@@ -371,7 +371,7 @@ def test_no_folder_for_the_target_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["m.gguf", "folder"])
 def test_an_interrupted_conversion_leaves_nothing_and_the_next_completes(tmp_path: Path, target: str) -> None:
-    """The process stops itself in the middle of the third tensor."""
+    """The process interrupts itself (SIGINT) in the middle of the third tensor."""
     program = (
         "import os, signal, sys\n"
         "from sterna.checkpoint import convert as c\n"

@@ -1,4 +1,4 @@
-"""What `encode` writes, `decode` reads."""
+"""`decode` reads what `encode` writes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The rows of Python and of the engine describe the same encodings."""
+"""Python and the engine describe the same encodings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matrices of every encoding in the engine: what one multiplies to, against the oracle."""
+"""Products with matrices of every encoding: the engine against the oracle."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from . import helpers
 
 TQ = (Encoding.TQ1_0, Encoding.TQ2_0)
 INT15 = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
-"""Encodings whose kernels take activations of 15 bits."""
+"""Encodings whose kernels take int15 activations."""
 FLOAT = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding in INT15 or encoding.is_float)]
 """Encodings whose rows are decoded before they are multiplied."""
 
 
 def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: int = 1) -> np.ndarray:
-    """`x @ matrix.T` by the engine; x enters as an embedding table."""
+    """`x @ matrix.T` by the engine; x is given as an embedding matrix."""
     width = matrix.shape[0]
     table = helpers.float_tensor("table", x)
     head = helpers.float_tensor("head", np.zeros((1, width)))
@@ -65,7 +65,7 @@ def test_tq_matrices_multiply_exactly(encoding: Encoding, shared: bool, n_tokens
     matrix, _ = pack_ternary("w", codes, 0.03125 if shared else scales, encoding)
     x = activations(n_tokens, 768)
     got = product(matrix, x, int8)
-    if shared:  # the very bits of I2_S
+    if shared:  # the same bits as with I2_S
         assert np.array_equal(got, product(recode(matrix, Encoding.I2_S)[0], x, int8))
     expected = linear(ternary_codes(matrix), x, "int8" if int8 else "none")
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
@@ -110,7 +110,7 @@ INT15 = replace(helpers.TINY, hidden_size=256, intermediate_size=512, head_dim=6
 
 
 def tq_model(path: Path, encoding: Encoding, **changes: Tensor) -> dict[str, Tensor]:
-    """Writes a model with matrices in TQ; gives its tensors."""
+    """Writes a model with matrices in TQ; returns its tensors."""
     tensors = {
         name: pack_ternary(name, ternary_codes(tensor)[0], 0.0625, encoding)[0]
         if tensor.encoding.is_ternary

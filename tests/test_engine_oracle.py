@@ -1,6 +1,6 @@
 """Every operation of the engine, fed the oracle's inputs, against the numpy oracle.
 
-Both engines get the same values, so that a rounding tie in front of a matrix cannot hide or feign a difference.
+Both engines get the same values, so that a rounding tie before a matrix can neither hide nor cause a difference.
 """
 
 from __future__ import annotations

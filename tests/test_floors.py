@@ -1,4 +1,4 @@
-"""What each floor of the package may do without: see `[tool.importlinter]` in pyproject.toml for who imports whom."""
+"""The package's layers work without those that they must not import (`[tool.importlinter]` in pyproject.toml)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds of the fuzzer, and what it once found: every file ends well, or in a sentence of ours."""
+"""The fuzzer's seeds and earlier findings: every file is read, or refused in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading and writing GGUF: what goes in comes out, and what is broken is refused."""
+"""Reading and writing GGUF: files are read back as they were written, and broken ones are refused."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_written_model_reads_back(tmp_path: Path, config: Any, input_norms: bool
 
 
 def test_gemma3_is_local_only_where_the_file_has_a_window(tmp_path: Path) -> None:
-    """And its 27B model scales queries by another size than the head's."""
+    """Also, the 27B model of Gemma 3 scales queries by a size other than the head's."""
     config = replace(helpers.GEMMA3, num_layers=7)
     tensors = helpers.tiny_tensors(config)
     for keys, local in (

@@ -1,4 +1,4 @@
-"""The engine against logits that bitnet.cpp and llama.cpp gave for the same files."""
+"""The engine against the logits of bitnet.cpp and llama.cpp for the same files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`LLM(head=...)`: the output matrix in fewer bits, and what is said about it."""
+"""`LLM(head=...)`: the output matrix in fewer bits, and the error that is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_logits_are_those_of_the_requantised_matrix(head: str, tied: bool) -> No
     checkpoint = model(tied)
     full, llm = LLM(checkpoint, threads=2), LLM(checkpoint, threads=2, head=head)
     hidden = llm.hidden(TOKENS)
-    assert np.array_equal(hidden, full.hidden(TOKENS))  # the embedding stays, tied or not
+    assert np.array_equal(hidden, full.hidden(TOKENS))  # the embedding is unchanged, tied or not
     matrix = decode(checkpoint.tensors["token_embd.weight" if tied else "output.weight"])
     expected = hidden.astype(np.float64) @ decode(encode("w", matrix, Encoding(head))).T
     np.testing.assert_allclose(llm.logits(TOKENS), expected, atol=2e-4 * np.abs(expected).max())

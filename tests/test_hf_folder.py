@@ -1,4 +1,4 @@
-"""Hugging Face folders: the published forms, the traps of FORMATS.md, and hostile files. No torch needed."""
+"""Hugging Face folders: the published forms, the pitfalls in FORMATS.md, and hostile files. No torch needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that `transformers` runs, read by our loader and run through the oracle: the same model."""
+"""Folders that `transformers` runs are the same models when Sterna reads them and the oracle runs them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any] | None, bool]] =
 
 @pytest.fixture(autouse=True)
 def eager() -> Iterator[None]:
-    """Without compiling: transformers' unpacking would start a C++ compiler."""
+    """Turns compilation off, because transformers' unpacking would start a C++ compiler."""
     torch.compiler.set_stance("force_eager")
     yield
     torch.compiler.set_stance("default")
@@ -69,7 +69,7 @@ def run_layer(model: Any, index: int, x: np.ndarray) -> np.ndarray:
 
 
 def residual_states(oracle: Oracle) -> list[np.ndarray]:
-    """The hidden rows in front of each layer, and behind the last."""
+    """The hidden rows before each layer, and after the last."""
     fronts = re.compile(r"blk\.\d+\.attn_norm\.weight|output_norm\.weight")
     return [
         step.inputs[step.operation.x]
@@ -87,7 +87,7 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     checkpoint = open_checkpoint(tmp_path).load()
     encodings = {t.encoding for name, t in checkpoint.tensors.items() if "attn_q.w" in name or "ffn_up.w" in name}
     assert encodings == ({Encoding.F32} if section is None else {Encoding.I2_S})
-    # transformers keeps K and V in float32 here. In float16, more int8 codes round to their other neighbour.
+    # transformers keeps K and V in float32 here. In float16, more int8 codes are rounded the other way.
     model_in_f32 = helpers.oracle(checkpoint, kv_dtype=np.float32)
     ours, states = model_in_f32.logits(TOKENS), residual_states(model_in_f32)
     rounded = helpers.oracle(checkpoint).logits(TOKENS)
@@ -107,5 +107,5 @@ def test_oracle_agrees_with_transformers(tmp_path: Path, case: str) -> None:
     for index in range(checkpoint.config.num_layers):
         reference = run_layer(model, index, states[index])
         errors = np.abs(reference - states[index + 1]).max(axis=1) / np.abs(reference).max()
-        # A value that lies on the edge between two int8 codes moves its token, and through K and V later ones.
+        # A value on the edge between two int8 codes changes its token's row and, through K and V, later rows.
         assert np.mean(errors < 1e-3) >= 0.75 and np.median(errors) < 1e-4 and errors.max() < 5e-2

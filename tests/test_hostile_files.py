@@ -1,4 +1,4 @@
-"""Files made to hurt: each is refused in one sentence, within 2 seconds and 500 MB."""
+"""Malicious files: each is refused in one sentence, within 2 seconds and 500 MB."""
 
 from __future__ import annotations
 

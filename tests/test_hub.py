@@ -1,4 +1,4 @@
-"""Models by name: pulled from a hub on this machine, found again without one, in whatever way that goes wrong."""
+"""Models by name: pulled from a fake hub on this machine, found again without it, and every way in which that fails."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Shell:
         return json.loads(result.stdout)
 
     def files(self) -> list[str]:
-        """Names of the files below snapshots, whole or not."""
+        """Names of the files below snapshots, complete or not."""
         return sorted(path.name for path in self.cache.rglob("snapshots/*/*"))
 
 

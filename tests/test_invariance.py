@@ -24,13 +24,13 @@ RNG = np.random.default_rng(11)
 PROMPT = RNG.integers(0, 512, 150).tolist()
 OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
 WIDE = replace(TINY, hidden_size=640, intermediate_size=1408, num_layers=1, num_heads=5, num_kv_heads=1, head_dim=128)
-"""Enough rows for lookup tables, where an instruction set has them."""
+"""Enough rows for lookup kernels, where an instruction set has them."""
 MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide", "windowed")
 KV_TYPES = ("f16", "int8", "f32")
 
 
 def model(name: str) -> Checkpoint:
-    """A golden file, or a random ternary model with norms before all matrices."""
+    """A golden file, or a random ternary model, all but `wide` with input norms before all matrices."""
     if name.endswith(".gguf"):
         return open_checkpoint(DATA / name).load()
     config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE, "windowed": replace(GEMMA3, sliding_window=37)}[name]
@@ -44,9 +44,9 @@ def make_backend(name: str, threads: int, kv: str = "f16") -> NativeBackend:
 
 
 def logits(backend: NativeBackend, chunk: int, crowd: bool, prefix_hit: bool) -> np.ndarray:
-    """Logits of PROMPT's positions, which enters in chunks, alone or with others entering beside it.
+    """Logits of PROMPT, which enters in chunks, alone or with other sequences in the same passes.
 
-    With a prefix hit an earlier pass left the keys and values of the first 64 positions; the logits begin there.
+    With a prefix hit, the keys and values of the first 64 positions come from an earlier pass; the logits begin there.
     """
     blocks, free = [40, 7, 23], iter(range(24, 40))
     company = [(tokens, [next(free) for _ in range(2)]) for tokens in OTHERS] if crowd else []
@@ -86,7 +86,7 @@ def test_instruction_sets_give_the_same_bits(name: str, kv: str, monkeypatch: py
 @pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("window", [None, 700])
 def test_a_long_context_divided_among_threads_gives_the_same_bits(kv: str, window: int | None) -> None:
-    """Over several segments of attention: where a pass has few tokens, each segment goes to another thread."""
+    """Covers several segments of attention: in a pass of few tokens, each segment goes to another thread."""
     windowed = {} if window is None else {"sliding_window": window, "sliding_layers": (1,)}
     checkpoint = tiny_checkpoint(replace(TINY, context_length=2048, **windowed))
     plan = build_plan(checkpoint.config, checkpoint.tensors)
@@ -126,7 +126,7 @@ def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("width", [64, 128])
 @pytest.mark.parametrize("config", [TINY, QWEN3, GEMMA3], ids=lambda config: config.architecture)
 def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, width: int) -> None:
-    """Slots share memory, some with padding (64): what one holds is the same whatever the plan goes on to do."""
+    """Slots share memory, some with padding (64): the rows of a slot are the same, however the plan continues."""
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4, "vocab_size": 512}
     checkpoint = tiny_checkpoint(replace(config, **sizes, rope_divisors=None), input_norms=True)
     plan = build_plan(checkpoint.config, checkpoint.tensors)

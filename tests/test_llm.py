@@ -1,4 +1,4 @@
-"""The Python face: generate, stream, chat, embed, logits, and what they refuse."""
+"""The Python interface: generate, stream, chat, embed, logits, and what they refuse."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from .helpers import DATA
 TINY = "tiny-bitnet-b158-i2_s.gguf"
 NOVEL = "She looked at the sea. He looked at the sea. They all looked at"
 CYCLE = [5, 9, 3, 7] * 20
-"""Its end is guessed right from the start, whatever a model then makes of it."""
+"""Its own end is guessed right, so drafting begins with the first pass, whatever the model then generates."""
 
 
 @pytest.fixture(scope="module", params=["embedded", TINY])
@@ -37,7 +37,7 @@ def embedded() -> LLM:
 
 
 def allocator(llm: LLM) -> BlockAllocator:
-    """Of the model's one cache group."""
+    """The allocator of the model's only cache group."""
     (group,) = llm._cache.groups
     return group.allocator
 
@@ -69,7 +69,7 @@ def test_drafts_grow_with_right_guesses_and_end_with_wrong_ones() -> None:
         ids.append(token)
         lengths.append(len(lookup.propose(8)))
     assert lengths == sorted(lengths) and lengths[0] == 0 and lengths[-1] == 8
-    for token in (60, 61, 70, 71, 80, 81, 90, 91):  # two tokens each that stood there, never a third
+    for token in (60, 61, 70, 71, 80, 81, 90, 91):  # each pair occurred before, but with another token after it
         ids.append(token)
         length = len(lookup.propose(8))
     assert length == 0
@@ -183,8 +183,8 @@ def test_drafts_never_make_a_pass_longer_than_is_worth_it(llm: LLM, monkeypatch:
 
 
 def test_rejected_drafts_are_never_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong drafts across block borders: every cached block's key is that of tokens which came to be, and a prompt that
-    starts from these blocks goes on as in a fresh engine."""
+    """With wrong drafts across block borders, the key of every cached block is that of tokens in the final text, and a
+    prompt that starts from these blocks is continued as in a fresh engine."""
     llm = LLM(DATA / TINY, threads=2)
     monkeypatch.setattr(PromptLookup, "propose", lambda self, most: [1, 2, 3, 4, 5, 6, 7][: max(most, 0)])
     prompt = list(range(3, 60))

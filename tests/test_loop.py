@@ -34,7 +34,7 @@ def llm() -> LLM:
 
 
 def available(llm: LLM) -> int:
-    """Blocks that could be given, once the engine has taken note of everything said before."""
+    """Blocks that could be given, once the engine has handled all earlier messages."""
     return llm._loop.call(lambda: llm._cache.available)
 
 
@@ -65,7 +65,7 @@ def test_a_stream_closed_in_the_middle_of_a_pass_leaves_before_the_next(llm: LLM
 
 @pytest.mark.parametrize("n", [128, 200])
 def test_every_one_of_many_streams_advances(n: int) -> None:
-    """More than a pass has room for, each watched as it comes."""
+    """As many streams as a pass has tokens, and more; a constraint counts the tokens of each."""
     llm = LLM(tiny_checkpoint(TINY), threads=2)
     counts = [0] * n
     spread: list[int] = []

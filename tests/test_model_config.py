@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 
 def as_json(config: ModelConfig) -> dict[str, Any]:
-    """What is read back of it."""
+    """A configuration after a round trip through JSON's text, as plain values."""
     raw: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return raw
 

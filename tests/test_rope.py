@@ -1,4 +1,4 @@
-"""Rotary frequencies: what hostile configurations come to, and known values."""
+"""Rotary frequencies: hostile configurations, and known values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GGUF_KEYS = ("factor", "original_context_length", "attn_factor", "yarn_beta_fast
 
 
 def check(divisors: tuple[float, ...] | None, head_dim: int) -> None:
-    """Numbers that `check_config` can judge: as many as pairs."""
+    """Asserts that `check_config` can judge the divisors: floats, one for each pair."""
     assert divisors is None or len(divisors) == head_dim // 2
     assert divisors is None or all(isinstance(divisor, float) for divisor in divisors)
 

@@ -1,4 +1,4 @@
-"""Who runs, with which blocks: preemption, windows that move on, prefixes that are shared."""
+"""Requests and their blocks: preemption, windows that move on, prefixes that are shared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROMPTS = [np.random.default_rng(i).integers(0, 96, 1 + 7 * i % 150).tolist() fo
 @pytest.mark.parametrize("kv", ["f16", "int8"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_many_requests_of_unknown_length_in_a_small_pool_give_the_texts_of_lone_runs(name: str, kv: str) -> None:
-    """Each may fill its context, and the pool holds eight of these: admitted on trust, preempted, computed again."""
+    """Each may fill its context, and the pool holds eight contexts: some are preempted, and computed again."""
     config = CONFIGS[name]
     options: dict[str, Any] = {"ignore_eos": True, "logprobs": 1, "temperature": 0.7, "seed": 3}
     small = LLM(tiny_checkpoint(config), threads=2, kv=kv, pool_tokens=8 * config.context_length)

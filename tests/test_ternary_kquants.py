@@ -1,4 +1,4 @@
-"""Block formats that we read: against the formats' definitions weight by weight, and against PyPI's gguf."""
+"""Block formats that Sterna reads: against the formats' definitions weight by weight, and against PyPI's gguf."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def half(data: bytes, at: int) -> np.float32:
 
 
 def nibble(data: bytes, at: int, i: int) -> int:
-    """q of weight i of 32 where the low nibbles come first."""
+    """The code of weight i of 32, in blocks whose low nibbles come first."""
     return data[at + i % 16] >> 4 * (i // 16) & 15
 
 
@@ -106,7 +106,7 @@ def test_weights_are_what_the_format_says(encoding: Encoding) -> None:
 def test_pypi_gguf_reads_the_same_weights(encoding: Encoding) -> None:
     gguf = pytest.importorskip("gguf", reason="needs the package gguf")
     tensor = random_blocks(encoding)
-    if encoding is Encoding.TQ2_0:  # the field 3 is no weight
+    if encoding is Encoding.TQ2_0:  # the code 3 is no weight
         tensor.data.reshape(-1, 66)[:, :64] &= 0b10_10_10_10
     kind = gguf.GGMLQuantizationType[encoding.name]
     expected = gguf.dequantize(tensor.data.reshape(3, -1), kind)

@@ -65,7 +65,7 @@ def test_q8_0_error_is_half_a_step(weight: np.ndarray) -> None:
     packed = quantize_q8_0(weight)
     assert packed.dtype == np.uint8 and packed.size == 8 * 34
     largest = np.repeat(np.abs(weight.reshape(-1, 32)).max(axis=1), 32)
-    # Half a step, the float16 rounding of the step 127 times over, and its smallest subnormal.
+    # Half a step, and 127 times the float16 rounding of the step: relative, and by the smallest subnormal.
     assert np.all(np.abs(dequantize_q8_0(packed) - weight) <= largest * (0.5 / 127 + 1e-3) + 127 * 6e-8)
 
 
@@ -75,7 +75,7 @@ def test_q6_k_error_is_bounded_by_its_steps(weight: np.ndarray) -> None:
     assert packed.dtype == np.uint8 and packed.size == 2 * 210
     group = np.repeat(np.abs(weight.reshape(-1, 16)).max(axis=1), 16)
     block = np.repeat(np.abs(weight.reshape(-1, 256)).max(axis=1), 256)
-    # Two steps of the group (its ends may lie so far outside the codes), and the int8 rounding of the group's scale.
+    # Two steps of the group (its ends may lie that far outside the codes), and the int8 rounding of the group's scale.
     bound = group / 32 * 2.1 + block / 127 * 0.6 + 127 * 32 * 6e-8
     assert np.all(np.abs(dequantize_q6_k(packed) - weight) <= bound)
 
@@ -94,7 +94,7 @@ def test_q4_0_error_is_bounded_by_its_steps(weight: np.ndarray) -> None:
 def test_searched_scales_lower_the_error_of_plain_rounding(quantize: Any, dequantize: Any, plain: float) -> None:
     weight = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
     error = np.linalg.norm(dequantize(quantize(weight)) - weight) / np.linalg.norm(weight)
-    assert 0.8 * plain < error < 0.96 * plain  # plain: the value of largest magnitude at -8 or -32, measured
+    assert 0.8 * plain < error < 0.96 * plain  # plain: measured, with the value of largest magnitude at -8 or -32
 
 
 def test_q4_0_keeps_what_its_codes_can_say() -> None:

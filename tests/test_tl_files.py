@@ -67,7 +67,7 @@ def test_conversion_gives_exactly_the_codes_and_scales(
     report = convert(path, tmp_path / "i2_s.gguf", type="i2_s", verify=True)
     assert report.types["i2_s"] == 7 and report.scale_change == 0 and not report.notes
     assert helpers.dump_tensors(read_gguf(report.path).tensors) == helpers.dump_tensors(tensors)
-    # Nobody can write TL: without a type its matrices become I2_S, too.
+    # TL cannot be written: without a type, its matrices become I2_S, too.
     assert convert(path, tmp_path / "same.gguf").types["i2_s"] == 7
 
 

@@ -1,4 +1,4 @@
-"""TL1 and TL2: packing against bytes worked out by hand, and against what a kernel does with them."""
+"""TL1 and TL2: packing against bytes worked out by hand, and against models of the kernels that read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sterna.ternary.tl import (
 
 SMALL_TL1 = [Tiles(64, 16, 32), Tiles(32, 8, 32), Tiles(64, 8, 64), Tiles(128, 12, 64)]
 SMALL_TL2 = [(Tiles(32, 48, 32), 0), (Tiles(32, 48, 32), 32), (Tiles(64, 96, 32), 64), (Tiles(96, 24, 32), 0)]
-"""Tiles, and how many columns have two weights an index."""
+"""Tiles, and how many columns are packed with two weights to an index."""
 
 
 def random_codes(seed: int, shape: tuple[int, int]) -> np.ndarray:
@@ -33,7 +33,7 @@ def random_codes(seed: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 def pair_table(x: np.ndarray, at: int) -> list[int]:
-    """What nine indices look up for the activations of two columns."""
+    """Lookup table of the activations of two columns: the sum for each of nine indices."""
     a, b = map(int, x[at : at + 2])
     return [-a - b, -a, -a + b, -b, 0, b, a - b, a, a + b]
 
@@ -44,7 +44,7 @@ def triple_table(x: np.ndarray, at: int) -> list[int]:
 
 
 def tl1_kernel(data: np.ndarray, x: np.ndarray, rows: int, tiles: Tiles) -> np.ndarray:
-    """The product with `x` as a NEON kernel of TL1 has it: register after register, in the order of the file."""
+    """The product with `x` as a NEON kernel of TL1 computes it: register after register, in the order of the file."""
     out, at = np.zeros(rows, np.int64), 0
     pairs_a_step = 128 // tiles.lanes
     for row in range(0, rows, tiles.rows):
@@ -63,8 +63,8 @@ def tl1_kernel(data: np.ndarray, x: np.ndarray, rows: int, tiles: Tiles) -> np.n
 
 
 def tl2_registers(data: np.ndarray, at: int, sums: np.ndarray, tables: list[list[int]], signs: np.ndarray) -> None:
-    """What an AVX2 kernel adds to 32 rows for four registers: eight groups of columns, the sign bits of which come from
-    16 words. Interleaving two registers of bytes takes the low halves of both their lanes, then the high halves."""
+    """Adds to the sums of 32 rows what an AVX2 kernel adds for four registers: eight groups of columns, whose sign bits
+    come from 16 words. Interleaving two registers of bytes takes the low halves of both lanes, then the high halves."""
     halves = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
     for register in range(4):
         chunk = data[at + 32 * register : at + 32 * register + 32].tolist()
@@ -78,7 +78,7 @@ def tl2_registers(data: np.ndarray, at: int, sums: np.ndarray, tables: list[list
 
 
 def tl2_kernel(data: np.ndarray, x: np.ndarray, rows: int, tiles: Tiles) -> np.ndarray:
-    """The product with `x` as an AVX2 kernel of TL2 has it."""
+    """The product with `x` as an AVX2 kernel of TL2 computes it."""
     out, split = np.zeros(rows, np.int64), len(x) - len(x) % tiles.columns
     indices, sign_bytes, _ = tl2_parts((rows, len(x)), tiles)
     words = data[indices : indices + sign_bytes].view("<u2")
@@ -146,11 +146,11 @@ def test_tl2_bytes_worked_out_by_hand() -> None:
     codes = np.zeros((32, 80), np.int8)
     # -9 + 1 = -8, the twelfth triple: low half of the sixth row of bytes. Row 9 lies in the third block of 8 bytes.
     codes[9, 33:36] = -1, 0, 1
-    # Of the two columns of two weights an index, the eighth pair: index 3 + 1 + 4 = 8, low half of the fourth row.
+    # Of the 32 columns with two weights to an index, the eighth pair: index 3 + 1 + 4 = 8, low half of the fourth row.
     codes[30, 62:64] = 1, 1
     expected = np.zeros(256 + 64 + 256, np.uint8)
     expected[5 * 32 + 16 + 1] = 0x08
-    # Its sign: second group of 16 words, the tenth of them, the fourth pair of bits from the top, the first of the two.
+    # The triple's sign: second group of 16 words, tenth of them, fourth pair of bits from the top, first of the two.
     expected[256 + 32 + 18 : 256 + 32 + 20] = 0x00, 0b00000010
     expected[320:] = 0x44
     expected[320 + 3 * 32 + 24 + 6] = 0x48

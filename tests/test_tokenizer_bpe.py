@@ -195,7 +195,7 @@ def test_the_byte_alphabet_inverts(data: bytes) -> None:
     ],
 )
 def test_words_are_cut_as_the_models_do(pre: str, pieces: list[str]) -> None:
-    """The pieces that BPE never merges across."""
+    """Pieces between which BPE never merges."""
     from tokenizers import Regex, pre_tokenizers
 
     steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PRE[pre].patterns]

@@ -1,4 +1,4 @@
-"""Metadata that lies: a sentence of `sterna.errors` or a tokenizer that works, never another exception."""
+"""Hostile metadata gives an error of `sterna.errors` or a tokenizer that works, never another exception."""
 
 from __future__ import annotations
 

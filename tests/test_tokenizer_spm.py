@@ -20,7 +20,7 @@ METADATA = sentencepiece_metadata()
 
 
 def reference(metadata: dict, text: str) -> list[int]:
-    """Merge the neighbours whose piece scores highest, the leftmost of equals, until none is left."""
+    """Merges the neighbours whose piece scores highest, the leftmost of equals, until none can be merged."""
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     scores = metadata["tokenizer.ggml.scores"]
     ids = {token: i for i, token in enumerate(tokens) if types[i] in (1, 4, 5)}
@@ -129,7 +129,7 @@ def as_tokenizer_json(path: Path, legacy: bool) -> Path:
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     library.decoder = decoders.Sequence(steps)
     library.add_special_tokens(["<unk>", "<s>"])
-    library.add_tokens(["</s>"])  # Phi-3's file, too, does not flag its own
+    library.add_tokens(["</s>"])  # as in Phi-3's file, not flagged as special
     library.save(str(path))
     return path
 

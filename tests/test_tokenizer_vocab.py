@@ -1,4 +1,4 @@
-"""Every reference id of ../shared/vocab."""
+"""Tokenizers against every reference id in ../shared/vocab."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_special_tokens_of_llama3_are_only_text_when_typed(tokenizers: dict[str,
 def test_128k_tokens_load_from_metadata_in_time(tokenizers: dict[str, Tokenizer]) -> None:
     metadata = tokenizers["llama-bpe"].gguf_metadata()
     seconds = []
-    for _ in range(5):  # what it takes is the least: others use these caches and cores, too
+    for _ in range(5):  # the shortest time counts: other processes use the same caches and cores
         start = time.process_time()
         Tokenizer.from_gguf_metadata(metadata)
         seconds.append(time.process_time() - start)

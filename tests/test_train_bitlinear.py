@@ -1,4 +1,4 @@
-"""BitLinear computes the contract of DESIGN.md forward and passes gradients straight through."""
+"""BitLinear computes the definition in DESIGN.md forward and passes gradients straight through."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_integer_products_survive_bfloat16(layer: BitLinear) -> None:
     x = torch.randn(5, 128)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = layer(x)
-    torch.testing.assert_close(rounded, layer(x), rtol=2**-8, atol=0)  # one rounding to 8 bits, of the sum
+    torch.testing.assert_close(rounded, layer(x), rtol=2**-8, atol=0)  # only the sum is rounded, to 8 bits
 
 
 def test_zero_input_gives_zero(layer: BitLinear) -> None:

@@ -1,4 +1,4 @@
-"""A tiny training run on a tiny corpus: the loss falls, a resumed run equals the unbroken one, exports say the same."""
+"""A tiny training run on a tiny corpus: the loss falls, a resumed run equals the unbroken one, exports agree."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_gguf_export_is_the_trained_model(trained: tuple[TrainingResult, Decoder
     with torch.no_grad():
         expected = model(torch.tensor([tokens]))[0].numpy()
     logits = oracle(checkpoint).logits(tokens)
-    # int8 rounding flips and the F16 embedding part them: 5e-3 was seen.
+    # Flips of int8 rounding and the F16 embedding make them differ: 5e-3 was measured.
     assert np.abs(logits - expected).max() < 2e-2 * np.abs(expected).max()
     assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= 0.9
 

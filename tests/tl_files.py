@@ -18,7 +18,7 @@ ALIGNMENT = 32
 
 
 class Raw(NamedTuple):
-    """An entry of the table and what lies in its room, which is padded with zeros."""
+    """A tensor's entry in the header, and its data, which `write_raw` pads with zeros."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class Raw(NamedTuple):
 
 
 def write_raw(path: Path, metadata: Mapping[str, Any], tensors: Sequence[Raw]) -> Path:
-    """A GGUF file of strings, whole numbers and floats, and of tensors one after the other."""
+    """Writes a GGUF file: metadata of strings, whole numbers and floats, and tensors one after the other."""
     header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     for key, value in metadata.items():
         header += string(key) + (
@@ -55,7 +55,7 @@ def padded(data: bytes) -> bytes:
 
 
 def tl_data(number: int, codes: np.ndarray, pad: bool = True) -> bytes:
-    """The codes of a matrix in TL1 (38) or TL2; `pad`: filled up as bitnet.cpp's converter does."""
+    """The codes of a matrix in TL1 (38) or TL2; `pad`: padded as by bitnet.cpp's converter."""
     shape = codes.shape
     if number == 38:
         tiles = tl1_tiles(shape)
@@ -68,8 +68,8 @@ def tl_data(number: int, codes: np.ndarray, pad: bool = True) -> bytes:
 
 
 def tl_tensors(tensor: Tensor, number: int, in_table: bool = False) -> list[Raw]:
-    """A ternary matrix in TL1 or TL2 with its scale: behind the codes and padded (bitnet.cpp), or as a tensor without
-    dimensions, behind codes that are not filled up (forks)."""
+    """A ternary matrix in TL1 or TL2 with its scale: after padded codes (bitnet.cpp), or as a tensor without
+    dimensions, after codes that are not padded (forks)."""
     data, scale = tl_data(number, unpack_i2s(tensor.data, tensor.shape), not in_table), struct.pack("<f", tensor.scale)
     if in_table:
         return [Raw(tensor.name, tensor.shape, number, data), Raw(f"{tensor.name}_scale", (), 0, scale)]
@@ -77,7 +77,7 @@ def tl_tensors(tensor: Tensor, number: int, in_table: bool = False) -> list[Raw]
 
 
 def in_tl(tensors: Mapping[str, Tensor], number: int, in_table: bool = False) -> list[Raw]:
-    """All tensors of a model, those in I2_S as `tl_tensors`."""
+    """All tensors of a model, those in I2_S converted by `tl_tensors`."""
     raw: list[Raw] = []
     for tensor in tensors.values():
         if tensor.encoding is Encoding.I2_S:

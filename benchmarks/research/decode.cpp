@@ -1,9 +1,11 @@
-// Decode (one token) with fewer bytes or with lookup tables, beside the shipped I2_S kernel:
+// Decode (one token) with fewer bytes per weight or with lookup tables, compared with the shipped I2_S kernel:
 //
 //   i2_s    2.00 bits   maddubs over unpacked codes, row by row (native/kernels/isa_avx2.cpp)
-//   base3   1.60 bits   five trits a byte: a fraction of 256 whose leading base-3 digit is compared off, then tripled
-//   base27  1.69 bits   three trits in 4 + 1 bits: vpshufb turns an index into each of its trits, a sign bit negates
-//   lut2    2.00 bits   32 rows a vector; vpshufb looks up the sum of two trits times two activations (TL1)
+//   base3   1.60 bits   five trits per byte, as a fraction of 256: comparisons give its leading base-3 digit, and
+//                       multiplying by 3 brings the next digit to the front
+//   base27  1.69 bits   three trits in 4 + 1 bits: vpshufb maps a 4-bit index to each of its trits, a sign bit negates
+//                       all three
+//   lut2    2.00 bits   32 rows per vector; vpshufb looks up the sum of two trits times two activations (TL1)
 //   lut3    1.69 bits   as lut2 with three trits: 14 sums and a sign bit (TL2)
 //
 // All sums are exact; all rows are compared with a scalar dot product.
@@ -27,7 +29,7 @@ void prefetch(const std::uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p + 4096), _MM_HINT_T0);
 }
 
-// The activations of one token, in every form that a kernel wants.
+// The activations of one token, in all forms that the kernels need.
 struct Input {
     alignas(64) std::int8_t x[kPadded] = {};
     alignas(64) std::uint8_t shifted[kPadded + 64] = {};  // x + 128
@@ -37,7 +39,7 @@ struct Input {
     float scale = 1;
 } input;
 
-// Sums are split as 64 * (high - 4) + low, so that four lows fit 8 bits without a carry.
+// A sum is split as 64 * (high - 4) + low, so that the sum of four low parts fits 8 bits.
 void build_pairs() {
     for (std::size_t g = 0; g < kCols / 2; ++g)
         for (int i = 0; i < 9; ++i) {
@@ -78,7 +80,8 @@ void run_i2_s(const std::uint8_t* rows, const std::int16_t*, std::size_t n, floa
 }
 
 // --------------------------------------------------------------------------------------------------------- base3
-// 160 columns in 32 bytes: byte b holds columns b, b + 32 ... b + 128, the first as the leading digit; minus 128.
+// 160 columns in 32 bytes: byte b holds columns b, b + 32 ... b + 128, the first as the leading digit. 128 is
+// subtracted from each byte, so that bytes compare as signed numbers.
 void pack_row_base3(const std::int8_t* w, std::uint8_t* out, std::int16_t* correction) {
     int sum = 0;
     for (std::size_t block = 0; block < kCols / 160; ++block)
@@ -94,7 +97,8 @@ void pack_row_base3(const std::int8_t* w, std::uint8_t* out, std::int16_t* corre
     *correction = static_cast<std::int16_t>(sum);
 }
 
-// A maddubs lane adds two products of 0..255 and a trit; twelve blocks of five make 12 * 5 * 510 = 30600 < 32767.
+// A maddubs lane adds two products of a byte 0..255 and a trit, at most 510; twelve blocks of five such sums make
+// 12 * 5 * 510 = 30600 < 32767.
 void run_base3(const std::uint8_t* rows, const std::int16_t* sums, std::size_t n, float* out) {
     const __m256i upper = set8(42), lower = set8(-42), ones = _mm256_set1_epi16(1);
     for (std::size_t r = 0; r < n; ++r, rows += kCols / 5) {
@@ -120,8 +124,9 @@ void run_base3(const std::uint8_t* rows, const std::int16_t* sums, std::size_t n
 }
 
 // -------------------------------------------------------------------------------------------------------- base27
-// 192 columns in 32 + 8 bytes: the low nibble of byte b holds columns b, b + 32, b + 64, the high nibble 96 more; then
-// 64 signs. The last 64 columns of 2560: 16 bytes, the high nibbles of which hold indices 16..31, and 32 signs.
+// 192 columns in 32 + 8 bytes: the low nibble of byte b holds columns b, b + 32 and b + 64, the high nibble these
+// columns + 96; then come 64 sign bits. The last 64 columns of 2560 take 16 bytes, whose high nibbles hold indices
+// 16..31, and 32 sign bits.
 constexpr std::size_t kBase27Bytes = 13 * 40 + 20;
 
 void pack_row_base27(const std::int8_t* w, std::uint8_t* out, std::int16_t* correction) {
@@ -158,7 +163,7 @@ struct Base27 {
         replicate = load256(r);
         bits = load256(b);
     }
-    // 96 columns: three products of a lane, at most 3 * 510.
+    // Products with 96 columns: each lane adds three maddubs results, at most 3 * 510.
     __m256i step(__m256i index, const std::uint8_t* signs, const std::uint8_t* x) const {
         std::int32_t s;
         std::memcpy(&s, signs, 4);
@@ -200,7 +205,8 @@ void run_base27(const std::uint8_t* rows, const std::int16_t* sums, std::size_t 
 }
 
 // --------------------------------------------------------------------------------------------------- lut2, lut3
-// Bytes of 32 rows summed in 16 bits: `all` takes both bytes of a lane at once, `odd` the upper ones.
+// Sums over bytes of 32 rows, in 16 bits: `all` adds whole 16-bit lanes, which hold two bytes each; `odd` adds their
+// upper bytes.
 struct ByteSums {
     __m256i all = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
     void add(__m256i bytes) {
@@ -218,7 +224,7 @@ struct ByteSums {
     }
 };
 
-// A tile is 32 rows; 32 columns of it take 8 vectors, whose low and high nibbles are indices of two pairs.
+// A tile is 32 rows. 32 columns take 8 vectors, whose low and high nibbles are the indices of two pairs of columns.
 constexpr std::size_t kLut2Tile = kCols / 32 * 256;
 
 void pack_tile_lut2(const std::int8_t* w, std::uint8_t* out, std::int16_t*) {
@@ -234,12 +240,12 @@ void pack_tile_lut2(const std::int8_t* w, std::uint8_t* out, std::int16_t*) {
 void run_lut2(const std::uint8_t* tiles, const std::int16_t*, std::size_t n, float* out) {
     const __m256i nibble = set8(15);
     for (std::size_t row = 0; row < n; row += 32, out += 32) {
-        for (int i = 0; i < 32; ++i) out[i] = -64 * 4 * static_cast<float>(kCols / 2);  // the bias of the high halves
+        for (int i = 0; i < 32; ++i) out[i] = -64 * 4 * static_cast<float>(kCols / 2);  // the bias of the high parts
         const std::uint8_t(*table)[2][16] = input.pairs;
         for (int half = 0; half < 2; ++half) {
             ByteSums low, high;  // 40 blocks of 4 * 252 fit 16 bits
             for (std::size_t block = 0; block < kCols / 64; ++block) {
-                __m256i highs = _mm256_setzero_si256();  // 16 of at most 8
+                __m256i highs = _mm256_setzero_si256();  // sums of 16 values of at most 8
 #pragma GCC unroll 4
                 for (int quad = 0; quad < 4; ++quad, tiles += 64, table += 4) {
                     const __m256i w0 = load256(tiles), w1 = load256(tiles + 32);
@@ -266,8 +272,8 @@ void run_lut2(const std::uint8_t* tiles, const std::int16_t*, std::size_t n, flo
     }
 }
 
-// 24 columns of a tile take 4 vectors of indices and one of signs, the first group's in bit 7. Sums are split as
-// 31 * high + low, both signed and small: eight of either fit 8 bits, and vpsignb negates both exactly.
+// 24 columns of a tile take 4 vectors of indices and one of signs, in which bit 7 belongs to the first group. Sums are
+// split as 31 * high + low, both signed and small: eight of each fit 8 bits, and vpsignb negates both exactly.
 constexpr std::size_t kLut3Tile = kPadded / 24 * 160;
 
 void pack_tile_lut3(const std::int8_t* w, std::uint8_t* out, std::int16_t*) {
@@ -293,7 +299,7 @@ void run_lut3(const std::uint8_t* tiles, const std::int16_t*, std::size_t n, flo
             prefetch(tiles);
             prefetch(tiles + 64);
             prefetch(tiles + 128);
-            __m256i sign = _mm256_or_si256(signs, one);  // never zero while it is shifted six times
+            __m256i sign = _mm256_or_si256(signs, one);  // bit 0 survives six shifts: vpsignb by 0 would give 0
             __m256i lows = bias, highs = bias;
 #pragma GCC unroll 8
             for (int g = 0; g < 8; ++g) {
@@ -402,7 +408,7 @@ int main(int argc, char** argv) {
                     const std::size_t share = rows / static_cast<std::size_t>(n);
                     pass(static_cast<std::size_t>(t) * share, share);
                 }));
-                constexpr std::size_t kPasses = 100;  // over 640 rows, 0.4 MB: from the second cache
+                constexpr std::size_t kPasses = 100;  // over 640 rows, 0.4 MB, which stay in L2
                 times[1][f].push_back(seconds(threads,
                                               [&](int t, int) {
                                                   for (std::size_t i = 0; i < kPasses; ++i)

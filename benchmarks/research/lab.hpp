@@ -1,4 +1,4 @@
-// What the research benchmarks share: the shipped kernels of one ISA, random ternary data, a clock for several threads.
+// Shared by the research benchmarks: the shipped kernels of one ISA, random ternary data, a clock for several threads.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ struct Memory {
     T* data;
 };
 
-// Seconds from the moment all threads have begun work(thread, n_threads) until all have ended.
+// Seconds from the moment when all threads are ready to begin work(thread, n_threads) until all have ended.
 inline double seconds(int n_threads, const std::function<void(int, int)>& work) {
     using Clock = std::chrono::steady_clock;
     std::atomic<int> ready{0}, done{0};
@@ -60,7 +60,7 @@ inline std::int32_t sum32(__m256i v) {
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
-// The machine's int8 multiply-adds, in 1e9 a second.
+// The machine's rate of int8 multiply-adds, in 1e9 a second.
 inline double multiply_add_rate(int n_threads) {
     std::atomic<std::uint64_t> done{0};
     const double time =
@@ -84,7 +84,7 @@ inline std::vector<std::int8_t> random_trits(std::size_t n, double zeros, unsign
     return w;
 }
 
-// Codes -127..127; the first `extreme` tokens take 127 and -128 alone.
+// Codes -127..127; those of the first `extreme` tokens are only 127 and -128.
 inline std::vector<std::int8_t> random_codes(std::size_t tokens, std::size_t cols, std::size_t extreme, unsigned seed) {
     std::mt19937 rng(seed);
     std::vector<std::int8_t> x(tokens * cols);

@@ -1,10 +1,13 @@
-// Prefill with vector lookup tables (the idea of arXiv 2512.06443) beside the shipped GEMM tiles: for a group of
-// columns and 16 tokens a table holds all 3^group sums, so that one 256-bit load and add does 16 * group multiply-adds.
+// Prefill with vector lookup tables (the idea of arXiv 2512.06443), compared with the shipped GEMM tiles. For a group
+// of columns and 16 tokens, a table holds all 3^group sums, so that one 256-bit load and add does 16 * group
+// multiply-adds.
 //
-// Loops: 16 or 32 tokens (one thread each) > a tile of rows > a block of groups whose tables fit the first cache >
-// rows > groups. Sums of a row stay in registers within a block, in 16 bits as long as they hold, then in 32.
+// Loops, from the outermost: 16 or 32 tokens (one thread each) > a tile of rows > a block of groups, whose tables fit
+// L1 > rows > groups. The sums of a row stay in registers within a block. They have 16 bits for as many blocks as
+// cannot overflow them, and are then added to 32-bit totals.
 //
-// All sums are exact; a sample is compared with a scalar dot product. One layer of the 2B-4T shape, several copies.
+// All sums are exact; a sample is compared with a scalar dot product. The matrices are several copies of one layer of
+// the 2B-4T shape.
 #include "lab.hpp"
 
 using namespace lab;
@@ -32,11 +35,11 @@ inline void store_wide(void* p, __m256i v) {
     _mm256_store_si256(static_cast<__m256i*>(p), v);
 }
 
-// x [16 tokens][stride] of int8 to out[column][step] of int16, 16 columns.
+// Transposes 16 columns of x, int8 [16 tokens][stride], to out, int16 [column][step].
 inline void transpose16(const std::int8_t* x, std::size_t stride, std::int16_t* out, std::size_t step) {
     __m128i a[16], b[16];
     for (std::size_t t = 0; t < 16; ++t) a[t] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + t * stride));
-    for (int round = 0; round < 4; ++round) {  // four interleavings of the halves transpose
+    for (int round = 0; round < 4; ++round) {  // interleaving the halves four times transposes
         for (int i = 0; i < 8; ++i) {
             b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
             b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
@@ -46,7 +49,7 @@ inline void transpose16(const std::int8_t* x, std::size_t stride, std::int16_t* 
     for (std::size_t k = 0; k < 16; ++k) store_wide(out + k * step, _mm256_cvtepi8_epi16(a[k]));
 }
 
-// Eight rows of eight sums to float32, transposed.
+// Transposes eight rows of eight sums and converts them to float32.
 inline void transpose8(const std::int32_t* in, std::size_t in_stride, float* out, std::size_t out_stride) {
     __m256i a[8], b[8];
     for (std::size_t i = 0; i < 8; ++i) a[i] = load_wide(in + i * in_stride);
@@ -68,7 +71,7 @@ inline void transpose8(const std::int32_t* in, std::size_t in_stride, float* out
     }
 }
 
-// kGroup columns a table, kVecs * 16 tokens, kBlock tables at once.
+// Lookup tables of kGroup columns for kVecs * 16 tokens, kBlock tables at a time.
 template <int kGroup, int kVecs, int kBlock>
 struct VectorTables {
     static constexpr std::size_t kTokens = 16 * kVecs, kEntries = power3(kGroup), kEntryBytes = 32 * kVecs;
@@ -79,7 +82,8 @@ struct VectorTables {
     static std::size_t blocks(std::size_t cols) { return (cols + kGroup * kBlock - 1) / (kGroup * kBlock); }
     static std::size_t bytes(Shape s) { return s.rows * blocks(s.cols) * kBlock; }
 
-    // [tile][block][row][group]: the digits of a group, first column leading, as a number below 3^kGroup.
+    // Layout: [tile][block][row][group]. A byte is a number below 3^kGroup, whose base-3 digits are the codes of a
+    // group with the first column leading.
     static void pack(const std::int8_t* w, Shape s, std::uint8_t* out) {
         for (std::size_t first = 0; first < s.rows; first += kTileRows)
             for (std::size_t b = 0; b < blocks(s.cols); ++b)
@@ -157,7 +161,7 @@ struct VectorTables {
         }
     }
 
-    // dots[token][row] of kTokens tokens.
+    // Writes dots[token][row] of kTokens tokens.
     static void multiply(const std::uint8_t* index, Shape s, const std::int8_t* x, float* dots, Scratch& scratch) {
         const std::size_t n_blocks = blocks(s.cols);
         std::memset(scratch.x.data + s.cols * kTokens, 0, kGroup * kBlock * kTokens * 2);
@@ -185,13 +189,13 @@ struct Engine {
     std::string name;
     std::function<std::size_t(Shape)> bytes;
     std::function<void(const std::int8_t*, Shape, std::uint8_t*)> pack;
-    // Thread `thread` of `n`'s part of dots[token][row].
+    // Computes the part of dots[token][row] that belongs to thread `thread` of `n`.
     std::function<void(const std::uint8_t*, Shape, const std::int8_t*, const std::int32_t*, std::size_t tokens, float*,
                        std::size_t thread, std::size_t n)>
         run;
 };
 
-// As native/engine/linear: threads share the rows.
+// Threads share the rows, as in native/engine/linear.
 Engine shipped(const sterna::Kernels& kernels) {
     return {kernels.isa, [](Shape s) { return s.rows * s.cols / 4; },
             [](const std::int8_t* w, Shape s, std::uint8_t* out) {
@@ -225,7 +229,7 @@ Engine tables() {
             }};
 }
 
-// The same tables straight from I2_S, as the engine has them: threads share the rows.
+// The engine's lookup kernel, which reads I2_S rows as they are stored. Threads share the rows.
 Engine shipped_tables(const sterna::Kernels& kernels) {
     Engine same = shipped(kernels);
     same.name = "I2_S, shipped";
@@ -277,7 +281,7 @@ int main(int argc, char** argv) {
         sums.emplace_back(tokens);
         for (std::size_t i = 0; i < x.back().size(); ++i) sums.back()[i / s.cols] += x.back()[i];
         macs += static_cast<double>(s.rows * s.cols * tokens);
-        // Signs equal to those of an extreme token make the largest sums there are.
+        // Weights with the signs of an extreme token make the largest possible sums.
         for (std::size_t k = 0; k < s.cols; ++k) weights.back()[k] = x.back()[k] > 0 ? 1 : -1;
     }
     for (std::size_t e = 0; e < engines.size(); ++e)

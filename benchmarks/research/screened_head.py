@@ -1,15 +1,16 @@
-"""A screened head: a small copy of the head proposes, a certified bound says which rows can still win.
+"""A screened head: a small copy of the head estimates logits; a certified bound tells which rows can still win.
 
 For each hidden row x of real text, a screen W' of the head W gives z' = W' x. Three certified bounds on |W x - z'|:
 
     row     ||w - w'||_2 * ||x||_2
     block   sum over blocks b of 32 columns of ||w_b - w'_b||_2 * ||x_b||_2
-    project as row, in the complement of the 16 directions that carry most of other hidden rows; the error along those
-            is kept with the screen (16 numbers a row) and subtracted
+    project as row, in the complement of the 16 leading singular directions of other hidden rows; the error along those
+            directions is kept with the screen (16 numbers a row) and subtracted
 
-A row is a candidate where z' + bound >= max(z' - bound). Greedy ids are then equal always; the cost is the bytes of the
-screen, the norms, and the candidate rows of the full head. Sums here are float64; an integer kernel adds at most
-max|x| / 32512 an activation (docs/kernels.md), which `quantised` charges as that times ||w'||_1.
+A row is a candidate if z' + bound >= max(z' - bound). The greedy token is then always that of the full head. The cost
+is the bytes of the screen, of the norms, and of the candidate rows of the full head. Sums here are float64; an integer
+kernel adds an error of at most max|x| / 32512 per activation (docs/kernels.md), so `quantised`, which is added to the
+bounds, is max|x| / 32512 * ||w'||_1.
 
     python benchmarks/research/screened_head.py [--text FILE.xz] [--rows N]
 """
@@ -27,9 +28,9 @@ Q6_K_BYTES = 210 / 256
 
 
 def screen(w: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, float]:
-    """`w` rounded to `bits` with a float16 scale a block, and bytes a weight; the scale minimises the L2 error."""
+    """`w` rounded to `bits` with one float16 scale per block, and the bytes per weight; scales minimise L2 error."""
     blocks = w.reshape(len(w), -1, block)
-    levels = 2 ** (bits - 1) - 0.5  # codes at odd halves: no level is wasted
+    levels = 2 ** (bits - 1) - 0.5  # codes are odd multiples of 1/2, so that no level is wasted
     largest = np.abs(blocks).max(-1, keepdims=True) + 1e-12
     best, error = np.zeros_like(blocks), np.full((*blocks.shape[:2], 1), np.inf)
     for shrink in np.linspace(0.4, 1.0, 13):
@@ -54,7 +55,7 @@ def bounds(error: np.ndarray, x: np.ndarray, directions: np.ndarray, block: int)
 
 
 def judge(name: str, w: np.ndarray, x: np.ndarray, others: np.ndarray) -> None:
-    """Prints, for each screen and bound: candidates, fallbacks (more than an eighth of all rows), bytes read."""
+    """Prints for each screen and bound: candidates, fallbacks (candidates exceed an eighth of all rows), bytes read."""
     z = w @ x.T
     directions = np.linalg.svd(others, full_matrices=False)[2][:16]
     top = np.sort(z, axis=0)
@@ -110,12 +111,13 @@ def main() -> None:
     full, hidden, others = (np.pad(m.astype(np.float64), ((0, 0), (0, padded))) for m in (full, hidden, others))
     judge("embedded model", full, hidden, others)
 
-    # As large as a 128k head is wide: heavy-tailed rows, hidden rows that lean on one of them as trained ones do.
+    # A head as wide as that of a 128k vocabulary: heavy-tailed rows, and hidden rows that point towards one of them, as
+    # trained hidden rows do.
     rng = np.random.default_rng(1)
     rows, cols = 32768, 2560
     w = rng.standard_t(4, (rows, cols)) * np.exp(0.3 * rng.standard_normal((rows, 1)))
     x = rng.standard_normal((60, cols)) * np.exp(0.5 * rng.standard_normal(cols))
-    # The winner's margin: a part of x along its row, for a gap of about 4 deviations.
+    # The winner's margin: x gets a component along the winner's row, for a gap of about 4 standard deviations.
     for i, r in enumerate(rng.integers(0, rows, len(x))):
         x[i] += w[r] * (9 * np.linalg.norm(x[i]) / np.linalg.norm(w[r]) / np.sqrt(cols))
     judge("synthetic, Student t (4)", w, x[:30], x[30:])

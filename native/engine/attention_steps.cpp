@@ -13,7 +13,8 @@ void Attend::run(Run& run, std::size_t thread, std::size_t first, std::size_t la
     const auto& pieces = run.attention_work[shape_.cache].pieces();
     const std::size_t group = shape_.group;
     for (std::size_t item = first; item < last; ++item) {
-        // Shares are contiguous, and n divides evenly: deal the items out, so that each share has both kinds.
+        // A thread's share is a contiguous range of items, and all shares are equal, since n_threads divides the number
+        // of items. Items are dealt out round-robin, so that each share has whole pairs and a part of the rest.
         const std::size_t share = items(run) / run.n_threads, i = item % share * run.n_threads + item / share;
         if (i < even(run)) {
             attend(run, thread, i, 0, group);

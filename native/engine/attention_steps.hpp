@@ -1,4 +1,4 @@
-// Attention as steps: keys and values are stored, then attended to, then what was divided is put together.
+// The steps of attention: they store keys and values, attend to them, and merge the pieces of a divided stretch.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 namespace sterna {
 
-// Writes a token's keys and values into its place in the pool.
+// Writes a token's keys and values to their place in the pool.
 struct StoreKv final : TokenStep<StoreKv> {
     StoreKv(std::size_t cache, std::size_t layer, std::size_t k, std::size_t v)
         : cache(cache), layer(layer), k(k), v(v) {
@@ -32,7 +32,7 @@ struct AttentionShape {
     float scale;
 };
 
-// Items are pairs of a piece (attention_work.hpp) and a kv head.
+// A pair is a piece (attention_work.hpp) and a kv head. An item is one pair, or a part of the pairs that are left over.
 class Attend final : public Step {
 public:
     Attend(const AttentionShape& shape, std::size_t q, std::size_t out) : shape_(shape), q_(q), out_(out) {
@@ -40,8 +40,9 @@ public:
         reads = {q};
         writes = {out};
     }
-    // Whole pairs first; the few that do not divide evenly are divided by query heads, into one part a thread. Pieces
-    // of a stretch whose sums are kept come many to a thread: they stay whole.
+    // The first items are whole pairs, the same number for each thread. The query heads of the few pairs that are left
+    // over are divided into one part for each thread. Pairs whose piece keeps its sums are not divided: there are many
+    // of them for each thread.
     std::size_t items(const Run& run) const override {
         return even(run) + (pairs(run) > even(run) ? run.n_threads : 0);
     }
@@ -56,14 +57,14 @@ private:
         return run.attention_work[shape_.cache].pieces().size() * shape_.kv_heads;
     }
     std::size_t even(const Run& run) const { return pairs(run) / run.n_threads * run.n_threads; }
-    // `count` of the query heads of a (piece, kv head) pair, from the first one.
+    // Attends with `count` query heads of a (piece, kv head) pair, from `first` on.
     void attend(Run& run, std::size_t thread, std::size_t pair, std::size_t first, std::size_t count) const;
 
     AttentionShape shape_;
     std::size_t q_, out_;
 };
 
-// Merges the pieces of the stretches that were divided.
+// Merges the sums of the pieces of each stretch that was divided.
 struct MergePieces final : TokenStep<MergePieces> {
     MergePieces(const AttentionShape& shape, std::size_t out) : shape(shape), out(out) { reads = writes = {out}; }
     void token(Run& run, std::size_t t) const;

@@ -5,7 +5,8 @@
 namespace sterna {
 namespace {
 
-// Fewer pieces than this for each thread leave some of them waiting; more memory for sums than this is not taken.
+// Stretches are divided only if there are fewer than kPiecesPerThread pairs of a stretch and a kv head for each thread,
+// with which some threads would wait, and only if the sums of all pieces take at most kMostSums floats.
 constexpr std::size_t kPiecesPerThread = 8, kMostSums = std::size_t{1} << 22;
 
 }  // namespace

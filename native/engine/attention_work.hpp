@@ -1,8 +1,9 @@
-// How the attention of one cache group divides into pieces that threads share.
+// How the attention of one cache group is divided into pieces that threads share.
 //
-// Positions fall into segments of kSegment, whatever the batch: a row's sums over each segment are computed by
-// themselves and merged in order, so its result is the same to the bit whether one thread does all segments of it or
-// each goes to another thread. That is done where there are too few rows to keep all threads busy.
+// Positions fall into segments of kSegment positions, whatever the batch. The sums of a row over each segment are
+// computed separately and merged in order, so the result is the same to the bit whether one thread computes all
+// segments of the row or different threads do. Segments go to different threads where there are too few rows to keep
+// all threads busy.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +16,10 @@ namespace sterna {
 
 class AttentionWork {
 public:
-    static constexpr std::size_t kSegment = 512;  // positions; a multiple of a block's
+    static constexpr std::size_t kSegment = 512;  // positions; a multiple of kBlockSize
 
-    // A stretch over the positions first .. last - 1; one of several pieces of it keeps its sums for a merge.
+    // The attention of a stretch over positions first .. last - 1. If a stretch has several pieces, they keep their
+    // sums for a merge.
     struct Piece {
         std::size_t stretch, first, last;
         std::size_t sums;  // where its sums begin, in floats; kNone: the piece is the whole stretch
@@ -28,7 +30,8 @@ public:
     AttentionWork(const Batch& batch, const Cache& cache, std::size_t group, std::size_t n_threads);
 
     const std::vector<Piece>& pieces() const { return pieces_; }
-    // The pieces of the stretch that a token is in, if there are several: first and last + 1; else none.
+    // The range of the pieces of a token's stretch, first and last + 1, if the stretch has several; else an empty
+    // range.
     std::pair<std::size_t, std::size_t> pieces_of(std::size_t token) const { return ranges_[stretch_of_[token]]; }
     std::size_t stretch_of(std::size_t token) const { return stretch_of_[token]; }
     std::size_t rows(std::size_t stretch) const { return counts_[stretch] * group_; }

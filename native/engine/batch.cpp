@@ -37,7 +37,8 @@ void Batch::check(std::size_t vocab_size, std::span<const Cache> caches) {
         for (std::size_t c = 0; c < caches.size(); ++c) {
             require(position(t) / kBlockSize < block_tables[c].width, "a position is outside its block table");
             const std::int32_t* blocks = blocks_of(c, t);
-            // A token sees the blocks of the token before it, but perhaps the oldest, and its own.
+            // A token sees its own block and those that the token before it sees, except perhaps the oldest. So if it
+            // follows the token before it, only its own block is left to check.
             const std::size_t last = position(t) / kBlockSize;
             const std::size_t first = follows ? last : first_seen(caches[c].window, position(t)) / kBlockSize;
             for (std::size_t b = first; b <= last; ++b)

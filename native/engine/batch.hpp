@@ -1,4 +1,4 @@
-// The tokens of one forward pass: any mixture of prefill chunks and single steps of several sequences.
+// The tokens of one forward pass: any mixture of prefill chunks and decode steps of several sequences.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +10,14 @@
 
 namespace sterna {
 
-// Tokens at consecutive positions of one sequence, at most kMost of them: they attend together.
+// Tokens at consecutive positions of one sequence, at most kMost, whose attention is computed together.
 struct Stretch {
     static constexpr std::size_t kMost = 8;
     std::size_t first, count;
 };
 
-// The KV blocks of a cache group: entry i of a sequence's row is the block that holds its positions 64 i .. 64 i + 63.
-// Entries of blocks that no token here sees may be anything.
+// The block table of a cache group: entry i of a sequence's row is the block that holds its positions
+// 64 i .. 64 i + 63. Entries of blocks that no token of the batch sees may hold anything.
 struct BlockTable {
     std::span<const std::int32_t> entries;  // [n_seqs, width]
     std::size_t width = 0;
@@ -30,7 +30,7 @@ struct Batch {
     std::span<const std::int32_t> cu_seqlens;   // [n_seqs + 1]
     std::vector<BlockTable> block_tables;       // one a cache group
     std::span<const std::int32_t> adapter_ids;  // [n_seqs]; 0 is no adapter
-    std::span<const std::int32_t> output_rows;  // rows of `tokens` whose hidden state is wanted
+    std::span<const std::int32_t> output_rows;  // indices of the tokens whose hidden rows are wanted
     std::vector<std::int32_t> sequence_of;      // [n], filled by check()
     std::vector<Stretch> stretches;             // all tokens, filled by check()
 

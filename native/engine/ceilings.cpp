@@ -48,7 +48,7 @@ double read_bandwidth(const Kernels& kernels, std::size_t bytes, std::size_t n_t
     const std::size_t size = share * n_threads + 8192;  // room for the prefetch past the end
     const std::unique_ptr<std::uint8_t[], Free> buffer(new (std::align_val_t{kHugePage}) std::uint8_t[size]);
 #if defined(MADV_HUGEPAGE)
-    madvise(buffer.get(), size, MADV_HUGEPAGE);  // as weights lie at best
+    madvise(buffer.get(), size, MADV_HUGEPAGE);  // as for weights in the best case
 #endif
     std::memset(buffer.get(), 0, size);
     std::atomic<std::uint64_t> sink{0};

@@ -1,4 +1,4 @@
-// What this machine can do at most: the rooflines that speeds are compared with.
+// The ceilings of this machine, with which speeds are compared.
 #pragma once
 
 #include <cstddef>

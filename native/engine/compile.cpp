@@ -99,7 +99,7 @@ private:
             if (!slots_[index].copies.empty()) steps_.push_back(std::make_unique<Quantize>(index));
     }
 
-    // Takes out the quantisations that no matrix reads before the slot is written again.
+    // Removes the quantisations that no matrix reads before the slot is written again.
     void drop_unread_copies() {
         const auto has = [](const std::vector<std::size_t>& slots, std::size_t slot) {
             return std::find(slots.begin(), slots.end(), slot) != slots.end();

@@ -1,4 +1,4 @@
-// From a plan to steps.
+// Compiles a plan to steps.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,8 @@ struct CompiledPlan {
     std::vector<std::size_t> groups;  // query heads that share a kv head, of each cache group
 };
 
-// Compiles the operations of the plan, in order; marks in `slots` which need quantised copies and adds the slots of
-// rotary angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
+// Compiles the operations of the plan in order. Marks the slots that need quantised copies, and adds slots for rotary
+// angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
 CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots);
 
 }  // namespace sterna

@@ -1,6 +1,6 @@
-// A pool of KV blocks: 64 positions of the keys and values of all layers of a cache group. Which sequence owns which
-// block is the caller's business. Address space is reserved at once, memory is taken by the kernel when a block is
-// first written.
+// A pool of KV blocks. A block holds the keys and values of 64 positions in all layers of a cache group; the caller
+// decides which sequence owns it. Address space is reserved at once; the operating system provides the memory of a
+// block when it is first written.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace sterna {
 
 class KvPool {
 public:
-    // Throws std::invalid_argument for sizes of zero or past what an address space holds, std::bad_alloc where it is
-    // refused.
+    // Throws std::invalid_argument where a size is zero or the pool exceeds what an address space holds,
+    // std::bad_alloc where the memory is refused.
     KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks, KvType type);
     ~KvPool();
     KvPool(const KvPool&) = delete;
@@ -38,7 +38,7 @@ private:
     std::uint8_t* data_;
 };
 
-// A cache group of a model and the pool that a pass uses for it.
+// The pool that a pass uses for a cache group, and the group's window.
 struct Cache {
     const KvPool* pool = nullptr;
     std::size_t window = 0;  // positions that a token sees, its own among them; 0: all

@@ -14,8 +14,9 @@ bool overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& 
     return std::any_of(a.begin(), a.end(), [&](std::size_t i) { return std::find(b.begin(), b.end(), i) != b.end(); });
 }
 
-// A phase is a run of steps that need no barrier between them: steps on tokens, where every thread keeps its own
-// tokens; or matrices that do not read or overwrite what another one in the phase writes.
+// The first step of each phase, then the number of steps. A phase is consecutive steps that need no barrier between
+// them: steps on tokens, where one thread runs all steps of the phase for the tokens that it takes; or matrices, none
+// of which writes a slot that another one reads or writes.
 std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& steps) {
     std::vector<std::size_t> starts;
     for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -30,9 +31,9 @@ std::vector<std::size_t> phase_starts(const std::vector<std::unique_ptr<Step>>& 
     return starts;
 }
 
-// in_use[slot][phase]: whether the slot is read or written there, or keeps what a later step reads. Threads come
-// through a phase each in its own time, but no step of one phase runs beside a step of another. A slot with padding is
-// always in use: the padding must stay zero.
+// in_use[slot][phase]: whether the phase reads or writes the slot, or the slot keeps what a later step reads. Threads
+// pass through a phase at different speeds, but steps of different phases never run at the same time. A slot with
+// padding is always in use: the padding must stay zero.
 std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
                                          const std::vector<std::unique_ptr<Step>>& steps,
                                          const std::vector<std::size_t>& phases, std::size_t output) {
@@ -52,7 +53,8 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
-// Waking a thread and waiting for it costs microseconds: each should have at least about 50 of them to do.
+// Waking a thread and waiting for it costs microseconds: each thread should have at least about 50 microseconds of
+// work.
 std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
     constexpr std::size_t kLeast = 4'000'000;
     return std::clamp<std::size_t>(multiply_adds / kLeast, 1, n_threads);
@@ -108,7 +110,7 @@ void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     while (scratch_.size() < n_threads) scratch_.emplace_back(scratch_size_);
     if (tokens <= capacity_) return;
     capacity_ = 0;
-    memory_ = {};  // the old one goes first
+    memory_ = {};  // frees the old memory before the new is taken
     std::vector<std::size_t> sizes;
     for (Slot& slot : slots_) sizes.push_back(slot.place(nullptr, tokens));
     const Layout layout = lay_out(sizes, slot_uses_);
@@ -136,7 +138,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
         attention.emplace_back(batch, caches[i], compiled_.groups[i], n_threads);
     Run run{kernels_, batch, caches, attention, slots_, scratch_, n_threads};
     const auto& all = compiled_.steps;
-    // Two sets of shares, one for each step of a phase: while one is in use, the other is reset.
+    // Two sets, each with shares for every step of a phase: while one set is in use, the other is reset.
     std::vector<Shares> shares;
     for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {

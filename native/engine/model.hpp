@@ -21,14 +21,14 @@ public:
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }
 
-    // hidden[i] = hidden state of batch.output_rows[i], [n, hidden_size]. Writes keys and values of all tokens to the
-    // pools, one for each cache group of the plan.
+    // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
+    // tokens to the pools, one for each cache group of the plan.
     void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
     void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
 
-    // The token chosen from the logits of each hidden row, by its sampling.
+    // The token chosen from the logits of each hidden row, by the sampling of that row.
     std::vector<Choice> select(std::span<const float> hidden, std::span<const Sampling> samplings,
                                std::size_t n_threads);
 
@@ -43,7 +43,7 @@ private:
     std::vector<Slot> slots_;
     CompiledPlan compiled_;
     std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
-    std::size_t widest_phase_ = 1;     // steps of a phase that have shares of their own
+    std::size_t widest_phase_ = 1;     // the most Shares in a phase: one per step, but one for all steps on tokens
     std::size_t output_;
     std::unique_ptr<Linear> head_;
     Slot head_input_;

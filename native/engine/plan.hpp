@@ -9,7 +9,8 @@
 
 namespace sterna {
 
-// What becomes of a matrix's input: quantised, with a scale for every `group_size` columns (0: one a token), or not.
+// The form of a matrix's input: float32 (`none`), or quantised with one scale for every `group_size` columns (0: one
+// scale per token).
 struct ActivationForm {
     Quantizer quantizer = Quantizer::none;
     std::size_t group_size = 0;
@@ -21,14 +22,15 @@ struct Operation {
     std::map<std::string, std::string> names;
     std::map<std::string, double> numbers;
 
-    // Throw std::invalid_argument, naming the operation, where the argument is missing or out of range.
+    // These throw std::invalid_argument, naming the operation, where the argument is missing or out of range.
     const std::string& name(const std::string& key) const;
     double number(const std::string& key) const;
     std::size_t size(const std::string& key, std::size_t limit) const;  // a whole number in [0, limit]
     ActivationForm activations() const;
 };
 
-// Layers whose keys and values are kept alike. A token sees `window` positions, its own among them; 0: all.
+// Layers whose keys and values have the same shape and window. A token sees `window` positions, its own among them;
+// 0: all.
 struct CacheGroup {
     std::string name;
     std::size_t layers = 0, kv_heads = 0, head_dim = 0, window = 0;

@@ -13,7 +13,8 @@ namespace {
 constexpr std::size_t kI2sBytes = kTqBlock / 4;
 constexpr std::uint8_t kZeros = 0x55;  // the field 1, which is the code 0, four times
 
-// `Size` bytes hold `Digits` fields each in base 3. Times 3, a byte's next field comes out above bit 7.
+// Each of `Size` bytes holds `Digits` fields in base 3, as a fraction of 256: multiplying by 3 moves the next field
+// above bit 7.
 template <std::size_t Size, std::size_t Digits>
 std::uint8_t* take_digits(const std::uint8_t* q, std::uint8_t* fields) {
     std::uint8_t rest[Size];
@@ -27,7 +28,7 @@ std::uint8_t* take_digits(const std::uint8_t* q, std::uint8_t* fields) {
     return fields;
 }
 
-// 52 bytes of fields, then a float16 scale.
+// A block of TQ1_0: 52 bytes of fields, then a float16 scale.
 struct Tq1 {
     static constexpr std::size_t kBytes = 54, kScale = 52;
     static void codes(const std::uint8_t* block, std::uint8_t* out) {
@@ -39,7 +40,7 @@ struct Tq1 {
     }
 };
 
-// I2_S with the fields of a byte in reverse, and a float16 scale after 64 bytes.
+// A block of TQ2_0: 64 bytes as in I2_S, but with the fields of each byte in reverse order, then a float16 scale.
 struct Tq2 {
     static constexpr std::size_t kBytes = 66, kScale = 64;
     static void codes(const std::uint8_t* block, std::uint8_t* out) {
@@ -65,7 +66,7 @@ std::vector<float> repack(std::span<const std::uint8_t> blocks, std::uint8_t* co
         if (scales[i] == 0.0f) std::memset(codes, kZeros, kI2sBytes);
         unsigned differs = 0;
         for (std::size_t b = 0; b < kI2sBytes; ++b) differs |= codes[b] ^ kZeros;
-        if (differs == 0 && scales[i] - scales[i] == 0.0f) continue;  // finite, and nothing to scale
+        if (differs == 0 && scales[i] - scales[i] == 0.0f) continue;  // zeros, with a finite scale
         if (shared == nullptr) shared = &scales[i];
         all_share = all_share && scales[i] == *shared;
     }
@@ -75,7 +76,7 @@ std::vector<float> repack(std::span<const std::uint8_t> blocks, std::uint8_t* co
 
 }  // namespace
 
-// Every load reads all ternary weights here, so the loop takes 32 bytes a turn.
+// Every load checks all ternary weights here, so the loop takes 32 bytes at a time.
 bool i2s_has_code_3(std::span<const std::uint8_t> codes) {
     constexpr std::uint64_t kLowBits = 0x5555555555555555;
     std::uint64_t both = 0;

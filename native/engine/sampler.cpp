@@ -20,7 +20,7 @@ double uniform(std::uint64_t seed, std::uint64_t step) {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// Calls change(logit) for each id once, or as often as it occurs.
+// Calls change(logit) once for each id, or as often as the id occurs.
 template <class Change>
 void for_ids(std::span<float> logits, std::vector<std::int32_t> ids, bool once, const Change& change) {
     std::sort(ids.begin(), ids.end());
@@ -79,7 +79,7 @@ private:
     double normalizer_ = 0.0;
 };
 
-// The token alone.
+// The chosen token, or -1 if none may be chosen.
 std::int32_t sample(std::span<float> logits, const Sampling& sampling) {
     const auto best = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     const double highest = logits[static_cast<std::size_t>(best)];

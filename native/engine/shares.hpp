@@ -1,6 +1,6 @@
-// Work divided among threads: each has an even share of the items, in order, and takes it in chunks; who is done early
-// takes from the others' shares. So a thread reads one stream of memory as long as all keep pace, and a thread that
-// lost its processor for a while, or has a slow one, holds nobody up.
+// Work stealing: each thread has an equal, contiguous share of the items and takes it in chunks, in order; a thread
+// that has finished takes chunks of the others' shares. So a thread reads one stream of memory as long as all keep
+// pace, and a thread that lost its processor for a while, or has a slow one, does not hold up the others.
 #pragma once
 
 #include <algorithm>
@@ -15,11 +15,11 @@ class Shares {
 public:
     explicit Shares(std::size_t n_threads) : taken_(n_threads) {}
 
-    // Each thread resets its own share, before a barrier that parts this from the next use.
+    // Each thread resets its own share. A barrier must separate this from the next use.
     void reset(std::size_t thread) { taken_[thread].chunks.store(0, std::memory_order_relaxed); }
 
-    // Calls work(first, last) for chunks of the items 0..n until none are left. Every thread calls this with the same
-    // numbers.
+    // Calls work(first, last) for chunks of items 0 .. n - 1 until none are left. Every thread calls this with the same
+    // `n` and `chunk`.
     template <class Work>
     void each(std::size_t thread, std::size_t n, std::size_t chunk, const Work& work) {
         const std::size_t n_threads = taken_.size();

@@ -18,7 +18,7 @@ bool meet(const std::vector<bool>& a, const std::vector<bool>& b) {
     return false;
 }
 
-// Gives out arrays of one memory, each from a cache line on; null only counts.
+// Places arrays in one piece of memory, each at the start of a cache line. With a null pointer it only counts bytes.
 class Placer {
 public:
     explicit Placer(std::byte* memory) : memory_(memory) {}

@@ -1,4 +1,4 @@
-// The rows that a forward pass works in: one row of floats a token for every slot of the plan.
+// The buffers of a forward pass: every slot of the plan has one row of floats for each token.
 #pragma once
 
 #include <cstddef>
@@ -9,17 +9,17 @@
 
 namespace sterna {
 
-// A slot's rows in the form that some matrix takes.
+// A slot's rows, quantised to the form that a matrix takes.
 class QuantizedCopy {
 public:
     QuantizedCopy(const ActivationForm& form, std::size_t width, std::size_t stride);
 
     const ActivationForm& form() const { return form_; }
-    // Lays its arrays out in memory, each from a cache line on, and returns the bytes that they take; null only
-    // measures.
+    // Places the arrays in memory, each at the start of a cache line, and returns the bytes that they take. With a null
+    // pointer it only counts bytes.
     std::size_t place(std::byte* memory, std::size_t tokens);
     void quantize(const Kernels& kernels, const float* values, std::size_t token);
-    void view(Activations& activations) const;  // adds itself
+    void view(Activations& activations) const;  // adds this copy to `activations`
 
 private:
     ActivationForm form_;
@@ -30,31 +30,32 @@ private:
     Int15Row int15_ = {};
 };
 
-// Rows of one named value. The padding between width and stride stays zero for ever, so kernels need no tails.
+// Rows of one named value. The padding between width and stride is always zero, so kernels need no tail loops.
 struct Slot {
     Slot(std::string name, std::size_t width);
 
     std::string name;
     std::size_t width, stride;
-    std::vector<QuantizedCopy> copies;  // which follow every write
+    std::vector<QuantizedCopy> copies;  // updated after every write
     float* values = nullptr;
 
     void require(const ActivationForm& form);
-    // Lays everything out in zeroed memory, and returns the bytes that it takes; null only measures.
+    // Places all arrays in zeroed memory and returns the bytes that they take. With a null pointer it only counts
+    // bytes.
     std::size_t place(std::byte* memory, std::size_t tokens);
     void quantize(const Kernels& kernels, std::size_t token);
     float* row(std::size_t token) const { return values + token * stride; }
     Activations activations(const ActivationForm& form, std::size_t n_tokens) const;
 };
 
-// Where things lie in one memory, and how large it is.
+// The offsets of buffers in one piece of memory, and its size.
 struct Layout {
     std::vector<std::size_t> offsets;
     std::size_t bytes = 0;
 };
 
-// Places for things of these sizes, in multiples of a cache line. `in_use[i][phase]`: those that are in use in the same
-// phase do not overlap. The largest come first, each as low as it can lie.
+// Places buffers of these sizes, which are multiples of a cache line. Buffers that are in use in the same phase,
+// in_use[i][phase], do not overlap. The largest are placed first, each at the lowest free offset.
 Layout lay_out(const std::vector<std::size_t>& sizes, const std::vector<std::vector<bool>>& in_use);
 
 }  // namespace sterna

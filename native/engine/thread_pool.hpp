@@ -1,5 +1,4 @@
-// One pool of persistent threads per process. A parallel region wakes them once; inside it, phases are parted by a
-// barrier.
+// One pool of persistent threads per process. A parallel region wakes them once; inside it, barriers separate phases.
 #pragma once
 
 #include <atomic>
@@ -13,7 +12,7 @@
 
 namespace sterna {
 
-// Lets n threads wait for each other: a short spin, then a futex, so that a busy machine keeps going.
+// Lets n threads wait for each other: a short spin, then a futex, which leaves the processor to others.
 class Barrier {
 public:
     void wait(std::size_t n);
@@ -28,9 +27,9 @@ public:
     // The pool of this process. A forked child, whose parent's threads do not exist in it, gets a new one.
     static ThreadPool& instance();
 
-    // Runs work(thread, barrier) on n threads, the caller being thread 0, and returns when all are done. Regions asked
-    // for at the same time queue up. What `work` throws is thrown here when all are done; work that waits at the
-    // barrier must not throw.
+    // Runs work(thread, barrier) on n threads, the caller being thread 0, and returns when all are done. Concurrent
+    // calls run one after the other. An exception that `work` throws is rethrown here when all threads are done; work
+    // that waits at the barrier must not throw.
     void run(std::size_t n, const std::function<void(std::size_t thread, Barrier& barrier)>& work);
 
 private:

@@ -5,7 +5,7 @@
 
 namespace sterna {
 
-// Derived classes give token(run, t).
+// Derived classes define token(run, t).
 template <class Derived>
 class TokenStep : public Step {
 public:

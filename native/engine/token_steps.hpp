@@ -34,7 +34,7 @@ struct Norm final : TokenStep<Norm> {
     std::size_t x, out;
 };
 
-// The same norm over each of several heads. A head is copied out, because kernels want zeros behind their vectors.
+// The same norm over each of several heads. Each head is copied first, because kernels need zeros after their vectors.
 struct HeadNorm final : TokenStep<HeadNorm> {
     HeadNorm(std::vector<float> weight, float eps, std::size_t heads, std::size_t x, std::size_t out)
         : weight(std::move(weight)), eps(eps), heads(heads), x(x), out(out) {
@@ -103,7 +103,7 @@ struct Scale final : TokenStep<Scale> {
     std::size_t x, out;
 };
 
-// Cosines and sines of a token's position, [2, half], in double precision before they are rounded.
+// Cosines and sines of the rotary angles at a token's position, [2, half], computed in double precision, then rounded.
 struct Angles final : TokenStep<Angles> {
     Angles(std::vector<double> frequencies, std::size_t out) : frequencies(std::move(frequencies)), out(out) {
         writes = {out};
@@ -137,7 +137,7 @@ struct Rope final : TokenStep<Rope> {
     std::size_t angles, half, heads, x, out;
 };
 
-// A linear's bias.
+// Adds the bias of a linear operation.
 struct AddBias final : TokenStep<AddBias> {
     AddBias(std::vector<float> bias, std::size_t out) : bias(std::move(bias)), out(out) { reads = writes = {out}; }
     void token(Run& run, std::size_t t) const {

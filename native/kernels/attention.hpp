@@ -1,7 +1,7 @@
 // Attention over the KV blocks of a sequence, in the manner of FlashAttention (arXiv 2205.14135): blocks are merged in
-// index order with a running maximum, so a row's sums depend on its position, its keys and values and the range alone.
-// How scores and sums of values come from a block's elements is the cache type's matter (attention_float.hpp,
-// attention_int8.hpp).
+// index order with a running maximum, so a row's sums depend only on its position, its keys and values and the range of
+// positions. How scores and sums of values are computed from a block's elements depends on the cache's type
+// (attention_float.hpp, attention_int8.hpp).
 #pragma once
 
 #include "attention_float.hpp"
@@ -10,8 +10,8 @@
 namespace sterna {
 namespace {
 
-// The maximum over the scores begin .. end - 1 of a block and the blocks before; the correction is what earlier sums
-// are worth under it.
+// Raises the running maximum to that of the scores begin .. end - 1 of a block. `correction` becomes the factor for the
+// sums of earlier blocks, e^(old maximum - new maximum).
 inline void raise_maximum(float* scores, std::size_t begin, std::size_t end, float& maximum, float& correction) {
     for (std::size_t j = 0; j < begin; ++j) scores[j] = scores[begin];
     for (std::size_t j = end; j < kBlockSize; ++j) scores[j] = scores[begin];
@@ -33,7 +33,7 @@ inline void exponentiate(float* scores, std::size_t begin, std::size_t end, floa
     total = total * correction + sum(sums);
 }
 
-constexpr float kLowest = -3.0e38f;  // below every score, and finite: a difference from it is no NaN
+constexpr float kLowest = -3.0e38f;  // below every score, and finite: differences from it are never NaN
 
 template <class Kv>
 void attend(const AttentionTask& task) {
@@ -57,7 +57,7 @@ void attend(const AttentionTask& task) {
         const std::size_t seen = block.end(block.last - 1);
         for (std::size_t j = block.begin(block.first) / kLanes * kLanes; j < seen; j += kLanes)
             kv.score(block, j, scores + j);
-        // Row after row in each of these steps, so that the processor can do several at a time.
+        // Each step runs over all rows before the next step begins, so that the processor can overlap rows.
         const auto each = [&](const auto& work) {
             for (std::size_t r = first_row; r < last_row; ++r) {
                 const std::size_t t = r / task.group;
@@ -87,10 +87,10 @@ void attention(const AttentionTask& task) {
     }
 }
 
-// `sums` becomes those of its own positions and of the later ones in `more`.
+// Adds the sums in `more`, which are those of later positions, to `sums`.
 void merge_attention(const AttentionSums& sums, const AttentionSums& more, std::size_t rows, std::size_t head_stride) {
     for (std::size_t r = 0; r < rows; ++r) {
-        if (more.total[r] == 0.0f) continue;  // nothing seen
+        if (more.total[r] == 0.0f) continue;  // no position seen
         const float before = sums.maximum[r], after = more.maximum[r];
         const float maximum = after > before ? after : before;
         const Lanes worth = exp(splat(before - maximum)), more_worth = exp(splat(after - maximum));
@@ -103,7 +103,7 @@ void merge_attention(const AttentionSums& sums, const AttentionSums& more, std::
     }
 }
 
-// `heads` rows from `first_row` on, [heads, head_dim] of output.
+// Writes the outputs of `heads` rows from `first_row` on, [heads, head_dim].
 void finish_attention(const AttentionSums& sums, std::size_t first_row, std::size_t heads, std::size_t head_dim,
                       std::size_t head_stride, float* out) {
     for (std::size_t h = 0; h < heads; ++h) {

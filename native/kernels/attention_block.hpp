@@ -1,4 +1,4 @@
-// What the attention of every cache type shares: a block as the tokens of a task see it, and query heads in groups.
+// Shared by the attention of all cache types: a block as the tokens of a task see it, and loops over query heads.
 #pragma once
 
 #include "kernels.hpp"
@@ -10,7 +10,8 @@ inline std::size_t least(std::size_t a, std::size_t b) {
     return a < b ? a : b;
 }
 
-// Later tokens see later positions: those that see any of a block are tokens first .. last - 1.
+// A block of 64 positions. Later tokens see later positions, so the tokens that see any of its positions are the range
+// first .. last - 1.
 struct KvBlock {
     KvBlock(const AttentionTask& task, const std::uint8_t* data, const std::uint8_t* next, std::size_t start)
         : data(data),
@@ -23,14 +24,14 @@ struct KvBlock {
           position(task.position),
           window(task.window) {}
 
-    // Positions begin(t) .. end(t) - 1 of the block are those that a token sees.
+    // Token t sees positions begin(t) .. end(t) - 1 of the block.
     std::size_t end(std::size_t t) const { return least(size, past(position + t + 1, start)); }
     std::size_t begin(std::size_t t) const {
         return window == 0 ? 0 : least(size, past(position + t + 1, start + window));
     }
 
     const std::uint8_t *data, *next;  // this block, and the one after it
-    std::size_t start, size;          // the block's first position, and how many the task has of it
+    std::size_t start, size;          // the block's first position, and how many of its positions the task has
     std::size_t first, last;
     std::size_t position, window;  // of the task
 
@@ -38,15 +39,15 @@ private:
     static std::size_t past(std::size_t a, std::size_t b) { return a > b ? a - b : 0; }
 };
 
-// A block's keys come from memory while the values before them are summed, and its values while its keys are: the parts
-// lie too far from each other for the processor to foresee them. Elements are read 32 bytes at a time; each time asks
-// for as many of what follows, since requests in bursts wait for each other.
+// Prefetches what is read next: a block's values while its keys are read, and the next block's keys while the values
+// are summed. These parts lie too far from each other for the hardware prefetcher. Elements are read 32 bytes at a
+// time, and each read prefetches as many, since requests in bursts wait for each other.
 inline void prefetch(const std::uint8_t* ahead, std::size_t i) {
     __builtin_prefetch(ahead + 32 * i);
 }
 
-// Calls work.template operator()<G>(g) for query heads g .. g + G - 1 of `group`, four, two or one at a time: they
-// share keys and values, so that an element is widened once for all of them.
+// Calls work.template operator()<G>(g) for query heads g .. g + G - 1 of `group`, four, two or one at a time. The G
+// heads share keys and values, so each element is converted once for all of them.
 template <class Work>
 void by_heads(std::size_t group, const Work& work) {
     std::size_t g = 0;

@@ -1,7 +1,7 @@
 // Keys and values in float16 or float32. Keys lie transposed in their block, [head_dim][64 positions]: a score is a sum
-// over dimensions in their order, sixteen positions at a time, and never folds lanes. Values lie [64
-// positions][head_stride]: an output is a sum over positions in their order, sixteen dimensions at a time. Tokens that
-// come together share a block's conversion to float32.
+// over dimensions in their order, sixteen positions at a time, and lanes are never folded. Values lie
+// [64 positions][head_stride]: an output is a sum over positions in their order, sixteen dimensions at a time. The
+// tokens of a task share a block's conversion to float32.
 #pragma once
 
 #include "attention_block.hpp"
@@ -10,7 +10,7 @@
 namespace sterna {
 namespace {
 
-// One element of a block after the other, sixteen lanes each, as they are stored.
+// The elements of a block as they are stored, sixteen lanes at a time.
 struct Halfs {
     using Element = std::uint16_t;
     static constexpr KvType kType = KvType::f16;
@@ -40,7 +40,7 @@ struct Floats32 {
     }
 };
 
-// Converted before.
+// Elements that were converted to float32 before.
 struct Converted {
     const float* data;
     Lanes at(std::size_t i) const { return load(data + i * kLanes); }
@@ -58,7 +58,7 @@ void scores16(const float* q, std::size_t head_dim, const Source& keys, float sc
     for (int g = 0; g < G; ++g) store(scores + static_cast<std::size_t>(g) * kBlockSize, acc[g] * splat(scale));
 }
 
-// out[g][0..16) = out[g] * correction[g] + sum over positions begin .. end - 1 of p[g][j] * value[j], of sixteen
+// out[g][0..16) = out[g] * correction[g] + sum over positions begin .. end - 1 of p[g][j] * value[j], for sixteen
 // dimensions.
 template <int G, class Source>
 void values16(const float* p, const Source& values, std::size_t begin, std::size_t end, const float* correction,
@@ -117,7 +117,7 @@ private:
 
     static const Element* elements(const std::uint8_t* data) { return reinterpret_cast<const Element*>(data); }
 
-    // Several tokens share a conversion, one takes the elements as they lie.
+    // Several tokens share one conversion; a single token reads the elements as they are stored.
     template <class Work>
     void with(const Stored& stored, std::size_t begin, std::size_t end, const Work& work) const {
         if (task_.n_tokens == 1) return work(stored);

@@ -1,8 +1,9 @@
-// Keys and values in int8, with a scale for each position: value = code * scale. Queries and softmax weights become
-// codes of 16 bits, so that all sums are exact in whole numbers; what that rounds off is a hundredth of what int8 does.
+// Keys and values in int8, with a scale for each position: value = code * scale. Queries and softmax weights are
+// quantised to 16 bits, so that all sums are exact integers; the rounding error of 16 bits is a hundredth of that of
+// int8.
 //
-// Products are made two at a time, so two dimensions of a key lie side by side, [64 / 16][head_stride / 2][16
-// positions][2], and two positions of a value, [head_stride / 16][64 / 2][16 dimensions][2]: both are read in order.
+// Products are added in pairs, so two dimensions of a key are adjacent, [64 / 16][head_stride / 2][16 positions][2],
+// and so are two positions of a value, [head_stride / 16][64 / 2][16 dimensions][2]. Both are read in order.
 #pragma once
 
 #include "attention_block.hpp"
@@ -11,15 +12,15 @@
 namespace sterna {
 namespace {
 
-constexpr float kCodeLimit = 32767.0f;  // of queries and weights
+constexpr float kCodeLimit = 32767.0f;  // of the codes of queries and weights
 
 inline float absmax(const float* x, std::size_t n) {
-    Lanes largest = splat(1e-30f);  // rows of zeros
+    Lanes largest = splat(1e-30f);  // not 0, for rows of zeros
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load_part(x + k, n - k)));
     return max_of(largest);
 }
 
-// codes = round(x * factor), zero past n up to a multiple of 16. min first: a NaN becomes the limit.
+// codes = round(x * factor), zero past n up to a multiple of 16. min comes first, so that a NaN becomes the limit.
 inline void to_codes(const float* x, std::size_t n, float factor, float limit, std::int16_t* codes) {
     for (std::size_t k = 0; k < n; k += kLanes) {
         const Lanes rounded = round_even(load_part(x + k, n - k) * splat(factor));
@@ -27,14 +28,14 @@ inline void to_codes(const float* x, std::size_t n, float factor, float limit, s
     }
 }
 
-// codes = round(x * limit / max|x|), as above; gives max|x| / limit.
+// codes = round(x * limit / max|x|), as above; returns max|x| / limit.
 inline float absmax_codes(const float* x, std::size_t n, float limit, std::int16_t* codes) {
     const float largest = absmax(x, n);
     to_codes(x, n, limit / largest, limit, codes);
     return largest / limit;
 }
 
-// sums[g] = sum over n pairs of a lane's two codes times the two of x[g].
+// sums[g] = the sum over n pairs of the products of a lane's two codes and the two numbers of x[g].
 template <int G>
 void sums16(const std::uint8_t* codes, std::size_t n, const std::uint8_t* ahead, const std::int16_t* x,
             std::size_t stride, IntLanes* sums) {
@@ -52,14 +53,16 @@ class AttentionInt8 {
 public:
     static constexpr KvType kType = KvType::int8;
 
-    // scratch: q_codes [rows, head_stride] and weight_codes [rows, 64], of 16 bits, after the scales of both, [rows].
+    // scratch: the scales of queries and of weights, [rows] each, then q_codes [rows, head_stride] and weight_codes
+    // [rows, 64] of 16 bits.
     AttentionInt8(const AttentionTask& task, float* scratch) : task_(task) {
         const std::size_t rows = task.n_tokens * task.group;
         q_scales_ = scratch;
         weight_scales_ = q_scales_ + rows;
         q_codes_ = reinterpret_cast<std::int16_t*>(weight_scales_ + rows);
         weight_codes_ = q_codes_ + rows * task.head_stride;
-        // A score sums head_stride products with codes of up to 127 in 32 bits; 64 products always fit.
+        // A score sums head_stride products with codes of up to 127 in 32 bits, which limits the codes of queries. An
+        // output sums 64 products, which always fit.
         const auto most = static_cast<float>(INT32_MAX / (127 * task.head_stride));
         const float limit = most < kCodeLimit ? most : kCodeLimit;
         for (std::size_t r = 0; r < rows; ++r) {
@@ -85,8 +88,8 @@ public:
         }
     }
 
-    // Softmax weights times the values' scales, which belong to positions, as codes. Weights of positions that a token
-    // does not see are zeros, whatever a scale there may be.
+    // Quantises the softmax weights times the scales of the values, which have one scale per position. The weights of
+    // positions that a token does not see become zero, whatever scale is stored there.
     void weigh(const KvBlock& block, float* weights) const {
         const std::size_t first = block.first * task_.group, last = block.last * task_.group;
         const float* value_scales = scales(block) + kBlockSize;

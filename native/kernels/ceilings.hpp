@@ -1,5 +1,5 @@
-// Loops that measure what the machine can do. `opaque` makes a value unknown to the compiler in every round, so that it
-// can neither hoist the work out of the loop nor drop it.
+// Loops that measure the machine's ceilings. `opaque` makes a value unknown to the compiler in every round, so that the
+// compiler can neither hoist the work out of the loop nor drop it.
 #pragma once
 
 #include "kernels.hpp"
@@ -20,7 +20,7 @@ inline void opaque(T& value) {
 }
 
 std::uint64_t read_all(const std::uint8_t* data, std::size_t n) {
-    constexpr std::size_t kStreams = 8;  // independent sums, so that loads and not additions set the pace
+    constexpr std::size_t kStreams = 8;  // independent sums, so that loads, not additions, are the limit
     UnsignedVec sums[kStreams] = {};
     for (std::size_t k = 0; k < n; k += kStreams * sizeof(UnsignedVec)) {
         for (std::size_t line = 0; line < kStreams * sizeof(UnsignedVec); line += 64)

@@ -1,6 +1,6 @@
-// Stored values to float32, one encoding a function. Block layouts are GGUF's (ggml's block_q4_0, block_q8_0,
-// block_q6_K; I2_S of bitnet.cpp with x86 interleaving; the others: decode_blocks.hpp). Compiled once per ISA; internal
-// linkage.
+// Decoders of stored values to float32, one function per encoding. Block layouts are GGUF's: ggml's block_q4_0,
+// block_q8_0 and block_q6_K, I2_S of bitnet.cpp with x86 interleaving, and those of decode_blocks.hpp. Compiled once
+// per ISA; internal linkage.
 #pragma once
 
 #include "decode_blocks.hpp"
@@ -31,7 +31,7 @@ void decode_bf16(const std::uint8_t* __restrict src, std::size_t n, float* __res
 }
 
 // 32 values in 18 bytes: float16 d, then 16 bytes. Byte i holds code i in its low nibble and code i + 16 in its high
-// one; a code means code - 8.
+// one; a code stands for code - 8.
 void decode_q4_0(const std::uint8_t* src, std::size_t n, float* out) {
     for (std::size_t block = 0; block < n / 32; ++block, src += 18, out += 32) {
         std::uint16_t h;
@@ -74,7 +74,7 @@ void decode_q6_k(const std::uint8_t* __restrict src, std::size_t n, float* __res
     }
 }
 
-// 128 codes in 32 bytes: byte b holds codes b, b + 32, b + 64, b + 96 from the high bits down.
+// 128 codes in 32 bytes: byte b holds codes b, b + 32, b + 64 and b + 96, from the high bits down.
 void decode_i2_s(const std::uint8_t* __restrict src, std::size_t n, float* __restrict out) {
     for (std::size_t block = 0; block < n / 128; ++block, src += 32, out += 128)
         for (int q = 0; q < 4; ++q)

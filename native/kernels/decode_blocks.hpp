@@ -1,5 +1,5 @@
-// Q4_1 to Q5_K to float32 (layouts of ggml's block_q4_1, ..., block_q5_K; described field by field in
-// src/sterna/ternary/kquants.py). Compiled once per ISA; internal linkage.
+// Decoders of Q4_1 to Q5_K and IQ4_NL to float32 (layouts of ggml's block_q4_1, ..., block_q5_K; described field by
+// field in src/sterna/ternary/kquants.py). Compiled once per ISA; internal linkage.
 #pragma once
 
 #include "kernels.hpp"
@@ -14,13 +14,13 @@ inline float stored_half(const std::uint8_t* p) {
     return half_to_float(h);
 }
 
-// q of 32 values: low nibbles, then high ones, of 16 bytes.
+// The codes of 32 values from 16 bytes: first the low nibbles, then the high ones.
 inline void take_nibbles(const std::uint8_t* __restrict nibbles, std::int32_t* __restrict q) {
     for (int i = 0; i < 16; ++i) q[i] = nibbles[i] & 15;
     for (int i = 0; i < 16; ++i) q[i + 16] = nibbles[i] >> 4;
 }
 
-// Adds the fifth bits of 32 values, which are the bits of a 32-bit number.
+// Adds the fifth bit of each of 32 codes; the bits are those of a 32-bit number.
 inline void take_fifths(const std::uint8_t* fifths, std::int32_t* q) {
     std::uint32_t bits;
     std::memcpy(&bits, fifths, 4);
@@ -101,7 +101,7 @@ void decode_q3_k(const std::uint8_t* __restrict src, std::size_t n, float* __res
     }
 }
 
-// Group `g` of eight: a scale and a min of six bits each out of 12 bytes.
+// The scale and the min of group `g` of eight, six bits each, from 12 bytes.
 inline void six_bits(const std::uint8_t* packed, int g, int& scale, int& min) {
     if (g < 4) {
         scale = packed[g] & 63;

@@ -28,8 +28,8 @@ extern const Kernels kNeonI8mmKernels;
 namespace {
 
 #if defined(__x86_64__)
-// Compilers of our time do not all know these features by name. That the system saves the registers is what AVX2's own
-// check says.
+// Not all compilers know these features by name. Whether the operating system saves the registers is part of the check
+// for AVX2.
 bool cpu_has_f16c() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
@@ -56,7 +56,8 @@ std::vector<const Kernels*> detect() {
 #elif defined(__aarch64__) && defined(__linux__)
     const bool dot_product = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
     if (dot_product) found.push_back(&kNeonKernels);
-    // Only by name: emulators show that it is right, no processor has shown us that it is faster.
+    // Not the default, so it runs only if asked for by name: emulators show that it is right, but no processor has
+    // shown that it is faster.
     if (dot_product && (getauxval(AT_HWCAP2) & kHwcap2I8mm)) found.push_back(&kNeonI8mmKernels);
 #elif defined(__aarch64__)
     found.push_back(&kNeonKernels);  // every Apple processor of this architecture has the dot product extension
@@ -124,7 +125,7 @@ Answers answers(const Kernels& k) {
     k.rms_norm(a.data(), b.data(), 1e-5f, kN, out);
     k.gated(Activation::silu, a.data(), b.data(), kN, out + kN);
 
-    // Two tokens that see a window of 70 of 100 positions, in two parts that are merged.
+    // Two tokens that see a window of 70 of 100 positions, computed in two parts that are merged.
     constexpr std::size_t kHead = 64, kTwo = 2;
     std::size_t place = 2 * kN;
     for (const KvType type : {KvType::f16, KvType::int8, KvType::f32}) {
@@ -166,7 +167,7 @@ Answers answers(const Kernels& k) {
     k.quantize_int8(a.data(), kN, codes.data(), out + 4 * kN, &sum);
     for (std::size_t i = 1; i < kN; ++i) out[4 * kN + i] = static_cast<float>(codes[i] + sum);
 
-    // 104 blocks of Q8_0, 13 of Q6_K, then 104 of Q4_0, in the same bytes, whose scales are made finite.
+    // 104 blocks of Q8_0, 13 of Q6_K, then 104 of Q4_0, all read from the same bytes, with their scales made finite.
     constexpr std::size_t kInt15 = 3328;
     std::vector<std::uint8_t> blocks_q(17 * 210);
     for (auto& byte : blocks_q) byte = static_cast<std::uint8_t>(noise.next());

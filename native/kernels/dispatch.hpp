@@ -9,13 +9,13 @@
 
 namespace sterna {
 
-// Kernels that this build holds and this processor can run: the first is the default, scalar is always last.
+// Sets of kernels that this build holds and this processor can run: the first is the default, scalar is always last.
 std::span<const Kernels* const> available_kernels();
 
-// Those named `isa` ("" takes the best). Throws std::invalid_argument where it is unknown or cannot run here.
+// The kernels named `isa` ("" takes the best). Throws std::invalid_argument where `isa` is unknown or cannot run here.
 const Kernels& kernels_for(const std::string& isa);
 
-// True where every kernel gives scalar's answer, to the bit, on fixed pseudo-random inputs.
+// Whether every kernel gives scalar's answer, to the bit, on fixed pseudo-random inputs.
 bool known_answers_hold(const Kernels& kernels);
 
 }  // namespace sterna

@@ -13,13 +13,13 @@
 namespace sterna {
 namespace {
 
-// The multiply-add of a tile, on registers of so many bytes.
+// The multiply-add of a tile, on registers of `Bytes` bytes.
 template <std::size_t Bytes, std::size_t Groups, std::size_t Tokens>
 struct DpbusdOp {
     typedef std::int32_t Vec __attribute__((vector_size(Bytes)));
     static constexpr std::size_t kGroups = Groups, kTokens = Tokens, kBlocks = 4;
 
-    // In assembly: gcc 12 moves and spills sums that go through the intrinsic.
+    // In assembly, because gcc 12 moves and spills sums that go through the intrinsic.
     static void multiply_add(Vec& sum, const Vec& codes, const Vec& x) {
         asm(STERNA_DPBUSD " %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(x));
     }

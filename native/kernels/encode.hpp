@@ -1,5 +1,5 @@
-// float32 rows to Q4_0, Q8_0 and Q6_K; sterna/ternary/blocks.py is the same in numpy, to the bit. Layouts: decode.hpp.
-// Compiled once per ISA; internal linkage.
+// Encoders of float32 rows to Q4_0, Q8_0 and Q6_K; sterna/ternary/blocks.py is the same in numpy, to the bit. Layouts:
+// decode.hpp. Compiled once per ISA; internal linkage.
 #pragma once
 
 #include "kernels.hpp"
@@ -18,8 +18,9 @@ inline float finite_half(std::uint8_t* at, float x) {
     return half_to_float(half);
 }
 
-// The scale with which codes -levels .. levels - 1 meet 16 * N values best: the value of largest magnitude goes to one
-// of five places about -levels, the others follow, and of the least squares fits of these codes the best one is taken.
+// The scale with which codes -levels .. levels - 1 fit 16 * N values best. Five candidates put the value of largest
+// magnitude at places around -levels and round the other values accordingly. Each candidate has a least squares fit of
+// its codes to the values; the best fit is taken.
 template <int N>
 float best_scale(const Lanes (&x)[N], float levels) {
     Lanes highest = x[0], lowest = x[0];

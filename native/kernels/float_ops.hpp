@@ -26,9 +26,9 @@ void quantize_int8(const float* x, std::size_t n, std::int8_t* codes, float* sca
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
     *scale = 127.0f / max_of(largest);
     const Lanes factor = splat(*scale);
-    Lanes total = splat(0.0f);  // whole numbers, far from where float32 rounds them
+    Lanes total = splat(0.0f);  // whole numbers, small enough to be exact in float32
     for (std::size_t k = 0; k < n; k += kLanes) {
-        // min first: a NaN becomes 127 rather than an undefined conversion.
+        // min comes first, so that a NaN becomes 127; its conversion would be undefined.
         const Lanes rounded = max(min(round_even(load(x + k) * factor), splat(127.0f)), splat(-128.0f));
         store_int8(codes + k, rounded);
         total = total + rounded;

@@ -1,6 +1,6 @@
 // Every encoding of stored values, one row each. Python's rows (src/sterna/tensor/encodings.py) have the same names,
-// blocks and activations, which a test compares; adding one here asks for decode_NAME (decode.hpp, decode_blocks.hpp),
-// and with int15 activations for its block sums (int15_dot.hpp).
+// blocks and activations, which a test compares. A new row needs decode_NAME (decode.hpp, decode_blocks.hpp) and, with
+// int15 activations, block sums (int15_dot.hpp).
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,7 @@
 
 namespace sterna {
 
-// What a kernel multiplies the codes of an encoding with: float32 activations, or such as are quantised to int8 or to
-// 15 bits.
+// The activations that a kernel multiplies an encoding with: float32, int8 or int15.
 enum class Quantizer : std::uint8_t { none, int8, int15 };
 
 // name, values and bytes of a block, activations, encoder (encode.hpp)

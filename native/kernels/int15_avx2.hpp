@@ -16,7 +16,7 @@ struct Int15Avx2 {
     using Sums = __m256;
     static Sums zero() { return _mm256_setzero_ps(); }
     static float total(const Sums& even, const Sums& odd) {
-        const __m256 lanes = _mm256_add_ps(even, odd);  // folded as `fold` does it
+        const __m256 lanes = _mm256_add_ps(even, odd);  // folded in the order of `fold`
         __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
         sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
         return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
@@ -26,8 +26,8 @@ struct Int15Avx2 {
         sums = _mm256_add_ps(sums, _mm256_mul_ps(_mm256_set1_ps(d), value));
     }
 
-    // 128 * high + low of four products a lane, from 16-bit sums of two. With |code| <= 128 and |activation| <= 16256
-    // that is at most 2^23: exact in float32 whichever way it is put together.
+    // 128 * high + low, summed over the four products of a lane, from 16-bit sums of two products. With |code| <= 128
+    // and |activation| <= 16256 the sum is at most 2^23, so it is exact in float32 in whatever order it is computed.
     static __m256i join(__m256i high, __m256i low) {
         return _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(128)),
                                 _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
@@ -69,7 +69,7 @@ struct Int15Avx2 {
     static void add(Sums* sums, Q6_K, const std::uint8_t* block, float d, const Int15Columns& x) {
         const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(0x30);
         const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));  // of 16 groups
-        // The scales of 32 codes, two groups, are a word of the low half and the same one of the high half.
+        // The scales of 32 codes (two groups) are one word of the low half and the same word of the high half.
         const __m256i by_pairs = _mm256_cvtepi8_epi16(
             _mm_shuffle_epi8(scales, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
         // -32 * scale * (sum of the group), two groups a lane.

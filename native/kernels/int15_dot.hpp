@@ -1,13 +1,14 @@
-// Rows of Q4_0, Q8_0 and Q6_K matrices times activations of 15 bits, in integers.
+// Rows of Q4_0, Q8_0 and Q6_K matrices times int15 activations, in integers.
 //
-// An activation becomes v = 128 * high + low, high and low int8, with one scale a token: the error is at most
-// max|x| / 32512, a hundred times less than that of int8, for twice its multiply-adds. Products with the codes of a
-// block are summed exactly in eight lanes; lane i takes bytes 4 i .. 4 i + 3 of every 32 codes, as the dot product
-// instructions of x86 and ARM do. Blocks are scaled and added in float32, lane by lane in order of the columns, even
-// blocks apart from odd ones (one addition hides behind the other), so every ISA gives the same bits.
+// An activation is quantised to v = 128 * high + low, high and low int8, with one scale per token. The error is at most
+// max|x| / 32512, a hundredth of that of int8, for twice the multiply-adds. Products with the codes of a block are
+// summed exactly in eight lanes; lane i takes bytes 4 i .. 4 i + 3 of every 32 codes, as the dot product instructions
+// of x86 and ARM do. Blocks are scaled and added in float32, lane by lane in the order of the columns. Even and odd
+// blocks have separate sums, so that one addition hides behind the other. Every ISA keeps this order and gives the same
+// bits.
 //
-// An encoding is a type below and an `add` of one block for T tokens; an ISA may bring `add`s of its own,
-// Int15Reference says what they must be. Up to four tokens share the unpacking of a block.
+// An encoding is a type below and a function `add`, which adds one block for T tokens. An ISA may have `add` functions
+// of its own; Int15Reference defines their results. Up to four tokens share the unpacking of a block.
 #pragma once
 
 #include <utility>
@@ -51,8 +52,8 @@ inline float fold(float* lanes) {
     return lanes[0];
 }
 
-// Layouts: decode.hpp. kScale: where in a block its float16 scale lies; kStep: blocks whose scales are converted
-// together.
+// The layouts are those of decode.hpp. kScale: the offset of a block's float16 scale; kStep: how many blocks' scales
+// are converted together.
 template <Encoding E>
 struct Int15Format {
     static constexpr Encoding kEncoding = E;
@@ -68,7 +69,7 @@ struct Q6_K : Int15Format<Encoding::q6_k> {
     static constexpr std::size_t kScale = 208, kStep = 2;
 };
 
-// The activations of some tokens from some column on; the members are those of Int15Activations.
+// The activations of some tokens from a column on; the members are those of Int15Activations.
 struct Int15Columns {
     const std::int8_t *high, *low;
     const std::int16_t *high_sums, *low_sums;
@@ -121,8 +122,8 @@ struct Int15Reference {
         scale(sums, high_sums, low_sums, d);
     }
 
-    // The sub-scales belong to the integers. A code means code - 32: the 32 leaves through the sums of groups, two
-    // groups a lane.
+    // The sub-scales multiply integers. A code stands for code - 32; the 32 is subtracted by means of the sums of
+    // groups, two groups per lane.
     static void add_one(Sums& sums, Q6_K, const std::uint8_t* block, float d, const Int15Columns& x) {
         std::int32_t high_sums[kInt15Lanes] = {}, low_sums[kInt15Lanes] = {};
         const auto* scales = reinterpret_cast<const std::int8_t*>(block + 192);
@@ -143,8 +144,8 @@ struct Int15Reference {
     }
 };
 
-// T tokens. Scales are converted several at a time, by way of an integer register: one by one they would cost a Q4_0
-// block a quarter of its vector instructions.
+// Multiplies all rows with T tokens. Scales are converted several at a time, by way of an integer register: converted
+// one by one, they would take a quarter of the vector instructions of a Q4_0 block.
 template <class Blocks, class Format, std::size_t T>
 void int15_rows(const Int15Task& task, std::size_t first_token) {
     const Int15Activations& x = task.x;
@@ -167,7 +168,7 @@ void int15_rows(const Int15Task& task, std::size_t first_token) {
             }
             float scales[4];
             store_halfs(scales, halfs);
-            // Prefetches are spread over the blocks: a burst of them fills the queue of misses.
+            // Prefetches are spread over the blocks: a burst would fill the processor's queue of cache misses.
             const auto prefetch = [&](std::size_t i) {
                 for (std::size_t line = (i * kBytes + 63) / 64 * 64; line < (i + 1) * kBytes; line += 64)
                     __builtin_prefetch(block + 4096 + line);
@@ -199,7 +200,7 @@ void int15_tokens(const Int15Task& task) {
 
 template <class... Format>
 struct Int15Formats {
-    // Every row of formats.hpp that asks for activations of 15 bits is here.
+    // Whether the list has exactly the rows of formats.hpp with int15 activations.
     static constexpr bool complete() {
         std::size_t rows = 0;
         for (const auto& format : kFormats) rows += format.activations == Quantizer::int15;

@@ -29,7 +29,7 @@ struct Int15Neon {
         for (std::size_t t = 0; t < T; ++t) add_one(sums[t], format, block, d, x.token(t));
     }
 
-    // 32 signed codes in two registers.
+    // Adds the products of 32 signed codes, given in two registers.
     static void add_codes(Sums& sums, const int8x16_t (&codes)[2], float d, const Int15Columns& x) {
         const int32x4_t none = vdupq_n_s32(0);
         for (int half = 0; half < 2; ++half)
@@ -59,7 +59,7 @@ struct Int15Neon {
         }
         const uint8x16_t nibble = vdupq_n_u8(15), pair = vdupq_n_u8(0x30);
         const int32x4_t none = vdupq_n_s32(0);
-        for (int part = 0; part < 2; ++part) {  // 16 columns of each 32: lanes 4 * part .. 4 * part + 3
+        for (int part = 0; part < 2; ++part) {  // 16 columns of every 32: lanes 4 * part .. 4 * part + 3
             int32x4_t high_sums = vld1q_s32(high_offsets + 4 * part), low_sums = vld1q_s32(low_offsets + 4 * part);
             for (int half = 0; half < 2; ++half) {
                 const uint8x16_t a = vld1q_u8(block + 64 * half + 16 * part);

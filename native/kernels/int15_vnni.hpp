@@ -1,5 +1,5 @@
-// Block sums of Q4_0 and Q8_0 (int15_dot.hpp) with vpdpbusd; those of Q6_K, whose sub-scales need sums of two, as in
-// AVX2.
+// Block sums of Q4_0 and Q8_0 (int15_dot.hpp) with vpdpbusd. Q6_K has the code of AVX2, since its sub-scales multiply
+// sums of two products, and vpdpbusd sums four.
 #pragma once
 
 #include "int15_avx2.hpp"
@@ -25,7 +25,7 @@ struct Int15Vnni : Int15Avx2 {
         }
     }
 
-    // A code + 128 is unsigned; 128 * (sum of activations) leaves again.
+    // code + 128 is unsigned; 128 * (sum of activations) is subtracted again.
     template <std::size_t T>
     static void add(Sums* sums, Q8_0, const std::uint8_t* block, float d, const Int15Columns& x) {
         const __m256i codes = _mm256_xor_si256(load256(block + 2), _mm256_set1_epi8(-128));

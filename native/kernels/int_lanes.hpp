@@ -1,5 +1,5 @@
-// Sixteen virtual lanes of 32-bit sums, and products of 16-bit numbers that are added to them two at a time. Whole
-// numbers: every ISA gives the same, whatever the order.
+// Sixteen virtual lanes of 32-bit sums, and products of 16-bit numbers, which are added to the sums two at a time. Sums
+// of integers do not depend on the order, so every ISA gives the same.
 #pragma once
 
 #include "lanes.hpp"
@@ -17,7 +17,7 @@ inline Lanes to_float(const IntLanes& a) {
     return r;
 }
 
-// Two numbers of each lane.
+// Two 16-bit numbers for each lane.
 struct Pairs {
 #if defined(__AVX2__)
     __m256i v[2];
@@ -28,7 +28,7 @@ struct Pairs {
 #endif
 };
 
-// The two of a lane lie side by side.
+// Loads two numbers for each lane, which are adjacent in memory.
 inline Pairs load_pairs(const std::int8_t* p) {
     Pairs r;
 #if defined(__AVX2__)

@@ -1,4 +1,4 @@
-// AVX2: codes and activations meet in maddubs, sums stay in 16 bits as long as they can.
+// AVX2: codes and activations are multiplied by maddubs; sums stay in 16 bits as long as they cannot overflow.
 #include "isa_kernels.hpp"
 #include "ternary_lookup.hpp"
 #include "ternary_x86.hpp"
@@ -10,9 +10,9 @@ struct MaddubsOp {
     typedef std::int32_t Vec __attribute__((vector_size(32)));
     static constexpr std::size_t kGroups = 2, kTokens = 6, kBlocks = 2;
 
-    // Sums of 16 bits: a lane of theirs adds two products of a code 0..2 and an int8 -128..127, from -512 to 508. Over
-    // the 64 steps of two blocks that makes -32768 to 32512, which is just what 16 bits hold. (The code 3 does not
-    // occur: loading replaces it.) In assembly: gcc 12 moves and spills sums that go through the intrinsics.
+    // Sums have 16 bits. A step adds two products of a code 0..2 and an int8 -128..127 to a lane, from -512 to 508.
+    // Over the 64 steps of two blocks that makes -32768 to 32512, which 16 bits just hold. (The code 3 does not occur:
+    // loading replaces it.) In assembly, because gcc 12 moves and spills sums that go through the intrinsics.
     static void multiply_add(Vec& sum, const Vec& codes, const Vec& x) {
         Vec product;
         asm("vpmaddubsw %3, %2, %1\nvpaddw %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(codes), "x"(x));
@@ -23,8 +23,9 @@ struct MaddubsOp {
 };
 
 struct Maddubs : TileX86<MaddubsOp> {
-    // A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude; a block of 128 columns
-    // adds four of them to a lane, 2048; fifteen blocks make 30720 < 32767. A row divides into equal runs of as many.
+    // A maddubs lane adds two products of a code (0..2) and an int8, at most 512 in magnitude. A block of 128 columns
+    // adds four of these to a lane, 2048; fifteen blocks make 30720 < 32767. A row is divided into equal runs of at
+    // most fifteen blocks.
     static constexpr std::size_t kBlocksPer16Bit = 15;
 
     template <std::size_t T>
@@ -36,7 +37,7 @@ struct Maddubs : TileX86<MaddubsOp> {
             const std::size_t end = blocks * (run + 1) / runs;
             __m256i even[T], odd[T];
             for (std::size_t t = 0; t < T; ++t) even[t] = odd[t] = _mm256_setzero_si256();
-            for (; block + 2 <= end; block += 2) {  // a line of the cache
+            for (; block + 2 <= end; block += 2) {  // one cache line
                 _mm_prefetch(reinterpret_cast<const char*>(row + 32 * block + 4096), _MM_HINT_T0);
                 add_block<T>(row + 32 * block, x + 128 * block, x_stride, even);
                 add_block<T>(row + 32 * block + 32, x + 128 * block + 128, x_stride, odd);

@@ -1,4 +1,4 @@
-// AVX-512 VNNI: tiles on 512-bit registers, the rest on the 256-bit ones that VL brings.
+// AVX-512 VNNI: tiles on 512-bit registers, all else on 256-bit registers (AVX-512VL).
 #include "dpbusd_x86.hpp"
 #include "int15_vnni.hpp"
 #include "isa_kernels.hpp"

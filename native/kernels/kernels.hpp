@@ -1,8 +1,8 @@
-// The inner loops of one ISA: each is filled by its own translation unit (isa_*.cpp) and chosen at run time
-// (dispatch.cpp).
+// The kernels of one ISA. Each ISA's set is filled by its own translation unit (isa_*.cpp); dispatch.cpp chooses a set
+// at run time.
 //
 // Conventions: float vectors are padded with zeros to a multiple of kPad elements, so loops have no tails. Float sums
-// run over 16 virtual lanes and a fixed tree (lanes.hpp): every ISA gives the same bits.
+// run over 16 virtual lanes, which are folded in a fixed tree (lanes.hpp): every ISA gives the same bits.
 #pragma once
 
 #include "tasks.hpp"
@@ -12,7 +12,7 @@ namespace sterna {
 enum class Activation : std::uint8_t { relu2, silu, gelu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
-// Of `lookup_dot` (ternary_lookup.hpp): tokens go in groups; rows and tokens at most; bytes of scratch.
+// For `lookup_dot` (ternary_lookup.hpp): tokens of a group, most rows and most tokens of a call, bytes of scratch.
 inline constexpr std::size_t kLookupGroup = 32, kLookupRows = 1280, kLookupTokens = 128;
 inline constexpr std::size_t kLookupScratch =
     8 * 81 * 64 + 256 * kLookupGroup * 2 + kLookupRows * (64 * 2 + kLookupTokens * (2 + 4));
@@ -23,18 +23,18 @@ struct Kernels {
     // out = (sum over k of w[r, k] * x.codes[t, k], exactly) * (scale / x.scales[t]), w in {-1, 0, 1}.
     void (*ternary_dot)(const TernaryTask& task);
 
-    // The same by lookup tables; null where the ISA gains nothing by them. At most kLookupRows rows, a multiple of
-    // kLookupGroup tokens and at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
+    // The same by lookup tables; null if the ISA gains nothing by them. At most kLookupRows rows; a multiple of
+    // kLookupGroup tokens, at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
     void (*lookup_dot)(const TernaryTask& task, std::uint8_t* scratch);
 
-    // out = sum over k of w[r, k] * x[t, k]: in float32; and with the sums of a block in integers.
+    // out = sum over k of w[r, k] * x[t, k]. float_dot: in float32. int15_dot: sums within a block are integers.
     void (*float_dot)(const FloatTask& task);
     void (*int15_dot)(const Int15Task& task);
 
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);
 
-    // The way back; false for an encoding without an encoder or where a value is not finite. n as above.
+    // The inverse of decode; false if the encoding has no encoder or a value is not finite. n as for decode.
     bool (*encode)(Encoding encoding, const float* x, std::size_t n, std::uint8_t* out);
 
     // absmax per token: scale = 127 / max(|x|, 1e-5), codes = clip(round(x * scale), -128, 127); n is a multiple of
@@ -49,7 +49,7 @@ struct Kernels {
     float (*dot)(const float* a, const float* b, std::size_t n);
 
     // out = x / sqrt(mean(x^2) + eps) * weight over n values; all three are padded to a multiple of kPad. The mean is
-    // taken in double precision, so that its float32 value depends on no order of summation.
+    // taken in double precision, so that its float32 value does not depend on the order of summation.
     void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out);
 
     // out = activation(gate) * up; n is a multiple of kPad.
@@ -61,20 +61,21 @@ struct Kernels {
     // dst = float16(src), round to nearest even.
     void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);
 
-    // Puts one position's key and value, float32 [head_dim], into its place in a KV block. int8: absmax of each.
+    // Stores one position's key and value, float32 [head_dim], in a KV block. int8: each is quantised by its absmax.
     void (*store_kv)(KvType type, const float* key, const float* value, std::size_t head_dim, std::size_t head_stride,
                      std::size_t position, std::uint8_t* block);
 
-    // Attention over some positions; adding those of later positions; and out = values / total for `heads` rows.
+    // attention: sums over a range of positions. merge_attention: adds the sums of later positions. finish_attention:
+    // out = values / total for `heads` rows.
     void (*attention)(const AttentionTask& task);
     void (*merge_attention)(const AttentionSums& sums, const AttentionSums& more, std::size_t rows,
                             std::size_t head_stride);
     void (*finish_attention)(const AttentionSums& sums, std::size_t first_row, std::size_t heads, std::size_t head_dim,
                              std::size_t head_stride, float* out);
 
-    // The machine's ceilings, for sterna bench. `read_all` touches every byte (n a multiple of 512) and gives a value
-    // that depends on each; `multiply_add` does rounds of the int8 multiply-adds that ternary_dot is made of, on
-    // registers alone, and gives how many it did.
+    // The machine's ceilings, for sterna bench. `read_all` reads every byte (n is a multiple of 512) and returns a
+    // value that depends on all of them. `multiply_add` does rounds of the int8 multiply-adds that ternary_dot is made
+    // of, on registers alone, and returns how many it did.
     std::uint64_t (*read_all)(const std::uint8_t* data, std::size_t n);
     std::uint64_t (*multiply_add)(std::size_t rounds);
 };

@@ -1,6 +1,6 @@
-// Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes fold in one
-// fixed order, products and sums stay separate except where `fma` is written, so the same source gives the same bits on
-// every ISA. Internal linkage throughout: this header is compiled once per ISA.
+// Sixteen virtual float lanes on whatever registers the ISA of this translation unit has. Sums over lanes are folded in
+// one fixed order, and products and sums are rounded separately except where `fma` is written, so the same source gives
+// the same bits on every ISA. Internal linkage throughout: this header is compiled once per ISA.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ inline Lanes load(const float* p) {
     return r;
 }
 
-// The first n of sixteen, then zeros.
+// The first n of sixteen numbers, then zeros.
 inline Lanes load_part(const float* p, std::size_t n) {
     if (n >= kLanes) return load(p);
     float part[kLanes] = {};
@@ -89,7 +89,7 @@ typedef std::int64_t LongVec __attribute__((vector_size(kWidth * 4)));
 
 #if !defined(__FMA__) && !defined(__ARM_NEON)
 // a * b + c, rounded once. The product is exact in double precision; the sum is rounded to odd there, so that rounding
-// it to float32 is as if it were the first time (Boldo, Melquiond: Emulation of FMA and correctly rounded sums, 2008).
+// it to float32 gives the same as rounding once (Boldo, Melquiond: Emulation of FMA and correctly rounded sums, 2008).
 inline HalfVec fma_emulated(const HalfVec& a, const HalfVec& b, const HalfVec& c) {
     const DoubleVec product = __builtin_convertvector(a, DoubleVec) * __builtin_convertvector(b, DoubleVec);
     const DoubleVec addend = __builtin_convertvector(c, DoubleVec);
@@ -213,11 +213,11 @@ inline Lanes exp(const Lanes& x) {
 inline __m256i to_int16(const Lanes& a) {
     const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
                                              _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
-    return _mm256_permute4x64_epi64(words, 0xd8);  // packs works in halves of 128 bits
+    return _mm256_permute4x64_epi64(words, 0xd8);  // packs works on each 128-bit half
 }
 #endif
 
-// Whole numbers from -32768 to 32767.
+// Stores whole numbers from -32768 to 32767.
 inline void store_int16(std::int16_t* p, const Lanes& a) {
 #if defined(__AVX2__)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_int16(a));
@@ -227,7 +227,7 @@ inline void store_int16(std::int16_t* p, const Lanes& a) {
 #endif
 }
 
-// Whole numbers from -128 to 127.
+// Stores whole numbers from -128 to 127.
 inline void store_int8(std::int8_t* p, const Lanes& a) {
 #if defined(__AVX2__)
     const __m256i words = to_int16(a);
@@ -295,7 +295,7 @@ inline Lanes load_half(const std::uint16_t* p) {
     return r;
 }
 
-// out[0..4) = the four halfs in a word, the first in its low bits.
+// out[0..4) = the four float16 numbers in a word, the first in its low bits.
 inline void store_halfs(float* out, std::uint64_t halfs) {
 #if defined(__F16C__)
     _mm_storeu_ps(out, _mm_cvtph_ps(_mm_cvtsi64_si128(static_cast<long long>(halfs))));

@@ -1,4 +1,4 @@
-// What kernels are given: plain data and pointers, so that no inline library code is compiled with ISA flags.
+// The arguments of kernels: plain data and pointers, so that no inline library code is compiled with ISA flags.
 #pragma once
 
 #include "formats.hpp"
@@ -19,7 +19,7 @@ struct Rows {
     std::size_t stride, count;
 };
 
-// Products of rows and tokens: that of row r and token t goes to data[t * stride + r].
+// Products of rows and tokens: the product of row r and token t goes to data[t * stride + r].
 struct Products {
     float* data;
     std::size_t stride;
@@ -31,10 +31,10 @@ struct Int8Activations {
     const std::int32_t* sums;  // [n_tokens, groups]: sums of the codes
     const float* scales;       // [n_tokens, groups]
     std::size_t stride;
-    std::size_t groups = 1;  // of a token's columns, each with a scale of its own; kernels take one
+    std::size_t groups = 1;  // groups of a token's columns, each with its own scale; kernels take one
 };
 
-// Activations of 15 bits: value = (128 * high + low) / scale (int15_dot.hpp).
+// int15 activations: value = (128 * high + low) / scale (int15_dot.hpp).
 struct Int15Activations {
     const std::int8_t *high, *low;             // [n_tokens, stride]
     const std::int16_t *high_sums, *low_sums;  // [n_tokens, stride / 16]: sums over groups of 16
@@ -75,7 +75,7 @@ struct FloatTask {
     Products out;
 };
 
-// Where one token's activations of 15 bits go: the members of Int15Activations.
+// Where one token's int15 activations go: the members of Int15Activations.
 struct Int15Row {
     std::int8_t *high, *low;
     std::int16_t *high_sums, *low_sums;
@@ -83,9 +83,10 @@ struct Int15Row {
     float* scale;
 };
 
-// A KV block of one layer and kv head: keys, then values, of 64 positions in float16, int8 or float32; after int8 codes
-// float32 scales [64] of the keys and [64] of the values, value = code * scale. The order of elements is the kernels'
-// own (attention_float.hpp, attention_int8.hpp). head_stride is head_dim padded to 16.
+// The type of the elements of a KV block. The part of one layer and kv head holds the keys, then the values, of 64
+// positions in float16, int8 or float32. int8 codes are followed by float32 scales, [64] of the keys and [64] of the
+// values: value = code * scale. The order of elements is defined by the kernels (attention_float.hpp,
+// attention_int8.hpp). head_stride is head_dim padded to a multiple of 16.
 enum class KvType : std::uint8_t { f16, int8, f32 };
 
 [[gnu::always_inline]] constexpr std::size_t kv_element_bytes(KvType type) {
@@ -104,8 +105,8 @@ enum class KvType : std::uint8_t { f16, int8, f32 };
     return kv_scales_offset(type, head_stride) + (type == KvType::int8 ? 2 * kBlockSize * sizeof(float) : 0);
 }
 
-// What attention over some positions has come to, for rows of queries: the sums of e^(score - maximum) * value and of
-// e^(score - maximum). A total of 0 says that a row has seen nothing.
+// The results of attention over some positions, for rows of queries: the sums of e^(score - maximum) * value and of
+// e^(score - maximum). A total of 0 means that a row has seen no position.
 struct AttentionSums {
     float* values;   // [rows, head_stride]
     float* maximum;  // [rows]
@@ -121,20 +122,20 @@ struct AttentionSums {
     return {memory, memory + rows * head_stride, memory + rows * (head_stride + 1)};
 }
 
-// Query tokens at consecutive positions of one sequence against the cached keys and values, at positions first ..
-// last - 1, of one kv head; `group` query heads share that kv head. A row is a query head of a token.
+// Attention of query tokens at consecutive positions of one sequence to the cached keys and values of one kv head at
+// positions first .. last - 1; `group` query heads share the kv head. A row is a query head of a token.
 struct AttentionTask {
     const float* q;  // [n_tokens] rows of [group, head_dim], q_stride floats apart
     std::size_t q_stride, n_tokens, group, head_dim, head_stride;
     KvType type;
-    const std::uint8_t* pool;    // already at (layer, kv head) of block 0
+    const std::uint8_t* pool;    // at (layer, kv head) of block 0
     const std::int32_t* blocks;  // block table of the sequence
     std::size_t block_stride;    // bytes from one block to the next
     std::size_t position;        // of the first token
     std::size_t window;          // positions that a token sees, its own among them; 0: all
     std::size_t first, last;     // first is a multiple of 64
     float scale;
-    AttentionSums sums;  // [n_tokens * group] rows, which are written
+    AttentionSums sums;  // the output, [n_tokens * group] rows
     float* scratch;      // attention_scratch(n_tokens * group, head_stride) floats
 };
 

@@ -1,4 +1,4 @@
-// Ternary dot products for any ISA that multiplies bytes: `Isa` brings
+// Ternary dot products for any ISA that multiplies bytes. `Isa` provides
 //
 //   Partial   a register of sums that add up to one dot product
 //   row<T>(row, x, x_stride, cols, sums)   sums[t] = codes . x of one row and T tokens, codes unpacked in registers
@@ -6,11 +6,11 @@
 //   unpack(rows, row_bytes, n_rows, blocks, codes)   codes of kRows rows in the order of the tile, one a byte, for
 //       `blocks` blocks of 128 columns; rows past n_rows repeat the last one; prefetches the next kRows rows
 //   tile<T>(codes, x, x_stride, blocks, sums)   sums[t * kRows + r] += codes . x for kRows rows and T tokens
-//   kRows, kTokens   of a tile; kBlocks: as many blocks as leave its codes in the first cache
+//   kRows, kTokens   the size of a tile; kBlocks: as many blocks as keep the tile's codes in L1
 //
-// Few tokens take rows one after the other: a single stream of memory is what the prefetchers serve best, two
-// interleaved ones get half the bandwidth (docs/kernels.md). The sums of kFold rows are folded together. From five
-// tokens on, the codes of kRows rows are unpacked into the first cache, then meet kTokens tokens at a time.
+// Up to four tokens take rows one after the other: prefetchers serve a single stream of memory best, and two
+// interleaved streams get half the bandwidth (docs/kernels.md). The sums of kFold rows are folded together. From five
+// tokens on, the codes of kRows rows are unpacked to L1, then multiplied with kTokens tokens at a time.
 #pragma once
 
 #include <utility>
@@ -21,7 +21,7 @@ namespace sterna {
 namespace {
 
 constexpr std::size_t kFold = 8;
-constexpr std::size_t kGemmTokens = 64;  // whose sums stay in the first cache, activations in the second
+constexpr std::size_t kGemmTokens = 64;  // their sums stay in L1, their activations in L2
 
 inline std::size_t smaller(std::size_t a, std::size_t b) {
     return a < b ? a : b;
@@ -44,7 +44,7 @@ void ternary_gemm(std::index_sequence<T...>, const TernaryTask& task) {
     constexpr decltype(&Isa::template tile<1>) kByTokens[] = {Isa::template tile<T + 1>...};
     constexpr std::size_t kRows = Isa::kRows;
     const auto [rows, scale, x, n_tokens, cols, out] = task;
-    // Tiles of equal width: six tokens and two would keep the multipliers waiting in the second.
+    // Tiles of equal width: after six tokens, a tile of two would keep the multipliers waiting.
     const std::size_t tiles = (n_tokens + Isa::kTokens - 1) / Isa::kTokens, width = (n_tokens + tiles - 1) / tiles;
     alignas(64) std::uint8_t codes[128 * Isa::kBlocks * kRows];
     alignas(64) std::int32_t sums[kGemmTokens * kRows];
@@ -69,7 +69,7 @@ void ternary_gemm(std::index_sequence<T...>, const TernaryTask& task) {
     }
 }
 
-// T tokens.
+// T tokens, row by row.
 template <class Isa, std::size_t T>
 void rows_dot(const TernaryTask& task) {
     const auto [rows, scale, x, n_tokens, cols, out] = task;

@@ -1,12 +1,13 @@
 // Ternary dot products of many tokens by vector lookup tables, with AVX2 (the idea of arXiv 2512.06443).
 //
-// A table holds all 81 sums of four columns, each for 32 tokens in 16 bits: a row finds the sum of its four codes there
-// with two loads and adds for 128 multiply-adds. The four columns are those of a byte of I2_S, b, b + 32, b + 64 and
-// b + 96 of its block, so a byte becomes an entry's number 0..80 by two shuffles, and the file serves as it lies.
+// A table holds all 81 sums of four columns, each for 32 tokens in 16 bits. A row looks up the sum of its four codes:
+// two loads and adds replace 128 multiply-adds. The four columns are those of one I2_S byte (b, b + 32, b + 64 and
+// b + 96 of its block), so two shuffles turn a byte into the number of an entry, 0..80, and the file's bytes are used
+// as they are stored.
 //
-// Loops: strips of 64 bytes a row, whose entries are looked up once (in the second cache) > groups of 32 tokens > eight
-// tables (in the first cache) > rows. A row's sums stay in registers for eight tables, in 16 bits for seven times
-// eight.
+// Loops, from the outermost: strips of 64 bytes of each row, whose entry numbers are computed once and stay in L2 >
+// groups of 32 tokens > eight tables, which stay in L1 > rows. A row's sums stay in registers for eight tables, and in
+// 16 bits for seven times eight.
 #pragma once
 
 #include <immintrin.h>
@@ -23,7 +24,7 @@ public:
     static void dot(const TernaryTask& task, std::uint8_t* scratch) {
         const auto& [rows, scale, x, n_tokens, cols, out] = task;
         const Lookup lookup(scratch, (rows.count + 7) / 8 * 8);
-        const std::size_t n_groups = cols / 4;  // of four columns; a whole number of 32
+        const std::size_t n_groups = cols / 4;  // of four columns; a multiple of 32
         for (std::size_t first = 0; first < n_groups; first += kStrip) {
             const std::size_t count = smaller(kStrip, n_groups - first);
             lookup.number_entries({rows.data + first, rows.stride, rows.count}, count);
@@ -37,7 +38,7 @@ public:
     }
 
 private:
-    using Number = std::uint16_t;  // of an entry, as its offset in bytes
+    using Number = std::uint16_t;  // the number of an entry, as its offset in bytes
     static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryBytes = 2 * kLookupGroup;
     static constexpr std::size_t kTableBytes = 81 * kEntryBytes;
     // A sum of four columns is at most 512 in magnitude: 56 of them are 28672 < 32767.
@@ -62,8 +63,8 @@ private:
     static __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
     static void store(void* p, __m256i v) { _mm256_store_si256(static_cast<__m256i*>(p), v); }
 
-    // numbers_[i / 8][row][i % 8] for bytes i of every row: codes c0 c1 c2 c3 make 27 c0 + 9 c1 + 3 c2 + c3. The code
-    // 3, which does not occur, counts as 0.
+    // Fills numbers_[i / 8][row][i % 8] for bytes i of every row: codes c0 c1 c2 c3 make 27 c0 + 9 c1 + 3 c2 + c3. The
+    // code 3, which does not occur, counts as 0.
     void number_entries(const Rows& packed, std::size_t count) const {
         const __m256i nibble = _mm256_set1_epi8(15);
         const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 0, 0, 0, 0));
@@ -71,7 +72,7 @@ private:
             _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
         for (std::size_t r = 0; r < rows_; ++r) {
             const std::uint8_t* row = packed.data + smaller(r, packed.count - 1) * packed.stride;
-            // Of a strip that begins in the middle of a line of the cache, both.
+            // A strip may begin in the middle of a cache line: both lines are fetched.
             _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride), _MM_HINT_T0);
             _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride + kStrip - 1), _MM_HINT_T0);
             for (std::size_t i = 0; i < count; i += 32) {
@@ -90,14 +91,14 @@ private:
         }
     }
 
-    // x_[column][token] of a group of tokens.
+    // Fills x_[column][token] for a group of tokens.
     void transpose(const std::int8_t* x, std::size_t x_stride, std::size_t n_columns) const {
         for (std::size_t t = 0; t < kLookupGroup; t += 16)
             for (std::size_t k = 0; k < n_columns; k += 16) {
                 __m128i a[16], b[16];
                 for (std::size_t i = 0; i < 16; ++i)
                     a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + (t + i) * x_stride + k));
-                for (int round = 0; round < 4; ++round) {  // four interleavings of the halves transpose
+                for (int round = 0; round < 4; ++round) {  // interleaving the halves four times transposes
                     for (int i = 0; i < 8; ++i) {
                         b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
                         b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
@@ -108,7 +109,8 @@ private:
             }
     }
 
-    // All sums of the columns from kLevel on, whose codes count from -1 to 1 with the last column fastest.
+    // Writes all sums of the columns from kLevel on. Each column's code counts from -1 to 1, that of the last column
+    // fastest.
     template <int kLevel>
     static void fill(const __m256i (&x)[4][2], __m256i v0, __m256i v1, std::uint8_t*& out) {
         for (int code = 0; code < 3; ++code) {
@@ -124,7 +126,7 @@ private:
         }
     }
 
-    // The tables of eight groups: byte `at` of the strip and the next ones.
+    // Fills the tables of eight groups, which belong to bytes at .. at + 7 of the strip.
     void build(std::size_t at) const {
         std::uint8_t* out = entries_;
         for (std::size_t i = at; i < at + kAtOnce; ++i) {
@@ -138,7 +140,8 @@ private:
         }
     }
 
-    // In assembly: gcc computes the address of an entry first, an instruction more for every two additions.
+    // In assembly, because gcc would first compute the address of an entry, one more instruction for every two
+    // additions.
     template <std::size_t I>
     static void add_entry(__m256i& low, __m256i& high, const std::uint8_t* entries, std::size_t number) {
         asm("vpaddw %c[first](%[entries],%[number]), %[low], %[low]\n\t"
@@ -149,7 +152,7 @@ private:
               "m"(*reinterpret_cast<const std::uint8_t(*)[kAtOnce * kTableBytes]>(entries)));
     }
 
-    // What becomes of a row's 16-bit sums after eight tables: they are kept, begin its total, or are added to it.
+    // What happens to a row's 16-bit sums after eight tables: they are kept, begin its total, or are added to it.
     enum class After { keep, begin, widen };
 
     template <After kAfter>
@@ -160,7 +163,7 @@ private:
 
     template <bool kFresh, After kAfter>
     void add_rows(const Number* numbers, std::int16_t* sums, std::int32_t* totals) const {
-        const std::uint8_t* entries = entries_;  // a member would be read again after every store
+        const std::uint8_t* entries = entries_;  // a local: the member would be read again after every store
         for (const Number* end = numbers + rows_ * kAtOnce; numbers != end; numbers += kAtOnce) {
             __m256i low = kFresh ? __m256i{} : load(sums), high = kFresh ? __m256i{} : load(sums + 16);
             [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -181,7 +184,8 @@ private:
         }
     }
 
-    // The tables of groups group .. group + 7 (bytes `at` and on of the strip) for the tokens from `token` on.
+    // Adds the entries of groups group .. group + 7 (bytes at .. at + 7 of the strip) for the group of tokens from
+    // `token` on.
     void add(std::size_t token, std::size_t group, std::size_t at, std::size_t n_groups) const {
         build(at);
         const bool fresh = group % kGroupsPer16Bit == 0, once = group < kGroupsPer16Bit;
@@ -200,7 +204,7 @@ private:
         }
     }
 
-    // Eight tokens' totals, transposed and scaled.
+    // Writes the totals of eight tokens, transposed and scaled.
     void write(std::size_t token, std::size_t n_rows, float scale, const float* x_scales, const Products& out) const {
         const std::int32_t* totals = totals_ + token / kLookupGroup * kLookupGroup * rows_ + token % kLookupGroup;
         for (std::size_t r = 0; r < n_rows; r += 8, totals += 8 * kLookupGroup) {
@@ -231,12 +235,12 @@ private:
         }
     }
 
-    std::size_t rows_;       // of the tile, a multiple of 8; those past its end repeat the last one
+    std::size_t rows_;       // rows of the tile, a multiple of 8; those past its end repeat the last row
     std::uint8_t* entries_;  // [8 tables][81][32 tokens] of int16
     std::int16_t* x_;        // [column of the strip][32 tokens]
     Number* numbers_;        // [group of the strip / 8][row][8]
     std::int16_t* sums_;     // [tokens / 32][row][32 tokens]
-    std::int32_t* totals_;   // the same
+    std::int32_t* totals_;   // the same layout
 };
 
 }  // namespace

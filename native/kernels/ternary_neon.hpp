@@ -1,9 +1,9 @@
-// Ternary dot products on NEON (ternary_dot.hpp), for any multiply-add of blocks of bytes: `Op` brings
+// Ternary dot products on NEON (ternary_dot.hpp), for any multiply-add of blocks of bytes. `Op` provides
 //
-//   kRows, kTokens   rows and tokens that share a vector of codes, of sums
-//   interleave(in, out)   sixteen bytes each of kRows rows, to kRows vectors of 16 / kRows columns of every row
+//   kRows, kTokens   rows in a vector of codes, tokens in a vector of sums
+//   interleave(in, out)   from sixteen bytes of each of kRows rows to kRows vectors of 16 / kRows columns of every row
 //   X load(a, b)   sixteen activations of a token, or of two
-//   multiply_add<J>(sum, codes, x)   columns 16 / kRows * J and on
+//   multiply_add<J>(sum, codes, x)   adds the products of columns 16 / kRows * J and on
 //   rows(sums, quad, token)   the sums of four rows and one of the tokens
 //
 // A tile keeps 4 x 4 vectors of sums in registers.
@@ -49,7 +49,7 @@ struct TernaryNeon {
             }
     }
 
-    // codes[k / 16][vector of a group][group][16]
+    // The layout is codes[k / 16][vector of a group][group][16].
     static void unpack(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, std::size_t blocks,
                        std::uint8_t* codes) {
         const uint8x16_t mask = vdupq_n_u8(3);
@@ -84,7 +84,7 @@ struct TernaryNeon {
             for (int32x4_t& sum : of_token) sum = vdupq_n_s32(0);
         for (std::size_t k = 0; k < 128 * blocks; k += 16) {
             typename Op::X xs[kSums];
-            for (std::size_t i = 0; i < kSums; ++i) {  // an odd last token is its own partner
+            for (std::size_t i = 0; i < kSums; ++i) {  // an odd last token is paired with itself
                 const std::size_t first = i * Op::kTokens, last = smaller(first + Op::kTokens, T) - 1;
                 xs[i] = Op::load(x + first * x_stride + k, x + last * x_stride + k);
             }

@@ -1,13 +1,13 @@
-// The tile of many tokens on x86 (ternary_dot.hpp), for any multiply-add instruction: `Op` brings
+// The tile of many tokens on x86 (ternary_dot.hpp), for any multiply-add instruction. `Op` provides
 //
-//   Vec   a register of 32-bit lanes, each with four codes, four activations, or what their products add up to
+//   Vec   a register of 32-bit lanes, each with four codes, four activations, or sums of their products
 //   multiply_add(sum, codes, x)   adds to every lane of `sum` the products of its codes and activations
-//   widen(sum)   makes 32-bit sums of them
-//   kGroups, kTokens, kBlocks   of a tile: vectors of rows, tokens, blocks of 128 columns
+//   widen(sum)   converts the sums to 32 bits
+//   kGroups, kTokens, kBlocks   the size of a tile: vectors of rows, tokens, blocks of 128 columns
 //
 // A lane belongs to one row, four activations of a token are broadcast to all lanes, and no sum is ever folded across
-// lanes. The tile keeps kGroups x kTokens vectors of sums in registers; per four columns it does that many
-// multiply-adds for kGroups + kTokens loads, so the multipliers do not wait.
+// lanes. The tile keeps kGroups x kTokens vectors of sums in registers. For every four columns it does that many
+// multiply-adds with kGroups + kTokens loads, so the multipliers do not wait.
 #pragma once
 
 #include <immintrin.h>
@@ -27,7 +27,7 @@ inline void fold_rows(const __m256i (&sums)[kFold], std::int32_t (&dots)[kFold])
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(dots), all);
 }
 
-// Sixteen bytes of eight rows, transposed: vector i holds bytes 4 i to 4 i + 3 of every row.
+// Transposes sixteen bytes of eight rows: vector i holds bytes 4 i to 4 i + 3 of every row.
 inline void transpose(const std::uint8_t* const rows[8], std::size_t at, __m256i out[4]) {
     __m256i pair[4];
     for (std::size_t i = 0; i < 4; ++i)
@@ -50,7 +50,7 @@ struct TileX86 {
 
     static void fold(const Partial (&sums)[kFold], std::int32_t (&dots)[kFold]) { fold_rows(sums, dots); }
 
-    // codes[k / 4][row][4]
+    // The layout is codes[k / 4][row][4].
     static void unpack(const std::uint8_t* rows, std::size_t row_bytes, std::size_t n_rows, std::size_t blocks,
                        std::uint8_t* codes) {
         const __m256i mask = _mm256_set1_epi8(3);
@@ -80,7 +80,7 @@ struct TileX86 {
     template <std::size_t T>
     static void tile(const std::uint8_t* codes, const std::int8_t* x, std::size_t x_stride, std::size_t blocks,
                      std::int32_t* sums) {
-        constexpr std::size_t kRound = 4;  // steps: the loop's own additions take ports, too
+        constexpr std::size_t kRound = 4;  // steps an iteration: the loop's own additions take execution ports, too
         Vec acc[T][kGroups] = {};
         for (std::size_t round = 0; round < 32 / kRound * blocks; ++round) {
 #pragma GCC unroll 4

@@ -12,25 +12,25 @@ def available_isas() -> list[str]:
     """Instruction sets that this build holds and this processor can run, best first."""
 
 def known_answers_hold(isa: str) -> bool:
-    """True where the kernels of `isa` give scalar's answers, to the bit, on fixed inputs."""
+    """Whether the kernels of `isa` give the same bits as the scalar ones on fixed inputs."""
 
 def formats() -> list[tuple[str, int, int, str]]:
     """The encodings that the kernels know: name, values and bytes of a block, activations (`Encoding`'s columns)."""
 
 def gguf_strings(file: np.ndarray, position: int, count: int) -> list[str]:
-    """`count` strings of a GGUF header (uint8 vector of the file) from `position` on; bytes that are no UTF-8 read as
-    U+FFFD. Raises ValueError, with the reason, where one does not fit the file."""
+    """`count` strings of a GGUF header (uint8 vector of the file) from `position` on; bytes that are not UTF-8 are
+    read as U+FFFD. Raises ValueError, with the reason, where a string does not fit the file."""
 
 def gguf_string_index(file: np.ndarray, position: int, count: int, stride: int) -> tuple[np.ndarray, int]:
-    """Where each `stride`-th of `count` strings begins, from the first on (uint64 vector), and the position behind the
-    last. Raises as `gguf_strings`."""
+    """Where the first of `count` strings and every `stride`-th after it begin (uint64 vector), and the position after
+    the last. Raises as `gguf_strings` does."""
 
 def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
-    """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which means nothing."""
+    """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which has no meaning."""
 
 def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one where
-    all blocks that are not zero throughout share it, else one a block."""
+    """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one if
+    all blocks that are not entirely zero share it, else one for each block."""
 
 def requantize(
     tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int
@@ -39,15 +39,15 @@ def requantize(
     row by row."""
 
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
-    """Bytes a second that `threads` threads read together from a buffer of `bytes` bytes."""
+    """Bytes a second that `threads` threads together read from a buffer of `bytes` bytes."""
 
 def multiply_add_rate(isa: str, threads: int) -> float:
-    """int8 multiply-adds a second that `threads` threads do together, on registers."""
+    """int8 multiply-adds a second that `threads` threads together compute on registers."""
 
 class Sampling:
-    """How one token is chosen: `SamplingParams`, and what the sequence has come to. `step` counts the tokens chosen
-    before; `seen` are ids of prompt and text, `generated` of the text as often as they came; `banned` are never chosen.
-    `logprobs`: how many of the most likely ids to tell, -1 for not even the chosen one."""
+    """How one token is chosen: `SamplingParams`, and the state of the sequence. `step`: how many tokens were chosen
+    before. `seen`: ids of prompt and text. `generated`: ids of the text, each as often as it occurs. `banned`: ids that
+    are never chosen. `logprobs`: how many of the most likely ids to report; -1 reports no log-probability."""
 
     temperature: float
     top_k: int
@@ -77,7 +77,8 @@ class KvPool:
     def block_bytes(self) -> int: ...
 
 class Model:
-    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales), which are kept."""
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales). The
+    vectors are not copied, and kept alive."""
 
     def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str) -> None: ...
     def forward(
@@ -91,17 +92,17 @@ class Model:
         pools: Sequence[KvPool],
         threads: int,
     ) -> np.ndarray:
-        """Hidden rows float32 `[n_outputs, hidden_size]`. int32 vectors, and a table `[n_seqs, width]` for each cache
-        group, in the order of the plan."""
+        """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a block table `[n_seqs, width]` for
+        each cache group, in the order of the plan."""
 
     def logits(self, hidden: np.ndarray, threads: int) -> np.ndarray:
-        """float32 `[n, vocab_size]` of float32 `[n, hidden_size]`."""
+        """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`."""
 
     def select(
         self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int
     ) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
-        """For each hidden row the chosen id (int32; -1: none may be), its log-probability (float32) and the most likely
-        ids with theirs, where the sampling asks for them."""
+        """For each hidden row: the chosen id (int32; -1 where none may be chosen), its log-probability (float32), and
+        the most likely ids with theirs, where the sampling asks for them."""
 
     @property
     def hidden_size(self) -> int: ...

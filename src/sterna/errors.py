@@ -1,4 +1,4 @@
-"""Every error that Sterna raises on purpose: one plain sentence that says what is wrong and what to do."""
+"""The errors that Sterna raises on purpose. Each has one plain sentence that says what is wrong and what to do."""
 
 
 class SternaError(Exception):
@@ -14,7 +14,7 @@ class NotFoundError(SternaError):
 
 
 class NetworkError(SternaError):
-    """The hub cannot be reached, or broke off; what was downloaded is kept."""
+    """The hub cannot be reached, or a download broke off; what was downloaded is kept."""
 
 
 class UnsupportedError(SternaError):

@@ -1,7 +1,8 @@
 """The fuzzing job: `python -m tests.fuzz --minutes 30 [TARGET ...]`; needs `pip install atheris`.
 
-Each target gets its share of the time, starting from the seeds in `corpus/`. What breaks one is written to the folder
-that `--findings` names: add it to `corpus/TARGET/` with the fix, and every CI will read it again. Prints a table.
+Each target gets an equal share of the time, and starts from its seeds in `corpus/`. An input that breaks a target is
+written to the folder `--findings`. Once its bug is fixed, the input belongs in `corpus/TARGET/`, where every CI run
+reads it again. Prints a table.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> int:
 
 
 def fuzz(target: str, seconds: int, findings: Path) -> tuple[int, int, list[str]]:
-    """Executions, libFuzzer's count of features, and the files that broke a target."""
+    """Fuzzes a target; returns the executions, libFuzzer's count of features, and the files that broke the target."""
     with tempfile.TemporaryDirectory() as grown:
         command = [sys.executable, "-m", "tests.fuzz.harness", target, *OPTIONS, f"-max_total_time={seconds}"]
         prefix = f"-artifact_prefix={findings}/{target}-"

@@ -1,4 +1,4 @@
-"""One target under atheris: `python -m tests.fuzz.harness TARGET [libFuzzer's options and corpora]`."""
+"""Runs one target under atheris: `python -m tests.fuzz.harness TARGET [libFuzzer's options and corpora]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 import atheris
 
 with atheris.instrument_imports(include=["sterna", "jinja2"]):
-    import sterna.model.chat.sandbox  # noqa: F401  (which is imported when first used, too late to be instrumented)
+    import sterna.model.chat.sandbox  # noqa: F401  (otherwise imported at its first use, too late to be instrumented)
 
     from .targets import run
 

@@ -1,4 +1,4 @@
-"""Makes the seed corpus: `python -m tests.fuzz.seeds`. Small files that work, so that mutations get far."""
+"""Makes the seed corpus: `python -m tests.fuzz.seeds`. Seeds are small valid files, so that mutations reach far."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TEMPLATES = {
 
 
 def folder_files() -> tuple[bytes, bytes]:
-    """A packed Llama: config.json, model.safetensors."""
+    """config.json and model.safetensors of a packed Llama model."""
     config = {
         "architectures": ["LlamaForCausalLM"],
         "hidden_size": 32,

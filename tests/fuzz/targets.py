@@ -1,4 +1,4 @@
-"""What is fuzzed: each target reads bytes as one kind of file, and may end in a sentence of `sterna.errors` alone."""
+"""The fuzzing targets: each reads bytes as one kind of file, and may raise only the errors of `sterna.errors`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def gguf(data: bytes, folder: Path) -> None:
 
 
 def safetensors(data: bytes, folder: Path) -> None:
-    """A folder: the safetensors file, behind the length of config.json (2 bytes) and config.json."""
+    """A folder, as the length of config.json (2 bytes), config.json, and the safetensors file."""
     length = int.from_bytes(data[:2], "little")
     _write(folder / "config.json", data[2 : 2 + length])
     _write(folder / "model.safetensors", data[2 + length :])
@@ -62,7 +62,7 @@ TARGETS: dict[str, Callable[[bytes, Path], None]] = {
 
 
 def run(name: str, data: bytes) -> str:
-    """`ok`, or the name of the error that a target ended in; anything but a sentence of ours is raised."""
+    """`ok`, or the name of the Sterna error that a target raised; other exceptions are passed on."""
     with tempfile.TemporaryDirectory(prefix="sterna-fuzz-") as folder:
         try:
             TARGETS[name](data, Path(folder))
@@ -81,7 +81,7 @@ def folder_seed() -> tuple[bytes, bytes]:
 
 
 def joined(config: bytes, weights: bytes) -> bytes:
-    """What `safetensors` takes apart."""
+    """The input of the target `safetensors`."""
     return struct.pack("<H", len(config)) + config + weights
 
 

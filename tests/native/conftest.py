@@ -29,7 +29,7 @@ TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Probe programs by build, filled as tests ask for them."""
+    """Probe programs by build; each is built when a test first needs it."""
     return {}
 
 

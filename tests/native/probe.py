@@ -22,7 +22,7 @@ class Probe:
     build: str = "native"
 
     def call(self, operation: str, *numbers: int, arrays: tuple[np.ndarray, ...] = ()) -> list[bytes]:
-        """The bytes of the arrays that the kernel gave."""
+        """The bytes of the arrays that the kernel returned."""
         payload = b"".join(struct.pack("<Q", a.nbytes) + np.ascontiguousarray(a).tobytes() for a in arrays)
         result = subprocess.run(
             [*self.command, self.isa, operation, *map(str, numbers)], input=payload, capture_output=True, timeout=120
@@ -37,7 +37,7 @@ class Probe:
 
 
 def build(folder: Path, *options: str) -> Path:
-    """Configures and builds `sterna_probe` in `folder`; the path of the program."""
+    """Configures and builds `sterna_probe` in `folder`; returns the path of the program."""
     cmake = shutil.which("cmake")
     assert cmake, "cmake is missing: pip install '.[test]' brings it"
     configure = [cmake, "-S", str(REPO), "-B", str(folder), "-DSTERNA_PYTHON=OFF", "-DSTERNA_PROBE=ON", *options]

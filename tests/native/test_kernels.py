@@ -1,4 +1,4 @@
-"""Every kernel, in every build, against numpy: integers exactly, floats to 1e-5 and alike to the bit in all builds."""
+"""Every kernel, in every build, against numpy: integers exactly, floats to 1e-5 and to the same bits in all builds."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ INT15 = {
     "q8_0": (32, 34, 0, 0x80, dequantize_q8_0),
     "q6_k": (256, 210, 208, 0xFF, dequantize_q6_k),
 }
-"""Values and bytes of a block, where its scale lies, bytes of the largest codes, and what they mean."""
+"""Values and bytes of a block, the offset of its scale, the byte of its largest codes, and the decoding function."""
 KV_TYPES = {"f16": np.float16, "int8": np.int8, "f32": np.float32}
 SEEN: dict[str, str] = {}
-"""Digest of each float result, by the name of the check: the first build sets it, the others must meet it."""
+"""Digest of each float result, by the name of the check: the first build sets it, the others must match it."""
 
 
 def assert_same_bits(name: str, data: bytes) -> None:
@@ -140,7 +140,7 @@ def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
     (out,) = probe.call("float_dot", ENCODINGS.index(encoding), n_rows, n_tokens, cols, arrays=(stored, x))
     got = floats(out).reshape(n_tokens, n_rows)
     np.testing.assert_allclose(got, x.astype(np.float64) @ read[encoding].T, atol=1e-4)
-    for t in range(n_tokens):  # a token's result is that of the plain dot product, whatever its company
+    for t in range(n_tokens):  # a token's result is that of the plain dot product, whatever other tokens there are
         (alone,) = probe.call("dot", arrays=(read[encoding][0], x[t]))
         assert floats(alone)[0] == got[t, 0]
     assert_same_bits(f"float_dot {encoding} {n_tokens}", out)
@@ -151,7 +151,7 @@ def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
 @pytest.mark.parametrize("encoding", INT15)
 def test_int15_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
     rng = np.random.default_rng(7)
-    n_rows, n_tokens = 3, 7  # tokens go four at a time
+    n_rows, n_tokens = 3, 7  # tokens are computed four at a time
     per_block, size, scale_at, extreme, dequantize = INT15[encoding]
     blocks = rng.integers(0, 256, (n_rows, cols // per_block, size), np.uint8)
     if kind == "extreme":  # every code and sub-scale at its largest magnitude
@@ -216,8 +216,8 @@ def test_rms_norm_and_dot(probe: Probe, n: int) -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_products_are_added_with_one_rounding(probe: Probe, sign: float) -> None:
-    """(1 + 2^-12)^2 lies between two float32 values; the 2^-80 that was there before decides, though not even float64
-    can hold both."""
+    """(1 + 2^-12)^2 lies halfway between two float32 values; the 2^-80 that is in the sum already decides the rounding,
+    though not even float64 can hold both."""
     a, b = np.zeros(128, np.float32), np.zeros(128, np.float32)
     a[0], b[0] = sign * 2.0**-80, 1.0
     a[16] = b[16] = 1 + 2.0**-12
@@ -299,7 +299,7 @@ def test_attention(
     k, v = (rounded(a, KV_TYPES[kv]).astype(np.float64) for a in (k, v))
     if kv == "int8":
         q = rounded(q, np.int16)
-    atol = 3e-4 if kv == "int8" else 1e-5  # softmax weights are codes of 16 bits
+    atol = 3e-4 if kv == "int8" else 1e-5  # softmax weights are 16-bit codes
     for t, row in enumerate(floats(out).reshape(q.shape)):
         seen = slice(max(0, position + t + 1 - (window or positions)), position + t + 1)
         scores = q[t] @ k[seen].T / np.sqrt(head_dim)
@@ -309,7 +309,7 @@ def test_attention(
 
 
 def test_sums_of_int8_attention_fit_into_32_bits(probe: Probe) -> None:
-    head_dim = 4096  # the widest
+    head_dim = 4096  # the largest possible
     same = np.full((64, head_dim), 5, np.float32)
     (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], same, same, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
@@ -317,7 +317,7 @@ def test_sums_of_int8_attention_fit_into_32_bits(probe: Probe) -> None:
     broken[:, : head_dim // 2] = np.nan  # becomes the largest code
     (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(broken, same, same, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
-    other = same * np.where(np.arange(64) == 9, 1, -1).astype(np.float32)[:, None]  # one key that the query is like
+    other = same * np.where(np.arange(64) == 9, 1, -1).astype(np.float32)[:, None]  # one key equals the query
     (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], other, other, np.zeros(1, np.int32)))
     np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
 

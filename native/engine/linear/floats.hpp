@@ -1,5 +1,5 @@
-// Float32 activations: rows of floats as they lie; rows of any other encoding, and ragged ones, decoded first, once for
-// all tokens.
+// Routes for float32 activations. Floats multiplies rows of floats as they are stored. Decoded takes rows of other
+// encodings, and rows whose length is not a multiple of 16, and decodes each row once for all tokens.
 #pragma once
 
 #include <algorithm>

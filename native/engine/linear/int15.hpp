@@ -1,4 +1,4 @@
-// Blocks of quantised values and activations of 15 bits, in integers as far as a block's scale reaches.
+// Route for blocks of quantised values and int15 activations: sums within a block, which has one scale, are integers.
 #pragma once
 
 #include "linear.hpp"

@@ -7,7 +7,7 @@
 namespace sterna {
 namespace {
 
-// Tokens of an item of the tile kernels: their activations stay in L2 while rows pass.
+// Tokens of one item of the tile kernels: their activations stay in L2 while the item's rows are read.
 constexpr std::size_t kTokens = 64;
 
 }  // namespace
@@ -47,7 +47,7 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
 }
 
 Division Linear::division(std::size_t n_tokens, std::size_t) const {
-    // Three items make a block of rows for many tokens; for few, what counts is a long read.
+    // For many tokens, a chunk of three items makes a block of 48 rows. For few tokens, a long read counts more.
     constexpr std::size_t kLongRead = 65536;
     const std::size_t pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
     const std::size_t chunk =

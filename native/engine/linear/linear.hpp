@@ -1,5 +1,5 @@
-// Linear, the unit of kernels: a stored matrix and the route by which it is multiplied. A route is chosen once, when a
-// model is loaded, by the matrix's encoding and the form of its input; routes.cpp lists them.
+// Linear: a stored matrix and the route by which it is multiplied. The route is chosen once, when a model is loaded,
+// from the matrix's encoding and the form of its input; routes.cpp lists all routes.
 #pragma once
 
 #include <memory>
@@ -25,13 +25,13 @@ struct Activations {
     Activations part(std::size_t first, std::size_t n) const;
 };
 
-// How a product divides into items that threads share: so many rows times so many tokens; `chunk` of the `items` are
-// worth taking at a time. Items of the same tokens follow each other.
+// How a product is divided into items that threads share. An item is `rows` rows times `tokens` tokens; a thread takes
+// `chunk` items at a time. Items of the same tokens follow each other.
 struct Division {
     std::size_t rows, tokens, items, chunk;
 };
 
-// Rows of an item of the tile kernels: a whole cache line of the output.
+// Rows of one item of the tile kernels: their products with a token fill a cache line of the output.
 inline constexpr std::size_t kTileRows = 16;
 
 class Linear {
@@ -45,7 +45,7 @@ public:
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
 
-    // Products of the items first <= i < last of a division. A result depends on its row and token alone.
+    // Computes items first <= i < last of a division. A product depends only on its row and its token.
     void multiply(const Activations& x, const Division& division, std::size_t first, std::size_t last, float* scratch,
                   const Products& out) const;
 
@@ -56,7 +56,8 @@ protected:
     // Throws std::invalid_argument where shape, bytes or scale do not fit together.
     Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
-    // Rows first <= r < last of x's tokens, in tiles of division.rows where that matters; `out` is that of row 0.
+    // Multiplies rows first <= r < last with the tokens of x, in tiles of division.rows if the route has tiles. `out`
+    // begins at row 0.
     virtual void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                                float* scratch, const Products& out) const = 0;
 
@@ -68,13 +69,13 @@ protected:
     ActivationForm form_;
     Encoding encoding_;
     std::size_t out_features_ = 0, in_features_ = 0, row_bytes_ = 0;
-    float scale_;                          // of all codes, or on top of
+    float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
     const std::uint8_t* data_;
 };
 
-// The matrix with the route that takes it. Throws std::invalid_argument where its parts do not fit together, and where
-// no route takes it with activations of this form.
+// The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and
+// where no route takes it with activations of this form.
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
                                     const std::string& name);
 

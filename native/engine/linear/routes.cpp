@@ -1,4 +1,4 @@
-// Every route, in the order in which they are asked.
+// All routes, in the order in which they are tried.
 #include <stdexcept>
 
 #include "floats.hpp"

@@ -5,8 +5,8 @@
 namespace sterna {
 namespace {
 
-// Lookups gain nothing for fewer rows (making the entries costs about as much as 100) or tokens (which share the
-// search for an entry).
+// Lookup tables gain nothing with fewer rows or fewer tokens: filling the tables costs about as much as 100 rows, and
+// all tokens share the computation of which entry a byte of codes needs.
 constexpr std::size_t kLeastRows = 512, kLeastTokens = 2 * kLookupGroup;
 
 }  // namespace
@@ -21,7 +21,8 @@ std::size_t Ternary::scratch() const {
 
 Division Ternary::division(std::size_t n_tokens, std::size_t n_threads) const {
     if (n_tokens < kLeastTokens || !has_lookup()) return Linear::division(n_tokens, n_threads);
-    // High tiles, as many for each thread; where there are too few rows for that, the tokens are divided.
+    // Tiles with many rows, the same number for each thread. If there are too few rows for that, the tokens are
+    // divided, too.
     const std::size_t even = parts(parts(out_features_, kLookupRows), n_threads) * n_threads;
     const std::size_t tiles = std::min(even, out_features_ / kLeastRows);
     const std::size_t rows = parts(parts(out_features_, tiles), kTileRows) * kTileRows;
@@ -30,7 +31,8 @@ Division Ternary::division(std::size_t n_tokens, std::size_t n_threads) const {
     return {rows, tokens, parts(n_tokens, tokens) * parts(out_features_, rows), 1};
 }
 
-// Lookups for whole groups of tokens, tiles for the rest, while a tile's codes are in L2.
+// Whole groups of tokens are multiplied by lookup tables, the other tokens by ternary_dot, while the codes of the same
+// rows are in L2.
 void Ternary::multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                             float* scratch, const Products& out) const {
     const std::size_t n = padded(in_features_);

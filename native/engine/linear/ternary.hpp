@@ -1,4 +1,4 @@
-// Ternary matrices with one scale: I2_S codes meet int8 activations in exact integer sums.
+// Route for ternary matrices with one scale: exact integer sums of I2_S codes times int8 activations.
 #pragma once
 
 #include "linear.hpp"

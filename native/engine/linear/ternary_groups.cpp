@@ -27,8 +27,8 @@ TernaryGroups::TernaryGroups(const Tensor& tensor, const ActivationForm& form, c
         throw std::invalid_argument("The tensor '" + name + "' has scales of groups and one of its own.");
 }
 
-// dots[t * kRows + r] = the sums of one share of the columns, of at most kTokens tokens and kRows rows. Blocks of I2_S
-// hold 128 columns; a share of 64 meets a copy of the activations whose other half is zero.
+// dots[t * kRows + r] = the sum over one share of the columns, for at most kTokens tokens and kRows rows. Blocks of
+// I2_S hold 128 columns, so a share of 64 is multiplied with a copy of the activations whose other half is zero.
 void TernaryGroups::share_dots(const Activations& x, std::size_t share, const Rows& rows, float* dots) const {
     const std::size_t begin = share * share_, block = begin / kPad * kPad;
     const std::size_t cols = std::max(share_, kPad);

@@ -1,5 +1,5 @@
-// Ternary matrices with scales for groups of columns, of the codes or of the activations: exact integer sums as far as
-// both reach, then float32 from the first group to the last.
+// Route for ternary matrices where the codes or the activations have scales for groups of columns: exact integer sums
+// over columns that share both scales, then float32 sums in the order of the columns.
 #pragma once
 
 #include "linear.hpp"

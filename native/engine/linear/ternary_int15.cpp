@@ -17,7 +17,7 @@ void TernaryInt15::multiply_rows(const Activations& all, std::size_t first, std:
         const Activations x = all.part(t, std::min(kTokens, all.n_tokens - t));
         for (std::size_t r = first; r < last; r += kRows) {
             const Rows part = rows(r, std::min(r + kRows, last));
-            // Whole numbers below 2^24, which float32 holds.
+            // The dots are whole numbers below 2^24, so float32 holds them exactly.
             const auto dots = [&](const std::int8_t* codes, const std::int16_t* of_sixteen, float* products) {
                 for (std::size_t i = 0; i < x.n_tokens; ++i) {
                     sums[i] = 0;

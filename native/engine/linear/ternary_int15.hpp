@@ -1,4 +1,4 @@
-// Ternary matrices with one scale and activations of 15 bits: the exact sums of their high and of their low halves.
+// Route for ternary matrices with one scale and int15 activations: exact sums of the high halves and of the low halves.
 #pragma once
 
 #include "linear.hpp"

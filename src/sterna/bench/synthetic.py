@@ -1,4 +1,4 @@
-"""Random models in the shape of published ones, made in memory: for speed only, their text means nothing."""
+"""Random models in the shape of published ones, made in memory to measure speed; their text means nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {
     "3B": ("bitnet", 3200, 8640, 26, 32, 32, 32002),
     "falcon3-1b": ("llama", 2048, 8192, 18, 8, 4, 131072),
     "8B": ("llama", 4096, 14336, 32, 32, 8, 128256),
-    # One layer of a dense model of 100 billion parameters in 80 layers; its small head keeps the layer in view.
+    # One layer of a dense model of 100 billion parameters in 80 layers; the head is small, so that the layer dominates.
     "100B-layer": ("llama", 10240, 28672, 1, 80, 8, 4096),
 }
 CONTEXT_LENGTH = 4096

@@ -1,4 +1,4 @@
-"""How fast a model runs, beside what the machine could do at most, measured in the same minutes."""
+"""Measures how fast a model runs and, in the same minutes, the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError
 
 CEILING_BYTES = 1 << 29
-"""Buffer of the bandwidth measurement: many times any cache."""
+"""Size in bytes of the buffer whose reading is timed: many times that of any processor's caches."""
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Medians. Speeds in tokens a second, `memory_gbs` in 1e9 bytes, `int8_gmacs` in 1e9 multiply-adds a second.
+    """Medians of the repetitions. Speeds in tokens a second, `memory_gbs` in 1e9 bytes, `int8_gmacs` in 1e9
+    multiply-adds a second.
 
     `bytes_per_token`: weights, head, and keys and values that one decode step reads, at the middle of the generation.
     `decode_roofline = decode_tps * bytes_per_token / memory_gbs / 1e9`; `prefill_roofline`: int8 multiply-adds of the
@@ -82,7 +83,7 @@ def bench(
         prompt = rng.integers(0, llm.vocab_size, prompt_tokens).tolist()
         return llm.complete([prompt], max_tokens=new_tokens, ignore_eos=True)[0]
 
-    # Once unmeasured: pages are mapped, buffers allocated. The peak is the engine's, before the ceilings take memory.
+    # One unmeasured run maps pages and allocates buffers. Measuring ceilings takes memory, so the peak is read here.
     complete(max(prompt_lengths), 2)
     peak = peak_rss_mb()
     prefill: dict[int, list[float]] = {n: [] for n in prompt_lengths}

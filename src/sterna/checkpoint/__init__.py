@@ -1,4 +1,4 @@
-"""Models in files: GGUF, folders of the Hugging Face hub, and training runs of ours."""
+"""Opens models in files: GGUF, Hugging Face folders, and checkpoints of `sterna train`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 
 def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoint:
-    """A model by its path, or as `resolve_model` finds it: a GGUF file, a folder with `config.json` and safetensors, or
+    """The model at a path, or as `resolve_model` finds it: a GGUF file, a folder with `config.json` and safetensors, or
     a training run's `state.safetensors` or folder.
 
     Raises NotFoundError where nothing readable is there, FormatError for a broken file, UnsupportedError for a model
     that Sterna cannot run, ArgumentError for an unknown layout, and what `resolve_model` raises.
 
-    `i2s_layout`: how a GGUF file keeps its I2_S matrices, which nothing in the file says: `x86`, `arm` or `x86-rows`
-    (`sterna.ternary.i2s`). The tensors of the result are in `x86` always.
+    `i2s_layout`: how a GGUF file keeps its I2_S matrices, which the file does not record: `x86`, `arm` or `x86-rows`
+    (`sterna.ternary.i2s`). The tensors of the result are always in `x86`.
     """
     if i2s_layout not in LAYOUTS:
         raise ArgumentError(f"i2s_layout must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
     path = resolve_model(name)
-    # Each reader is imported when its kind of file comes: a program starts sooner.
+    # A reader is imported only when it is needed, so that a program starts sooner.
     is_run = path.is_dir() and not (path / "config.json").exists() and (path / STATE_FILE).exists()
     if not path.is_dir() and path.suffix != ".safetensors":
         from sterna.checkpoint.gguf.model import open_gguf

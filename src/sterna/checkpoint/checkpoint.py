@@ -1,4 +1,4 @@
-"""A model as it comes out of any file: configuration, tensors, metadata."""
+"""A model read from a file of any format: configuration, tensors, metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sterna.tensor.decode import as_float32
 from sterna.tensor.tensor import AnyTensor, Tensor, whole
 
 STATE_FILE = "state.safetensors"
-"""What a training run keeps in its folder."""
+"""Name of the checkpoint in the folder of a training run."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 
@@ -26,10 +26,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 class Checkpoint:
     """A checked model.
 
-    `tensors` by canonical name, norms in float32; those that a file keeps in another form are streams until `load`
-    makes them. q and k pair dimensions as `config.rope_style` says. `metadata` as the file has it (GGUF keys, or the
-    `config.json` of a folder). `kind`: where it comes from, `gguf`, `hf` (a Hugging Face folder), `state` (a training
-    checkpoint of ours), or `memory`.
+    `tensors`: by canonical name, norms in float32; those that a file keeps in another form are streams until `load`
+    converts them. q and k pair dimensions as `config.rope_style` says. `metadata`: as in the file (GGUF keys, or the
+    `config.json` of a folder). `kind`: where the model comes from: `gguf`, `hf` (a Hugging Face folder), `state` (a
+    checkpoint of `sterna train`), or `memory`.
     """
 
     config: ModelConfig
@@ -38,12 +38,12 @@ class Checkpoint:
     path: Path
     kind: str = "memory"
     latent: bool = False
-    """Float matrices of layers are ternary ones before quantisation."""
+    """Whether float matrices of layers are latent weights, to be quantised."""
     absorbed: Mapping[str, Tensor] = field(default_factory=dict)
-    """Tensors of the file that `config` has taken in, such as RoPE's factors; a conversion passes them on."""
+    """Tensors of the file whose values are in `config`, such as RoPE's divisors; a conversion copies them."""
 
     def load(self) -> LoadedCheckpoint:
-        """The model with every tensor made; the bytes of a mapped file stay where they are.
+        """The model with every stream converted to a tensor; tensors in a mapped file are not copied.
 
         Raises FormatError and UnsupportedError where a tensor's values are not what its description promises.
         """
@@ -58,32 +58,32 @@ class Checkpoint:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether the model brings what a tokenizer is made of."""
+        """Whether the model comes with the data of a tokenizer."""
         if self.kind in ("gguf", "memory"):
             return "tokenizer.ggml.tokens" in self.metadata
         return any((self.folder / name).is_file() for name in TOKENIZER_FILES)
 
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; raises as `Tokenizer`, FormatError where the model has none."""
+        """The model's tokenizer; raises as `Tokenizer` does, and FormatError where the model has none."""
         if self.kind in ("gguf", "memory"):
             return Tokenizer.from_gguf_metadata(self.metadata)
         return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER_FILES[0])
 
     @property
     def folder(self) -> Path:
-        """Where the model's files lie."""
+        """The folder of the model's files."""
         return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def name(self) -> str:
-        """What to call the model where nothing else says."""
+        """The model's own name, or that of its file or folder."""
         given = self.metadata.get("general.name")
         return given if isinstance(given, str) and given else self.path.resolve().stem
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint(Checkpoint):
-    """A model all of whose tensors are made."""
+    """A model whose tensors are all in memory or mapped: none is a stream."""
 
     tensors: Mapping[str, Tensor]
 
@@ -93,7 +93,7 @@ class LoadedCheckpoint(Checkpoint):
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """Let errors of the block say which model they are about."""
+    """Names the model in the errors that the block raises."""
     try:
         yield
     except SternaError as error:
@@ -101,7 +101,7 @@ def about(path: Path) -> Iterator[None]:
 
 
 def check(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
-    """Check configuration and tensors against each other; raises FormatError and UnsupportedError."""
+    """Checks configuration and tensors against each other; raises FormatError and UnsupportedError."""
     check_config(config)
     check_tensors(config, tensors)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of `sterna train`: float32 latent weights by canonical name, behind `model.`, beside the optimizers'."""
+"""Opens checkpoints of `sterna train`: float32 latent weights as `model.NAME`, beside the state of the optimizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sterna.tensor.tensor import AnyTensor, Tensor
 def open_state(path: Path) -> Checkpoint:
     """The model of a training run at its last checkpoint; its matrices are latent.
 
-    Raises NotFoundError and FormatError for what is no checkpoint of a training run.
+    Raises NotFoundError and FormatError for a file that is no checkpoint of a training run.
     """
     metadata, stored = read_metadata(path), read_safetensors(path)
     with about(path):

@@ -1,4 +1,4 @@
-"""`sterna bench`: speed beside the machine's own ceilings."""
+"""`sterna bench`: measures speed beside the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bench(
     depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
     json: Json = False,
 ) -> None:
-    """Prefill and decode speed, and what share of the machine's memory bandwidth and int8 rate they are."""
+    """Prefill and decode speed, and their shares of the machine's memory bandwidth and int8 rate."""
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
     from sterna.bench.synthetic import synthetic_checkpoint

@@ -1,4 +1,4 @@
-"""`sterna convert`: a model into another file format or encoding."""
+"""`sterna convert`: converts a model to another file format or encoding."""
 
 from __future__ import annotations
 

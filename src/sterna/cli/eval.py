@@ -1,4 +1,4 @@
-"""`sterna eval`: how well a model predicts a text."""
+"""`sterna eval`: measures how well a model predicts a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sterna info`: what a model file holds."""
+"""`sterna info`: prints what a model file holds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
     from rich.text import Text
 
     def plain(text: str) -> Text:
-        """A file's own text: neither markup nor commands to the terminal."""
+        """Text from a file, in which neither markup nor control characters take effect."""
         return Text("".join(character if character.isprintable() else " " for character in text))
 
     config = checkpoint.config

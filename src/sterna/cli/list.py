@@ -1,4 +1,4 @@
-"""`sterna list`: the models in the cache."""
+"""`sterna list`: lists the models in the cache."""
 
 from __future__ import annotations
 

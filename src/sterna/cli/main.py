@@ -1,4 +1,4 @@
-"""The `sterna` command: one file a verb; this one ties them together and turns errors into a sentence and a status."""
+"""The `sterna` command: registers its verbs, and turns errors into one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Runs the command line; exits 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another, and goes on
+            stream.reconfigure(errors="replace")  # a character that the terminal lacks is no error
     try:
         app()
     except KeyboardInterrupt:

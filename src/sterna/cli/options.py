@@ -1,4 +1,4 @@
-"""Arguments that several verbs share, and the flags of the options that a model is run with."""
+"""Arguments that several verbs share, and the flags made from dataclasses of options."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Verb = Callable[..., None]
 
 
 def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
-    """Makes each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) its flags, one
-    for every field that says how it is called. `defaults`: where the command line's differ from the fields' own.
+    """Replaces each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) by
+    flags, one for every field whose metadata names one. `defaults`: those that differ from the fields' own.
 
     The verb's parameters are keyword-only, so that those without a default can stand anywhere.
     """
@@ -50,7 +50,7 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
                 values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in taken.items()})
             verb(**values)
 
-        # typer reads both.
+        # typer reads both the signature and the annotations.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run

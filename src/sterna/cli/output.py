@@ -1,4 +1,4 @@
-"""What verbs read and print alike."""
+"""Input and output that verbs share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on a line of stdout, in ASCII where stdout is not UTF-8."""
+    """Prints a JSON object as one line of stdout, in ASCII where stdout is not UTF-8."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
     print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
 
 
 def report_head(llm: LLM) -> None:
-    """Says on stderr what a requantised head does to the logits; nothing where it is as in the file."""
+    """Prints on stderr how far a requantised head changes the logits; nothing where it is as in the file."""
     error = llm.head_error
     if error is not None:
         print(
@@ -33,7 +33,7 @@ def report_head(llm: LLM) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
+    """The text of a UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
     try:
         return as_text(path.read_bytes(), str(path))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`sterna pull`: a model from the hub into the cache."""
+"""`sterna pull`: downloads a model from the hub into the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def pull(
     revision: Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit; default: main.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="Access token; default: HF_TOKEN.")] = None,
 ) -> None:
-    """Download a model, or bring it up to date; a broken-off download goes on where it ended. Prints its path."""
+    """Download a model, or bring it up to date; a broken-off download is resumed. Prints the path."""
     from sterna.errors import ArgumentError
     from sterna.files.hub import cache
 

@@ -1,4 +1,4 @@
-"""`sterna rm`: a model out of the cache."""
+"""`sterna rm`: removes a model from the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="As `sterna list` shows it.")]) -> None:
-    """Delete a downloaded repository from the cache, all its revisions included."""
+    """Delete a downloaded repository from the cache, with all its revisions."""
     from sterna.files.hub.cache import remove_cached
 
     print(f"Freed {remove_cached(name) / 1e6:,.1f} MB.")

@@ -1,4 +1,4 @@
-"""`sterna run`: complete a prompt and write the text as it comes."""
+"""`sterna run`: completes a prompt and prints the text as it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sterna train`: a ternary model from scratch, as a TOML file describes it."""
+"""`sterna train`: trains a ternary model from scratch, as a TOML file describes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sterna.errors import UnsupportedError
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")],
 ) -> None:
-    """Train a model; a run that was interrupted goes on from its last checkpoint."""
+    """Train a model; a run that was interrupted continues from its last checkpoint."""
     try:
         from sterna.train.trainer import run_training
     except ModuleNotFoundError as error:

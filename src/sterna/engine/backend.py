@@ -1,4 +1,4 @@
-"""What the scheduler asks of whatever computes: the CPU's engine (`native.py`), or another."""
+"""The interface of a backend, which computes passes: the CPU's engine (`native.py`), or another."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Span:
 
     token_ids: Sequence[int]
     start: int
-    """Position of the first of them in the sequence."""
+    """Position of the first token in the sequence."""
     block_tables: Sequence[Sequence[int]]
-    """For each cache group the sequence's KV blocks, for positions 0 to the last one here; -1 where none is needed."""
+    """The sequence's block table in each cache group, up to the span's last position; -1 where no block is needed."""
     outputs: int = 1
     """How many of the last tokens' hidden rows are wanted."""
     adapter_id: int = 0
-    """0 is no adapter."""
+    """0: no adapter."""
 
 
 @dataclass(eq=False)
@@ -36,11 +36,11 @@ class RowSampling:
     params: SamplingParams
     seed: int
     step: int
-    """Tokens chosen before: (seed, step) fixes the random number."""
+    """How many tokens were chosen before; (seed, step) determines the random number."""
     seen: Sequence[int] = ()
-    """Ids of prompt and text, where a penalty asks for them."""
+    """Ids of prompt and text, where a penalty needs them."""
     generated: Sequence[int] = ()
-    """Those of the text alone, likewise."""
+    """Ids of the text alone, where a penalty needs them."""
     banned: Sequence[int] = ()
     """Ids that must not be chosen."""
     mask: np.ndarray | None = None
@@ -49,13 +49,13 @@ class RowSampling:
 
 @dataclass(eq=False)
 class Choice:
-    """A chosen token; -1 where none may be chosen. What was not asked for is 0 and empty."""
+    """A chosen token; -1 where none may be chosen. `logprob` and `top` are 0 and empty unless they are asked for."""
 
     token_id: int
     logprob: float = 0.0
-    """Of the log-softmax of the logits as they came."""
+    """By the log-softmax of the raw logits."""
     top: Sequence[tuple[int, float]] = ()
-    """The most likely ids with theirs, best first."""
+    """The most likely ids with their log-probabilities, best first."""
 
 
 @dataclass(eq=False)
@@ -74,10 +74,10 @@ class Backend(Protocol):
 
     @property
     def pools(self) -> Sequence[CachePool]:
-        """In the order of the plan's cache groups."""
+        """The KV pools in the order of the plan's cache groups."""
 
     def forward(self, spans: Sequence[Span]) -> Hidden:
-        """One pass; the hidden rows that the spans want, in their order."""
+        """Computes one pass; returns the hidden rows that the spans want, in their order."""
 
     def finite(self, hidden: Hidden) -> np.ndarray:
         """For each row whether all its numbers are finite: bool [n]."""

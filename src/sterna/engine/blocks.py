@@ -1,4 +1,4 @@
-"""The blocks of one KV pool: who has which, and which full ones can be shared by sequences that begin alike."""
+"""The blocks of one KV pool: which are in use, and which full ones can be shared by sequences with a common prefix."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: int, salt: bytes = b"") -> None:
-    """Adds to `keys` the keys of the full blocks of `block_size` tokens that it lacks.
+    """Appends the block keys that `keys` lacks, for the full blocks of `block_size` tokens.
 
-    Like the keys and values in it, a block's key covers all tokens up to the block's end, and `salt`: whatever else
-    changes the numbers, such as an adapter.
+    The contents of a block depend on all tokens up to its end, and on anything else that changes the numbers, such as
+    an adapter (`salt`). So its key is a hash of all of these.
     """
     from hashlib import blake2b  # OpenSSL takes milliseconds to load, which short prompts need not wait for
 
@@ -25,8 +25,8 @@ def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: i
 class BlockAllocator:
     """Hands out the blocks of one pool. Blocks are reference-counted; a released full block stays cached for a while.
 
-    Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept: memory that the
-    pool has touched stays close to what sequences need.
+    Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept, so that the memory
+    which the pool has touched stays close to what sequences need.
     """
 
     def __init__(self, num_blocks: int, max_cached: int) -> None:
@@ -56,15 +56,15 @@ class BlockAllocator:
         return block
 
     def cached(self, key: bytes) -> bool:
-        """Whether a block of this key can be had."""
+        """Whether there is a cached block of this key."""
         return key in self._by_key
 
     def is_idle(self, key: bytes) -> bool:
-        """Whether the cached block of this key is one that no sequence uses."""
+        """Whether no sequence uses the cached block of this key."""
         return self._by_key[key] in self._idle
 
     def share(self, key: bytes) -> int:
-        """The cached block of this key, now also owned by the caller."""
+        """The cached block of this key, with one more reference for the caller."""
         block = self._by_key[key]
         self._idle.pop(block, None)
         self._references[block] += 1
@@ -77,7 +77,7 @@ class BlockAllocator:
             self._key_of[block] = key
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Gives up one reference to each block. Later blocks of a prefix go first: they are of use to fewer."""
+        """Drops one reference to each block. Later blocks of a prefix are evicted first: fewer sequences share them."""
         for block in reversed(blocks):
             self._references[block] -= 1
             if self._references[block] > 0:

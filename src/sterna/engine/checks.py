@@ -1,4 +1,4 @@
-"""What options may be."""
+"""Checks of the values of options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prompt and its continuation."""
+"""Generation, the request that continues a prompt, and its result."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class TokenLogprob:
     token_id: int
     logprob: float
     top: list[tuple[int, float]]
-    """The most likely ids at its place, best first."""
+    """The most likely ids at this position and their log-probabilities, best first."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What came of one prompt. Speeds are tokens a second; a speed that cannot be told (no second token) is 0."""
+    """The result of one prompt. Speeds are tokens a second; a speed that cannot be measured (no second token) is 0."""
 
     text: str
     token_ids: list[int]
@@ -40,30 +40,30 @@ class Completion:
     stop_reason: str
     """`eos`, `stop` (a stop string) or `length` (max_tokens or the context is full)."""
     prefill_tps: float
-    """Of the prompt tokens that did not come from the prefix cache."""
+    """Speed of the prompt tokens that did not come from the prefix cache."""
     decode_tps: float
     cached_tokens: int = 0
     """Prompt tokens that came from the prefix cache."""
     draft_tokens: int = 0
-    """Tokens that prompt lookup guessed, and"""
+    """Tokens that prompt lookup drafted."""
     accepted_tokens: int = 0
-    """how many of them were right, so that they needed no pass of their own."""
+    """Drafted tokens that were right, and so needed no pass of their own."""
     logprobs: list[TokenLogprob] | None = None
-    """One entry a generated token, where they were asked for."""
+    """One entry for each generated token; None unless they were asked for."""
 
 
 class Constraint(Protocol):
-    """What may come next, such as a grammar. An exception fails its own request alone."""
+    """Decides which tokens may come next, as a grammar does. An exception fails its own request alone."""
 
     def mask(self) -> np.ndarray | None:
-        """Allowed ids as bits: i % 32 of word i / 32 (uint32); None allows all."""
+        """Bit i % 32 of word i / 32 (uint32) says whether id i is allowed; None allows all."""
 
     def advance(self, token_id: int) -> None:
-        """Takes note of a chosen token."""
+        """Takes a chosen token into account."""
 
 
 Deliver = Callable[[str], None]
-"""Takes a piece of text, on the thread that steps."""
+"""Takes a piece of text; called on the engine's thread."""
 
 
 class Generation(Request):
@@ -81,7 +81,7 @@ class Generation(Request):
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
     ) -> None:
-        """`deliver` is given the text as it comes; without it, it lies in `completion()` at the end."""
+        """`deliver` receives the text piece by piece; without it, the text is in `completion()` alone."""
         super().__init__(list(prompt_ids), done)
         self.prompt_tokens = len(prompt_ids)
         self.params = params
@@ -92,7 +92,7 @@ class Generation(Request):
         self._limit = context_length
         if params.max_tokens is not None:
             self._limit = min(context_length, self.prompt_tokens + params.max_tokens)
-        # What is drafted is not known to the constraint.
+        # A constraint knows the chosen tokens only, so it has no mask for what follows a drafted token.
         self._lookup = PromptLookup(self.token_ids) if params.lookup and constraint is None else None
         self._constraint = constraint
         self._stops_at = frozenset() if params.ignore_eos else eos_ids
@@ -117,7 +117,7 @@ class Generation(Request):
         return self.stop_reason is not None or self.error is not None
 
     def propose(self, most: int) -> Sequence[int]:
-        # The last token that may come needs no pass.
+        # A pass gives one token more than it drafts.
         room = self._limit - len(self.token_ids) - 1
         return self._lookup.propose(min(most, self.params.lookup, room)) if self._lookup else ()
 
@@ -154,7 +154,10 @@ class Generation(Request):
         return accepted
 
     def append(self, choice: Choice) -> None:
-        """Adds a chosen token and decides whether the text ends with it. Raises `ArgumentError` where none may come."""
+        """Adds a chosen token and decides whether the text ends with it.
+
+        Raises `ArgumentError` where no token may be chosen.
+        """
         token = choice.token_id
         if token < 0:
             raise ArgumentError("No token may come next: masks, bans and biases leave none.")
@@ -175,8 +178,8 @@ class Generation(Request):
             self._finish("length")
 
     def _hand_over(self) -> None:
-        """Delivers text that is new. A tail that may turn out to begin a stop string is held back until the text
-        ends."""
+        """Delivers new text. A tail that may be the beginning of a stop string is held back until later tokens or the
+        end of the text decide."""
         if self._deliver is None:
             return
         end = len(self.text)
@@ -191,7 +194,7 @@ class Generation(Request):
             self._deliver(piece)
 
     def completion(self) -> Completion:
-        """The finished result."""
+        """The result, once the generation is finished."""
         ids, cached = self.completion_ids, self.cached_tokens or 0
         prefill, decode = self._first_token - self.started, self._ended - self._first_token
         return Completion(
@@ -214,7 +217,7 @@ class Generation(Request):
             self.stop_reason = reason
 
     def _cut_at_stop(self) -> bool:
-        """Whether a stop string came with the last token, which ends the text before it."""
+        """Cuts the text before a stop string that the last token completed; returns whether there was one."""
         if len(self.token_ids) - self.prompt_tokens < self.params.min_tokens:
             self._searched = len(self.text)
             return False

@@ -1,4 +1,4 @@
-"""The output matrix in fewer bits, on request, and what that does to the logits."""
+"""Requantises the output matrix to fewer bits, and measures how far that changes the logits."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def head_tensor(checkpoint: LoadedCheckpoint) -> Tensor:
 def requantize_head(checkpoint: LoadedCheckpoint, head: str, *, isa: str, threads: int) -> LoadedCheckpoint:
     """The model with its output matrix in another encoding, one of `options.HEADS`; a tied embedding stays as it is.
 
-    A head that has the encoding already is left alone. Takes no memory but the new matrix. Raises `UnsupportedError`
-    where rows do not fill its blocks, `FormatError` where a value is not finite.
+    A head that has the encoding already is left alone. No memory is taken but for the new matrix. Raises
+    `UnsupportedError` where rows do not fill the encoding's blocks, `FormatError` where a value is not finite.
     """
     tensor = head_tensor(checkpoint)
     if head in ("full", tensor.encoding.value):

@@ -9,15 +9,15 @@ from sterna.engine.backend import CachePool
 from sterna.engine.blocks import BlockAllocator, extend_block_keys
 
 NO_BLOCK = -1
-"""In a block table: no layer of the group sees these positions any more."""
+"""Entry of a block table whose positions no layer of the group sees any more."""
 
 
 @dataclass(eq=False)
 class SequenceBlocks:
-    """What one sequence has: a table of blocks for each cache group, and the keys of its full blocks."""
+    """The blocks of one sequence: a block table for each cache group, and the keys of its full blocks."""
 
     salt: bytes = b""
-    """What changes the numbers beside the tokens (`extend_block_keys`)."""
+    """Anything but the tokens that changes the numbers (`extend_block_keys`)."""
     tables: list[list[int]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
 
@@ -35,10 +35,10 @@ class _Group:
 
 
 class KvCache:
-    """Gives sequences their blocks and takes them back; prefixes that are known are shared.
+    """Gives sequences their blocks and takes them back; known prefixes are shared.
 
-    Idle blocks of known prefixes are kept for twice `context_length` positions, and in groups with a window for twice
-    the window and a pass of `pass_tokens`.
+    Idle blocks of known prefixes are kept for twice `context_length` positions; in groups with a window, for twice the
+    sum of the window and `pass_tokens`, if that is less.
     """
 
     def __init__(self, pools: Sequence[CachePool], block_size: int, context_length: int, pass_tokens: int) -> None:
@@ -55,13 +55,13 @@ class KvCache:
 
     @property
     def available(self) -> int:
-        """Blocks that can still be given, in the group that has the fewest."""
+        """Blocks that can still be given in the group that has the fewest of them."""
         return min(group.allocator.available for group in self.groups)
 
     def match(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
-        """Takes the known blocks of the longest prefix of `token_ids`; how many tokens that is.
+        """Takes the blocks of the longest known prefix of `token_ids`; returns how many tokens it has.
 
-        In a group with a window only those that the next token sees need be known.
+        In a group with a window, only the blocks that the next token sees need to be known.
         """
         extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
         count = len(token_ids) // self.block_size
@@ -83,11 +83,11 @@ class KvCache:
         return all(group.allocator.cached(key) for key in keys[first:count])
 
     def can_begin(self, blocks: SequenceBlocks, token_ids: Sequence[int], spare: int) -> bool:
-        """Whether every group could give a new sequence all blocks of `token_ids` and leave `spare` ones."""
+        """Whether every group could give a new sequence all blocks of `token_ids` and have `spare` ones left."""
         extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
         for group in self.groups:
             needed = min(self.blocks_for(len(token_ids) + 1), group.most)
-            # A block in use by another is shared and takes nothing; an idle one counts among the available.
+            # A cached block that another sequence uses is shared for free; an idle one is among the available.
             shared = 0
             for key in blocks.keys:
                 if not group.allocator.cached(key):
@@ -98,7 +98,7 @@ class KvCache:
         return True
 
     def provide(self, blocks: SequenceBlocks, end: int) -> bool:
-        """Makes sure that there are blocks for the positions up to `end`; False, and nothing done, where there are not
+        """Allocates blocks for the positions up to `end`. Returns False, without allocating any, where there are not
         enough."""
         needed = [self.blocks_for(end) - len(table) for table in blocks.tables]
         if any(count > group.allocator.available for count, group in zip(needed, self.groups, strict=True)):
@@ -108,8 +108,8 @@ class KvCache:
         return True
 
     def computed(self, blocks: SequenceBlocks, token_ids: Sequence[int], first: int, end: int) -> None:
-        """Notes that the blocks now hold the keys and values of the tokens first .. end - 1: full blocks become known,
-        and those that no later token sees are given back."""
+        """Records that the blocks hold the keys and values of the tokens first .. end - 1: full blocks become known,
+        and those that no later token sees are released."""
         extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
         for group, table in zip(self.groups, blocks.tables, strict=True):
             for index in range(first // self.block_size, end // self.block_size):
@@ -122,7 +122,7 @@ class KvCache:
                 table[index] = NO_BLOCK
 
     def release(self, blocks: SequenceBlocks) -> None:
-        """Takes all blocks back."""
+        """Releases all blocks of a sequence."""
         for group, table in zip(self.groups, blocks.tables, strict=False):
             group.allocator.release([block for block in table if block != NO_BLOCK])
         blocks.tables = []

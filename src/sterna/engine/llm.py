@@ -31,7 +31,8 @@ from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
 
 POOL_TOKENS = 65536
-"""Positions that the KV cache holds when contexts are shorter: address space, memory only when it is used."""
+"""Positions that the KV cache holds, unless two contexts need more. Only address space is reserved: memory is taken
+when it is first used."""
 
 Options = TypeVar("Options", EngineOptions, SamplingParams)
 Prompt = str | Sequence[int] | np.ndarray
@@ -67,10 +68,10 @@ class LLM:
             activations=ACTIVATIONS[self.options.activations],
         )
         pool_tokens, block_size = self.options.pool_tokens, NativeBackend.block_size
-        # A context more than what one sequence needs lets another begin.
+        # Twice the context: while one sequence may fill its own, another can begin.
         least_tokens = 2 * self.context_length if pool_tokens is None else max(self.context_length, pool_tokens)
         with ThreadPoolExecutor(1) as executor:
-            # The vocabulary takes Python's time, the weights memory's: both at once.
+            # Reading the vocabulary is bound by Python, loading the weights by memory, so they run at the same time.
             loading = executor.submit(self.checkpoint.tokenizer) if self.checkpoint.has_tokenizer else None
             backend = NativeBackend(
                 plan,
@@ -88,7 +89,7 @@ class LLM:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer. Raises `FormatError` where the model has none, or what was wrong when it was read."""
+        """The model's tokenizer. Raises `FormatError` where the model has none, or the error that reading it gave."""
         return self._tokenizer.result() if self._tokenizer else self.checkpoint.tokenizer()
 
     @overload
@@ -100,7 +101,7 @@ class LLM:
     def generate(self, prompts: Any, params: SamplingParams | None = None, **named: Any) -> str | list[str]:
         """Completes one prompt (text or token ids; str out) or a list of prompts (list out).
 
-        Options are those of `SamplingParams`, as an object or by their names; so in all methods here.
+        Options are those of `SamplingParams`, as an object or by their names, as in all methods here.
         """
         if _is_one_prompt(prompts):
             return self.complete([prompts], params, **named)[0].text
@@ -109,10 +110,10 @@ class LLM:
     def complete(
         self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
     ) -> list[Completion]:
-        """Completes prompts together; the results carry token ids, the reason to stop, and speeds.
+        """Completes prompts together; the results carry token ids, the stop reason, and speeds.
 
         Raises `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts
-        that cannot be.
+        that are not valid.
         """
         if _is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
@@ -153,8 +154,9 @@ class LLM:
         constraint: Constraint | None = None,
         **named: Any,
     ) -> Generation:
-        """A request to be submitted. `deliver` is given its text as it comes, and `done` the request in the end; both
-        are called on the engine's thread, so they must be short. `constraint` says what may come next.
+        """A request for `submit`. `deliver` receives its text piece by piece, and `done` the request when it has ended;
+        both are called on the engine's thread, so they must return quickly. `constraint` says which tokens may come
+        next.
         """
         if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
             eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
@@ -172,11 +174,11 @@ class LLM:
         )
 
     def submit(self, generations: Sequence[Request]) -> None:
-        """Lets requests run; returns at once."""
+        """Queues requests; returns at once."""
         self._loop.submit(generations)
 
     def cancel(self, generations: Sequence[Request]) -> None:
-        """Takes requests out, finished or not; returns at once. `done` is not called any more."""
+        """Removes requests, finished or not; returns at once. Their `done` is not called any more."""
         self._loop.cancel(generations)
 
     def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
@@ -210,20 +212,20 @@ class LLM:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Hidden states after the last norm, one causal pass; float32 `[n, hidden_size]`."""
+        """Hidden states of every position after the last norm, by one causal pass; float32 `[n, hidden_size]`."""
         finished: SimpleQueue[Request] = SimpleQueue()
         request = HiddenRequest(self._checked(token_ids, self.context_length), finished.put)
         self._run([request], finished)
         return request.rows
 
     def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Logits of every position, one causal pass; float32 `[n, vocab]`."""
+        """Logits of every position, by one causal pass; float32 `[n, vocab]`."""
         return self.head(self.hidden(token_ids))
 
     @cached_property
     def head_error(self) -> HeadError | None:
-        """What a requantised head does to the logits of a sentence (of random tokens where the model has no
-        tokenizer), measured when first asked for; None where the head is as in the file."""
+        """How far a requantised head changes the logits of a sentence (of random tokens where the model has no
+        tokenizer), measured at first use; None where the head is as in the file."""
         if self.checkpoint is self._file:
             return None
         ids = (
@@ -236,7 +238,7 @@ class LLM:
         return self._loop.call(lambda: measure_head(hidden, logits, self._file, isa=self.isa, threads=self.threads))
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`, to ask for in parts.
+        """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`; lets callers compute them in parts.
 
         Raises `ArgumentError` for rows of another width.
         """
@@ -246,7 +248,7 @@ class LLM:
         return self._loop.call(lambda: self._loop.backend.logits(rows))
 
     def _run(self, requests: Sequence[Request], finished: SimpleQueue[Request]) -> None:
-        """Runs requests whose `done` puts them there, all to their end. Raises what goes wrong with one."""
+        """Runs requests, whose `done` must be `finished.put`, until all have ended. Raises the first error of one."""
         try:
             self.submit(requests)
             for _ in requests:
@@ -276,7 +278,7 @@ class LLM:
 
 
 def _with_names(options: Options, named: Mapping[str, Any]) -> Options:
-    """`options` with some of them given by name. Raises `ArgumentError` for a name that is none."""
+    """`options` with the `named` ones replaced. Raises `ArgumentError` for an unknown name."""
     try:
         return replace(options, **named)
     except TypeError as error:
@@ -298,7 +300,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_one_prompt(prompts: Any) -> bool:
-    """One text or one list of token ids, rather than a list of prompts. Raises `ArgumentError` for anything else."""
+    """Whether this is a text or a list of token ids, not a list of prompts. Raises `ArgumentError` for other types."""
     if isinstance(prompts, str):
         return True
     if not isinstance(prompts, (list, tuple, range, np.ndarray)):

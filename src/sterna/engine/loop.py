@@ -1,8 +1,8 @@
-"""The engine's loop: one thread steps, for callers on any thread. None of them ever waits for a pass to submit, to
-cancel or to read.
+"""The engine's loop: one thread runs the passes for callers on any thread. To submit, cancel or read, no caller ever
+waits for a pass.
 
-Everything that others want of the loop is a message in its inbox, a function that the thread calls between two passes.
-So nothing here is locked, and garbage collection may cancel on any thread, whatever that one is doing.
+Other threads reach the loop by messages in its inbox: functions that its thread calls between two passes. So no lock is
+needed, and garbage collection may cancel requests on any thread, whatever that thread is doing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _starting = threading.RLock()
 
 
 class LoopThread(threading.Thread):
-    """A loop's thread, as exit finds it."""
+    """A loop's thread; its class lets `_exit_all` find it."""
 
 
 class Loop:
@@ -48,11 +48,11 @@ class Loop:
         self._resume = threading.Event()
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Lets requests wait for their turn; each one's `done` is called in the end, unless it is cancelled before."""
+        """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before."""
         self._send(partial(self.scheduler.add, requests))
 
     def cancel(self, requests: Sequence[Request]) -> None:
-        """Takes requests out, finished or not, before the next pass."""
+        """Removes requests, finished or not, before the next pass."""
         self._inbox.put(partial(self.scheduler.remove, requests))
 
     def call(self, function: Callable[[], T]) -> T:
@@ -71,7 +71,7 @@ class Loop:
         return result.result()
 
     def close(self) -> None:
-        """Ends the thread after the pass that it is in; requests that have not finished fail."""
+        """Ends the thread after its current pass; requests that have not finished fail."""
 
         def close() -> None:
             self._stop()
@@ -159,7 +159,7 @@ class Loop:
         self._stopping = True
 
     def _pause(self) -> None:
-        """Lets the thread wait between two passes, until `_resume` is set."""
+        """Makes the thread wait between two passes until `_resume` is set; returns when it waits."""
         thread, paused = self._thread, threading.Event()
         if thread is None or thread is threading.current_thread():
             return
@@ -174,7 +174,7 @@ class Loop:
             pass
 
     def _forked(self) -> None:
-        """In the child of a fork: the thread is the parent's, and so are the requests."""
+        """Called in the child of a fork, where the thread does not exist and all requests are the parent's."""
         self._thread, self._inbox, self._resume = None, SimpleQueue(), threading.Event()
         _loops.discard(self)
         self._fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
@@ -182,7 +182,7 @@ class Loop:
 
 @contextmanager
 def _blamed(request: Request) -> Iterator[None]:
-    """Keeps an error for the request that it is of: the others in the batch must not suffer."""
+    """Stores an error in the request that caused it, so that the others in the batch go on."""
     try:
         yield
     except BaseException as error:
@@ -190,8 +190,8 @@ def _blamed(request: Request) -> Iterator[None]:
 
 
 def _exit_all() -> None:
-    """Ends the threads and waits for that, also for those of loops that are gone already. Daemon threads that wait for
-    their texts go on waiting while the process ends."""
+    """Ends the threads of all loops and joins them, also where the loop no longer exists. Daemon threads that wait for
+    a text keep waiting while the process ends."""
     for loop in list(_loops):
         loop._inbox.put(loop._stop)
     for thread in threading.enumerate():

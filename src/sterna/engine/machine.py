@@ -38,7 +38,7 @@ def checked_threads(threads: int, name: str = "threads") -> int:
 
 
 def choose_isa() -> str:
-    """`STERNA_ISA`, or the best instruction set whose known answers hold; on a mismatch a warning, and scalar.
+    """`STERNA_ISA`, or the best instruction set; scalar, with a warning, where its kernels fail the known-answer test.
 
     Raises `ArgumentError` where `STERNA_ISA` names one that is unknown or that this processor lacks.
     """

@@ -18,15 +18,15 @@ from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 
 CODES_PER_BLOCK = 128
-"""Columns in one block of I2_S; the engine's rows begin at a block."""
+"""Columns in one block of I2_S; in the engine, every row begins with a block of its own."""
 
 ALIGNMENT = 4
-"""Bytes; what the kernels' whole floats and halfs need."""
+"""Alignment in bytes of the arrays from which the kernels read float32 and float16 numbers."""
 
 
 class NativeBackend:
     """Implements `Backend`; hidden rows are numpy arrays. Raises `FormatError` where the weights do not fit the plan,
-    `UnsupportedError` where the KV cache cannot be had."""
+    `UnsupportedError` where the KV cache cannot be allocated."""
 
     block_size = _native.BLOCK_SIZE
 
@@ -94,12 +94,12 @@ class NativeBackend:
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments, self.threads)
-        except RuntimeError as error:  # std::system_error of a thread that could not be made
+        except RuntimeError as error:  # std::system_error of a thread that could not be created
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
 
 def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
-    """Rows of different lengths as int32 [n, longest]."""
+    """Rows of different lengths as int32 [n, longest], filled up with -1."""
     rectangle = np.full((len(tables), max(map(len, tables))), -1, np.int32)
     for row, table in zip(rectangle, tables, strict=True):
         row[: len(table)] = table
@@ -149,16 +149,16 @@ ONE_SCALE = np.empty(0, np.float32)
 
 
 def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeTensor]:
-    """Tensors by name as the native engine takes them: the mapped bytes themselves wherever they can serve as they are.
+    """Tensors by name as the native engine takes them: the mapped bytes, without a copy, wherever that is possible.
 
-    Bytes that a file has put at an odd place are copied. Ternary rows that do not fill whole blocks are packed again,
-    each padded with zeros; the code 3, which means nothing, becomes 0. TQ1_0 and TQ2_0 become I2_S, with the scales of
-    their blocks beside it where they are not all the same; TL1 and TL2 become I2_S, too.
+    Bytes that are not aligned (`ALIGNMENT`) are copied. Ternary rows that do not fill whole blocks are packed again,
+    each padded with zeros; the code 3, which has no meaning, becomes 0. TL1 and TL2 become I2_S. So do TQ1_0 and TQ2_0,
+    with the scales of their blocks in an array where they are not all equal.
     """
     ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
     has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
     unclean = {tensor.name for tensor, found in zip(ternary, has_code_3, strict=True) if found}
-    with ThreadPoolExecutor(threads) as executor:  # what is packed again leaves the GIL
+    with ThreadPoolExecutor(threads) as executor:  # packing releases the GIL
         natives = executor.map(lambda tensor: _native_tensor(tensor, tensor.name in unclean), tensors)
         return {tensor.name: native for tensor, native in zip(tensors, natives, strict=True)}
 

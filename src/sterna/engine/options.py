@@ -1,4 +1,4 @@
-"""How a model is run, and how its flags are called: the options of `LLM` and of every verb that runs one."""
+"""The options of `LLM` and of every command that runs a model, with the names of their flags."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sterna.errors import ArgumentError
 MAX_THREADS = 1024
 KV_TYPES = ("f16", "int8", "f32")
 ACTIVATIONS = {"int8": "int8", "int15": "int15", "float": "none"}
-"""What ternary matrices take, and what a plan calls it."""
+"""Activations of ternary matrices: the option's value, and its name in a plan."""
 HEADS = ("full", "q8_0", "q6_k", "q4_0")
 """`full` is the head as the file has it."""
 
 
 def flag(*names: str, help: str, metavar: str | None = None) -> dict[str, Any]:
-    """What the command line calls a field (`cli/options.py`)."""
+    """Metadata of a field: its flag on the command line (`cli/options.py`)."""
     return {"names": names, "help": help, "metavar": metavar}
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Raises `ArgumentError` for a value that cannot work."""
+    """How a model is run. Raises `ArgumentError` for a value that cannot work."""
 
     threads: int | None = field(
         default=None, metadata=flag("-t", "--threads", help="Threads; default: STERNA_THREADS, else all processors.")

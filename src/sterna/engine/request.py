@@ -1,4 +1,4 @@
-"""What the scheduler runs: tokens to be computed. A prompt to be continued is in `generation.py`."""
+"""Requests, which the scheduler runs: their base class, and those for hidden rows. Generations: `generation.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sterna.engine.backend import Choice, RowSampling
 from sterna.engine.kv_cache import SequenceBlocks
 
 Done = Callable[["Request"], None]
-"""Takes a request that nothing more will come of, on the thread that steps."""
+"""Takes a request that has ended; called on the engine's thread."""
 
 
 @dataclass(eq=False)
@@ -28,11 +28,11 @@ class Request(ABC):
     """Tokens whose keys and values lie in the blocks."""
     error: BaseException | None = None
     cached_tokens: int | None = None
-    """Tokens that came from the prefix cache when it was first admitted."""
+    """Tokens that came from the prefix cache when the request was first admitted."""
     started: float = 0.0
-    """When that was, in seconds."""
+    """When the request was first admitted: seconds of `time.perf_counter`."""
     last_turn: int = 0
-    """When it last had a token in a pass, counted in turns of all requests."""
+    """When the request last entered a pass, on a clock that counts the turns of all requests."""
 
     @property
     @abstractmethod
@@ -41,7 +41,7 @@ class Request(ABC):
 
     @property
     def is_decoding(self) -> bool:
-        """Whether all tokens but the last are computed, and it is there to be continued."""
+        """Whether the request is to be continued, and all its tokens but the last are computed."""
         return False
 
     @property
@@ -50,8 +50,8 @@ class Request(ABC):
         return False
 
     def began(self, cached_tokens: int) -> None:
-        """Notes that the request was admitted, with so many tokens from the prefix cache."""
-        if self.cached_tokens is None:  # not after a preemption
+        """Records that the request was admitted, with this many tokens from the prefix cache."""
+        if self.cached_tokens is None:  # not again after a preemption
             self.cached_tokens, self.started = cached_tokens, time.perf_counter()
 
     def propose(self, most: int) -> Sequence[int]:
@@ -60,16 +60,16 @@ class Request(ABC):
 
     @abstractmethod
     def outputs(self, start: int, end: int, drafted: int) -> int:
-        """How many of the last tokens of a pass over start .. end - 1 and a draft have a hidden row of use."""
+        """How many of the last hidden rows of a pass over tokens start .. end - 1 and a draft are wanted."""
 
     def samplings(self, draft: Sequence[int]) -> list[RowSampling]:
-        """How a token is chosen after each of these rows; none where the rows themselves are wanted."""
+        """How a token is chosen after each wanted row; empty where the rows themselves are the result."""
         return []
 
     @abstractmethod
     def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:
-        """Takes what came of a pass: the tokens chosen, as long as the draft agrees, or the rows themselves; how much
-        of the draft was right."""
+        """Takes the results of a pass: the chosen tokens up to the first that the draft did not guess, or the rows
+        themselves. Returns how many tokens of the draft were right."""
 
 
 class HiddenRequest(Request):
@@ -82,7 +82,7 @@ class HiddenRequest(Request):
 
     @property
     def rows(self) -> np.ndarray:
-        """float32 [n, hidden_size], of all tokens or of the last."""
+        """Hidden rows float32 [n, hidden_size] of all tokens or of the last."""
         return np.concatenate(self._rows)
 
     @property
@@ -94,7 +94,7 @@ class HiddenRequest(Request):
         return self._every
 
     def outputs(self, start: int, end: int, drafted: int) -> int:
-        # What is computed once more after a preemption has been taken before.
+        # Rows that are computed again after a preemption were taken the first time.
         return max(0, end - max(start, self._taken)) if self._every else int(end == len(self.token_ids))
 
     def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:

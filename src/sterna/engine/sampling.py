@@ -12,7 +12,8 @@ from sterna.errors import ArgumentError
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """Order: repetition, presence and frequency penalty, bias, temperature, top-k, top-p, min-p (as in Hugging Face).
+    """Applied in this order, as in Hugging Face: repetition, presence and frequency penalty, bias, temperature, top-k,
+    top-p, min-p.
 
     The same seed gives the same text. Raises `ArgumentError` for a value that cannot work.
     """
@@ -21,9 +22,9 @@ class SamplingParams:
         default=None,
         metadata=flag("-n", "--max-tokens", help="Most tokens to generate; the text may end before."),
     )
-    """None goes on to the end of text or of the context."""
+    """None: up to the end of text or of the context."""
     min_tokens: int = 0
-    """Neither the end of text nor a stop string ends the text before it has so many tokens."""
+    """Neither the end of text nor a stop string ends the text before it has this many tokens."""
     temperature: float = field(default=0.0, metadata=flag("--temp", help="0 takes the most likely token."))
     top_k: int = field(default=0, metadata=flag("--top-k", help="Only the K most likely; 0 is off."))
     top_p: float = field(default=1.0, metadata=flag("--top-p", help="Only the most likely that make up P; 1 is off."))
@@ -44,17 +45,17 @@ class SamplingParams:
         default=0.0,
         metadata=flag("--frequency-penalty", help="Subtracted as often as a token is in the text; 0 is off."),
     )
-    """Subtracted as often as the text has an id."""
+    """Subtracted once for each time that the text (not the prompt) has an id."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Added to the logits of these ids."""
     logprobs: int | None = None
-    """How many of the most likely ids to tell beside each token's log-probability; None tells neither."""
+    """How many of the most likely ids to report beside each token's log-probability; None reports neither."""
     seed: int | None = field(
         default=None, metadata=flag("--seed", help="The same seed gives the same text; default: random.")
     )
     """None draws one for each text."""
     stop: tuple[str, ...] = field(default=(), metadata=flag("--stop", help="End before this string; may be repeated."))
-    """Strings that end the text; they are not part of it. One alone, or a list, will do."""
+    """Strings that end the text and are not part of it. A single string or a list is accepted, too."""
     ignore_eos: bool = field(default=False, metadata=flag("--ignore-eos", help="Go on past the end of text."))
     lookup: int = field(
         default=0,

@@ -10,19 +10,19 @@ from sterna.engine.kv_cache import KvCache
 from sterna.engine.request import Request
 
 TOKENS_PER_PASS = 128
-"""Most tokens of one forward pass: long prompts enter in chunks of it, so that others are not held up."""
+"""Most tokens of one forward pass. Longer prompts enter in chunks, so that other requests are not held up."""
 
 LEAST_FOR_PROMPTS = 32
-"""Tokens of a pass that prompts have, however many sequences are being continued."""
+"""Tokens of a pass that are reserved for prompts, however many sequences are decoding."""
 
 ROWS_WITH_DRAFTS = 8
-"""Drafts fill a pass up to this many tokens of sequences being continued: from there on its time grows as fast as its
-tokens, and drafting gains nothing (docs/engine.md)."""
+"""Drafts fill a pass up to this many tokens of decoding sequences. Beyond that, its time is proportional to its tokens,
+and drafting gains nothing (docs/engine.md)."""
 
 
 @dataclass(eq=False)
 class Chunk:
-    """Tokens `start .. end - 1` of a request enter the pass, and after its last one a draft of those to come."""
+    """Tokens `start .. end - 1` of a request that enter a pass, and a draft of those that may follow its last one."""
 
     request: Request
     start: int
@@ -33,13 +33,14 @@ class Chunk:
 
     @property
     def token_ids(self) -> list[int]:
-        """The tokens that enter."""
+        """The tokens that enter the pass."""
         return [*self.request.token_ids[self.start : self.end], *self.draft]
 
 
 class Scheduler:
-    """Requests are admitted when the pool has room for their prompts. Where it gets full, the one admitted last gives
-    up its blocks, waits, and is computed again: its text is the same, because numbers depend on its tokens alone.
+    """Admits a request when the pool has room for its prompt. When the pool is full, the request admitted last is
+    preempted: it gives up its blocks, waits, and is computed again. Its text stays the same, because all numbers of a
+    request depend on its own tokens alone.
     """
 
     def __init__(self, cache: KvCache) -> None:
@@ -49,24 +50,24 @@ class Scheduler:
         """In the order of admission."""
         self._turns = 0
         self.preemptions = 0
-        """How often a request had to give up its blocks."""
+        """How often a request was preempted."""
 
     @property
     def requests(self) -> list[Request]:
-        """All that wait or run."""
+        """All requests that wait or run."""
         return [*self._running, *self._waiting]
 
     @property
     def has_requests(self) -> bool:
-        """Whether any wait or run."""
+        """Whether any request waits or runs."""
         return bool(self._running or self._waiting)
 
     def add(self, requests: Sequence[Request]) -> None:
-        """Lets requests wait for their turn."""
+        """Queues requests for admission."""
         self._waiting.extend(requests)
 
     def remove(self, requests: Sequence[Request]) -> None:
-        """Takes finished or cancelled requests out and releases their blocks; unknown ones are passed over."""
+        """Removes finished or cancelled requests and releases their blocks; unknown ones are ignored."""
         for request in requests:
             if request in self._running:
                 self._running.remove(request)
@@ -75,8 +76,8 @@ class Scheduler:
                 self._waiting.remove(request)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every sequence that is being continued and what it drafts, those first
-        that had none for the longest time; then prompts, in the order of admission, as far as they fit."""
+        """Chunks of the next pass: one token of every decoding sequence and its draft, beginning with the sequence that
+        has waited longest; then prompts in the order of admission, as far as they fit."""
         chunks: dict[Request, Chunk] = {}
         self._admit()
         decoding = sorted((r for r in self._running if r.is_decoding), key=lambda request: request.last_turn)
@@ -96,8 +97,8 @@ class Scheduler:
         return list(chunks.values())
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
-        """Notes that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,
-        which are the request's own by now. What else was drafted gets overwritten."""
+        """Records that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,
+        which the request has appended to its own. Those of the rest of the draft will be overwritten."""
         request = chunk.request
         request.num_computed = chunk.end + accepted
         self._cache.computed(request.blocks, request.token_ids, chunk.start, request.num_computed)
@@ -105,19 +106,19 @@ class Scheduler:
     def _admit(self) -> None:
         while self._waiting:
             request = self._waiting[0]
-            # Each of those that run may soon want a block more.
+            # Every running request may soon need one more block.
             if self._running and not self._cache.can_begin(request.blocks, request.token_ids, len(self._running)):
                 return
             self._waiting.popleft()
-            # The last token is always computed: its hidden row is wanted.
+            # The last token is always computed, because its hidden row is wanted.
             known = [] if request.needs_every_row else request.token_ids[:-1]
             request.num_computed = self._cache.match(request.blocks, known)
             request.began(request.num_computed)
             self._running.append(request)
 
     def _take(self, request: Request, end: int, draft: Sequence[int], chunks: dict[Request, Chunk]) -> None:
-        """Puts the request's tokens up to `end` into the pass, at the cost of those admitted later where blocks are
-        short."""
+        """Puts the request's tokens up to `end` into the pass. Where blocks are short, requests admitted later are
+        preempted, and in the end the request itself."""
         while not self._cache.provide(request.blocks, end + len(draft)):
             youngest = self._running.pop()
             self._cache.release(youngest.blocks)

@@ -33,8 +33,8 @@ class TextScore:
 def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None) -> TextScore:
     """Scores every token of `text` once, with at least half a context before it where the text has that much.
 
-    The text is opened by the model's BOS if it wants one; otherwise the first token is not scored. `progress` is called
-    with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
+    The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
+    called with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
     """
     started = time.perf_counter()
     tokens = np.asarray(llm.tokenizer.encode(text), np.int64)

@@ -1,4 +1,4 @@
-"""Sliding windows over a long text: which tokens each forward reads, and which of its predictions count."""
+"""Sliding windows over a long text: which tokens each pass reads, and which of its predictions count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files atomically: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for writing; it replaces `path` when the block ends without an error.
+    """Opens a temporary file beside `path` for writing; it replaces `path` when the block ends without an error.
 
-    The bytes are on disk (fsync) before the name changes. After an error the temporary file is gone, `path` untouched.
+    The bytes are on disk (fsync) before the name changes. After an error the temporary file is gone and `path` is
+    untouched.
     """
     path = Path(path)
     umask = os.umask(0)
@@ -34,9 +35,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder on the disk where `beside` is or will be; gone at the end with all that is still in it.
+    """A temporary folder on the disk where `beside` is or will be, deleted at the end with all that is still in it.
 
-    What is made there gets its final name by `publish`.
+    `publish` gives a file made in it its final name.
     """
     beside = Path(beside)
     folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp"))
@@ -47,9 +48,9 @@ def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def publish(staged: Path, path: Path) -> None:
-    """Give a staged file or folder of files its name, when its bytes are on disk; a file there is replaced.
+    """Gives a staged file or folder of files the name `path` once its bytes are on disk; replaces a file of that name.
 
-    A folder that has the name is moved into the staging folder, and vanishes with it.
+    A folder that has the name is moved into the staging folder, and is deleted with it.
     """
     for file in sorted(staged.iterdir()) if staged.is_dir() else [staged]:
         with open(file, "rb") as opened:

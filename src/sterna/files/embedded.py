@@ -1,4 +1,4 @@
-"""The model inside the package."""
+"""The model that is part of the package."""
 
 from __future__ import annotations
 

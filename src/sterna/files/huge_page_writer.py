@@ -1,4 +1,4 @@
-"""Large files that the system keeps in huge pages from the moment they are written."""
+"""Writes large files in such a way that the system caches them in huge pages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 HUGE_PAGE = 1 << 21
-"""Bytes; x86-64, and AArch64 with pages of 4 kB."""
+"""Bytes of a huge page of x86-64, and of AArch64 with pages of 4 kB."""
 
 
 class HugePageWriter(io.BufferedWriter):
-    """A new file at `path`, given to the system in whole pages of 2 MiB.
+    """A new file at `path`, written in whole pages of 2 MiB.
 
-    Linux caches what is written in pages as large as a single write fills (ext4 from 6.16 on) and maps them as they
-    are: a model that was just converted loads and runs a little faster (docs/converting.md). Raises OSError.
+    Linux caches each write in pages as large as that write fills (ext4 from 6.16 on) and maps them at that size: a
+    model that was just converted loads and runs a little faster (docs/converting.md). Raises OSError.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "w"), HUGE_PAGE)
-        self._room = HUGE_PAGE  # up to the next page
+        self._room = HUGE_PAGE  # bytes up to the next page
 
     def write(self, data: ReadableBuffer, /) -> int:
         rest = memoryview(data).cast("B")

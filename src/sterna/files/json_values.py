@@ -1,4 +1,4 @@
-"""Values out of a `config.json`, with their kinds checked: FormatError for one of the wrong kind."""
+"""Values of a `config.json`, with their types checked: FormatError for a value of the wrong type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sterna.errors import FormatError
 
 MAX_INTEGER = 1 << 53
-"""JSON's integers beyond it are not the same to every reader (RFC 8259, section 6)."""
+"""Readers of JSON need not agree on integers beyond it (RFC 8259, section 6)."""
 
 
 def mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

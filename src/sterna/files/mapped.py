@@ -1,4 +1,4 @@
-"""Files mapped into memory."""
+"""Maps files into memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 
 def map_file(file: BinaryIO) -> mmap.mmap:
-    """The whole of an open file, read-only, in huge pages where the system has them for files: whoever reads gigabytes
-    waits less often for addresses. Raises OSError where it cannot be mapped."""
+    """A read-only mapping of a whole open file, in huge pages where the system has them for files: fewer TLB misses
+    when gigabytes are read. Raises OSError where the file cannot be mapped."""
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What an architecture is: one value that readers, writers, checks and the planner take everything from.
+"""The description of an architecture: one value that readers, writers, checks and the plan builder use.
 
 The file of each architecture is in `model/architectures/`.
 """
@@ -32,35 +32,35 @@ NORMS = {"attn_norm": ("input_layernorm",), "ffn_norm": ("post_attention_layerno
 """The norms before attention and feed-forward, and their names in folders."""
 
 INPUT_NORMS = ("rms_norm", "norm")
-"""What a folder calls an RMSNorm directly before a matrix, behind the matrix's name: transformers (`use_rms_norm`), the
-BitNet embedding models."""
+"""Names in folders of an RMSNorm directly before a matrix, appended to the matrix's name: that of transformers
+(`use_rms_norm`), and that of the BitNet embedding models."""
 
 LAYER_TYPES = {"sliding_attention", "full_attention"}
 MAX_LAYERS = 1 << 10
 
 EMBEDDING, OUTPUT_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
-"""What folders call the tensors outside layers."""
+"""Names in folders of the tensors outside layers."""
 
 
 @dataclass(frozen=True, eq=False)
 class GGUFVariant:
-    """What a `general.architecture` implies."""
+    """The properties that a `general.architecture` implies."""
 
     activation: str
     rope_style: str = "half"
     tied_head: bool = False
-    """The head is the embedding, whatever else the file holds."""
+    """The head is the embedding, even if the file holds another."""
 
 
 @dataclass(frozen=True, eq=False)
 class HFClass:
-    """What a class in `architectures` of a `config.json` implies where the file does not say."""
+    """The properties that a class in `architectures` of a `config.json` implies where the file does not give them."""
 
     activation: str
     rope_theta: float = 10000.0
     tied_head: bool = False
     latent: bool = False
-    """Float matrices are latent: the model's code quantises as it goes."""
+    """Float matrices are latent weights: the model's code quantises them in every forward pass."""
 
 
 def _nothing(*_: Any) -> Fields:
@@ -69,10 +69,11 @@ def _nothing(*_: Any) -> Fields:
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """A family of decoders: what files call it and its tensors, what is its own in their configurations, its plan."""
+    """A family of decoders: its names and its tensors' names in files, the configuration fields that only it has, and
+    its plan."""
 
     name: str
-    """`ModelConfig.architecture`, a name of GGUF's."""
+    """`ModelConfig.architecture`, which is a name of GGUF's."""
     plan: Callable[[PlanBuilder], None]
     gguf: Mapping[str, GGUFVariant]
     """By `general.architecture`."""
@@ -83,19 +84,19 @@ class Architecture:
     norms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(NORMS))
     """The norms of a layer by canonical name, with the names that folders have for them (the first is written)."""
     biases: tuple[str, ...] = ()
-    """The matrices of a layer that have one."""
+    """The matrices of a layer that have a bias."""
     norms_plus_one: bool = False
     """Folders store the architecture's own norms as w - 1."""
     gguf_name: Callable[[ModelConfig], str] = lambda config: config.architecture
     """`general.architecture` of a file that Sterna writes."""
     read_gguf: Callable[[Keys, Fields], Fields] = _nothing
-    """Fields of its own from a GGUF file's keys; is given those that all architectures have."""
+    """The architecture's own fields, from a GGUF file's keys and the fields that all architectures have."""
     write_gguf: Callable[[ModelConfig], Mapping[str, Any]] = _nothing
-    """The keys, without the architecture's name, from which `read_gguf` reads them."""
+    """The keys, without the architecture's name, from which `read_gguf` reads its fields."""
     read_hf: Callable[[Mapping[str, Any], Fields], Fields] = _nothing
-    """Fields of its own from a `config.json`; is given those that all architectures have."""
+    """The architecture's own fields, from a `config.json` and the fields that all architectures have."""
     write_hf: Callable[[ModelConfig], Mapping[str, Any]] = _nothing
-    """The keys from which `read_hf` reads them."""
+    """The keys from which `read_hf` reads its fields."""
 
     def layer_shapes(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
         """The shapes of a layer's tensors, by canonical name without `blk.N.`."""
@@ -129,7 +130,7 @@ class Architecture:
 
 
 def layers_by_type(raw: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The sliding layers as `layer_types` of a `config.json` names them; None where it does not.
+    """The layers that `layer_types` of a `config.json` calls sliding; None where there is no `layer_types`.
 
     Raises UnsupportedError for another type of layer.
     """

@@ -1,4 +1,4 @@
-"""Writes a plan in the order of the mathematics."""
+"""Builds a plan, one call for each step of the mathematics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class PlanBuilder:
     """Appends operations; each method names its output slot first."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], *, activations: str = "int8") -> None:
-        """`activations` of ternary matrices: `int8`, `int15` or `none`; others have what their encoding asks for."""
+        """`activations` of ternary matrices: `int8`, `int15` or `none`; those of other matrices follow from the
+        encoding."""
         self.config = config
         self.tensors = tensors
         self.ternary_activations = activations

@@ -1,4 +1,4 @@
-"""What a decoder is, in numbers: the one description that checkpoints give and architectures read."""
+"""The configuration of a decoder: every checkpoint format is read into it, and every architecture reads it."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class ModelConfig:
     input_norm_eps: float | None = None
     """Epsilon of the RMSNorms directly before single matrices; None: `rms_norm_eps`."""
     embedding_scale: float = 1.0
-    """What rows of the embedding are multiplied by."""
+    """Factor on the rows of the embedding."""
     rope_divisors: tuple[float, ...] | None = None
-    """What each pair's rotary frequency is divided by (context scaling, `sterna.model.rope`); None: 1."""
+    """Divisor of each pair's rotary frequency (context scaling, `sterna.model.rope`); None: 1."""
     rope_attention_factor: float = 1.0
-    """YaRN's factor on rotated q and k alike."""
+    """YaRN's factor on rotated q and on rotated k."""
     query_scale: float | None = None
-    """What attention scores are multiplied by; None: `head_dim ** -0.5`."""
+    """Factor on attention scores; None: `head_dim ** -0.5`."""
     sliding_window: int | None = None
     """How many positions, its own among them, a token sees in `sliding_layers`; None: all."""
     sliding_layers: tuple[int, ...] = ()
     """Layers with a window, or with a rotary embedding of their own."""
     local_rope_theta: float | None = None
-    """Theta of `sliding_layers`, unscaled (Gemma 3); None: as in the others."""
+    """Rotary theta of `sliding_layers`, without context scaling (Gemma 3); None: as in the other layers."""
     pooling: str = "last"
-    """How an embedding is made of a text's hidden rows: `last` (the last one's) or `mean`."""
+    """How an embedding is made of a text's hidden rows: `last` (from the last row) or `mean`."""
 
     def window(self, layer: int) -> int | None:
         """How many positions a token sees in this layer; None: all."""
@@ -73,16 +73,16 @@ class ModelConfig:
 
     @property
     def attention_scale(self) -> float:
-        """What dot products of q and k are multiplied by before the softmax.
+        """Factor on dot products of q and k before the softmax.
 
-        YaRN's factor is in it, once for q and once for k: so neither need be scaled.
+        YaRN's factor is in it twice, for q and for k, so that neither needs to be scaled.
         """
         scale = self.head_dim**-0.5 if self.query_scale is None else self.query_scale
         return scale * self.rope_attention_factor**2
 
 
 def config_from_dict(raw: object) -> ModelConfig:
-    """The model whose `dataclasses.asdict` was written as JSON. Raises `FormatError` for anything else."""
+    """The configuration whose `dataclasses.asdict` was written as JSON. Raises `FormatError` for anything else."""
     if not isinstance(raw, dict):
         raise FormatError("its model is no JSON object.")
     known = {field.name: field for field in fields(ModelConfig)}
@@ -97,7 +97,7 @@ def config_from_dict(raw: object) -> ModelConfig:
 
 
 def _typed(value: Any, hint: Any, name: str) -> Any:
-    """A JSON value as a field asks for it: `kind`, `kind | None` or a tuple of any length."""
+    """A JSON value in the type of a field: `kind`, `kind | None` or a tuple of any length."""
     arguments = get_args(hint)
     if type(None) in arguments:
         return None if value is None else _typed(value, arguments[0], name)

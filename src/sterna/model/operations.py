@@ -1,4 +1,5 @@
-"""What the operations of a plan mean, one class each. Every engine (CPU, browser, GPU) and the numpy oracle run these.
+"""The operations of a plan and their mathematics, one class each. Every engine (CPU, browser, GPU) and the numpy oracle
+run them.
 
 A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add` and
 `scale` may write a slot that they read.
@@ -15,7 +16,7 @@ Weight = NewType("Weight", str)
 """The name of a tensor."""
 
 ACTIVATIONS = ("none", "int8", "int15")
-"""What `linear` does to its input: see there."""
+"""How `Linear` quantises its input; see there."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Embed:
 class Norm:
     """RMSNorm (arXiv 1910.07467, equation 4): `out = x / sqrt(mean(x²) + eps) * weight`.
 
-    x `[width]` is `heads` equal parts; each has a mean of its own, and weight `[width / heads]` is that of all.
+    x `[width]` is `heads` equal parts; each has a mean of its own, and all share the weight `[width / heads]`.
     """
 
     out: Slot
@@ -44,14 +45,14 @@ class Norm:
 class Linear:
     """`out = W · x + bias`, weight W `[out_features, in_features]`, bias `[out_features]` or none.
 
-    `activations` says what becomes of x first:
-    - `none`: nothing; products and sums in float32.
+    `activations` says how x is quantised first:
+    - `none`: not at all; products and sums are in float32.
     - `int8`: `s = 127 / max(max|x|, 1e-5)`, `q = clip(round(x · s), -128, 127)` (absmax, arXiv 2402.17764).
     - `int15`: `s = 16256 / max(max|x|, 1e-5)`, `q = clip(round(x · s), -16256, 16256)`.
     Halves round to even. `group_size` columns share an s; 0: all of them do.
 
-    Let d be the scale of W's codes w, one for all or one for every group of columns. Sums `n = Σ w · q` are exact as
-    far as both scales reach, and then added in float32 from the first group of columns to the last:
+    Let d be the scale of W's codes w, one for all or one for every group of columns. The sum `n = Σ w · q` over columns
+    that share both scales is exact; these sums are then added in float32 from the first group of columns to the last:
     - one s: `out = (Σ n_g · d_g) · (1 / s)`; with one d, `n · (d / s)`.
     - an s for every group: `out = Σ n_g · (d_g / s_g)`.
     """
@@ -67,10 +68,11 @@ class Linear:
 @dataclass(frozen=True)
 class Rope:
     """Rotary embedding (arXiv 2104.09864, equation 34): in each of `heads` equal parts of x, the pair i of dimensions
-    (a, b) becomes `(a cos - b sin, b cos + a sin)` of the angle `position · frequencies[i]`.
+    (a, b) becomes `(a cos - b sin, b cos + a sin)` with the angle `position · frequencies[i]`.
 
     `style`: pairs are (i, i + half) in `half`, (2i, 2i + 1) in `interleaved`; dimensions past the last pair stay.
-    `frequencies` names a list of the plan, radians a position. Angles in float64, cos and sin rounded to float32.
+    `frequencies` names a list of the plan, in radians a position. Angles are float64; cos and sin are rounded to
+    float32.
     """
 
     out: Slot
@@ -86,8 +88,8 @@ class Attention:
 
         out[h] = Σ_p softmax_p(scale · q[h] · k_p[h']) · v_p[h']
 
-    for each of `heads` query heads h of q, over positions p up to the token's own and, where the group has a window,
-    not `window` or more before it. `heads / kv_heads` query heads after each other share a key and value head h'.
+    for each of `heads` query heads h of q, over the positions p up to the token's own, and only the last `window` of
+    them where the group has a window. `heads / kv_heads` consecutive query heads share a key and value head h'.
     """
 
     out: Slot
@@ -138,7 +140,7 @@ KINDS: dict[str, type[Operation]] = {
 
 
 def _fields(role: str) -> dict[type, tuple[str, ...]]:
-    """The fields of each operation that have a role, optional ones among them, by their annotations, which are text."""
+    """The fields of each operation whose annotation, a string here, is `role` or `role | None`."""
     return {
         kind: tuple(name for name, hint in kind.__annotations__.items() if role in hint.split(" | "))
         for kind in KINDS.values()

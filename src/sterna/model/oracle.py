@@ -1,6 +1,6 @@
-"""A plan run in numpy: slow, readable, and what every engine is compared with.
+"""Runs a plan in numpy: slow and readable, the reference that every engine is compared with.
 
-It interprets the JSON of a plan, one function an operation, as `model/operations.py` says what they mean.
+It interprets the JSON of a plan; each operation has one function, with the mathematics of `model/operations.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INT15_LIMIT = np.float32(16256)
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a pass: what it read and what it wrote, float32 [n, width] by slot and as `out`."""
+    """One operation of a pass, with its inputs by slot and its output, float32 [n, width]."""
 
     operation: Operation
     inputs: dict[str, np.ndarray]
@@ -42,7 +42,7 @@ class Step:
 class Oracle:
     """The reference model: `plan` as `Plan.to_dict` gives it, `weights` by canonical names (`tensor_values`).
 
-    `kv_dtype` is what keys and values are rounded to (int8: absmax of each head and position).
+    `kv_dtype` is the type that keys and values are rounded to (int8: absmax of each head and position).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Oracle:
         self.kv_dtype = kv_dtype
 
     def steps(self, tokens: Sequence[int]) -> Iterator[Step]:
-        """The operations of one causal pass over n token ids, in order, each as it is done."""
+        """The operations of one causal pass over n token ids, in order, each when it is done."""
         slots: dict[str, np.ndarray] = {}
         ids, positions = np.asarray(tokens, np.int64), np.arange(len(tokens))
         for operation in self.plan.operations:
@@ -108,7 +108,7 @@ class Oracle:
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """`x / sqrt(mean(x²) + eps) * weight` over the last axis, float32.
 
-    The mean is taken in float64, so that its float32 value depends on no order of summation.
+    The mean is taken in float64, so that its float32 value does not depend on the order of summation.
     """
     mean = np.mean(np.square(x, dtype=np.float64), axis=-1, keepdims=True).astype(np.float32)
     return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
@@ -135,12 +135,13 @@ def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size:
 
 
 def _exact(q: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Sums of whole numbers, exact before they are rounded to float32: float64 is far faster in numpy than integers."""
+    """`q · codesᵀ` of whole numbers, exact before it is rounded to float32: numpy is far faster in float64 than in
+    integers."""
     return (q.astype(np.float64) @ codes.T.astype(np.float64)).astype(np.float32)
 
 
 def quantize(x: np.ndarray, activations: str) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers of x [..., group] by absmax, in `int8` or `int15`, and their scales [...]: `x ≈ q / s`."""
+    """Whole numbers q of x [..., group] by absmax, in `int8` or `int15`, and their scales s [...]: `x ≈ q / s`."""
     if activations == "int8":
         codes, scale = absmax(x)
         return codes, scale[..., 0]
@@ -150,7 +151,7 @@ def quantize(x: np.ndarray, activations: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rope(x: np.ndarray, positions: np.ndarray, frequencies: Sequence[float], style: str) -> np.ndarray:
-    """Rotate x [n, heads, head_dim] by its positions [n], as `operations.Rope` says."""
+    """Rotates x [n, heads, head_dim] by its positions [n], as `operations.Rope` says."""
     pairs = len(frequencies)
     angles = np.asarray(positions, np.float64)[:, None, None] * np.asarray(frequencies, np.float64)
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
@@ -183,8 +184,8 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def rounded(x: np.ndarray, dtype: type[np.floating | np.signedinteger]) -> np.ndarray:
-    """Float32 values of x after a stay in `dtype`; integers have a scale, max|x| / their largest, for each row of the
-    last axis."""
+    """x rounded to `dtype` and back to float32; integers have a scale for each row of the last axis, max|x| / the
+    largest integer."""
     if issubclass(dtype, np.floating):
         return x.astype(dtype).astype(np.float32)
     largest, limit = np.abs(x).max(axis=-1, keepdims=True), np.float32(np.iinfo(dtype).max)

@@ -11,15 +11,15 @@ from sterna.errors import FormatError
 from sterna.model.operations import KINDS, Operation, weights
 
 VERSION = 1
-"""Of the plan's JSON. It grows when a plan comes to mean something else."""
+"""Version of the plan's JSON, which grows when the meaning of a plan changes."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class CacheGroup:
-    """Layers whose keys and values are kept alike: `layers` of `kv_heads` heads of `head_dim` values. A token sees
-    `window` positions, its own among them; None: all up to its own."""
+    """Layers whose keys and values have the same shape and window: `layers` layers with `kv_heads` heads of `head_dim`
+    values. A token sees `window` positions, its own among them; None: all up to its own."""
 
     layers: int
     kv_heads: int
@@ -29,7 +29,7 @@ class CacheGroup:
 
 @dataclass(frozen=True)
 class Head:
-    """The output matrix `[vocab_size, hidden_size]`, and what becomes of a hidden row first (`Linear`)."""
+    """The output matrix `[vocab_size, hidden_size]`, and how hidden rows are quantised for it (`Linear`)."""
 
     weight: str
     activations: str = "none"
@@ -82,7 +82,8 @@ class Plan:
 
 
 def _read(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass of exactly these values, whose numbers and names are of the kinds that it asks for."""
+    """A dataclass of exactly these values. Raises TypeError where one is missing, unknown, or a number or name of the
+    wrong type."""
     hints = get_type_hints(kind)
     known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     needed = {
@@ -102,7 +103,7 @@ def _read(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def _is(value: object, wanted: Any) -> bool:
-    """Whether a value is of a simple kind; what is not simple has been read before."""
+    """Whether a value has a simple type; values of other types have been read before."""
     if wanted in (int, str, type(None)):
         return type(value) is wanted
     return isinstance(value, int | float) if wanted is float else True

@@ -1,7 +1,7 @@
 """Rotary frequencies, and how models stretch them to contexts longer than they were first trained on.
 
-Every scaling comes down to one divisor for each rotated pair (GGUF's `rope_freqs.weight` is such a list), and YaRN's
-to a factor on the attention beside it.
+Every scaling is one divisor for each rotated pair (GGUF's `rope_freqs.weight` is such a list); YaRN's is also a factor
+on the attention.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def yarn_divisors(
     """
 
     def pair_of(turns: float) -> float:
-        # The logarithm of original_context / (2 pi turns), whose quotient could leave the range of floats.
+        # The logarithm of original_context / (2 pi turns), in parts: the quotient could leave the range of floats.
         return head_dim * (log(original_context) - log(turns) - log(2 * pi)) / (2 * log(theta))
 
     low, high = pair_of(beta_fast), pair_of(beta_slow)
@@ -66,5 +66,5 @@ def yarn_divisors(
 
 
 def yarn_attention_factor(factor: float, strength: float = 1.0) -> float:
-    """What rotated q and k are each multiplied by (arXiv 2309.00071, equation 22): `0.1 ln(factor) + 1`."""
+    """Factor on rotated q and on rotated k (arXiv 2309.00071, equation 22): `0.1 ln(factor) + 1` for `strength` 1."""
     return 0.1 * strength * log(factor) + 1.0 if factor > 1.0 else 1.0

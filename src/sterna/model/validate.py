@@ -1,4 +1,4 @@
-"""What a model's configuration and tensors must be before anything runs on them, whatever file they came from."""
+"""Checks a model's configuration and tensors, from any file format, before anything runs on them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def check_config(config: ModelConfig) -> None:
-    """Raise FormatError for numbers that no model has, UnsupportedError for an unknown architecture or activation."""
+    """Raises FormatError for numbers that no model has, UnsupportedError for an unknown architecture or activation."""
     architecture = architecture_of(config)
     if config.activation not in ("relu2", "silu", "gelu"):
         raise UnsupportedError(f"Sterna does not know the activation {config.activation!r}.")
@@ -43,7 +43,7 @@ def check_config(config: ModelConfig) -> None:
         value = getattr(config, name)
         if value is None:
             continue
-        if not least <= value <= most:  # NaN lies between nothing
+        if not least <= value <= most:  # true for NaN, too
             raise FormatError(f"The model's {name} is {value}, which is out of bounds.")
     if config.num_heads % config.num_kv_heads:
         raise FormatError(f"{config.num_heads} heads cannot share {config.num_kv_heads} key and value heads evenly.")
@@ -78,9 +78,9 @@ def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
-    """Raise FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for one too many.
+    """Raises FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for an unknown one.
 
-    A tensor that nothing is known about (a bias, RoPE factors, ...) changes the mathematics: it is never ignored.
+    An unknown tensor (a bias, RoPE factors, ...) changes the mathematics, so it is never ignored.
     """
     needed = tensor_shapes(config)
     for name in needed:

@@ -1,4 +1,4 @@
-"""Numbers out of tensors: float32 values, or ternary codes with their scales."""
+"""Decodes tensors to float32 values, or to ternary codes with their scales."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sterna.tensor.encodings import Encoding, FloatBlocks, TernaryTiles
 from sterna.tensor.tensor import Tensor
 
 Values = np.ndarray | tuple[np.ndarray, float | np.ndarray]
-"""What a tensor holds: float32 values, or ternary codes (int8) and their scale, or a scale for every equal share of a
-row's columns (float32 [out, shares])."""
+"""The content of a tensor: float32 values, or ternary codes (int8) with one scale for all or a scale for every group of
+a row's columns (float32 [out, groups])."""
 
 
 def decode(tensor: Tensor) -> np.ndarray:
@@ -32,8 +32,8 @@ def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
     """Int8 codes of a ternary tensor in its shape, and its scale, or a float32 scale for every group of columns
     [out, in / group], with `tensor.scale` multiplied in.
 
-    A large matrix can be taken in parts: `ternary_codes(tensor.rows(first, last))` for `tensor.row_chunks()`.
-    Raises FormatError where a scale is not finite, and for TL1 or TL2 that holds no weights.
+    A large matrix can be taken in parts: `ternary_codes(tensor.rows(first, last))` for `tensor.row_chunks()`. Raises
+    FormatError where a scale is not finite, and for TL1 or TL2 as `tiled_codes` does.
     """
     packing = tensor.encoding.packing
     assert not isinstance(packing, FloatBlocks)
@@ -49,9 +49,9 @@ def ternary_codes(tensor: Tensor) -> tuple[np.ndarray, float | np.ndarray]:
 
 
 def tiled_codes(tensor: Tensor, packing: TernaryTiles, tl_tiles: str = "preset") -> np.ndarray:
-    """Int8 codes [out, in] of a tensor in tiles; `tl_tiles`: whose tiles TL1 has (`tl.TL_TILES`).
+    """Int8 codes [out, in] of a tensor in tiles; `tl_tiles`: where the tiles of TL1 come from (`tl.TL_TILES`).
 
-    Raises FormatError where its data holds no weights, or no preset has its shape.
+    Raises FormatError where its data is invalid, or no preset has its shape.
     """
     tiles = packing.tiles(tensor.shape, tl_tiles)
     try:
@@ -71,7 +71,7 @@ def as_float32(tensor: Tensor) -> Tensor:
 
 
 def tensor_values(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
-    """What tensors hold, as `sterna.model.oracle.Oracle` takes it."""
+    """The content of tensors by name, as `sterna.model.oracle.Oracle` takes it."""
     return {
         name: ternary_codes(tensor) if tensor.encoding.is_ternary else decode(tensor)
         for name, tensor in tensors.items()

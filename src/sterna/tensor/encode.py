@@ -1,4 +1,4 @@
-"""Float values into the encodings that Sterna writes; what `decode` reads."""
+"""Encodes float values in the encodings that Sterna writes; `decode` is the inverse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sterna.tensor.tensor import Tensor
 
 
 def encode(name: str, values: np.ndarray, encoding: Encoding) -> Tensor:
-    """A tensor of float `values`, any shape whose rows fill the blocks of `encoding`, a float one that is written."""
+    """A tensor of float `values` in a float encoding that Sterna writes; the rows must fill the blocks of
+    `encoding`."""
     packing = encoding.packing
     assert isinstance(packing, FloatBlocks) and packing.encode is not None
     stored = packing.encode(np.ascontiguousarray(values, np.float32).reshape(-1))

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class FloatBlocks:
-    """Blocks along the rows that stand for float values."""
+    """A packing of float values in blocks along the rows."""
 
     decode: Callable[[np.ndarray], np.ndarray]
     """A uint8 vector of blocks to their float32 values."""
@@ -26,29 +26,29 @@ class FloatBlocks:
 
 @dataclass(frozen=True, eq=False)
 class TernaryBlocks:
-    """The codes -1, 0 and 1, and their scales."""
+    """A packing of the codes -1, 0 and 1, and of their scales, in blocks."""
 
     unpack: Callable[[np.ndarray, Shape], tuple[np.ndarray, np.ndarray | None]]
     """Stored bytes to int8 codes of a shape and float32 scales `[..., columns / group]`, None where there are none."""
     pack: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """Codes and scales to stored bytes; what has no scales of its own leaves them alone."""
+    """Codes and scales to stored bytes; a packing without scales of its own ignores them."""
     zeros: Callable[[np.ndarray], int]
     """How many codes in stored bytes are 0."""
     group: int | None
-    """Columns that share a scale; None: the whole tensor does, and its scale is `Tensor.scale`."""
+    """Columns that share a scale; None: the whole tensor has one scale, `Tensor.scale`."""
     flat: bool = False
     """Blocks run over the flattened matrix, not along each row."""
 
 
 @dataclass(frozen=True, eq=False)
 class TernaryTiles:
-    """Ternary codes whose rows lie across each other in tiles that depend on the shape. They are read, and become I2_S
-    before anything is done; `Tensor.scale` is their scale."""
+    """A packing of ternary codes in tiles that interleave rows and depend on the shape. It is only read: matrices are
+    converted to I2_S before they are used. `Tensor.scale` is their scale."""
 
     tiles: Callable[[Shape, str], tl.Tiles | None]
-    """The tiles of a shape and of whose presets (`tl.TL_TILES`); None where these have no such shape."""
+    """The tiles of a shape, from a source named in `tl.TL_TILES`; None where the source has no such shape."""
     unpack: Callable[[np.ndarray, Shape, tl.Tiles], np.ndarray]
-    """Stored bytes to int8 codes of a shape. Raises ValueError for data that holds no weights."""
+    """Stored bytes to int8 codes of a shape. Raises ValueError for invalid data."""
 
 
 Packing = FloatBlocks | TernaryBlocks | TernaryTiles
@@ -71,20 +71,20 @@ class Encoding(str, Enum):
     same rows for the engine."""
 
     gguf_type: int | None
-    """GGUF's number of the tensor type; None where the number alone does not tell (`files/gguf/tl.py`)."""
+    """GGUF's number of the tensor type; None where the number is ambiguous (`files/gguf/tl.py`)."""
     file_type: int | None
-    """GGUF's `general.file_type` of a file that is mostly kept so (llama.h; 40 is bitnet.cpp's)."""
+    """GGUF's `general.file_type` of a file that is mostly in this encoding (llama.h; 40 is bitnet.cpp's)."""
     block: int
     """Weights in a block; 0 for tiles."""
     block_bytes: int
     packing: Packing
     activations: str
-    """What the engine's kernel multiplies with: `none` (float32), or activations quantised to `int8` or `int15`."""
+    """The activations that the engine's kernel multiplies with: float32 (`none`), or quantised to `int8` or `int15`."""
     precision: float
     """Largest error of a stored value, as a share of the largest value near it."""
 
-    # name, GGUF type, file type, block and its bytes, packing, activations, precision, what takes rows that do not fill
-    # its blocks (llama.cpp's choice, which has no I2_S; by default F16)
+    # name, GGUF type, file type, weights in a block, bytes of a block, packing, activations, precision, fallback (by
+    # default F16). The fallbacks are llama.cpp's, except that of I2_S, which llama.cpp does not have.
     F32 = "f32", 0, 0, 1, 4, FloatBlocks(floats.decode_f32, floats.encode_f32), "none", 0.0
     F16 = "f16", 1, 1, 1, 2, FloatBlocks(floats.decode_f16, floats.encode_f16), "none", 2**-10
     BF16 = "bf16", 30, 32, 1, 2, FloatBlocks(floats.decode_bf16, floats.encode_bf16), "none", 2**-7
@@ -128,7 +128,7 @@ class Encoding(str, Enum):
 
     @property
     def fallback(self) -> Encoding:
-        """What takes the matrices whose rows do not fill the blocks of this encoding."""
+        """The encoding for matrices whose rows do not fill the blocks of this one."""
         return Encoding[self._fallback]
 
     @property
@@ -143,19 +143,19 @@ class Encoding(str, Enum):
 
     @property
     def is_tiled(self) -> bool:
-        """Whether it is ternary in tiles (`TernaryTiles`)."""
+        """Whether the encoding is ternary in tiles (`TernaryTiles`)."""
         return isinstance(self.packing, TernaryTiles)
 
     @property
     def is_written(self) -> bool:
-        """Whether Sterna writes it; others pass from file to file as they are."""
+        """Whether Sterna writes the encoding; tensors in others are copied from file to file unchanged."""
         if isinstance(self.packing, FloatBlocks):
             return self.packing.encode is not None
         return not self.is_tiled
 
     def data_bytes(self, shape: Shape) -> int:
-        """Bytes of the weights of a tensor, without a scale of its own; ValueError where no whole number of blocks
-        fits, and for tiles."""
+        """Bytes of the weights of a tensor, without the one scale of a whole tensor. Raises ValueError where the shape
+        is no whole number of blocks, and for tiles."""
         if self.is_tiled:
             raise ValueError(f"{self.name} is read, but never written")
         count = prod(shape)

@@ -1,4 +1,5 @@
-"""Pages of mapped files given back when they have been read, so that a large file does not fill the process."""
+"""Gives pages of mapped files back when they have been read, so that a large file does not fill the process's
+memory."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 
 
 def release(data: np.ndarray) -> None:
-    """Drop the pages that lie wholly within `data` from this process, if it is a part of a mapped file.
+    """Drops the pages that lie wholly within `data` from this process, if it is a part of a mapped file.
 
     They stay in the system's page cache and are read again when touched; nothing is lost. Where `data` is ordinary
     memory, or the system has no madvise, nothing happens.

@@ -1,4 +1,4 @@
-"""A tensor in another encoding, made in parts as it is written. Ternary codes stay what they are."""
+"""Converts tensors to another encoding, part by part while they are written. Ternary codes do not change."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ F16_LIMIT = 65520
 
 @dataclass
 class Changes:
-    """What a conversion could not keep; filled while its tensors are made."""
+    """What a conversion could not keep exactly; filled in while its tensors are made."""
 
     scale: float = 0.0
     """Largest relative change of the scale of a ternary matrix."""
 
 
 def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool = False) -> AnyTensor:
-    """`tensor` in an encoding that its rows fill, to be made later.
+    """`tensor` in an encoding whose blocks its rows fill; it is made when its parts are asked for.
 
-    A float matrix becomes ternary if it is (its values are {-s, 0, s}), or else by absmean if it is `latent`;
-    otherwise making it raises UnsupportedError. So does a value or scale beyond the range of the encoding.
+    A float matrix can become ternary if its values are all in {-s, 0, s}, or, by absmean, if it is `latent`. Making any
+    other float matrix ternary raises UnsupportedError, as does a value or scale beyond the range of the encoding.
     """
     if tensor.encoding is encoding and not _has_factor(tensor):
         return tensor
@@ -43,12 +43,13 @@ def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool
 
 
 def _has_factor(tensor: AnyTensor) -> bool:
-    """Whether a tensor has a factor beside the scales of its blocks (older files), which no file format holds."""
+    """Whether a tensor has a factor on top of the scales of its blocks, as in older files; no format that is written
+    holds one."""
     return isinstance(tensor, Tensor) and tensor.encoding is not Encoding.I2_S and tensor.scale != 1
 
 
 def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarray]:
-    """Int8 codes [out, in] of a matrix that is ternary or can become it (see `recode`), and scales as in
+    """Int8 codes [out, in] of a matrix that is ternary or can become ternary (see `recode`), and scales as in
     `ternary_codes`."""
     if tensor.encoding.is_ternary:
         return ternary_codes(tensor)
@@ -78,7 +79,7 @@ def _ternary(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bo
 
 
 def _floats(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool) -> Iterator[Tensor]:
-    """Pieces of rows: a head in float32 would fill gigabytes."""
+    """The tensor in chunks of rows, because a whole head in float32 would fill gigabytes."""
     for part in tensor.parts():
         for first, last in part.row_chunks():
             piece = part.rows(first, last)
@@ -103,7 +104,7 @@ def permute_rows(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
 
 
 def interleaved_order(rows: int, head_dim: int) -> np.ndarray:
-    """Which rows of a half-split q or k, one after the other, make the interleaved one: int [rows]."""
+    """The order of rows that makes an interleaved q or k of a half-split one (`permute_rows`): int [rows]."""
     return np.arange(rows).reshape(-1, 2, head_dim // 2).swapaxes(1, 2).reshape(-1)
 
 

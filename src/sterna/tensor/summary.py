@@ -1,4 +1,4 @@
-"""What a person wants to know of a model: how large, how ternary, how sparse."""
+"""Figures that describe a model to people: its size, its share of ternary weights, its share of zeros."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Part:
 
 
 def parts(tensors: Iterable[Tensor]) -> list[Part]:
-    """A model's tensors, layers taken together, in order of first appearance."""
+    """A model's tensors, summed over layers, in order of first appearance."""
     found: dict[tuple[str, str], Part] = {}
     for tensor in tensors:
         name = tensor.name.split(".", 2)[-1] if tensor.name.startswith("blk.") else tensor.name

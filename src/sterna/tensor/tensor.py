@@ -1,4 +1,4 @@
-"""One description of a tensor, read by everyone: name, shape, encoding and where its bytes lie."""
+"""The description of a tensor for all readers and writers: name, shape, encoding and where its bytes are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from sterna.tensor.encodings import Encoding, TernaryBlocks
 
 CHUNK_WEIGHTS = 1 << 23
-"""Weights that are worked on at a time where a whole matrix would take too much memory."""
+"""Weights that are processed at a time where a whole matrix would take too much memory."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Tensor:
 
     `shape` is row-major, `(out_features, in_features)` for a matrix. `data` is a read-only uint8 vector of exactly
     the bytes that the encoding needs (for I2_S, TL1 and TL2: the codes alone, without the file's trailing scale).
-    `scale` multiplies ternary codes: `W = scale * codes`, or on top of the scales that groups of columns have
-    (TQ1_0, TQ2_0); it is 1.0 for every other encoding.
+    `scale` multiplies ternary codes: `W = scale * codes`, in TQ1_0 and TQ2_0 in addition to the scales of groups of
+    columns; it is 1.0 for every other encoding.
     """
 
     name: str
@@ -33,7 +33,8 @@ class Tensor:
     def rows(self, first: int, last: int) -> Tensor:
         """The rows from `first` to before `last` as a tensor over the same bytes.
 
-        Raises ValueError where they do not begin and end with a block, which happens in I2_S, and for a part of tiles.
+        Raises ValueError where the rows do not begin and end with a block, which happens in I2_S, and for a part of a
+        matrix in tiles.
         """
         count = self.shape[0]
         begin, end = divmod(self.data.size * first, count), divmod(self.data.size * last, count)
@@ -61,7 +62,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class TensorStream:
-    """A tensor that is made when it is needed: `make` gives it in parts of whole rows, first to last.
+    """A tensor that is made when it is needed: `make` gives its parts, each of whole rows, in order.
 
     A ternary tensor comes in one part, because its scale belongs to all of it.
     """
@@ -80,6 +81,6 @@ AnyTensor = Tensor | TensorStream
 
 
 def whole(tensor: AnyTensor) -> Tensor:
-    """A tensor that comes in one part."""
+    """The only part of a tensor that comes in one."""
     (part,) = tensor.parts()
     return part

@@ -1,4 +1,4 @@
-"""Ternary tensors from one encoding into another: the codes stay exact, scales as far as the target can hold them."""
+"""Converts ternary tensors between encodings: codes stay exact, scales as exact as the target can hold them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RowLengthError(UnsupportedError):
 def float_ternary(tensor: Tensor) -> tuple[np.ndarray, float] | None:
     """Int8 codes and scale of a float tensor whose values are all in {-s, 0, s} (it was ternary once), else None.
 
-    None too where all values are 0. Most tensors give themselves away in their first values.
+    Also None where all values are 0. Most tensors that are not ternary fail on their first values.
     """
     codes, scale = np.empty(tensor.shape, np.int8), 0.0
     for first, last in tensor.row_chunks():
@@ -82,8 +82,8 @@ def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
 
 
 def in_x86_layout(tensor: Tensor, layout: str) -> Tensor:
-    """An I2_S tensor that a file keeps in `layout` (`sterna.ternary.i2s.LAYOUTS`) in the layout that everything here
-    reads; any other tensor as it is. Raises FormatError where its shape does not fit the layout."""
+    """An I2_S tensor that a file keeps in `layout` (`sterna.ternary.i2s.LAYOUTS`), converted to the layout x86, which
+    all of Sterna reads; any other tensor as it is. Raises FormatError where its shape does not fit the layout."""
     if tensor.encoding is not Encoding.I2_S or layout == "x86":
         return tensor
     try:
@@ -93,9 +93,9 @@ def in_x86_layout(tensor: Tensor, layout: str) -> Tensor:
 
 
 def untiled(tensor: Tensor, tl_tiles: str = "preset") -> Tensor:
-    """A tensor in TL1 or TL2 in I2_S, with the same codes and scale; any other tensor as it is.
+    """A tensor in TL1 or TL2, converted to I2_S with the same codes and scale; any other tensor as it is.
 
-    `tl_tiles` and the error FormatError as `tiled_codes`.
+    `tl_tiles` and FormatError are as in `tiled_codes`.
     """
     packing = tensor.encoding.packing
     if not isinstance(packing, TernaryTiles):
@@ -137,17 +137,17 @@ def _one_scale(name: str, scales: set[float]) -> float:
 
 
 def _scales_in_use(codes: np.ndarray, scales: np.ndarray) -> list[float]:
-    """The different scales [out, groups] of those groups of columns that are not all zero."""
+    """The distinct values of `scales` [out, groups] among the groups of columns that are not all zero."""
     return np.unique(scales[_nonzero_groups(codes, codes.shape[-1] // scales.shape[-1])]).tolist()
 
 
 def _nonzero_groups(codes: np.ndarray, group: int) -> np.ndarray:
-    """Which groups of columns hold another code than 0: bool [out, in / group]."""
+    """Which groups of columns hold a code other than 0: bool [out, in / group]."""
     return np.asarray(codes.reshape(codes.shape[0], -1, group).any(axis=-1))
 
 
 def _largest_change(exact: np.ndarray, stored: np.ndarray) -> float:
-    """Largest relative difference of what is stored, where there is anything."""
+    """Largest relative difference between stored and exact scales, among the exact ones that are not 0."""
     nonzero = exact != 0
     change = np.abs(stored.astype(np.float64) - exact)[nonzero] / np.abs(exact[nonzero])
     return float(change.max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Q4_0, Q8_0 and Q6_K, GGUF's block formats of embeddings and heads (ggml's `block_q4_0`, `block_q8_0`, `block_q6_K`).
+"""Q4_0, Q8_0 and Q6_K, GGUF's block formats for embeddings and heads (ggml's `block_q4_0`, `block_q8_0`, `block_q6_K`).
 
 The quantisers give the same bytes as the native ones (native/kernels/encode.hpp).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 Q4_0 = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
-"""32 weights in 18 bytes: `w = d * (q - 8)`, q of weights j and j + 16 in the low and the high nibble of qs[j]."""
+"""32 weights in 18 bytes: `w = d * (q - 8)`; q of weights j and j + 16 are the low and the high nibble of qs[j]."""
 Q8_0 = np.dtype([("d", "<f2"), ("qs", "i1", 32)])
 """32 weights in 34 bytes: `w = d * qs`."""
 Q6_K = np.dtype([("ql", "u1", (2, 64)), ("qh", "u1", (2, 32)), ("scales", "i1", 16), ("d", "<f2")])
@@ -24,7 +24,7 @@ def _finite_half(x: np.ndarray) -> np.ndarray:
 
 
 def _codes(x: np.ndarray, step: np.ndarray, least: int, most: int) -> np.ndarray:
-    """x in whole steps, float32; 0 where the step is 0."""
+    """x / step, rounded and clipped to least..most, as float32; 0 where the step is 0."""
     with np.errstate(over="ignore"):
         ratio = np.divide(x, step, out=np.zeros_like(x), where=step != 0)
     return np.rint(np.clip(ratio, least, most))
@@ -42,10 +42,11 @@ def _sum(x: np.ndarray) -> np.ndarray:
 
 
 def _best_scale(groups: np.ndarray, levels: int) -> np.ndarray:
-    """For each group (last axis) of float32 values the signed scale with which codes -levels..levels-1 meet them best.
+    """The signed scale of each group (last axis) of float32 values with which codes -levels..levels-1 fit it best.
 
-    The value of largest magnitude goes to one of five places about -levels, the end with the longer range, and the
-    others follow; of the least squares fits of these five sets of codes the one with the least squared error is taken.
+    Five trial scales put the value of largest magnitude at -levels * 29/32 to -levels * 33/32, on the side where the
+    codes reach further. Each trial gives a set of codes, and least squares a scale for them; the scale with the least
+    squared error is taken.
     """
     highest, lowest = groups.max(axis=-1), groups.min(axis=-1)
     extreme = np.where(highest > -lowest, highest, lowest)
@@ -54,7 +55,7 @@ def _best_scale(groups: np.ndarray, levels: int) -> np.ndarray:
     for candidate in (29, 30, 31, 32, 33):
         codes = np.rint(np.clip(shares * np.float32(-levels * candidate / 32), -levels, levels - 1))
         products, squares = _sum(shares * codes), _sum(codes * codes)
-        squares[squares == 0] = 1  # in a group of zeros
+        squares[squares == 0] = 1  # a group of zeros, whose products are 0 as well
         gain = products * products / squares  # by how much the fit lowers the squared error
         fit = np.where(gain > best, products / squares, fit)
         best = np.maximum(gain, best)
@@ -62,9 +63,9 @@ def _best_scale(groups: np.ndarray, levels: int) -> np.ndarray:
 
 
 def quantize_q4_0(weight: np.ndarray) -> np.ndarray:
-    """Quantise float values, a multiple of 32, to a uint8 vector of Q4_0 blocks.
+    """Quantises float values, a multiple of 32 of them, to a uint8 vector of Q4_0 blocks.
 
-    ggml puts the value of largest magnitude at -8; that is one of the scales tried here.
+    ggml puts the value of largest magnitude at -8; the scale for that is one of those tried here.
     """
     groups = np.asarray(weight, np.float32).reshape(-1, 32)
     blocks = np.zeros(len(groups), Q4_0)
@@ -82,7 +83,8 @@ def dequantize_q4_0(data: np.ndarray) -> np.ndarray:
 
 
 def quantize_q8_0(weight: np.ndarray) -> np.ndarray:
-    """Quantise float values, a multiple of 32, to a uint8 vector of Q8_0 blocks: `d = max|w| / 127` in float16."""
+    """Quantises float values, a multiple of 32 of them, to a uint8 vector of Q8_0 blocks: `d = max|w| / 127` in
+    float16."""
     groups = np.asarray(weight, np.float32).reshape(-1, 32)
     blocks = np.zeros(len(groups), Q8_0)
     blocks["d"] = _finite_half(np.abs(groups).max(axis=1) / np.float32(127))
@@ -97,7 +99,7 @@ def dequantize_q8_0(data: np.ndarray) -> np.ndarray:
 
 
 def quantize_q6_k(weight: np.ndarray) -> np.ndarray:
-    """Quantise float values, a multiple of 256 of them, to a uint8 vector of Q6_K blocks."""
+    """Quantises float values, a multiple of 256 of them, to a uint8 vector of Q6_K blocks."""
     groups = np.asarray(weight, np.float32).reshape(-1, 16, 16)
     scale = _best_scale(groups, 32)
     blocks = np.zeros(len(groups), Q6_K)

@@ -11,7 +11,7 @@ SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None, None]
 
 
 def pack_hf(codes: np.ndarray) -> np.ndarray:
-    """Pack int8 codes [out, in] of {-1, 0, 1} into uint8 [out/4, in]; raises ValueError unless 4 divides out."""
+    """Packs int8 codes [out, in] of {-1, 0, 1} into uint8 [out/4, in]; raises ValueError unless 4 divides out."""
     rows, columns = codes.shape
     if rows % 4:
         raise ValueError(f"the packed form needs a multiple of 4 rows, not {rows}")
@@ -22,7 +22,7 @@ def pack_hf(codes: np.ndarray) -> np.ndarray:
 
 
 def unpack_hf(packed: np.ndarray) -> np.ndarray:
-    """Unpack uint8 [out/4, in] into int8 codes [out, in]; raises ValueError for the field 3, which is no weight."""
+    """Unpacks uint8 [out/4, in] into int8 codes [out, in]; raises ValueError for the field 3, which is no weight."""
     rows, columns = packed.shape
     fields = (np.asarray(packed, np.uint8) >> SHIFTS) & 3
     if fields.size and fields.max() > 2:

@@ -1,14 +1,14 @@
 """I2_S, bitnet.cpp's layout of ternary weights (GGUF tensor type 36): four codes (weight + 1) in a byte.
 
-The weights of the flattened row-major matrix are taken in groups of four runs. Byte b of a group holds weight b of each
-run, the first run in bits 7:6, the last in bits 1:0. How long a run is differs among the machines that wrote a file,
-and nothing in the file says so (bitnet.cpp `src/ggml-bitnet-mad.cpp`, `quantize_i2_s`):
+The flattened row-major matrix is cut into groups of four runs of weights. Byte b of a group holds weight b of each run,
+the first run in bits 7:6, the last in bits 1:0. The length of a run depends on the machine that wrote a file, and the
+file does not record it (bitnet.cpp `src/ggml-bitnet-mad.cpp`, `quantize_i2_s`):
 
 - `x86`: 32, so 128 weights in 32 bytes. All published files, and what Sterna's kernels read.
 - `arm`: 16, so 64 weights in 16 bytes.
 - `x86-rows`: a row of the matrix, so four rows in a group (x86 without ACT_PARALLEL).
 
-A file keeps one float32 scale after the codes; it is no part of this.
+A file keeps one float32 scale after the codes; the functions here leave it out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ZEROS = np.array([sum((byte >> shift) & 3 == 1 for shift in (0, 2, 4, 6)) for b
 
 
 def pack_i2s(codes: np.ndarray, layout: str = "x86") -> np.ndarray:
-    """Pack int8 codes of {-1, 0, 1}, any shape whose size is a multiple of 128, into a uint8 vector of size/4 bytes.
+    """Packs int8 codes of {-1, 0, 1}, any shape whose size is a multiple of 128, into a uint8 vector of size/4 bytes.
 
     Raises ValueError for another size, another code, or (in `x86-rows`) rows that are no multiple of 4.
     """
@@ -38,9 +38,9 @@ def pack_i2s(codes: np.ndarray, layout: str = "x86") -> np.ndarray:
 
 
 def unpack_i2s(data: np.ndarray, shape: Sequence[int], strict: bool = False, layout: str = "x86") -> np.ndarray:
-    """Unpack a uint8 vector into int8 codes of `shape`; the inverse of `pack_i2s`.
+    """Unpacks a uint8 vector into int8 codes of `shape`; the inverse of `pack_i2s`.
 
-    The invalid field 3 reads as 0, as bitnet.cpp's dequantiser has it; with `strict` it raises ValueError.
+    The invalid field 3 reads as 0, as in bitnet.cpp's dequantiser; with `strict` it raises ValueError.
     """
     fields = _unpack(data, _run(layout, shape))
     invalid = fields == 3
@@ -58,7 +58,7 @@ def count_zeros(data: np.ndarray) -> int:
 def i2s_to_x86(data: np.ndarray, shape: Sequence[int], layout: str) -> np.ndarray:
     """The codes of a matrix of `shape`, stored in `layout`, in the x86 layout; raises as `pack_i2s` does."""
     run, result = _run(layout, shape), np.empty_like(data)
-    # 128 runs are whole blocks in either layout, whatever their length.
+    # A multiple of 128 * run bytes is whole groups in both layouts, whatever the run.
     step = 128 * run * -(-(1 << 20) // (128 * run))
     for at in range(0, data.size, step):
         result[at : at + step] = _pack(_unpack(data[at : at + step], run), 32)
@@ -87,7 +87,7 @@ def _unpack(data: np.ndarray, run: int) -> np.ndarray:
 
 
 def _word(run: int) -> np.dtype:
-    """Eight bytes at a time where runs are made of such: masks keep the fields of neighbours apart."""
+    """Eight bytes at a time where the run is a multiple of eight; masks keep the fields of neighbouring bytes apart."""
     return np.dtype(np.uint64 if run % 8 == 0 else np.uint8)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 Q4_1 = np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)])
-"""32 weights in 20 bytes: `w = d * q + m`; q of weights i and i + 16 in the low and the high nibble of qs[i]."""
+"""32 weights in 20 bytes: `w = d * q + m`; q of weights i and i + 16 are the low and the high nibble of qs[i]."""
 Q5_0 = np.dtype([("d", "<f2"), ("qh", "<u4"), ("qs", "u1", 16)])
 """32 weights in 22 bytes: `w = d * (q - 16)`; nibbles as in Q4_1, the fifth bit of weight i is bit i of qh."""
 Q5_1 = np.dtype([("d", "<f2"), ("m", "<f2"), ("qh", "<u4"), ("qs", "u1", 16)])
@@ -17,14 +17,14 @@ Q2_K = np.dtype([("scales", "u1", 16), ("qs", "u1", (2, 32)), ("d", "<f2"), ("dm
 """256 weights in 84 bytes: `w = d * scale * q - dmin * min`; scale and min are the low and the high nibble of
 scales[weight // 16]. In each half of 128, q of weight 32k + j is in the bits 2k, 2k + 1 of qs[j]."""
 Q3_K = np.dtype([("hmask", "u1", 32), ("qs", "u1", (2, 32)), ("scales", "u1", 12), ("d", "<f2")])
-"""256 weights in 110 bytes: `w = d * (scale - 32) * (q - 4)`. The low two bits of q are as in Q2_K; the third, of
-weight 128h + 32k + j, is bit 4h + k of hmask[j]. Of scale i, the low four bits are the low (i < 8) or high nibble of
-scales[i % 8], the high two the bits 2(i // 4) and the next of scales[8 + i % 4]."""
+"""256 weights in 110 bytes: `w = d * (scale - 32) * (q - 4)`. The low two bits of q are as in Q2_K; the third bit of
+weight 128h + 32k + j is bit 4h + k of hmask[j]. The low four bits of scale i are the low (i < 8) or high nibble of
+scales[i % 8], its high two bits are the bits 2(i // 4) and 2(i // 4) + 1 of scales[8 + i % 4]."""
 Q4_K = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", (4, 32))])
 """256 weights in 144 bytes: `w = d * scale * q - dmin * min`, a scale and a min (six bits each: `_scales_and_mins`) for
-every 32. Of each 64, q of weights j and j + 32 is the low and the high nibble of qs[j]."""
+every 32. In each 64, q of weights j and j + 32 are the low and the high nibble of qs[j]."""
 Q5_K = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qh", "u1", 32), ("qs", "u1", (4, 32))])
-"""256 weights in 176 bytes: Q4_K with a fifth bit, that of weight 32k + j in bit k of qh[j]."""
+"""256 weights in 176 bytes: Q4_K with a fifth bit, which for weight 32k + j is bit k of qh[j]."""
 IQ4_NL = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
 """32 weights in 18 bytes: `w = d * IQ4_NL_VALUES[q]`; nibbles as in Q4_1."""
 IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
@@ -94,7 +94,7 @@ def _blocks(data: np.ndarray, layout: np.dtype) -> np.ndarray:
 
 
 def _column(halfs: np.ndarray) -> np.ndarray:
-    """A float32 column of one float16 a block."""
+    """The float16 of each block as a float32 column."""
     return halfs.astype(np.float32)[:, None]
 
 
@@ -119,8 +119,9 @@ def _five_bits(blocks: np.ndarray) -> np.ndarray:
 def _scales_and_mins(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eight scales and eight mins of six bits in twelve bytes (Q4_K, Q5_K).
 
-    Those of the groups 0 to 3 are the low six bits of bytes 0 to 3 and 4 to 7. Those of 4 to 7 have their low four bits
-    in the low and high nibbles of bytes 8 to 11, and their high two on top of bytes 0 to 3 and 4 to 7.
+    Groups 0 to 3: the scales are the low six bits of bytes 0 to 3, the mins those of bytes 4 to 7. Groups 4 to 7: the
+    low four bits of scales and mins are the low and the high nibbles of bytes 8 to 11, their high two bits are the
+    highest two of bytes 0 to 3 (scales) and 4 to 7 (mins).
     """
     first, second, third = packed[:, :4], packed[:, 4:8], packed[:, 8:]
     scales = np.concatenate([first & 63, third & 15 | first >> 6 << 4], axis=1)

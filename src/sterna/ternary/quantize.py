@@ -8,7 +8,7 @@ EPSILON = np.float32(1e-5)
 
 
 def absmean(weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """Quantise a float matrix to ternary codes and the scale that multiplies them: `weight ≈ scale * codes`.
+    """Quantises a float matrix to ternary codes and the scale that multiplies them: `weight ≈ scale * codes`.
 
     `scale = max(mean(|W|), 1e-5)` over the whole matrix, `codes = clip(round(W / scale), -1, 1)` (equations 1 to 3).
     Returns int8 codes of the same shape and a float that float32 holds exactly. The mean is summed in float64, so
@@ -21,7 +21,7 @@ def absmean(weight: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def absmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantise activations to int8, one scale for each row of the last axis: `x ≈ codes / scale`.
+    """Quantises activations to int8, one scale for each row of the last axis: `x ≈ codes / scale`.
 
     `scale = 127 / max(max|x|, 1e-5)`, `codes = clip(round(x * scale), -128, 127)`, all in float32.
     Returns int8 codes of the same shape and float32 scales of shape [..., 1].
@@ -35,10 +35,10 @@ def absmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def ternary_scale(weight: np.ndarray) -> float | None:
     """The `s` of a float matrix whose values are all in {-s, 0, s}, or None where they are not (or all are 0).
 
-    Such a matrix was quantised before: absmean would shrink it by its share of zeros.
+    Such a matrix was quantised before: absmean would shrink its scale by its share of zeros.
     """
     magnitude = np.abs(np.asarray(weight, np.float32)).ravel()
-    # Most matrices give themselves away in their first values.
+    # Most matrices that are not ternary fail on their first values.
     for part in (magnitude[:4096], magnitude):
         scale = part.max(initial=np.float32(0))
         if not np.all((part == 0) | (part == scale)):

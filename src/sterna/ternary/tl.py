@@ -1,13 +1,13 @@
 """TL1 and TL2, bitnet.cpp's layouts of ternary weights for lookup tables (GGUF tensor types 38, and 39 or 42).
 
 A 4-bit index stands for a group of neighbouring weights of a row: two (TL1, and the last columns of TL2), or three with
-a sign bit beside it (TL2). Indices lie in the order in which a kernel meets them: tiles of `rows` x `columns` weights,
-tiles of a tile, lanes of a register. How large the tiles are is fixed when bitnet.cpp is built, shape by shape, and
-nothing in a file says it: `TL1_TILES` and `TL2_TILES` are those of its presets.
+a sign bit beside it (TL2). A file has the indices in the order in which a kernel reads them: tiles of `rows` x
+`columns` weights, smaller tiles within a tile, lanes of a register. The size of the tiles is fixed for each shape when
+bitnet.cpp is built, and a file does not record it: `TL1_TILES` and `TL2_TILES` are the sizes of its presets.
 
-Sources: what is written, bitnet.cpp `utils/convert-hf-to-gguf-bitnet.py`; what is read, its
-`preset_kernels/*/bitnet-lut-kernels-tl1.h` and `-tl2.h`; sizes of tiles, `preset_kernels/*/kernel_config_tl1.ini` and
-`_tl2.ini`, and `setup_env.py`. docs/tl-files.md has pictures.
+Sources in bitnet.cpp: the converter `utils/convert-hf-to-gguf-bitnet.py`; the kernels
+`preset_kernels/*/bitnet-lut-kernels-tl1.h` and `-tl2.h`; for the sizes of tiles
+`preset_kernels/*/kernel_config_tl1.ini` and `_tl2.ini`, and `setup_env.py`. docs/tl-files.md has pictures.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ TL1_SETUP_TILES: Preset = {
     (1024, 4096): Tiles(256, 128, 32),
     (4096, 4096): Tiles(128, 64, 64),
 }
-"""What `setup_env.py` asks for instead of the preset of Llama3-8B-1.58-100B-tokens (of the others it asks the same)."""
+"""The tiles of `setup_env.py` instead of the preset of Llama3-8B-1.58-100B-tokens; the other presets are the same
+there."""
 TL_TILES = ("preset", "setup")
-"""Whose tiles: `kernel_config_*.ini` of the presets, or `setup_env.py`."""
+"""Where tiles come from: `kernel_config_*.ini` of the presets, or `setup_env.py`."""
 
 TL2_TILES: dict[str, Preset] = {
     "bitnet_b1_58-large": {
@@ -80,15 +81,15 @@ TL2_TILES: dict[str, Preset] = {
     },
 }
 """`kernel_config_tl2.ini` of each preset. That of bitnet_b1_58-large says 64 lanes for 4096 x 1536, which neither the
-converter nor the kernel can do: both, and `setup_env.py`, have 32."""
+converter nor the kernel supports: both, and `setup_env.py`, use 32."""
 
 PRESETS = tuple(TL1_TILES)
 TWO_COLUMNS = 32
-"""Columns of a tile in the part of TL2 that has two weights an index."""
+"""Columns of a tile in the part of TL2 whose indices stand for two weights."""
 
 PAIRS = np.full((16, 2), 2, np.int8)
 PAIRS[:9] = np.stack(np.divmod(np.arange(9), 3), axis=-1) - 1
-"""Weights by index, 3 * first + second + 4; the indices 9 to 15 mean nothing."""
+"""The two weights of each index, 3 * first + second + 4; a 2 marks the invalid indices, 9 to 15."""
 
 _NUMBERS = np.arange(-13, 14)
 TRIPLES = np.full((32, 3), 2, np.int8)
@@ -96,8 +97,8 @@ TRIPLES[np.abs(_NUMBERS) + 16 * (_NUMBERS < 0)] = np.stack(
     [(_NUMBERS + 13) // power % 3 - 1 for power in (9, 3, 1)], -1
 )
 TRIPLES[16] = 0
-"""Weights by index + 16 * sign: the number 9 * first + 3 * second + third without and with its sign. The indices 14 and
-15 mean nothing; a sign on the index 0 changes nothing."""
+"""The three weights of each index + 16 * sign, which are the magnitude and the sign of 9 * first + 3 * second + third.
+A 2 marks the invalid indices, 14 and 15; a sign on the index 0 changes nothing."""
 
 
 def tl1_tiles(shape: Shape, whose: str = "preset") -> Tiles | None:
@@ -127,16 +128,16 @@ def tl2_parts(shape: Shape, tiles: Tiles) -> tuple[int, int, int]:
 
 
 def tl2_padded_bytes(shape: Shape) -> int:
-    """Bytes that bitnet.cpp's converter fills up to with zeros in TL2 (its ggml has the same formula).
+    """Bytes to which bitnet.cpp's converter pads a matrix in TL2 with zeros (its ggml has the same formula).
 
-    It counts 256 columns of two weights an index, more than there ever are, and rounds down twice.
+    The formula assumes that 256 columns have two weights an index, more than in any matrix, and rounds down twice.
     """
     rows, columns = shape
     return (columns - 256) * rows // 3 * 5 // 8 + 64 * rows
 
 
 def pack_tl1(codes: np.ndarray, tiles: Tiles) -> np.ndarray:
-    """Pack int8 codes [out, in] of {-1, 0, 1} into a uint8 vector of out * in / 4 bytes.
+    """Packs int8 codes [out, in] of {-1, 0, 1} into a uint8 vector of out * in / 4 bytes.
 
     Raises ValueError for another code, or where the tiles do not cut the matrix evenly.
     """
@@ -145,7 +146,7 @@ def pack_tl1(codes: np.ndarray, tiles: Tiles) -> np.ndarray:
 
 
 def unpack_tl1(data: np.ndarray, shape: Shape, tiles: Tiles) -> np.ndarray:
-    """Unpack a uint8 vector into int8 codes of `shape`; the inverse of `pack_tl1`.
+    """Unpacks a uint8 vector into int8 codes of `shape`; the inverse of `pack_tl1`.
 
     Raises ValueError as `pack_tl1` does, and for data of another size or an index that stands for no weights.
     """
@@ -184,16 +185,16 @@ def unpack_tl2(data: np.ndarray, shape: Shape, tiles: Tiles) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Order:
-    """How the indices of a matrix [out, groups] lie in a file.
+    """The order of the indices of a matrix [out, groups] in a file.
 
-    `axes`: the matrix seen as more axes, in its own order. `stored`: those axes in the order of the file.
+    `axes`: the sizes of the axes into which the matrix is reshaped. `stored`: those axes in the order of the file.
     """
 
     axes: tuple[int, ...]
     stored: tuple[int, ...]
 
     def pack(self, indices: np.ndarray) -> np.ndarray:
-        """Two neighbours of the file's last axis share a byte, the first in the high bits."""
+        """The indices as bytes: two neighbours along the file's last axis share a byte, the first in the high bits."""
         nibbles = indices.reshape(self.axes).transpose(self.stored).reshape(-1, 2)
         packed: np.ndarray = nibbles[:, 0] << 4 | nibbles[:, 1]
         return packed
@@ -203,7 +204,7 @@ class _Order:
         return self._back(np.stack([data >> 4, data & 15], axis=-1))
 
     def pack_bits(self, bits: np.ndarray) -> np.ndarray:
-        """16 neighbours share a little-endian word, the first in its highest bit."""
+        """The bits as bytes: 16 neighbours share a little-endian word, the first in its highest bit."""
         words = np.packbits(bits.reshape(self.axes).transpose(self.stored)).reshape(-1, 2)
         return words[:, ::-1].reshape(-1)
 
@@ -218,7 +219,7 @@ class _Order:
 
 def _tl1_order(shape: Shape, tiles: Tiles) -> _Order:
     rows, columns = _cut(shape, tiles, 256 // tiles.lanes)
-    # A byte has two pairs of a row; 16 bytes, a register, as many rows; a step of the kernel is 64 bytes.
+    # A byte holds two pairs of one row, a register of 16 bytes holds 16 rows, and the kernel reads 64 bytes a step.
     axes = (rows, tiles.rows // tiles.lanes, tiles.lanes // 16, 16, columns, tiles.columns * tiles.lanes // 256)
     return _Order((*axes, 64 // tiles.lanes, 2), (0, 4, 1, 5, 2, 6, 3, 7))
 
@@ -230,11 +231,12 @@ def _tl2_orders(shape: Shape, tiles: Tiles) -> tuple[_Order, _Order, _Order]:
     rows, columns = _cut((shape[0], shape[1] - rest), tiles, 24)
     _, more = _cut((shape[0], rest), Tiles(tiles.rows, TWO_COLUMNS, 32), 4)
     blocks = tiles.rows // 32
-    # Of 32 rows, a byte each, the second and the third block of 8 change places, for AVX2 interleaves half registers.
+    # Among 32 rows of a byte each, the second and the third 8 are swapped, because AVX2 interleaves within half
+    # registers.
     lanes = (rows, blocks, 2, 2, 8)
     stored = (0, 5, 1, 6, 3, 2, 4, 7)
     three = _Order((*lanes, columns, tiles.columns // 6, 2), stored)
-    # A word has the signs of eight groups of a row and, in between, those of the row that is 16 further.
+    # A word interleaves the signs of eight groups of a row with those of the row that is 16 further.
     signs = _Order((rows, blocks, 2, 16, columns, tiles.columns // 24, 8), (0, 4, 1, 5, 3, 6, 2))
     return three, signs, _Order((*lanes, more, TWO_COLUMNS // 4, 2), stored)
 

@@ -15,23 +15,23 @@ from sterna.ternary import i2s
 BLOCK = 256
 TQ1_0 = np.dtype([("q", "u1", 52), ("d", "<f2")])
 """256 weights in 54 bytes: a byte holds five fields (the last four bytes: four) as the digits of a number in base 3,
-the first field the highest digit. The number n, 0 to 242, is kept as ceil(n * 256 / 243): times 3, the digits come out
-above bit 7, one after the other, and what stays below is ready for the next."""
+the first field the highest digit. The number n, 0 to 242, is kept as ceil(n * 256 / 243): a product with 3 has the
+highest digit above bit 7, and its low 8 bits hold the other digits in the same way."""
 TQ2_0 = np.dtype([("q", "u1", (2, 32)), ("d", "<f2")])
 """256 weights in 66 bytes: byte b of each half holds the fields b, b + 32, b + 64, b + 96 from the low bits up."""
 
 PARTS = ((0, 32, 5), (32, 16, 5), (48, 4, 4))
-"""First byte, bytes and fields a byte of the three parts of a TQ1_0 block. Byte b of a part of n bytes holds its fields
-b, b + n, b + 2n, ..."""
+"""The three parts of a TQ1_0 block: first byte, number of bytes, and fields in a byte. Byte b of a part of n bytes
+holds its fields b, b + n, b + 2n, ..."""
 POWERS = np.array([81, 27, 9, 3, 1], np.uint8)[:, None]
 SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None]
 _ZERO_DIGITS = np.array([[byte * power % 256 * 3 >> 8 == 1 for power in (1, 3, 9, 27, 81)] for byte in range(256)])
-"""Which of the five fields in a byte of TQ1_0 are 1, which stands for the weight 0."""
+"""Bool [256, 5]: whether each of the five fields in a byte of TQ1_0 is 1, which stands for the weight 0."""
 
 
 def pack_tq1_0(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Pack int8 codes [..., columns] of {-1, 0, 1} and a scale for every 256 of them, a multiple of 256 columns, into a
-    uint8 vector of blocks.
+    """Packs int8 codes [..., columns] of {-1, 0, 1}, a multiple of 256 columns, and a scale for every 256 of them into
+    a uint8 vector of blocks.
 
     Raises ValueError for another number of columns or another code.
     """
@@ -47,15 +47,15 @@ def pack_tq1_0(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 
 def unpack_tq1_0(data: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Unpack a uint8 vector of blocks into int8 codes of `shape` and float32 scales [..., columns / 256].
+    """Unpacks a uint8 vector of blocks into int8 codes of `shape` and float32 scales [..., columns / 256].
 
-    Every byte means some digits, so nothing is invalid but a scale that is not finite, which is the caller's business.
+    Every byte is valid. A scale that is not finite is invalid; the caller checks it.
     """
     blocks = np.ascontiguousarray(data).view(TQ1_0)
     fields = np.empty((len(blocks), BLOCK), np.uint8)
     at = 0
     for byte, size, count in PARTS:
-        # The powers in reverse bring each digit to the top in turn; what is above a byte falls away.
+        # The powers in reverse bring each digit to the top in turn; uint8 drops the bits above a byte.
         shifted = blocks["q"][:, None, byte : byte + size] * POWERS[::-1][:count]
         fields[:, at : at + size * count] = ((shifted.astype(np.uint16) * 3) >> 8).reshape(len(blocks), -1)
         at += size * count

@@ -38,7 +38,7 @@ def absmax(x: Tensor) -> tuple[Tensor, Tensor]:
 class BitLinear(nn.Module):
     """`y = (Wq · xq) * beta / s`, latent weights in float32, gradients straight through both quantisers.
 
-    The codes themselves are multiplied, not their scaled values: they are exact in bfloat16 too.
+    The codes are multiplied, not their scaled values, because codes are exact in bfloat16, too.
     """
 
     def __init__(self, in_features: int, out_features: int, init_std: float) -> None:

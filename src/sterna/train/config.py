@@ -36,7 +36,7 @@ class ModelSection:
     rope_theta: float = 10000.0
 
     def model_config(self) -> ModelConfig:
-        """The same shape as the rest of Sterna reads it. Raises ArgumentError where the numbers do not fit together."""
+        """The same shape as a ModelConfig. Raises ArgumentError where the numbers do not fit together."""
         for condition, sentence in (
             (
                 min(self.hidden_size, self.intermediate_size, self.num_layers) >= 1,
@@ -90,7 +90,7 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """Text files (.txt or .xz), documents parted by a line `<|endoftext|>`; paths are relative to the TOML file."""
+    """Text files (.txt or .xz), documents separated by a line `<|endoftext|>`; paths are relative to the TOML file."""
 
     train: list[str]
     valid: list[str]
@@ -98,7 +98,7 @@ class DataSection:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """How to train: AdamW with a warm-up, a constant and a linear-decay phase (WSD, arXiv 2404.06395)."""
+    """Training options: AdamW with a warm-up, a constant and a linear-decay phase (WSD, arXiv 2404.06395)."""
 
     steps: int
     batch_size: int
@@ -122,7 +122,7 @@ class TrainingSection:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run: what, on what, how, and the folder that receives tokenizer, tokens, checkpoint and exports."""
+    """A whole run: model, data, training options, and the folder for tokenizer, tokens, checkpoint and exports."""
 
     name: str
     output: str
@@ -132,7 +132,7 @@ class RunConfig:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as `hint` asks for it; TOML integers serve as floats, booleans do not serve as integers."""
+    """`value` as the type `hint`. TOML integers are accepted as floats, booleans are not accepted as integers."""
     if get_origin(hint) is list:
         (item,) = get_args(hint)
         if not isinstance(value, list) or not value:
@@ -202,7 +202,7 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read and check a TOML file. Raises ArgumentError for a missing file, broken TOML and wrong keys."""
+    """Reads and checks a TOML file. Raises ArgumentError for a missing file, broken TOML and wrong keys."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

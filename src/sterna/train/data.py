@@ -1,4 +1,4 @@
-"""Corpus files to a tokenizer and to memory-mapped token files; training windows out of them."""
+"""Makes a tokenizer and memory-mapped token files from corpus files, and draws training windows from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.j
 
 
 def documents(paths: list[Path]) -> Iterator[str]:
-    """The documents of UTF-8 text files (.xz is unpacked), parted by lines `<|endoftext|>`. Raises ArgumentError."""
+    """The documents of UTF-8 text files (.xz is unpacked), separated by lines `<|endoftext|>`. Raises ArgumentError."""
     for path in paths:
         try:
             opener = lzma.open if path.suffix == ".xz" else open
@@ -44,7 +44,7 @@ def documents(paths: list[Path]) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer, in GGUF's words `gpt2` with the pre type `llama-bpe`.
+    """A byte-level BPE tokenizer, in GGUF's terms `gpt2` with the pre type `llama-bpe`.
 
     Token 0 is `<|endoftext|>`, the only special token: it opens a text and ends it. Raises ArgumentError where the
     texts give fewer than `vocab_size` tokens.
@@ -76,7 +76,8 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def encode_documents(tokenizer: Tokenizer, texts: Iterator[str], path: Path) -> None:
-    """Write the texts to `path` as uint16 token ids, each opened by `<|endoftext|>`; one typed in text stays text."""
+    """Writes the texts to `path` as uint16 token ids, each after the token `<|endoftext|>`. These characters inside a
+    text are encoded as ordinary text."""
     tokenizer.encode_special_tokens = True
     with atomic_write(path) as file:
         while batch := list(islice(texts, 8)):
@@ -85,10 +86,10 @@ def encode_documents(tokenizer: Tokenizer, texts: Iterator[str], path: Path) -> 
 
 
 def prepare(folder: Path, base: Path, train: list[str], vocab_size: int) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
-    """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp, which tells them from any others.
+    """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp that identifies them.
 
-    Made from the files `train`, relative to `base`; kept in `folder`, and made again where the names or sizes of the
-    files differ or what was kept is damaged. Raises ArgumentError for files that cannot be read.
+    They are made from the files `train`, relative to `base`, and kept in `folder`; they are made again where the names
+    or sizes of the files differ or what was kept is damaged. Raises ArgumentError for files that cannot be read.
     """
     paths = [base / name for name in train]
     try:
@@ -112,13 +113,13 @@ def prepare(folder: Path, base: Path, train: list[str], vocab_size: int) -> tupl
 
 
 def _outputs(folder: Path) -> dict[str, Any]:
-    """What the stamp says of the files that were made."""
+    """The stamp's entries about the files that were made."""
     digest = hashlib.sha256((folder / TOKENIZER_FILE).read_bytes()).hexdigest()
     return {"tokenizer_sha256": digest, "tokens_bytes": (folder / TOKENS_FILE).stat().st_size}
 
 
 def _is_kept(folder: Path, inputs: dict[str, Any]) -> bool:
-    """Whether what was made of these inputs lies whole in `folder`."""
+    """Whether `folder` holds undamaged files that were made from these inputs."""
     try:
         return json.loads((folder / STAMP_FILE).read_bytes()) == inputs | _outputs(folder)
     except (OSError, ValueError, RecursionError):
@@ -128,8 +129,8 @@ def _is_kept(folder: Path, inputs: dict[str, Any]) -> bool:
 def random_windows(tokens: np.ndarray, seed: int, step: int, batch_size: int, context: int) -> np.ndarray:
     """Training windows, int64 [batch_size, context + 1]: a function of seed and step alone.
 
-    Every second window opens with `<|endoftext|>`, as every prompt does; the others open in mid-text, as later windows
-    of an evaluation do. Raises ArgumentError for a corpus shorter than one window.
+    Every second window begins with `<|endoftext|>`, as every prompt does; the others begin in the middle of a text, as
+    later windows of an evaluation do. Raises ArgumentError for a corpus shorter than one window.
     """
     if len(tokens) < context + 1:
         raise ArgumentError(f"The corpus has {len(tokens)} tokens, fewer than one window of {context + 1}.")

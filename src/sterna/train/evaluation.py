@@ -1,4 +1,4 @@
-"""Bits per byte of held-out text, as `sterna eval` counts them."""
+"""Bits per byte of held-out text, computed as by `sterna eval`."""
 
 from __future__ import annotations
 

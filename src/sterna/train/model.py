@@ -23,7 +23,7 @@ class RMSNorm(nn.Module):
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x [batch, heads, tokens, head_dim] in half-split pairs; cos, sin are [tokens, head_dim / 2].
+    """Rotates x [batch, heads, tokens, head_dim] in half-split pairs; cos, sin are [tokens, head_dim / 2].
 
     Source: RoFormer, arXiv 2104.09864, equation 34, in the order of Hugging Face's `rotate_half`.
     """

@@ -33,7 +33,8 @@ def _decay(step: int, training: TrainingSection) -> float:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """Two torch optimizers with their peak learning rates: of the ternary matrices, which alone decay; of the rest."""
+    """Two torch optimizers with their peak learning rates: one for the ternary matrices, which alone have weight
+    decay, and one for the rest."""
 
     parts: tuple[tuple[torch.optim.Optimizer, float], tuple[torch.optim.Optimizer, float]]
 
@@ -58,7 +59,7 @@ class Optimizers:
 def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     """AdamW (arXiv 1711.05101); for ternary matrices Muon if asked, its updates as large as AdamW's (arXiv 2502.16982).
 
-    Only ternary matrices decay.
+    Only ternary matrices have weight decay.
     """
     ternary = [module.weight for module in model.modules() if isinstance(module, BitLinear)]
     chosen = set(map(id, ternary))

@@ -19,11 +19,11 @@ ORIGINS = {
     "model": "holds a model of another shape than the config's [model]",
     "data": "belongs to other files of data.train or another tokenizer",
 }
-"""What a state is of, and what is wrong where a run's own differs."""
+"""The origins that a state records, and the error message where those of a run differ."""
 
 
 def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
-    """Write `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `origin` (see `ORIGINS`)."""
+    """Writes `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `origin` (see `ORIGINS`)."""
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach()
@@ -36,7 +36,7 @@ def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, 
 
 
 def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> int:
-    """Fill `model` (and `optimizers`) from `path`; returns the step. Raises FormatError where they do not match."""
+    """Fills `model` (and `optimizers`) from `path`; returns the step. Raises FormatError where they do not match."""
     parameters = dict(model.named_parameters())
     try:
         with safe_open(str(path), framework="pt") as file, torch.no_grad():
@@ -50,7 +50,7 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
                 slot, name = key.split(".", 1)
                 if slot != "model" and optimizers is not None:
                     parameter = parameters[name]
-                    # Fused AdamW counts steps beside the parameter; every slot lies on the parameter's device.
+                    # Fused AdamW keeps its step count on the parameter's device, too, so every slot goes there.
                     optimizers.state_of(parameter)[slot] = file.get_tensor(key).to(parameter.device)
             return int(metadata["step"])
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The training loop: read it from top to bottom."""
+"""The training loop: prepares the data, trains, evaluates and exports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DivergedError(SternaError):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run reached, on the whole held-out text, and where its exports lie."""
+    """What a run reached on the whole held-out text, and the paths of its exports."""
 
     steps: int
     tokens: int
@@ -46,7 +46,7 @@ def _to_stderr(line: str) -> None:
 
 
 def _device(name: str) -> torch.device:
-    """The torch device `name`. Raises ArgumentError where it cannot hold a number."""
+    """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
@@ -56,13 +56,13 @@ def _device(name: str) -> torch.device:
 
 
 def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) -> TrainingResult:
-    """Train as the TOML file says, from its checkpoint if there is one, then evaluate and export.
+    """Trains as the TOML file says, from the run's checkpoint if there is one, then evaluates and exports.
 
     The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint),
     `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines. On a CPU a resumed run equals the unbroken
     one bit for bit.
     Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
-    model or corpus, DivergedError.
+    model or corpus, DivergedError for a loss or gradients that are not finite.
     """
     config = load_config(config_path)
     training, base = config.training, config_path.parent
@@ -75,7 +75,7 @@ def run_training(config_path: Path, report: Callable[[str], None] = _to_stderr) 
     tokenizer, tokens, stamp = prepare(output, base, config.data.train, config.model.vocab_size)
     context, origin = config.model.context_length, {"model": asdict(config.model.model_config()), "data": stamp}
 
-    # Without it the gradient of the embedding sums in any order, and no compiled run repeats another.
+    # Otherwise the embedding's gradient is summed in no fixed order, and compiled runs cannot be reproduced.
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(training.seed)

@@ -1,7 +1,7 @@
-"""A model from any form that Sterna reads into a GGUF file or a Hugging Face folder.
+"""Converts a model from any form that Sterna reads to a GGUF file or a Hugging Face folder.
 
-Tensors are made one after the other while they are written, large ones in pieces, so memory does not grow with the
-model. What is written appears under its name when it is complete.
+Tensors are converted one by one while they are written, large ones in pieces, so memory does not grow with the model.
+The result appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sterna.ternary.tl import TL_TILES
 __all__ = ["Report", "convert", "verify"]
 
 TYPES = [encoding for encoding in Encoding if encoding.is_written]
-"""What can be written; other encodings pass from file to file as they are."""
+"""Encodings that a conversion can write; others can only be copied."""
 LEAST_SPLIT = 1 << 16
 
 
@@ -42,13 +42,13 @@ class Report:
     path: Path
     files: list[Path]
     bytes: int
-    """Of all tensors."""
+    """Size of all tensors."""
     types: dict[str, int]
     """How many tensors have each encoding."""
     scale_change: float
     """Largest relative change of a ternary matrix's scale; 0 where the target holds them all exactly."""
     notes: list[str] = field(default_factory=list)
-    """Sentences about what is not as it was asked for."""
+    """One sentence for each respect in which the result is not what was asked for."""
 
 
 def convert(
@@ -67,18 +67,18 @@ def convert(
     tl_tiles: str = "preset",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
-    """Convert the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
+    """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
 
     `src`: a GGUF file, a Hugging Face folder, or a checkpoint of `sterna train`. `type` is the encoding of the layers'
     matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding;
     by default each stays as it is. Ternary matrices keep their codes exactly in every ternary type, `q4_0` included.
-    Rows that do not fill a type's blocks fall back (`Report.notes`), or raise UnsupportedError if `strict`. `verify`
-    reads back what was written before it gets its name, and raises FormatError where it differs. `force` replaces what
-    is at `dst`. `split_bytes`: GGUF in parts of at most so many bytes. `name`: `general.name`. `i2s_layout`: how
-    a GGUF `src` keeps I2_S (`open_checkpoint`); what is written is in the layout of x86. `tl_tiles`: whose tiles a TL1
-    `src` has, which nothing in it says: `preset` of bitnet.cpp, or its `setup_env.py` (`setup`). `progress` is
-    called with shares from 0 to 1.
-    Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be.
+    A matrix whose rows do not fill a type's blocks falls back to another type (`Report.notes`), or raises
+    UnsupportedError if `strict`. `verify` reads the result back before it gets its name, and raises FormatError where
+    it differs from `src`. `force` replaces what is at `dst`. `split_bytes`: the most bytes of each part, if GGUF is to
+    be split. `name`: `general.name`. `i2s_layout`: how a GGUF `src` keeps I2_S (`open_checkpoint`); the result is in
+    the layout of x86. `tl_tiles`: the tiles of a TL1 `src`, which the file does not record: those of bitnet.cpp's
+    presets (`preset`) or of its `setup_env.py` (`setup`). `progress` is called with shares from 0 to 1.
+    Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
         raise ArgumentError(f"tl_tiles is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
@@ -120,8 +120,8 @@ def convert(
 
 
 def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
-    """Raise FormatError where the model at `dst` is not a conversion of the one at `src`: codes exactly, scales and
-    values to the precision of their encodings."""
+    """Raises FormatError where the model at `dst` is not a conversion of the one at `src`: codes are compared exactly,
+    scales and values to the precision of their encodings."""
     source, folder = open_checkpoint(src), Path(dst).is_dir()
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
     _compare(expected, Path(dst), source.latent, lambda size: None)
@@ -133,7 +133,7 @@ def _compare(expected: dict[str, AnyTensor], path: Path, latent: bool, done: Cal
 
 
 class _Progress:
-    """Counts bytes, and tells shares of the total."""
+    """Counts bytes, and reports their share of the total."""
 
     def __init__(self, tell: Callable[[float], None], total: int) -> None:
         self.tell, self.total, self.bytes = tell, total, 0
@@ -144,7 +144,7 @@ class _Progress:
 
 
 def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
-    """The source's tensors as the target orders and needs them, in the source's encodings."""
+    """The tensors that the target needs, in the source's encodings; q and k in the target's order of dimensions."""
     config = source.config
     tensors = {name: _untiled(tensor, tl_tiles) for name, tensor in source.tensors.items()}
     if not folder and config.architecture.startswith("bitnet") and not config.tied_head:
@@ -164,7 +164,7 @@ def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = 
 
 
 def _untiled(tensor: AnyTensor, tl_tiles: str) -> AnyTensor:
-    """A tensor in TL1 or TL2 as one in I2_S, to be made when it is needed."""
+    """A tensor in TL1 or TL2 as a stream that converts it to I2_S; any other tensor as it is."""
     if not isinstance(tensor, Tensor) or not tensor.encoding.is_tiled:
         return tensor
 
@@ -187,7 +187,7 @@ def _type(name: str | None, folder: bool) -> Encoding | None:
 
 
 def _check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
-    """Raise before any work where the result could not be put at `dst`."""
+    """Raises, before any work is done, where the result could not be put at `dst`."""
     if not dst.name:
         raise ArgumentError(f"{dst} is no name for a file or folder.")
     if not dst.parent.is_dir():

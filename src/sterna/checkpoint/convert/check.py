@@ -1,4 +1,4 @@
-"""Whether what is written says what the source says: the configuration before, values and codes after."""
+"""Compares a conversion with its source: the configuration before writing, values and codes after it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sterna.tensor.recode import codes_of
 from sterna.tensor.tensor import AnyTensor, whole
 
 SCALE_PRECISION = 2**-8
-"""Of a ternary scale, which may have gone through bfloat16."""
+"""Relative precision of a ternary scale, which may have passed through bfloat16."""
 
 
 def same_config(before: ModelConfig, after: ModelConfig, tensors: Mapping[str, AnyTensor], format: str) -> None:
-    """Raise UnsupportedError where a format would lose something of a configuration (beyond float32 rounding).
+    """Raises UnsupportedError where a format would lose something of a configuration (beyond float32 rounding).
 
-    The order of rotary pairs may differ, for q and k are permuted, and so may the two names of BitNet models.
+    The order of rotary pairs may differ, because q and k are permuted; so may the two names of BitNet models.
     """
     old, new = _comparable(before, tensors), _comparable(after, tensors)
     for key, value in old.items():
@@ -54,9 +54,10 @@ def compare(
     latent: bool,
     done: Callable[[int], None] = lambda size: None,
 ) -> None:
-    """Raise FormatError where a tensor that was read back is not that of the source.
+    """Raises FormatError where a tensor that was read back differs from the source's.
 
-    Codes are compared exactly, scales and other values to the precision of their encoding. `done` is told of bytes.
+    Codes are compared exactly, scales and other values to the precision of their encoding. `done` is called with the
+    bytes of each tensor.
     """
     for name, expected in source.items():
         if name not in written:
@@ -79,7 +80,7 @@ def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
     got_codes, got_scale = ternary_codes(part)
     if not np.array_equal(codes, got_codes):
         return False
-    # One scale, or one for every group of columns; groups of zeros have none to keep.
+    # A matrix has one scale, or one for every group of columns. A group of zeros keeps no scale.
     groups = np.shape(got_scale)[-1] if np.ndim(got_scale) else np.shape(scale)[-1] if np.ndim(scale) else 1
     blocks = codes.reshape(len(codes), groups, -1).any(axis=-1)
     difference = np.abs(np.asarray(got_scale, np.float64) - scale)
@@ -94,7 +95,7 @@ def _same_values(expected: AnyTensor, got: AnyTensor) -> bool:
         first, second = one.rows(*rows), other.rows(*rows)
         values, read = decode(first), decode(second)
         finite = np.isfinite(values)
-        # What is not finite must be the same.
+        # Values that are not finite must be equal.
         same = np.array_equal(values[~finite], read[~finite], equal_nan=True) and np.isfinite(read[finite]).all()
         errors = np.abs(values[finite] - read[finite])
         if not same or (errors > tolerance * np.abs(values[finite]).max(initial=0.0)).any():

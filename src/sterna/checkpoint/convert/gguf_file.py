@@ -1,4 +1,4 @@
-"""A source as a GGUF file, or as several."""
+"""Writes a model as one GGUF file or several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sterna.tensor.tensor import AnyTensor
 
 
 def rope_style(source: Checkpoint) -> str:
-    """How q and k of a file of this model pair their dimensions."""
+    """How q and k pair their dimensions in a GGUF file of this model."""
     return GGUF_VARIANTS[_architecture_name(source)][1].rope_style
 
 
@@ -33,7 +33,7 @@ def _architecture_name(source: Checkpoint) -> str:
 def metadata_of(source: Checkpoint, tensors: Sequence[AnyTensor], name: str | None) -> dict[str, Any]:
     """All keys of the new file: those of a GGUF source, or made from configuration and tokenizer.
 
-    Raises UnsupportedError for a model that GGUF has no words for.
+    Raises UnsupportedError for a model that GGUF cannot describe.
     """
     if source.kind == "gguf":
         kept = {key: value for key, value in source.metadata.items() if not key.startswith("split.")}
@@ -50,7 +50,7 @@ def metadata_of(source: Checkpoint, tensors: Sequence[AnyTensor], name: str | No
 
 
 def _padded(keys: dict[str, Any], size: int) -> dict[str, Any]:
-    """Tokenizer keys with as many tokens as the embedding has rows, as llama.cpp wants it; those added are unused."""
+    """Tokenizer keys, padded with unused tokens to the `size` rows of the embedding, as llama.cpp requires."""
     tokens = keys["tokenizer.ggml.tokens"]
     added = range(len(tokens), size)
     if not added:
@@ -64,7 +64,7 @@ def _padded(keys: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def parts_of(name: str, tensors: Sequence[AnyTensor], most: int | None) -> dict[str, list[AnyTensor]]:
-    """File names and what is in each: `name` alone, or NAME-00001-of-0000N.gguf with at most `most` bytes each."""
+    """The tensors of each file by name: `name` alone, or NAME-00001-of-0000N.gguf with at most `most` bytes each."""
     if most is None:
         return {name: list(tensors)}
     parts = in_shards(tensors, [stored_bytes(tensor) for tensor in tensors], most)
@@ -74,7 +74,7 @@ def parts_of(name: str, tensors: Sequence[AnyTensor], most: int | None) -> dict[
 def write_files(
     folder: Path, parts: Mapping[str, Sequence[AnyTensor]], metadata: dict[str, Any], written: Callable[[int], None]
 ) -> None:
-    """Write the files of `parts_of` into `folder`; the first has all metadata."""
+    """Writes the files of `parts_of` into `folder`; the first has all metadata."""
     total = sum(map(len, parts.values()))
     for number, (name, tensors) in enumerate(parts.items()):
         keys = metadata if number == 0 else {"general.architecture": metadata["general.architecture"]}

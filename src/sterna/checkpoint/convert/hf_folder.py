@@ -1,4 +1,4 @@
-"""A source as a Hugging Face folder: safetensors, its ternary matrices packed as `transformers` packs them."""
+"""Writes a model as a Hugging Face folder: safetensors, with ternary matrices packed as `transformers` packs them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ COPIED = (
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Files about text, which pass from folder to folder as they are."""
+"""Files of tokenizer and generation, which are copied unchanged from folder to folder."""
 WRITTEN = ("config.json", "model.safetensors.index.json", *COPIED)
 
 
 def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
-    """`config.json` for these tensors. Raises UnsupportedError for a model that transformers has no words for.
+    """`config.json` for these tensors. Raises UnsupportedError for a model that transformers cannot describe.
 
-    The linear class is named, because its default divides by `weight_scale` where ours multiplies.
+    `linear_class` is always given, because the default divides by `weight_scale`, and the folder's scales multiply.
     """
     config, by_name = source.config, {tensor.name: tensor for tensor in tensors}
     raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
     if architecture_of(config).written is None:
         raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
-    # The 1bitLLM models' own class knows latent weights and other names alone.
+    # The 1bitLLM models' own class supports only latent weights, under other names.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
         raw = _config(config)
     raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
@@ -106,7 +106,7 @@ def write_folder(
     written: Callable[[int], None],
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write weights, `config.json` and tokenizer into an empty `folder`."""
+    """Writes weights, `config.json` and tokenizer into an empty `folder`."""
     names = _names(source.config)
     out: list[OutTensor] = []
     for tensor in tensors:
@@ -127,7 +127,7 @@ def write_folder(
 
 
 def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
-    """What belongs to the tokenizer, by file name; nothing for a model that has none."""
+    """The contents of the tokenizer's files by file name; empty for a model without a tokenizer."""
     if source.kind == "hf":
         return {name: (source.folder / name).read_bytes() for name in COPIED if (source.folder / name).is_file()}
     if not source.has_tokenizer:
@@ -137,7 +137,7 @@ def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
 
 
 def _names(config: ModelConfig) -> dict[str, str]:
-    """The name in a folder of every tensor, by canonical name."""
+    """The Hugging Face name of every tensor, by canonical name."""
     names = architecture_of(config).hf_names(config.num_layers)
     return {canonical: sources[0] for canonical, sources in names.items()}
 

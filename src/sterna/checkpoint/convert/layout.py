@@ -1,4 +1,4 @@
-"""Which encoding each tensor gets: what was asked for, or the next that its rows fill."""
+"""Chooses the encoding of each tensor: the one asked for, or the next fallback whose blocks its rows fill."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Wanted:
 
 @dataclass
 class Layout:
-    """The encoding of each tensor by canonical name, and how many fell back: (wanted, got) -> names."""
+    """The encoding of each tensor by canonical name, and the tensors that fell back: (wanted, got) -> names."""
 
     encodings: dict[str, Encoding] = field(default_factory=dict)
     fallbacks: dict[tuple[Encoding, Encoding], list[str]] = field(default_factory=dict)
 
 
 def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted, folder: bool, strict: bool) -> Layout:
-    """Choose the encodings of the source's `tensors` in a GGUF file or a Hugging Face `folder`.
+    """Chooses the encodings of the source's `tensors` in a GGUF file or a Hugging Face `folder`.
 
     With `strict`, rows that do not fill the wanted type raise UnsupportedError.
     """
@@ -41,7 +41,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
         if folder and len(tensor.shape) == 1:
             first = tensor.encoding
         if folder and first.is_ternary:
-            first = Encoding.I2_S  # the packing has one scale for a matrix, too
+            first = Encoding.I2_S  # packed matrices of a folder have one scale, too
         elif folder and not first.is_float:
             first = Encoding.F16
         encoding = first
@@ -61,7 +61,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
 
 
 def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
-    """One float type beside packed matrices: transformers keeps each tensor's own there, and cannot mix them."""
+    """Gives all float tensors beside packed matrices one type: transformers keeps their types, and cannot mix them."""
     floats = {name: encoding for name, encoding in encodings.items() if not encoding.is_ternary}
     if len(floats) == len(encodings):
         return
@@ -82,7 +82,7 @@ def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, ma
 
 
 def _holds(encoding: Encoding, shape: tuple[int, ...], folder: bool) -> bool:
-    """Whether the rows of a matrix fill the blocks of an encoding (packed matrices of folders: four rows a byte)."""
+    """Whether a matrix fills the blocks of an encoding. A packed matrix of a folder has four rows in a byte."""
     if folder and encoding.is_ternary:
         return shape[0] % 4 == 0
     try:

@@ -1,4 +1,4 @@
-"""What a model's configuration is called in GGUF; the reverse of `read_config`."""
+"""Writes a ModelConfig as GGUF keys and tensors; the inverse of `read_config`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor, Tensor
 
 POOLING_TYPES = {"mean": 1}
-"""The last token's row, the other way, is what readers take without the key."""
+"""`pooling_type` by `ModelConfig.pooling`. `last` needs no key: without it, readers take the last token's row."""
 QUANTIZATION_VERSION = 2
-"""Of ggml's block formats, since 2023."""
+"""Version of ggml's block formats since 2023."""
 
 
 def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
-    """The keys that describe a model (ggml docs/gguf.md), but for the tokenizer's and the file's."""
+    """The keys that describe a model (ggml docs/gguf.md), without those of the tokenizer and of the file."""
     architecture = architecture_of(config)
     prefix = architecture.gguf_name(config)
     keys: dict[str, Any] = {
@@ -50,7 +50,7 @@ def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
 
 
 def config_tensors(config: ModelConfig) -> list[Tensor]:
-    """What GGUF keeps of a configuration in tensors: what RoPE's frequencies are divided by."""
+    """The part of a configuration that GGUF keeps in tensors: the divisors of RoPE's frequencies."""
     if config.rope_divisors is None:
         return []
     divisors = np.array(config.rope_divisors, np.float32)
@@ -67,7 +67,7 @@ def renamed(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 
 def file_keys(tensors: Iterable[AnyTensor]) -> dict[str, Any]:
-    """What a file is mostly made of, by the matrices of its layers; readers go by the tensors."""
+    """The keys that name the most frequent encoding of the layers' matrices; readers go by the tensors instead."""
     counts = Counter(t.encoding for t in tensors if len(t.shape) > 1 and t.name.startswith("blk."))
     if not counts:
         return {}

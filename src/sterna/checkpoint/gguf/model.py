@@ -1,4 +1,4 @@
-"""From a GGUF file to a model: what its metadata keys mean, architecture by architecture."""
+"""Opens a GGUF file as a model: its metadata keys, whose meaning depends on the architecture, become a ModelConfig."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 from sterna.tensor.ternary import in_x86_layout
 
 POOLING = {0: "last", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
-"""`pooling_type`; 0, none, is left to the reader."""
+"""`ModelConfig.pooling` by `pooling_type`. 0 (none) leaves the choice to the reader: the last token's row."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rope.scaling.yarn_ext_factor": (1,),
@@ -39,12 +39,12 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "expert_count": (0,),
     "use_parallel_residual": (False,),
 }
-"""Keys that change the mathematics, and the values with which they do not."""
+"""Keys that change the mathematics, with the values at which they have no effect."""
 
 
 def open_gguf(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoint:
     """The model in a GGUF file; raises as `read_gguf` does, and for a model that Sterna cannot run (FormatError,
-    UnsupportedError). `i2s_layout` as `open_checkpoint`."""
+    UnsupportedError). `i2s_layout` as in `open_checkpoint`."""
     file = read_gguf(path)
     with about(file.path):
         config = read_config(file.metadata, file.tensors, file.unsupported)
@@ -59,7 +59,7 @@ def open_gguf(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoi
 
 
 def _ready(tensor: Tensor, i2s_layout: str) -> AnyTensor:
-    """Norms in float32; I2_S that a file keeps in a layout of its own is put into ours when it is needed."""
+    """A norm in float32; a matrix as it is, or as a stream that converts I2_S of another layout to that of x86."""
     if len(tensor.shape) == 1:
         return ready_norm(tensor)
     if tensor.encoding is not Encoding.I2_S or i2s_layout == "x86":
@@ -111,7 +111,7 @@ def read_config(
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "intermediate_size": keys.integer("feed_forward_length"),
-        "num_layers": min(num_layers, MAX_LAYERS + 1),  # more are refused
+        "num_layers": min(num_layers, MAX_LAYERS + 1),  # `check_config` refuses more
         "num_heads": num_heads,
         "num_kv_heads": keys.integer("attention.head_count_kv", num_heads),
         "head_dim": head_dim,
@@ -131,13 +131,13 @@ def read_config(
 
 
 def _is_scale(name: str) -> bool:
-    """Whether a tensor is the factor of a ternary matrix: `blk.0.attn_q.scale` (older `bitnet` files), or
+    """Whether a tensor is the scale of a ternary matrix: `blk.0.attn_q.scale` (older `bitnet` files), or
     `blk.0.attn_q.weight_scale` (TL1 and TL2)."""
     return name.endswith((".scale", ".weight_scale"))
 
 
 def _fold_scales(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Multiply the factors of ternary matrices that have tensors of their own into these."""
+    """The tensors without separate scales: each of these is multiplied into the scale of its ternary matrix."""
     folded = {name: tensor for name, tensor in tensors.items() if not _is_scale(name)}
     for name in tensors.keys() - folded.keys():
         factor, matrix = tensors[name], name[: name.rindex(".") + 1] + "weight"

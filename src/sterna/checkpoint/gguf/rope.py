@@ -9,7 +9,7 @@ from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
 
 ROPE_FACTORS = "rope_freqs.weight"
-"""What rotary frequencies are divided by, [head_dim / 2]: how llama.cpp keeps the scaling of Llama 3.1."""
+"""Tensor of the divisors of rotary frequencies, [head_dim / 2], in which llama.cpp keeps the scaling of Llama 3.1."""
 MAX_HEAD_DIM = 1 << 12
 
 

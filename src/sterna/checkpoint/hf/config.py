@@ -1,4 +1,4 @@
-"""From `config.json` of a Hugging Face folder to ModelConfig and to how its matrices are kept."""
+"""Reads `config.json` of a Hugging Face folder: the ModelConfig, and how the matrices are stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "final_logit_softcapping": (None,),
     "use_bidirectional_attention": (False, None),
 }
-"""Keys that change the mathematics, and the values with which they do not."""
+"""Keys that change the mathematics, with the values at which they have no effect."""
 
 QUANTIZATION: dict[str, tuple[Any, ...]] = {
     "quant_method": ("bitnet",),
@@ -33,7 +33,8 @@ QUANTIZATION: dict[str, tuple[Any, ...]] = {
     "quantization_mode": ("online", "offline"),
     "use_rms_norm": (True, False),
 }
-"""Its keys with a closed set of values; `rms_norm_eps` and `modules_to_not_convert` are the others."""
+"""Keys of `quantization_config` with a closed set of values; the others are `rms_norm_eps` and
+`modules_to_not_convert`."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Quantization:
     """What `quantization_config` says about the linear matrices of layers."""
 
     divide: bool
-    """`bitlinear`, or no class: the stored scale divides. `autobitlinear`: it multiplies."""
+    """Whether the stored scale divides (`bitlinear`, or no class) or multiplies (`autobitlinear`)."""
     input_norm: bool
-    """An RMSNorm of its own before every quantised matrix."""
+    """Whether every quantised matrix has an input norm."""
     unconverted: tuple[str, ...]
-    """Modules that stay float: by full name, by its beginning up to a dot, or by its end."""
+    """Modules that stay float: full names, beginnings of names up to a dot, or ends of names."""
 
     def converts(self, module: str) -> bool:
         """Whether the module of this full name is ternary."""
@@ -75,7 +76,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "intermediate_size": integer(raw, "intermediate_size"),
-        "num_layers": min(integer(raw, "num_hidden_layers"), MAX_LAYERS + 1),  # more are refused
+        "num_layers": min(integer(raw, "num_hidden_layers"), MAX_LAYERS + 1),  # `check_config` refuses more
         "num_heads": num_heads,
         "num_kv_heads": integer(raw, "num_key_value_heads", num_heads),
         "head_dim": head_dim,
@@ -98,10 +99,10 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
 def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: bool) -> Quantization | None:
     """How the matrices are kept; None for a model of float matrices. Unknown keys raise UnsupportedError.
 
-    `input_norms` says whether matrices have norms of their own (`*.norm.weight`).
+    `input_norms` says whether matrices have input norms (`*.norm.weight`).
     """
     if raw.get("quantization_config") is None:
-        # The BitNet embeddings, too, have no such section.
+        # The BitNet embedding models, too, have no such section.
         latent = input_norms or HF_CLASSES[architecture_class(raw)][1].latent
         return Quantization(divide=False, input_norm=input_norms, unconverted=()) if latent else None
     section = mapping(raw, "quantization_config")
@@ -122,8 +123,10 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
 
 
 def architecture_class(raw: Mapping[str, Any]) -> str:
-    """The one class in `architectures` that Sterna knows. It decides, not `model_type`: the 1bitLLM models call theirs
-    llama."""
+    """The one class in `architectures`. It decides, not `model_type`, because that of the 1bitLLM models is `llama`.
+
+    Raises UnsupportedError for a class that Sterna does not know.
+    """
     match raw.get("architectures"):
         case [str(name)] if name in HF_CLASSES:
             return name

@@ -1,4 +1,4 @@
-"""From a Hugging Face folder (config.json and safetensors) to a model with ternary matrices in I2_S."""
+"""Opens a Hugging Face folder (config.json and safetensors) as a model with ternary matrices in I2_S."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     folder = Path(path)
     raw = read_json(folder / "config.json")
     with about(folder):
-        # Before the weights are looked for: a model of another kind may keep them in another way.
+        # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         architecture_class(raw)
     stored = read_folder(folder)
     if EMBEDDING.removeprefix("model.") in stored:
@@ -63,13 +63,13 @@ def is_hf_model(folder: Path) -> bool:
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors of a model that was saved as the body alone, which leaves out `model.`."""
+    """The tensors, under full names, of a model that was saved without its head: such a file omits `model.`."""
     names = {name: name if name == HEAD else f"model.{name}" for name in stored}
     return {names[name]: replace(tensor, name=names[name]) for name, tensor in stored.items()}
 
 
 def _pooling(folder: Path) -> str:
-    """As `1_Pooling/config.json` of sentence-transformers says; the last token's row where there is none."""
+    """The pooling that `1_Pooling/config.json` of sentence-transformers gives; `last` where there is no such file."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "last"
@@ -98,7 +98,7 @@ def _tensors(
 
 
 def _plus_one(stream: TensorStream) -> TensorStream:
-    """Norms that multiply by 1 + w, which is what GGUF stores; those before single matrices do not."""
+    """A norm that multiplies by 1 + w, as GGUF stores it: 1 + w. Input norms multiply by w and stay as they are."""
     if len(stream.shape) != 1 or stream.name.endswith("_norm_in.weight"):
         return stream
 
@@ -137,7 +137,7 @@ def _stream(
 
 
 def _is_ternary(tensor: Tensor) -> bool:
-    """Whether a float matrix holds {-s, 0, s} alone; most others give themselves away in their first row."""
+    """Whether a float matrix holds only {-s, 0, s}. The first row is tested first, which rules most others out."""
     row = tensor.data[: tensor.data.size // tensor.shape[0]]
     first = replace(tensor, shape=tensor.shape[1:], data=row)
     values = decode(first)
@@ -155,7 +155,7 @@ def _unpacked(name: str, stored: StoredTensor, scale: float) -> Tensor:
 
 
 def _quantized(source: str, tensor: Tensor, factor: float, latent: bool) -> Tensor:
-    """A float matrix as I2_S: ternary already, then its scale is multiplied by `factor`; or by absmean if `latent`."""
+    """A float matrix as I2_S: a ternary one with its scale times `factor`, another (if `latent`) by absmean."""
     values = decode(tensor)
     release(tensor.data)
     if not np.isfinite(values).all():
@@ -189,7 +189,7 @@ def _scale(stored: StoredTensor, divide: bool) -> float:
 def _check_input_norms(
     tensors: Mapping[str, TensorStream], config: ModelConfig, quantization: Quantization | None
 ) -> None:
-    """Every quantised matrix has its own norm where the configuration says so, and no other has one."""
+    """Raises FormatError unless exactly those matrices have input norms for which the configuration asks for one."""
     for index in range(config.num_layers):
         for name, source in MATRICES.items():
             module, norm = f"model.layers.{index}.{source}", f"blk.{index}.{name}_norm_in.weight"

@@ -15,19 +15,22 @@ MAX_HEAD_DIM = 1 << 12
 
 @dataclass(frozen=True)
 class Rope:
-    """What ModelConfig keeps of it."""
+    """The rotary embedding of a model, as ModelConfig keeps it."""
 
     theta: float
     local_theta: float | None
-    """Of layers that rotate by themselves; None where the file does not say."""
+    """Theta of the local layers (sliding attention); None where the file gives none."""
     context_length: int
-    """`max_position_embeddings`, or what YaRN makes of the original context."""
+    """`max_position_embeddings`, or the original context as YaRN extends it, if that is longer."""
     divisors: tuple[float, ...] | None = None
     attention_factor: float = 1.0
 
 
 def read_rope(raw: Mapping[str, Any], head_dim: int, default_theta: float) -> Rope:
-    """Raises UnsupportedError for a scaling that Sterna does not know, FormatError for impossible numbers."""
+    """The rotary embedding of a `config.json`.
+
+    Raises UnsupportedError for a scaling that Sterna does not know, FormatError for impossible numbers.
+    """
     parameters = mapping(raw, "rope_parameters")
     local = mapping(parameters, "sliding_attention")
     keys = {**mapping(raw, "rope_scaling"), **(mapping(parameters, "full_attention") or parameters)}
@@ -78,7 +81,7 @@ def read_rope(raw: Mapping[str, Any], head_dim: int, default_theta: float) -> Ro
             strengths = [number(keys.get(key) or 0, key) for key in ("mscale", "mscale_all_dim")]
             factors = [yarn_attention_factor(factor, strength or 1.0) for strength in strengths]
             computed = factors[0] / factors[1] if all(strengths) else yarn_attention_factor(factor)
-            # The scaling is what makes the context longer: files write the original one, or the whole, or both.
+            # Files give the original context, the extended one, or both; the result is the extended one.
             extended = max(context_length, int(min(original * factor, 1 << 53)))
             return Rope(theta, local_theta, extended, divisors, positive("attention_factor", computed))
         case other:

@@ -10,7 +10,7 @@ from sterna.errors import FormatError, UnsupportedError
 
 
 class Keys:
-    """Metadata keys below the architecture's name."""
+    """Metadata keys that begin with the architecture's name."""
 
     def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
         self.metadata = metadata

@@ -36,7 +36,8 @@ MAX_TENSORS = 1 << 17
 MAX_NAME_BYTES = 1 << 10
 MAX_STRINGS = 1 << 21
 MAX_HEADER_BYTES = 1 << 26
-"""Twice and four times what the largest vocabularies in use need; both bound the memory that a header can take."""
+"""Strings and bytes: twice and four times what the largest vocabularies in use need. Both bound the memory that a
+header can take."""
 MAX_ALIGNMENT = 1 << 20
 MAX_WEIGHTS = 1 << 44
 MAX_PARTS = 1 << 10
@@ -58,7 +59,7 @@ class GGUFFile:
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
-    """Map the GGUF file at `path`, and those it is split into, and describe what lies in them; weights are not copied.
+    """Maps the GGUF file at `path`, with all parts of a split model, and describes its content; weights are not copied.
 
     Raises NotFoundError where there is no readable file, FormatError for a file that breaks the format, and
     UnsupportedError for a version, byte order or metadata type that Sterna does not read.
@@ -71,7 +72,7 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 
 def split_name(name: str, number: int, count: int) -> str:
-    """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split has it."""
+    """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split names it."""
     return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
 
 
@@ -104,7 +105,7 @@ def _joined(path: Path, count: int) -> GGUFFile:
 
 
 def _read_file(path: Path) -> GGUFFile:
-    """One file, whatever it says of others."""
+    """One file, without the other parts of a split model."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 24:
@@ -187,14 +188,15 @@ def _entry(cursor: _Cursor) -> _Entry:
     dimensions = cursor.take("I")
     if dimensions > 4:
         raise _Broken(f"the tensor {name!r} has {dimensions} dimensions")
-    shape = tuple(cursor.take("Q") for _ in range(dimensions))[::-1] or (1,)  # a number, as ggml has it
+    shape = tuple(cursor.take("Q") for _ in range(dimensions))[::-1] or (1,)  # a scalar, as in ggml
     if not all(1 <= size <= MAX_WEIGHTS for size in shape) or prod(shape) > MAX_WEIGHTS:
         raise _Broken(f"the tensor {name!r} has an impossible shape")
     return _Entry(name, shape, cursor.take("I"), cursor.take("Q"))
 
 
 def _tiled(entries: list[_Entry], alignment: int, available: int) -> dict[str, Place | str]:
-    """What tensors are whose type numbers TL1 and TL2 have, by the room that each has up to the next one."""
+    """What the tensors with the type numbers of TL1 and TL2 are (`find_tiled`), by the bytes from each to the next
+    tensor."""
     starts = sorted({entry.offset for entry in entries})
     found: dict[str, Place | str] = {}
     for entry in entries:
@@ -211,7 +213,7 @@ def _tiled(entries: list[_Entry], alignment: int, available: int) -> dict[str, P
 
 
 def _span(entry: _Entry, tiled: Place | str | None, alignment: int, available: int) -> tuple[int, int, str]:
-    """First byte of a tensor, the byte after its last, and its name; inside the file, or an error."""
+    """First byte of a tensor, the byte after its last, and its name; raises _Broken where it is not inside the file."""
     size = 1
     if isinstance(tiled, Place):
         size = tiled.data_bytes if tiled.scale_at is None else tiled.scale_at + 4
@@ -238,7 +240,7 @@ def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
 
 
 def _tiled_tensor(entry: _Entry, place: Place, data: np.ndarray, has_scale_tensor: bool) -> Tensor:
-    """A tensor in TL1 or TL2; a scale tensor in the table goes before what follows the codes."""
+    """A tensor in TL1 or TL2; a scale tensor of its own takes precedence over a scale behind the codes."""
     scale = 1.0
     if not has_scale_tensor:
         if place.scale_at is None:
@@ -256,7 +258,7 @@ def _scale(name: str, data: np.ndarray, at: int) -> float:
 
 
 class _Cursor:
-    """A position in the header that only moves over bytes that are there."""
+    """A position in the header that never moves past its end."""
 
     def __init__(self, buffer: mmap.mmap) -> None:
         self.buffer = buffer
@@ -265,7 +267,7 @@ class _Cursor:
         self.strings_left = MAX_STRINGS
 
     def advance(self, size: int) -> int:
-        """Move over `size` bytes and return where they begin."""
+        """Moves over `size` bytes and returns where they begin."""
         start = self.position
         if size > self.end - start:
             raise _Broken("its header ends early")
@@ -278,7 +280,7 @@ class _Cursor:
         return layout.unpack_from(self.buffer, self.advance(layout.size))[0]
 
     def count(self, what: str, most: int, item_bytes: int) -> int:
-        """A number of things of at least `item_bytes` each."""
+        """The number of items that follow, of at least `item_bytes` each."""
         count: int = self.take("Q")
         if count > most or count * item_bytes > self.end - self.position:
             raise _Broken(f"it claims {count} {what}")
@@ -306,7 +308,8 @@ class _Cursor:
         return self.numbers(SCALARS[type], 1)[0].item()
 
     def array(self, key: str) -> Strings | np.ndarray:
-        """A metadata array of strings or numbers; nobody writes arrays of arrays, and ggml refuses them too."""
+        """A metadata array of strings or numbers. Arrays of arrays are refused: nobody writes them, and ggml refuses
+        them too."""
         type = self.take("I")
         if type == STRING:
             return self.strings(self.count(f"strings in {key!r}", MAX_STRINGS, 8))
@@ -323,7 +326,7 @@ class _Cursor:
         return np.frombuffer(self.buffer, dtype, count, start)
 
     def strings(self, count: int) -> Strings:
-        """Strings one after the other."""
+        """`count` strings that follow each other."""
         self.strings_left -= count
         if self.strings_left < 0:
             raise _Broken(f"it has more than {MAX_STRINGS} strings")

@@ -1,4 +1,5 @@
-"""String arrays of a GGUF header: a vocabulary has hundreds of thousands of strings, and few are looked at twice."""
+"""String arrays of a GGUF header, decoded on demand: a vocabulary has hundreds of thousands of strings, and few are
+read twice."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ except ImportError:  # without the compiled module a model can still be opened a
     from sterna.files.gguf.strings_python import gguf_string_index, gguf_strings
 
 STRIDE = 16
-"""Strings from one whose place is known to the next: what looking one up may have to decode."""
+"""The place of every `STRIDE`-th string is known, so a look-up decodes at most `STRIDE` strings."""
 
 
 class Strings(Sequence[str]):
@@ -36,7 +37,7 @@ class Strings(Sequence[str]):
         return self._count
 
     def __iter__(self) -> Iterator[str]:
-        """All strings, decoded at once; the file's pages go back to the system."""
+        """All strings, decoded at once; their pages of the file are given back to the system."""
         if not self._count:
             return iter(())
         start = int(self._starts[0])

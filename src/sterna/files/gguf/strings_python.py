@@ -1,4 +1,4 @@
-"""What the native helper does with the strings of a GGUF header, in Python: the same, some ten times slower."""
+"""The native functions for the strings of a GGUF header in Python: the same results, about ten times slower."""
 
 from __future__ import annotations
 

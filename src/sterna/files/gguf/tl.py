@@ -1,8 +1,9 @@
 """TL1 and TL2 in GGUF files: which tensors are of these types, how many bytes they take, and where their scale lies.
 
-The type numbers do not tell (39 is MXFP4 elsewhere, 42 is Q2_0), so the room up to the next tensor does. bitnet.cpp's
-writer (its llama.cpp fork, `gguf-py/gguf/gguf_writer.py`) leaves the scale tensor out of the table: its float32 lies
-behind the codes, padded like a tensor. Forks put it into the table, as NAME_scale, and leave no room for it elsewhere.
+The type numbers are ambiguous (39 is MXFP4 elsewhere, 42 is Q2_0), so the number of bytes up to the next tensor
+decides. bitnet.cpp's writer (its llama.cpp fork, `gguf-py/gguf/gguf_writer.py`) leaves the scale tensor out of the
+header: its float32 lies behind the codes, padded like a tensor. Forks have it in the header, as NAME_scale, and leave
+no room for it behind the codes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from sterna.ternary.tl import PRESETS, tl1_bytes, tl1_tiles, tl2_padded_bytes, t
 
 TL_TYPES = {38: Encoding.TL1, 39: Encoding.TL2, 42: Encoding.TL2}
 OTHERS = {39: ("MXFP4 of llama.cpp", 32, 17), 42: ("Q2_0 of llama.cpp", 64, 18)}
-"""What else the numbers mean: its name, weights in a block, and bytes of a block."""
+"""The other type that a number may mean: its name, weights in a block, and bytes of a block."""
 
 
 class Place(NamedTuple):
-    """Where a tensor in TL1 or TL2 lies in its room: how many bytes its codes take, and where its scale begins, if it
-    follows them."""
+    """A tensor in TL1 or TL2: its encoding, how many bytes its codes take, and at which byte its scale begins, if that
+    follows the codes."""
 
     encoding: Encoding
     data_bytes: int
@@ -28,10 +29,10 @@ class Place(NamedTuple):
 
 
 def find_tiled(number: int, shape: tuple[int, ...], room: int, alignment: int) -> Place | str:
-    """What a tensor of the type `number`, one of `TL_TYPES`, is, if the next one begins `room` bytes further: a place,
-    or the name of a type that Sterna does not read.
+    """What a tensor of the type `number`, one of `TL_TYPES`, is if the next tensor begins `room` bytes after it: a
+    place, or the name of a type that Sterna does not read.
 
-    Raises ValueError where the room fits nothing that the number can mean.
+    Raises ValueError where `room` fits none of the types that have the number.
     """
     encoding = TL_TYPES[number]
     sizes = _sizes(encoding, shape)
@@ -52,7 +53,8 @@ def find_tiled(number: int, shape: tuple[int, ...], room: int, alignment: int) -
 
 
 def _sizes(encoding: Encoding, shape: tuple[int, ...]) -> list[int]:
-    """Bytes of a matrix without its scale: those of its codes, then as bitnet.cpp pads them; none without a preset."""
+    """Possible bytes of a matrix without its scale: its codes alone, then (TL2) with bitnet.cpp's padding. Empty where
+    no preset has its shape."""
     if encoding is Encoding.TL1:
         return [tl1_bytes(shape)] if tl1_tiles(shape) else []
     tiles = tl2_tiles(shape)

@@ -28,7 +28,7 @@ SCALAR_TYPES = {dtype: number for number, dtype in SCALARS.items()}
 ENCODINGS = {encoding.gguf_type: encoding for encoding in Encoding if encoding.gguf_type is not None}
 
 I2_S_TAIL = 32
-"""After the codes of an I2_S tensor: its float32 scale and 28 bytes that mean nothing."""
+"""Bytes after the codes of an I2_S tensor: its float32 scale, and 28 without meaning."""
 
 OTHER_TYPES = {
     9: "Q8_1",
@@ -39,4 +39,4 @@ OTHER_TYPES = {
     27: "I64",
     28: "F64",
 }
-"""Tensor types that have a name, for error messages."""
+"""Names of tensor types that Sterna does not read, for error messages."""

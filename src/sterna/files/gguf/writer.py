@@ -31,7 +31,7 @@ CHUNK_BYTES = 1 << 24
 
 
 def write_gguf(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[AnyTensor]) -> None:
-    """Write a GGUF file atomically; see `write_gguf_to`."""
+    """Writes a GGUF file atomically; see `write_gguf_to`."""
     with atomic_write(path) as file:
         write_gguf_to(file, metadata, tensors)
 
@@ -42,10 +42,11 @@ def write_gguf_to(
     tensors: Iterable[AnyTensor],
     written: Callable[[int], None] = lambda size: None,
 ) -> None:
-    """Write a GGUF file into an open one, each tensor made only when its turn comes; `written` is told of bytes.
+    """Writes a GGUF file into an open one and makes each tensor only when it is written. `written` is called with the
+    number of bytes of each chunk.
 
-    Python ints become u32 (i32 if negative, 64 bits if large), floats f32, lists of ints int32 (int64 if large), of
-    floats float32; strings, lists of strings and booleans stay; numpy scalars and arrays keep their type.
+    Python ints become u32 (i32 if negative, 64 bits if large), floats f32, lists of ints int32 (int64 if large), lists
+    of floats float32; strings, lists of strings and booleans stay; numpy scalars and arrays keep their type.
     Raises ArgumentError for a value without a GGUF type and for a tensor that contradicts itself.
     """
     tensors = list(tensors)
@@ -81,7 +82,8 @@ def stored_bytes(tensor: AnyTensor) -> int:
 
 
 def _stored(part: Tensor) -> Iterator[memoryview]:
-    """The bytes of a part as the file keeps them, in pieces; mapped ones are given back to the system behind us."""
+    """The bytes of a part as the file keeps them, in chunks; the pages of a mapped chunk are given back after it is
+    written."""
     data = np.ascontiguousarray(part.data)
     for at in range(0, data.size, CHUNK_BYTES):
         yield data[at : at + CHUNK_BYTES].data
@@ -91,7 +93,7 @@ def _stored(part: Tensor) -> Iterator[memoryview]:
 
 
 def _check(tensors: Sequence[AnyTensor]) -> list[int]:
-    """The stored bytes of each tensor."""
+    """The stored bytes of each tensor. Raises ArgumentError for tensors that a GGUF file cannot hold."""
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise ArgumentError("A GGUF file cannot hold two tensors of the same name.")
     sizes = []
@@ -149,7 +151,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _narrow(value: Any) -> np.dtype | None:
-    """The type for Python numbers; None keeps what numpy says, as for its own scalars and arrays."""
+    """The dtype for Python numbers; None leaves the choice to numpy, as for its own scalars and arrays."""
     if isinstance(value, np.ndarray | np.generic) or isinstance(value, bool):
         return None
     numbers = value if _is_list(value) else [value]

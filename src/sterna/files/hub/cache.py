@@ -1,7 +1,7 @@
 """Models by name: paths, well-known names, and repositories of the Hugging Face hub in a cache that works offline.
 
 The cache is the hub's own (`huggingface_hub`, "Understand caching": `models--ORG--REPO/{blobs,refs,snapshots}`), so
-what other programs have downloaded is used as it lies. Finding a cached model opens no connection.
+what other programs have downloaded is used where it is. Finding a cached model opens no connection.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A model of the cache: `name` as `resolve_model` takes it, its weight files, their bytes, and where it lies."""
+    """A model of the cache: `name` as `resolve_model` takes it, its weight files, their bytes, and its folder."""
 
     name: str
     alias: str | None
@@ -70,15 +70,15 @@ def parse_reference(name: str) -> Reference | None:
     if found is None or ".." in name or SEPARATOR in found["repo"] or name.endswith("/"):
         return None
     repo = WELL_KNOWN.get(found["repo"].lower(), found["repo"])
-    # A path to a file that is not there is no repository.
+    # A path to a file that does not exist is not taken for a repository.
     if "/" not in repo or repo.lower().endswith((".gguf", ".safetensors", ".json")):
         return None
     return Reference(repo, found["revision"] or "main", found["file"])
 
 
 def resolve_model(name: str | os.PathLike[str]) -> Path:
-    """Where the model called `name` lies: the path itself if something is there, else the cached model of that name;
-    one that is not in the cache is downloaded, which a line on stderr says.
+    """The path of the model called `name`: `name` itself if that path exists, else the cached model of that name. A
+    model that is not in the cache is downloaded, which a line on stderr says.
 
     Raises NotFoundError where there is nothing of that name, NetworkError where the hub cannot be reached,
     ArgumentError where a repository has several models and `name` does not say which.
@@ -114,7 +114,7 @@ def repo_folder(repo: str) -> Path:
 
 
 def find_cached(reference: Reference) -> Path | None:
-    """The path of a model that is in the cache as a whole, else None."""
+    """The path of a model whose files are all in the cache, else None."""
     folder = repo_folder(reference.repo)
     commit = _commit(folder, reference.revision)
     if commit is None:
@@ -128,9 +128,9 @@ def find_cached(reference: Reference) -> Path | None:
 
 
 def pull(reference: Reference, token: str | None = None) -> Path:
-    """Download what is needed to run a model, or bring it up to date, and return its path.
+    """Downloads what is needed to run a model, or brings it up to date, and returns its path.
 
-    An interrupted download goes on where it stopped. A revision names its new commit when all files are there.
+    An interrupted download is resumed. A revision names its new commit only when all files are there.
     `token`: default `HF_TOKEN`. Raises NotFoundError, NetworkError and ArgumentError as `resolve_model`.
     """
     from sterna.files.atomic import atomic_write
@@ -152,8 +152,8 @@ def pull(reference: Reference, token: str | None = None) -> Path:
 
 
 def cached_models(is_model: Callable[[Path], bool]) -> list[CachedModel]:
-    """All models of the cache, by name: GGUF files, and those folders with a `config.json` for which `is_model` says so
-    (other software keeps its own there)."""
+    """All models of the cache, sorted by name: GGUF files, and those folders with a `config.json` for which `is_model`
+    is true (the cache also has models that Sterna does not read)."""
     aliases = {repo: alias for alias, repo in WELL_KNOWN.items()}
     models = []
     for folder in sorted(cache_folder().glob(f"{PREFIX}{SEPARATOR}*")):
@@ -173,7 +173,7 @@ def cached_models(is_model: Callable[[Path], bool]) -> list[CachedModel]:
 
 
 def remove_cached(name: str) -> int:
-    """Delete a repository, all its revisions and what is left of broken-off downloads; the bytes that were freed.
+    """Deletes a repository, all its revisions and the rest of interrupted downloads; returns how many bytes were freed.
 
     Raises NotFoundError where the cache has none of that name, ArgumentError for a name with a revision or a file.
     """
@@ -208,7 +208,7 @@ def _files_in(snapshot: Path) -> list[str]:
 
 
 def _models_in(snapshot: Path, is_model: Callable[[Path], bool]) -> list[Choice]:
-    """Every whole model of a snapshot."""
+    """Every complete model of a snapshot."""
     files = _files_in(snapshot)
     names = [name for name in files if name.endswith(".gguf")] + ["safetensors"]
     choices = {}

@@ -1,7 +1,8 @@
-"""Downloads from the Hugging Face hub into its cache, by `huggingface_hub`; broken-off weights go on where they ended.
+"""Downloads from the Hugging Face hub into its cache, with `huggingface_hub`; interrupted downloads of weights are
+resumed.
 
-That library throws a partial file away when a download fails. Weights are therefore fetched by its HTTP client into
-a file that stays, and take their place among the cache's blobs, under their checksum, when they are whole.
+That library deletes a partial file when a download fails. Weights are therefore fetched with its HTTP client into a
+file that stays. When the file is complete, it is moved to the cache's blobs, under its checksum.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ class Hub:
     """One repository of the hub (`HF_ENDPOINT`), and the cache folder that its files go to."""
 
     def __init__(self, cache: Path, repo: str, token: str | None = None) -> None:
-        """`token`: None takes `HF_TOKEN` or the one of `hf auth login`."""
+        """`token`: None takes `HF_TOKEN` or the token of `hf auth login`."""
         self.cache, self.repo, self.token = cache, repo, token
 
     def listing(self, revision: str) -> tuple[str, list[str]]:
         """The commit of a revision, and the paths of all its files.
 
-        Raises NotFoundError where there is no such repository or revision, NetworkError where the hub is silent.
+        Raises NotFoundError where there is no such repository or revision, NetworkError where the hub does not answer.
         """
         from huggingface_hub import HfApi
 
@@ -41,8 +42,8 @@ class Hub:
         return info.sha or "", [sibling.rfilename for sibling in info.siblings or []]
 
     def fetch(self, choice: Choice, commit: str) -> None:
-        """All files of a model at a commit, those that the cache has left out; raises as `listing`, and FormatError for
-        a file that arrived damaged."""
+        """Downloads all files of a model at a commit, except those in the cache; raises as `listing`, and FormatError
+        for a file that arrived damaged."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.utils import disable_progress_bars
 
@@ -97,10 +98,10 @@ class Hub:
 
     @contextmanager
     def _errors(self, revision: str) -> Iterator[None]:
-        """Whatever goes wrong with the hub, in a sentence."""
+        """Turns errors of the hub and of its library into Sterna's."""
         from huggingface_hub import errors
 
-        # The HTTP client's own error, whichever client this version of the library uses.
+        # The HTTP client's own error; which client it is depends on the version of the library.
         http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
         keep = "what was downloaded is kept, so try again"
         try:
@@ -133,7 +134,7 @@ class Hub:
                 raise NotFoundError(f"{self.repo} is not in the cache, and HF_HUB_OFFLINE is set.") from error
             raise NetworkError(f"The hub cannot be reached for {self.repo}, or broke off; {keep}.") from error
         except OSError as error:
-            if error.errno is not None:  # the disk's
+            if error.errno is not None:  # an error of the disk
                 raise
             raise NetworkError(f"The download of {self.repo} ended early; {keep}.") from error
 
@@ -145,7 +146,7 @@ def _is_offline(error: BaseException) -> bool:
 
 
 def _check(part: Path, etag: str, name: str) -> None:
-    """Weights are named by their SHA-256 (git-lfs); a file that has another is thrown away."""
+    """Checks weights whose name is their SHA-256 (git-lfs); a file with another checksum is deleted."""
     if not _SHA256.fullmatch(etag):
         return
     digest = hashlib.sha256()

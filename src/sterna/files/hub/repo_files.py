@@ -14,7 +14,8 @@ PREFERENCE = (
     *("i2_s", "tq2_0", "tq1_0", SAFETENSORS),
     *("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "bf16", "f16", "f32"),
 )
-"""What is taken of several forms of a model: ternary GGUF, then the folder that they are made from, then others."""
+"""Which of several forms of a model is taken, best first: ternary GGUF, then the folder that these are made from, then
+others."""
 
 FOLDER_FILES = (
     "config.json",
@@ -25,7 +26,7 @@ FOLDER_FILES = (
     "chat_template.jinja",
     "1_Pooling/config.json",
 )
-"""What a folder is read from, beside its weights."""
+"""The files that a folder is read from, beside its weights."""
 INDEX = "model.safetensors.index.json"
 
 MAX_NAMED = 20
@@ -34,8 +35,9 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(?:gguf
 
 @dataclass(frozen=True)
 class Choice:
-    """The files of one model: small ones first, so that whoever has the weights has all. `entry` is what a reader
-    opens, a GGUF file or the folder itself (""); `complete` says whether no shard is missing."""
+    """The files of one model; `small` ones are fetched before `weights`, so that whoever has the weights has all.
+    `entry` is what a reader opens, a GGUF file or the folder itself (""); `complete` says whether no shard is
+    missing."""
 
     entry: str
     small: tuple[str, ...]
@@ -47,7 +49,7 @@ def choose(files: Sequence[str], wanted: str | None, name: str) -> Choice:
     """The model among `files` (paths in a repository): the one `wanted` (a GGUF file, a quantisation, `safetensors`),
     or the first in `PREFERENCE`.
 
-    Raises NotFoundError where there is none, ArgumentError where there are several; `name` is how they call it.
+    Raises NotFoundError where there is none, ArgumentError where there are several; `name` names it in their messages.
     """
     files = [file for file in files if _is_safe(file)]
     models = [file for file in files if file.endswith(".gguf") and _shard_number(file) == 1]
@@ -71,13 +73,13 @@ def choose(files: Sequence[str], wanted: str | None, name: str) -> Choice:
 
 
 def _is_safe(file: str) -> bool:
-    """Whether a path stays inside its repository, whoever wrote it."""
+    """Whether a path, which anybody may have written, stays inside its repository."""
     parts = file.split("/")
     return file.isprintable() and "\\" not in file and not any(part in ("", ".", "..") for part in parts)
 
 
 def _of_kind(kind: str, models: Sequence[str], has_folder: bool) -> list[str]:
-    """Models of a quantisation: those whose file name ends in it, else those that have it as a word."""
+    """Models of a quantisation: those whose file name ends in its name, else those whose file name has it as a word."""
     if kind == SAFETENSORS:
         return [SAFETENSORS] if has_folder else []
     stems = {file: _stem(file).lower() for file in models}

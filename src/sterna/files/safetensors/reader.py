@@ -16,7 +16,8 @@ from sterna.errors import FormatError, NotFoundError
 from sterna.files.mapped import map_file
 
 MAX_JSON_BYTES = 1 << 22
-"""Of a header, an index, a config: some ten times what the largest models need, and little enough to read at once."""
+"""Most bytes of a header, an index or a config: about ten times what the largest models need, and few enough to read at
+once."""
 ITEM_BYTES = {
     "BOOL": 1,
     "U8": 1,
@@ -88,7 +89,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Map one safetensors file and describe its tensors; raises NotFoundError and FormatError as `read_folder`."""
+    """Maps one safetensors file and describes its tensors; raises NotFoundError and FormatError as `read_folder`."""
     header, data = _open(path)
     header.pop("__metadata__", None)
     tensors = {name: _tensor(path, name, entry, data) for name, entry in header.items()}
@@ -138,7 +139,7 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
 
 
 def _json_object(text: bytes, path: Path, unique: bool = False) -> dict[str, Any]:
-    """`unique` refuses keys that are repeated."""
+    """The object in a JSON text; `unique` refuses keys that are repeated."""
     try:
         value = json.loads(text, object_pairs_hook=_unique if unique else None)
     except _RepeatedKey as error:

@@ -1,4 +1,4 @@
-"""Safetensors written as their tensors are made (huggingface/safetensors, "Format"), in shards with an index."""
+"""Writes safetensors (huggingface/safetensors, "Format") in shards with an index, while their tensors are made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sterna.files.safetensors.reader import ITEM_BYTES
 T = TypeVar("T")
 
 SHARD_BYTES = 5_000_000_000
-"""What transformers' `save_pretrained` puts into one file."""
+"""Bytes that transformers' `save_pretrained` puts into one file."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def write_safetensors(
     written: Callable[[int], None] = lambda size: None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write `model.safetensors`, or shards and `model.safetensors.index.json`, into `folder`.
+    """Writes `model.safetensors`, or shards and `model.safetensors.index.json`, into `folder`.
 
-    `written` is told of bytes. Raises ArgumentError for a tensor that does not give the bytes that its shape needs.
+    `written` is called with the number of bytes of each chunk. Raises ArgumentError for a tensor that does not give the
+    bytes that its shape needs.
     """
     shards = in_shards(tensors, [tensor.nbytes for tensor in tensors], shard_bytes)
     weight_map: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Every architecture that Sterna knows: one file each in this folder, which names them in `ARCHITECTURES`."""
+"""Every architecture that Sterna knows: each file of this folder lists its own in `ARCHITECTURES`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def architecture_of(config: ModelConfig) -> Architecture:
 
 
 def build_plan(config: ModelConfig, tensors: Mapping[str, Tensor], *, activations: str = "int8") -> Plan:
-    """The plan of a model. `activations` of ternary matrices: `int8` (the contract), `int15`, or `none` for float32.
+    """The plan of a model. `activations` of ternary matrices: `int8` (as BitNet is trained), `int15`, or `none` for
+    float32.
 
     Raises UnsupportedError as `architecture_of`.
     """

@@ -12,7 +12,7 @@ from sterna.model.builder import PlanBuilder
 from sterna.model.config import ModelConfig
 
 VOCABULARY_OF_2B4T = 128256
-"""Some converters write the 2B-4T model as `bitnet` without saying that its activation is relu²."""
+"""Identifies the 2B-4T model: some converters write it as `bitnet` without saying that its activation is relu²."""
 
 
 def plan(b: PlanBuilder) -> None:
@@ -39,7 +39,7 @@ def plan(b: PlanBuilder) -> None:
 
 
 def gguf_name(config: ModelConfig) -> str:
-    """The models are told apart by their activation, because other engines know no other difference."""
+    """The name follows from the activation, because other engines know no other difference between the two."""
     return {"silu": "bitnet", "relu2": "bitnet-b1.58"}[config.activation]
 
 
@@ -57,7 +57,7 @@ BITNET_B158 = Architecture(
     name="bitnet-b1.58",
     plan=plan,
     gguf={
-        # bitnet.cpp loads the head of its own that such a file may have, and uses the embedding.
+        # Where such a file has a head of its own, bitnet.cpp loads it, but uses the embedding.
         "bitnet-b1.58": GGUFVariant("relu2", tied_head=True),
         "bitnet-25": GGUFVariant("relu2", tied_head=True),
     },

@@ -1,4 +1,4 @@
-"""Gemma 3 (arXiv 2503.19786), text alone: norms before and after each half of a layer. BitNet-embedding-270M is one."""
+"""Gemma 3 (arXiv 2503.19786), text only: norms before and after each half of a layer. BitNet-embedding-270M is one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sterna.model.builder import PlanBuilder
 from sterna.model.config import ModelConfig
 
 PERIOD = 6
-"""Five layers of six are local."""
+"""Five of six layers are local."""
 LOCAL_THETA = 10000.0
 LAYERS_OF_27B = 62
-"""The one Gemma 3 that scales its queries by another size than the head's; GGUF files do not say so."""
+"""Identifies the one Gemma 3 that scales its queries by a size other than the head's, which GGUF files do not say."""
 
 
 def plan(b: PlanBuilder) -> None:
@@ -49,7 +49,7 @@ def plan(b: PlanBuilder) -> None:
 
 
 def read_gguf(keys: Keys, fields: Fields) -> Fields:
-    """bitnet.cpp's converter of embedding models writes no window: then all layers are global."""
+    """Without a window all layers are global: bitnet.cpp's converter of embedding models writes none."""
     hidden_size, num_heads, num_layers = fields["hidden_size"], fields["num_heads"], fields["num_layers"]
     period = keys.integer("attention.sliding_window_pattern", PERIOD)
     is_local = fields["sliding_window"] is not None
@@ -66,7 +66,7 @@ def write_gguf(config: ModelConfig) -> Mapping[str, Any]:
 
 
 def read_hf(raw: Mapping[str, Any], fields: Fields) -> Fields:
-    """Layers of `layer_types`, or five of six, are local, with a theta of their own."""
+    """The layers that `layer_types` names, or else five of six, are local and have a theta of their own."""
     num_layers, head_dim = fields["num_layers"], fields["head_dim"]
     local = layers_by_type(raw)
     if local is None:

@@ -35,7 +35,7 @@ def plan(b: PlanBuilder) -> None:
 
 
 def read_hf(raw: Mapping[str, Any], fields: Fields) -> Fields:
-    """Mistral's window; transformers has one where the file does not say (`MistralConfig`)."""
+    """Mistral's window; where the file has no entry for it, the default of transformers (`MistralConfig`)."""
     if raw["architectures"] != ["MistralForCausalLM"]:
         return {}
     window = integer(raw, "sliding_window", MISTRAL_WINDOW if "sliding_window" not in raw else 0)

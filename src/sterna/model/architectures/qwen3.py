@@ -34,7 +34,8 @@ def plan(b: PlanBuilder) -> None:
 
 
 def read_hf(raw: Mapping[str, Any], fields: Fields) -> Fields:
-    """A window only where `use_sliding_window` says so, in layers of `layer_types` or from `max_window_layers` on."""
+    """A window only where `use_sliding_window` is true, in the layers of `layer_types` or from `max_window_layers`
+    on."""
     window = integer(raw, "sliding_window", 0)
     if raw.get("use_sliding_window") is not True or not window:
         return {}

@@ -1,8 +1,8 @@
 """Conversations to prompts: the model's own Jinja template, rendered so that no message can forge a special token.
 
-A mark, a character that neither the template nor any message contains, is put into whatever part of a message could
-become (a part of) a special token. Templates may then trim, split and concatenate messages as they like: a special
-token in the rendered prompt has no mark in it only if the template wrote it. The marks are taken out at the end.
+A mark, a character that neither the template nor any message contains, is put into every part of a message that could
+become (a part of) a special token. Templates may then trim, split and concatenate messages as they like: only a special
+token that the template itself wrote has no mark in the rendered prompt. The marks are taken out at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from sterna.errors import ArgumentError
 
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function", "ipython"))
-"""Roles are no free text: templates build special tokens of them (`<|user|>`)."""
+"""The known roles. A role is no free text, because templates build special tokens from it (`<|user|>`)."""
 
 FALLBACK_TEMPLATE_NAME = "plain"
 FALLBACK_TEMPLATE = (
@@ -28,7 +28,7 @@ FALLBACK_TEMPLATE = (
 )
 """For models without a template: one line a message, no special tokens, so that it fits every vocabulary."""
 
-# Noncharacters and private use: never in honest text, and there are enough for one to be free.
+# Noncharacters and private-use characters: ordinary text has none of them, and they are so many that one is free.
 _MARKS = [chr(code) for code in (*range(0xFDD0, 0xFDF0), *range(0xF0000, 0xF0100))]
 
 
@@ -54,8 +54,8 @@ def render(
     """Renders `messages` ({"role", "content"} and what else a template reads) with `template`.
 
     `special` are the vocabulary's special tokens, `variables` what else the template sees (`bos_token`, `eos_token`).
-    Raises ArgumentError for malformed messages or those that the template refuses, FormatError for a template that
-    does not work, oversteps the sandbox or wants too much of time or memory.
+    Raises ArgumentError for messages that are malformed or that the template refuses, FormatError for a template that
+    does not work, breaks the rules of the sandbox or needs too much time or memory.
     """
     from sterna.model.chat.sandbox import run
 
@@ -86,7 +86,7 @@ def _check(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 class _Marker:
-    """Knows where a message could be (a part of) a special token."""
+    """Marks the places where a message could be (a part of) a special token."""
 
     def __init__(self, special: Collection[str], template: str, mark: str) -> None:
         self.special, self.mark = special, mark
@@ -102,7 +102,8 @@ class _Marker:
         self.first, self.last = first, last
 
     def replace(self, found: re.Match[str]) -> str:
-        """Parts the first character of a special token from what follows, and the last from what precedes."""
+        """Separates the first character of a special token from the text after it, and the last from the text before
+        it."""
         tag, character = found.groups()
         if tag is not None:
             return tag
@@ -114,7 +115,7 @@ class _Marker:
 def _protect(text: str, marker: _Marker) -> str:
     inner = text.strip()
     if inner and any(inner in token for token in marker.special):
-        # The template may put the rest of a special token around it.
+        # The template may put the rest of a special token around the text.
         text = text.replace(inner, inner[0] + marker.mark + inner[1:], 1)
     return marker.pattern.sub(marker.replace, text)
 

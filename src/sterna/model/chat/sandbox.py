@@ -1,9 +1,9 @@
-"""A chat template comes from a file that anybody may have written: it runs in a sandbox and on a budget.
+"""Runs a chat template, which anybody may have written, in a sandbox and on a budget.
 
-Jinja's sandbox keeps it from Python's internals. What it does not bound is work: loops within loops, texts doubled
-again and again, lists that contain themselves many times over. So every turn of a loop, every call and every value
-that an expression makes is charged to one budget, and only those filters and methods are there whose result is
-bounded by what goes in.
+Jinja's sandbox keeps a template from Python's internals, but does not bound its work: nested loops, texts doubled again
+and again, lists that contain the same list many times. So every iteration of a loop, every call and every value that an
+expression makes is charged to one budget, and only filters and methods whose result is bounded by their input are
+available.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class LimitError(Exception):
 
 
 def run(source: str, variables: Mapping[str, Any]) -> str:
-    """Renders `source`. Raises ArgumentError where the template refuses, FormatError where it does not work."""
+    """Renders `source`. Raises ArgumentError where the template refuses the messages, FormatError where it does not
+    work."""
     try:
         code = _compile(source)
         environment = _Sandbox(64 * len(repr(variables)))
@@ -66,7 +67,7 @@ def run(source: str, variables: Mapping[str, Any]) -> str:
         raise FormatError(f"The chat template uses something that is not there: {_one_line(error)}.") from error
     except TemplateError as error:
         raise FormatError(f"The chat template is not valid Jinja: {_one_line(error)}.") from error
-    except Exception as error:  # whatever Python objects to in the middle of somebody else's program
+    except Exception as error:  # any error that Python raises within the template
         raise FormatError(f"The chat template does not work: {type(error).__name__}: {_one_line(error)}.") from error
 
 
@@ -78,7 +79,7 @@ def _compile(source: str) -> CodeType:
 
 
 class _Refusal(Exception):
-    """`raise_exception` was called."""
+    """The template called `raise_exception`."""
 
 
 def _one_line(error: BaseException) -> str:
@@ -93,20 +94,21 @@ class _Budget:
         self.size, self.steps, self.deadline = MAX_SIZE + extra, MAX_STEPS, time.monotonic() + MAX_SECONDS
 
     def step(self, size: int = 0) -> None:
-        """One turn of a loop or one call, which writes `size` characters of the template itself."""
+        """Charges one iteration of a loop or one call, which writes `size` characters of the template's own text."""
         self.steps -= 1
         if self.steps < 0 or time.monotonic() > self.deadline:
             raise LimitError
         self.spend(size)
 
     def spend(self, size: int) -> None:
-        """Before something of `size` is made."""
+        """Charges `size` before a value of that size is made."""
         self.size -= size
         if self.size < 0:
             raise LimitError
 
     def measure(self, value: Any) -> Any:
-        """After a value was made; what it contains counts as often as it is contained."""
+        """Charges the size of a value after it was made, and returns it; what it contains several times counts each
+        time."""
         rest = [value]
         while rest:
             item = rest.pop()
@@ -122,7 +124,7 @@ class _Budget:
 
 
 class _Meter(NodeTransformer):
-    """Puts a charge on what the sandbox itself cannot intercept: loops, literals, slices, `~`."""
+    """Charges for what the sandbox itself cannot intercept: loops, literals, slices, `~`."""
 
     def _metered_body(self, node: Any) -> Any:
         size = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
@@ -150,7 +152,8 @@ class _Meter(NodeTransformer):
 
 
 class _Generation(Extension):
-    """`{% generation %}` of transformers marks what the assistant says, for training; here it is its content."""
+    """`{% generation %}` of transformers marks what the assistant says, for training; here its content is just
+    rendered."""
 
     tags = {"generation"}
 
@@ -168,7 +171,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
-            optimized=False,  # constants would be folded, and their cost spent, while compiling
+            optimized=False,  # else constants would be folded, and charged, while compiling
             finalize=self._written,
             extensions=[loopcontrols, _Generation],
         )
@@ -231,7 +234,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
         return filtered
 
-    @pass_context  # which also keeps constant output from being folded into the code, past the budget
+    @pass_context  # also keeps constant output from being folded into the code, where nothing is charged
     def _written(self, context: Any, value: Any) -> Any:
         self.budget.spend(len(value) if isinstance(value, str) else 20)
         return value
@@ -242,7 +245,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return "".join(texts)
 
     def _tojson(self, value: Any, indent: int | None = None, **options: Any) -> str:
-        """As transformers does it: no HTML escapes, letters of all scripts as they are."""
+        """JSON as transformers writes it: no HTML escapes, letters of all scripts as they are."""
         self.budget.step()
         self.budget.measure(value)
         known = {name: options[name] for name in ("separators", "sort_keys") if name in options}

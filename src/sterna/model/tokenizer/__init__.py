@@ -28,15 +28,15 @@ class Tokenizer:
     """One model's vocabulary."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """`path`: also a name that `resolve_model` knows, whose model is downloaded if it is not there.
+        """`path` may also be a name that `resolve_model` knows; its model is downloaded if it is not in the cache.
 
-        Raises FormatError or UnsupportedError, in a sentence, for what is no tokenizer or not one of ours.
+        Raises FormatError or UnsupportedError for what is no tokenizer, or none that Sterna reads.
         """
         self._take(_open(resolve_model(path)))
 
     @classmethod
     def from_gguf_metadata(cls, metadata: Mapping[str, Any]) -> Tokenizer:
-        """From the metadata of a GGUF file, string arrays as sequences of `str`, numeric ones as numpy arrays."""
+        """The tokenizer of a GGUF file's metadata: string arrays are sequences of `str`, numeric ones numpy arrays."""
         tokenizer = cls.__new__(cls)
         tokenizer._take(gguf.from_metadata(metadata))
         return tokenizer
@@ -70,12 +70,12 @@ class Tokenizer:
 
     @property
     def eos_ids(self) -> frozenset[int]:
-        """Every token after which generation stops: end of text, end of turn, the generation config's."""
+        """Every token after which generation stops: end of text, end of turn, and those of the generation config."""
         return self._vocabulary.eos_ids
 
     @property
     def chat_template(self) -> str | None:
-        """The model's Jinja template, None where it brings none."""
+        """The model's Jinja template, None where it has none."""
         return self._vocabulary.chat_template
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
@@ -98,7 +98,7 @@ class Tokenizer:
         return data.decode("utf-8", "replace")
 
     def stream(self, skip_special: bool = True, continuation: bool = False) -> StreamDecoder:
-        """Decodes ids one at a time; the pieces together are `decode` with the same arguments.
+        """A decoder of one id at a time; its pieces, joined, equal `decode` with the same arguments.
 
         An id outside the vocabulary has no text: models with a padded embedding can generate one.
         """
@@ -138,8 +138,8 @@ class Tokenizer:
     def hf_files(self, context_length: int, tokenizer_json: bytes | None = None) -> dict[str, bytes]:
         """Names and contents of the files with which a Hugging Face folder holds an equal tokenizer.
 
-        `tokenizer_json` is what the tokenizer was read from, where that was one. Raises UnsupportedError for a
-        vocabulary that tokenizer.json cannot hold.
+        `tokenizer_json` is the content of the file that the tokenizer was read from, if that was a tokenizer.json.
+        Raises UnsupportedError for a vocabulary that tokenizer.json cannot hold.
         """
         from sterna.model.tokenizer.hf_files import hf_files
 
@@ -166,7 +166,7 @@ class Tokenizer:
             return self._ids(text)
         if prefix is Prefix.EACH_RUN or (prefix is Prefix.FIRST_RUN and first and text[0] not in " ▁"):
             text = " " + text
-        # A typed "▁" would read as a space; spelled in bytes it comes back as itself.
+        # A typed "▁" would decode to a space; as byte tokens it decodes to itself.
         typed = [self._byte_ids[name] for name in ("<0xE2>", "<0x96>", "<0x81>") if name in self._byte_ids]
         parts = text.split("▁") if len(typed) == 3 else [text]
         ids = self._ids(parts[0].replace(" ", "▁"))
@@ -180,7 +180,7 @@ class Tokenizer:
 
 
 def _open(path: Path) -> Vocabulary:
-    # GGUF is by far the most frequent: a program that needs no more starts sooner.
+    # Imported only here: most models are GGUF, and a program that reads no other format starts sooner.
     from sterna.model.tokenizer import hf
 
     try:

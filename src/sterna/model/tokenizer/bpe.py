@@ -40,8 +40,8 @@ def sentencepiece(
 ) -> tokenizers.Tokenizer:
     """SentencePiece's BPE: the pair whose piece scores highest merges first, the leftmost of equals.
 
-    Without scores, `merges` ("left right") have their order. Takes text whose spaces are already "▁". Characters
-    without a piece fall back to byte pieces, else to `unknown`.
+    Without scores, the pairs of `merges` ("left right") merge in that order. The spaces of a text must already be "▁".
+    Characters without a piece fall back to byte pieces, else to `unknown`.
     """
     ordinary = ids_of(types, TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
     mergeable = {tokens[token].replace(" ", "▁"): token for token in ordinary if tokens[token]}
@@ -73,9 +73,9 @@ def library_errors(sentence: str) -> Iterator[None]:
 def merges_by_rank(vocab: Mapping[str, int], rank: Mapping[str, float]) -> list[tuple[str, str]]:
     """All (left, right) whose concatenation is in `vocab`, by the rank of the concatenation: lower merges first.
 
-    This is how tiktoken and SentencePiece choose, which store no merges. There all ways to make one piece rank alike
-    and the leftmost in the text goes first; a list of merges must order them, and the longest left part first is
-    what keeps to the leftmost in runs of one character.
+    tiktoken and SentencePiece choose in this way and store no merges. With them all ways to make one piece rank
+    equally, and the leftmost in the text merges first. A list of merges has to order these ways: with the longest left
+    part first, the leftmost still merges first in runs of one character.
     """
     return [
         (left, right)
@@ -96,7 +96,8 @@ def _encoder(vocab: dict[str, int], merges: Iterable[tuple[str, str]], **options
         with library_errors("The vocabulary is none that BPE can use"):
             return Tokenizer(models.BPE(vocab=vocab, merges=pairs, **options))
 
-    # Real vocabularies have two or three merges a token; what comes after is checked before it takes memory.
+    # Real vocabularies have two or three merges a token; merges beyond four a token are checked before they take
+    # memory.
     stream = iter(merges)
     pairs = list(islice(stream, 4 * len(vocab)))
     pairs += ((left, right) for left, right in stream if _is_known(vocab, left, right))
@@ -111,7 +112,7 @@ def _is_known(vocab: Mapping[str, int], left: str, right: str) -> bool:
 
 
 def _add(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
-    """Tokens that are found in any text before BPE begins; they keep the ids that they have in the vocabulary."""
+    """Adds tokens that are found in any text before BPE begins; they keep the ids that they have in the vocabulary."""
     from tokenizers import AddedToken
 
     encoder.add_tokens([AddedToken(text, normalized=False) for text in texts if text])

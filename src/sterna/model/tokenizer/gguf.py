@@ -15,7 +15,7 @@ from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 
 PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
-# Generation configs may name more ends than GGUF's three keys hold.
+# Generation configs may name more end tokens than GGUF's three keys hold.
 EXTRA_EOS = "tokenizer.sterna.eos_token_ids"
 MAX_TOKENS = 1 << 20
 """Four times the largest vocabulary in use: a list beyond it is a broken or hostile file."""
@@ -23,7 +23,11 @@ LLAMA3_VOCAB_SIZE = 128256
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
-    """Raises FormatError for metadata that contradicts itself, UnsupportedError for a tokenizer unknown here."""
+    """The vocabulary of a file.
+
+    Raises FormatError for metadata that contradicts itself, UnsupportedError for a tokenizer that Sterna does not
+    read.
+    """
     tokens = _strings(metadata, "tokens", MAX_TOKENS)
     if not tokens:
         raise FormatError("The file has no vocabulary (tokenizer.ggml.tokens is missing or empty).")
@@ -45,7 +49,8 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     template = metadata.get(CHAT_TEMPLATE)
     if template is not None and not isinstance(template, str):
         raise FormatError(f"{CHAT_TEMPLATE} is no text.")
-    # bitnet.cpp's converter writes Gemma's pieces, which spell bytes <0x00>, under the name of byte-level BPE.
+    # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
+    # BPE.
     pieces = model == "gpt2" and "<0x00>" in tokens and "Ġ" not in tokens
     return (_merged_pieces if pieces else readers[model])(
         metadata,
@@ -106,7 +111,7 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
 
 
 def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
-    """Gemma's vocabulary with merges in the place of scores: no space before a text, BOS unless the file says no."""
+    """Gemma's vocabulary with merges instead of scores: no space before a text, BOS unless the file says no."""
     merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
     types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
@@ -167,7 +172,7 @@ def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> 
 
 
 def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:
-    """A new list, empty where the file has none. Keep the sequence in `metadata` instead: it may take less memory."""
+    """A new list, empty where the file has none; the sequence in `metadata` may take less memory where it is kept."""
     value = metadata.get(PREFIX + name, [])
     fits = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= limit
     strings = list(value) if fits else []

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 26
 MAX_COMMAS = 1 << 21
-"""The library takes a microsecond and some 60 bytes for each value of a tokenizer.json; large ones have 1.3 million."""
+"""The library takes a microsecond and about 60 bytes for each value of a tokenizer.json; large files have 1.3 million
+values."""
 MAX_CONFIG_BYTES = 1 << 22
 
 
 def from_folder(folder: Path) -> Vocabulary:
-    """tokenizer.json, else a tokenizer.model (tiktoken's or SentencePiece's); with tokenizer_config.json and
-    generation_config.json."""
+    """The vocabulary of tokenizer.json, else of a tokenizer.model (tiktoken's or SentencePiece's), with
+    tokenizer_config.json and generation_config.json."""
     config = _config(folder / "tokenizer_config.json")
     generation = _config(folder / "generation_config.json")
     template = _chat_template(folder, config)
@@ -46,7 +47,8 @@ def from_folder(folder: Path) -> Vocabulary:
 def from_tokenizer_json(
     path: Path, config: Mapping[str, Any], generation: Mapping[str, Any], template: str | None
 ) -> Vocabulary:
-    """Text is encoded by the `tokenizers` library exactly as the file says; special tokens are left to templates."""
+    """The vocabulary of a file. The `tokenizers` library encodes text exactly as the file says; special tokens are left
+    to templates."""
     encoder = _read(path)
     by_text = encoder.get_vocab(with_added_tokens=True)
     size = max(by_text.values(), default=-1) + 1
@@ -92,7 +94,7 @@ def from_tokenizer_json(
         keys |= {PREFIX + "add_bos_token": adds_bos, EXTRA_EOS: sorted(eos_ids)}
         keys |= {} if bos_id is None else {PREFIX + "bos_token_id": bos_id}
         keys |= {} if eos_id is None else {PREFIX + "eos_token_id": eos_id}
-        # GGUF has one token for the end that is generated and for the end that is put after a text.
+        # GGUF has one key for both the end token that is generated and the one that is put after a text.
         keys |= {} if suffix_id is None else {PREFIX + "eos_token_id": suffix_id, PREFIX + "add_eos_token": True}
         return keys | ({} if template is None else {CHAT_TEMPLATE: template})
 
@@ -143,8 +145,8 @@ def _is_byte_level(encoder: tokenizers.Tokenizer, path: Path) -> bool:
 
 
 def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
-    """Where the prefix goes. A prompt made by a template is encoded in runs, of which the library knows no first:
-    `prepend_scheme: first` becomes ours.
+    """Where the space before text goes. A prompt made by a template is encoded run by run, and the library cannot know
+    which run is the first: Sterna takes `prepend_scheme: first` over from it.
     """
     from tokenizers import pre_tokenizers
 
@@ -162,7 +164,7 @@ def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
 
 
 def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int]) -> None:
-    """No special token is found in text any more, not even those that the file does not flag as special."""
+    """Makes the encoder find no special token in text, not even one that the file does not flag as special."""
     from tokenizers import AddedToken
 
     encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
@@ -183,7 +185,7 @@ def _bos(
     config: Mapping[str, Any],
     generation: Mapping[str, Any],
 ) -> tuple[int | None, bool]:
-    """The token that begins a text, and whether one is wanted: the post-processor's word, else the configs'."""
+    """The token that begins a text, by the post-processor, else the configs; and whether the model wants it."""
     processed = full[0] if len(full) > len(plain) and full[:1] != plain[:1] else None
     named = by_text.get(_token_text(config.get("bos_token")))
     candidates = (processed, named, *_integers(generation.get("bos_token_id")))
@@ -206,9 +208,10 @@ def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str,
 def _sentencepiece_metadata(
     encoder: tokenizers.Tokenizer, tokens: list[str], prefix: Prefix, path: Path
 ) -> dict[str, Any]:
-    """Model and scores. tokenizer.json has a list of merges instead: a piece scores by the first that makes it.
+    """Model and scores. tokenizer.json has a list of merges instead of scores: a piece's score follows from the first
+    merge that makes it.
 
-    GGUF knows a space before each run of text or none, so one before the first run alone becomes the former.
+    GGUF knows a space before each run of text or none, so a space before only the first run becomes one before each.
     """
     model = json.loads(encoder.to_str())["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
@@ -245,7 +248,8 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, else tokenizer_config.json's; of several named ones the default."""
+    """The text of chat_template.jinja, else the template of tokenizer_config.json; among several named ones,
+    `default`."""
     file = folder / "chat_template.jinja"
     if file.is_file() and file.stat().st_size <= MAX_CONFIG_BYTES:
         return file.read_text(encoding="utf-8", errors="replace")

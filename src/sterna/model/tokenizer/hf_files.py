@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def hf_files(vocabulary: Vocabulary, tokenizer_json: bytes | None, context_length: int) -> dict[str, bytes]:
-    """File names and contents. `tokenizer_json` is taken as it is; None makes one.
+    """File names and contents. A given `tokenizer_json` is used as it is; None makes one.
 
     Raises UnsupportedError for a vocabulary that tokenizer.json cannot hold.
     """
@@ -43,7 +43,8 @@ def hf_files(vocabulary: Vocabulary, tokenizer_json: bytes | None, context_lengt
 
 
 def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
-    """The encoder of the vocabulary with what is ours to do elsewhere: special tokens, BOS, spaces, decoding."""
+    """The encoder of the vocabulary, completed by what Sterna otherwise does itself: special tokens, BOS, spaces,
+    decoding."""
     from tokenizers import Tokenizer, decoders, normalizers, processors
 
     state, tokens = json.loads(vocabulary.encoder.to_str()), list(vocabulary.tokens)
@@ -81,8 +82,8 @@ def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
 def _model_vocabulary(tokens: list[str], model: dict[str, Any], added: list[int]) -> dict[str, int]:
     """Text to id for the BPE model.
 
-    The library numbers added tokens that the model does not know from the model's size on. So those at the end stay
-    out of the model, as in published files; others have to be in it to keep their ids.
+    The library gives added tokens that the model does not know the ids from the model's size on. So added tokens at the
+    end of the vocabulary stay out of the model, as in published files; others have to be in it to keep their ids.
     """
     in_model = dict(model["vocab"])
     end = len(tokens)

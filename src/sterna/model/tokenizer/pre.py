@@ -1,8 +1,8 @@
 """How text is cut into words before byte-level BPE: the `tokenizer.ggml.pre` types, as regular expressions.
 
-Each expression cuts every piece that the one before it left; what matches is a piece, and so is what lies between
-matches. The names and what they stand for are llama.cpp's and bitnet.cpp's (src/llama-vocab.cpp, 2024-2025); the
-expressions are those of the models' own tokenizer.json files.
+Each expression cuts every piece that the one before it left; each match is a piece, and so is the text between two
+matches. The names and their meanings are llama.cpp's and bitnet.cpp's (src/llama-vocab.cpp, 2024-2025); the expressions
+are those of the models' own tokenizer.json files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-# Mistral's: capitals that begin a word, or words written in capitals, apart from what is lower case.
+# Mistral's cuts before a capital within a word: capitals and the lower-case letters after them are one piece.
 _HIGH, _LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 TEKKEN = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_HIGH}*{_LOW}+|[^\r\n\p{{L}}\p{{N}}]?{_HIGH}+{_LOW}*"
@@ -24,7 +24,7 @@ TEKKEN = (
 )
 PUNCTUATION = r"[\p{P}\$\+<=>\^~\|`]+"
 CJK = "[一-龥\u0800-一가-\ud7ff]+"
-# DeepSeek's tokenizer.json lists the letters that have case range by range, in hexadecimal here.
+# The letters that have case, in the ranges of DeepSeek's tokenizer.json, here in hexadecimal.
 _CASED_RANGES = """
     41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1
     3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A
@@ -42,7 +42,7 @@ DEEPSEEK_MARKS = "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+"
 
 @dataclass(frozen=True)
 class Pre:
-    """One pre type: the expressions in order, and what goes with them where the file does not say."""
+    """One pre type: its expressions in order, and its defaults where a file does not say."""
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
@@ -69,7 +69,7 @@ PRE: dict[str, Pre] = {
     "default": Pre((PUNCTUATION.replace("`", ""), GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
 }
 
-# tokenizer.json writes the same cuts with steps of its own; `signature` below spells them.
+# tokenizer.json writes the same cuts as other steps; `identify` makes a signature of them.
 _BY_SIGNATURE: dict[tuple[str, ...], str] = {
     (LLAMA3,): "llama-bpe",
     (GPT2,): "gpt-2",

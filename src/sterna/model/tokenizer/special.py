@@ -1,4 +1,5 @@
-"""Which tokens are special (they enter through templates alone), which of them end a text, where they stand in one."""
+"""Special tokens, which enter through templates alone: which tokens are special, which end a text, where they are in a
+text."""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
-# llama.cpp finds user-defined tokens (runs of spaces, `<think>`) in every text and control tokens only where it is
-# asked to. So do we, except that converters also left some control tokens as user-defined (`</s>` of Phi-3): what is
-# shaped like one is special, for nobody may end a turn by typing its name.
+# llama.cpp finds user-defined tokens (runs of spaces, `<think>`) in every text, and control tokens only where it is
+# asked to. Sterna does the same, with one exception: converters wrote some control tokens as user-defined (`</s>` of
+# Phi-3), so a user-defined token that looks like a control token is special. Nobody may end a turn by typing its name.
 _LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|</?s>|<(unk|pad|mask|bos|eos)>|<(start|end)_of_turn>", re.DOTALL)
 
 _ENDS_A_TEXT = frozenset(
@@ -63,11 +64,12 @@ def ends_a_text(special: Mapping[str, int]) -> frozenset[int]:
 
 
 MAX_SPECIAL_CHARACTERS = 128
-"""Four times the longest in use: each length that occurs is tried at each place where one may begin."""
+"""Four times the longest in use. The limit bounds the search, which tries each length that occurs at each place where a
+special token may begin."""
 
 
 class SpecialSplitter:
-    """Finds special tokens in a text, the longest at each place; one beyond `MAX_SPECIAL_CHARACTERS` stays text."""
+    """Finds special tokens in a text, the longest at each place; those beyond `MAX_SPECIAL_CHARACTERS` stay text."""
 
     def __init__(self, special: Mapping[str, int]) -> None:
         self._ids = {text: token for text, token in special.items() if 0 < len(text) <= MAX_SPECIAL_CHARACTERS}

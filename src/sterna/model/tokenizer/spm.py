@@ -95,7 +95,8 @@ def _signed(value: int) -> int:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(number, value) of a protobuf message's fields: integers, or bytes. Raises ValueError where it breaks off."""
+    """(number, value) of a protobuf message's fields: integers, or bytes. Raises ValueError where the message is cut
+    off."""
     at = 0
 
     def varint() -> int:

@@ -1,4 +1,4 @@
-"""Token ids to bytes, and bytes to text as they come."""
+"""Decodes token ids to bytes, and bytes to text as they come."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_byte_level(data: bytes) -> str:
 
 
 def from_byte_level(text: str) -> bytes:
-    """The inverse of `to_byte_level`; a text with characters outside the alphabet stands for its UTF-8."""
+    """The inverse of `to_byte_level`; a text with characters outside the alphabet becomes its UTF-8."""
     if all(ord(character) in _BYTE_OF for character in text):
         return text.translate(_BYTE_OF).encode("latin-1")
     return text.encode("utf-8", "replace")
@@ -53,9 +53,9 @@ class Pieces:
 
 
 class StreamDecoder:
-    """Text as tokens come: `push` gives what is certain so far and never half a UTF-8 character.
+    """Text as tokens come: `push` gives the text that is certain so far, and never half a UTF-8 character.
 
-    All the pieces and the `flush` together are exactly what `decode` gives for all the ids of the vocabulary.
+    All pieces and the text of `flush`, joined, are exactly what `decode` gives for those ids that the vocabulary has.
     """
 
     def __init__(self, piece: Callable[[int], bytes], strip_space: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a person wants to know of a tokenizer."""
+"""Facts that describe a tokenizer to people."""
 
 from __future__ import annotations
 

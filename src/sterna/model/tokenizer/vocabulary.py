@@ -1,4 +1,4 @@
-"""What every source of a tokenizer (GGUF, tokenizer.json, tiktoken) comes down to."""
+"""The vocabulary that every source of a tokenizer (GGUF, tokenizer.json, tiktoken) is read into."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 MAX_TOKEN_CHARACTERS = 1024
-"""Published vocabularies stay far below (128: runs of spaces). Finding a token's merges takes its length squared."""
+"""Published vocabularies stay far below (128: runs of spaces). Finding a token's merges takes time quadratic in its
+length."""
 
 
 def check_lengths(tokens: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def check_lengths(tokens: Sequence[str]) -> None:
 
 
 class Prefix(Enum):
-    """Where a SentencePiece vocabulary gets a space before text; `decode` takes the first one away."""
+    """Where a SentencePiece vocabulary puts a space before text; `decode` removes the first one."""
 
     NONE = "none"
     EACH_RUN = "each run"
@@ -36,7 +37,7 @@ class Prefix(Enum):
     FIRST_RUN = "first run"
     """Before a text that begins a sequence, unless it begins with a space: `prepend_scheme: first`."""
     LIBRARY = "library"
-    """The encoder puts it there by itself."""
+    """The encoder adds the space by itself."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,18 @@ class Vocabulary:
 
     tokens: Sequence[str]
     types: np.ndarray
-    """int [n]: GGUF's `TokenType`; what may enter through templates only is of `SPECIAL_TYPES`."""
+    """int [n]: GGUF's `TokenType`; tokens that may enter through templates only are of `SPECIAL_TYPES`."""
     encoder: tokenizers.Tokenizer
     byte_level: bool
     """True: GPT-2's alphabet of bytes. False: SentencePiece pieces, "▁" for the space."""
     prefix: Prefix
     bos_id: int | None
     eos_id: int | None
-    """The one end that templates call `eos_token`."""
+    """The one end token that templates call `eos_token`."""
     eos_ids: frozenset[int]
     add_bos: bool
     suffix_id: int | None
     """The token that the file puts after a text (an embedding model's last one); None where it puts none."""
     chat_template: str | None
     gguf_metadata: Callable[[], dict[str, Any]]
-    """The `tokenizer.*` keys that make an equal tokenizer; raises UnsupportedError where GGUF has no words for it."""
+    """The `tokenizer.*` keys that make an equal tokenizer; raises UnsupportedError where GGUF cannot describe it."""
