@@ -163,11 +163,11 @@ private:
     }
 
     Tensors to_tensors(const nb::dict& tensors) {
-        Tensors table;
+        Tensors natives;
         for (const auto& [key, value] : tensors)
-            table[nb::cast<std::string>(key)] =
+            natives[nb::cast<std::string>(key)] =
                 to_tensor(nb::cast<nb::tuple>(value), weights_.emplace_back(), group_scales_.emplace_back());
-        return table;
+        return natives;
     }
 
     std::vector<Bytes> weights_;

@@ -34,6 +34,10 @@ class Request(ABC):
     last_turn: int = 0
     """When the request last entered a pass, on a clock that counts the turns of all requests."""
 
+    def __post_init__(self) -> None:
+        if self.adapter_id:
+            self.blocks.salt = self.adapter_id.to_bytes(8, "little")
+
     @property
     @abstractmethod
     def finished(self) -> bool:

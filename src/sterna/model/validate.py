@@ -60,10 +60,10 @@ def check_config(config: ModelConfig) -> None:
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor that the architecture needs, by canonical name."""
-    table = (config.vocab_size, config.hidden_size)
-    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (config.hidden_size,)}
+    embedding = (config.vocab_size, config.hidden_size)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": embedding, "output_norm.weight": (config.hidden_size,)}
     if not config.tied_head:
-        shapes["output.weight"] = table
+        shapes["output.weight"] = embedding
     layer = architecture_of(config).layer_shapes(config)
     for index in range(config.num_layers):
         shapes |= {f"blk.{index}.{name}": shape for name, shape in layer.items()}

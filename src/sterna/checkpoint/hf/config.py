@@ -147,7 +147,7 @@ def _unconverted(modules: Any, config: ModelConfig) -> tuple[str, ...]:
     return tuple(modules)
 
 
-def _accept(section: Mapping[str, Any], table: Mapping[str, tuple[Any, ...]], where: str) -> None:
-    for key, accepted in table.items():
+def _accept(section: Mapping[str, Any], known: Mapping[str, tuple[Any, ...]], where: str) -> None:
+    for key, accepted in known.items():
         if key in section and section[key] not in accepted:
             raise UnsupportedError(f"its {where} asks for {key} = {section[key]!r}, which Sterna does not do.")
