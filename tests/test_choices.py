@@ -30,18 +30,18 @@ def test_logprobs_are_those_of_the_raw_logits(llm: LLM, options: dict[str, Any])
     (completion,) = llm.complete([prompt], max_tokens=12, logprobs=5, ignore_eos=True, **options)
     expected = log_softmax(llm.logits([*prompt, *completion.token_ids]))[len(prompt) - 1 : -1]
     assert completion.logprobs is not None and len(completion.logprobs) == 12
-    for told, token, row in zip(completion.logprobs, completion.token_ids, expected, strict=True):
-        assert told.token_id == token and abs(told.logprob - row[token]) < 1e-5
+    for given, token, row in zip(completion.logprobs, completion.token_ids, expected, strict=True):
+        assert given.token_id == token and abs(given.logprob - row[token]) < 1e-5
         best = np.argsort(-row, kind="stable")[:5]
-        assert [token for token, _ in told.top] == best.tolist()
-        assert np.abs(np.array([logprob for _, logprob in told.top]) - row[best]).max() < 1e-5
+        assert [token for token, _ in given.top] == best.tolist()
+        assert np.abs(np.array([logprob for _, logprob in given.top]) - row[best]).max() < 1e-5
 
 
 def test_logprobs_come_only_where_they_are_asked_for(llm: LLM) -> None:
     (completion,) = llm.complete([PROMPT], max_tokens=3)
     assert completion.logprobs is None
     (completion,) = llm.complete([PROMPT], max_tokens=3, logprobs=0)
-    assert completion.logprobs is not None and [told.top for told in completion.logprobs] == [[]] * 3
+    assert completion.logprobs is not None and [given.top for given in completion.logprobs] == [[]] * 3
 
 
 def test_logprobs_are_the_same_in_drafted_passes(llm: LLM) -> None:
@@ -100,6 +100,10 @@ def test_the_text_does_not_end_too_early(llm: LLM) -> None:
     stop = whole.text[3:5]
     (stopped,) = llm.complete([PROMPT], max_tokens=20, stop=stop, ignore_eos=True)
     (past,) = llm.complete([PROMPT], max_tokens=20, stop=stop, min_tokens=10, ignore_eos=True)
+    straddling = whole.text[2:8]  # begins in an early token, ends in a later one
+    lengths = [c.completion_tokens for c in llm.complete([PROMPT], max_tokens=20, stop=straddling, ignore_eos=True)]
+    (late,) = llm.complete([PROMPT], max_tokens=20, stop=straddling, min_tokens=lengths[0], ignore_eos=True)
+    assert late.stop_reason == "stop" and late.text == whole.text[:2]
     assert stopped.completion_tokens < 10 <= past.completion_tokens
     with pytest.raises(ArgumentError, match="min_tokens"):
         llm.generate("Once", max_tokens=3, min_tokens=4)
@@ -164,6 +168,9 @@ def test_a_mask_that_allows_nothing_fails_its_request(llm: LLM) -> None:
         {"logit_bias": [1]},
         {"presence_penalty": float("inf")},
         {"frequency_penalty": "much"},
+        {"frequency_penalty": 10**400},
+        {"logit_bias": {10**6: 1.0}},
+        {"max_tokens": "5"},
         {"min_tokens": -1},
     ],
     ids=str,

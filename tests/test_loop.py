@@ -18,6 +18,7 @@ import pytest
 
 from sterna import LLM
 from sterna.checkpoint import Checkpoint
+from sterna.engine.backend import Span
 from sterna.engine.generation import Generation
 from sterna.engine.request import Request
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
@@ -35,7 +36,7 @@ def llm() -> LLM:
 
 def available(llm: LLM) -> int:
     """Blocks that could be given, once the engine has handled all earlier messages."""
-    return llm._loop.call(lambda: llm._cache.available)
+    return llm._loop.call(lambda: min(group.allocator.available for group in llm._cache.groups))
 
 
 def run(llm: LLM, generations: list[Generation], finished: SimpleQueue[Request]) -> None:
@@ -167,6 +168,65 @@ def test_what_is_told_of_an_end_may_fail(llm: LLM, caplog: pytest.LogCaptureFixt
     assert "Event loop is closed" in caplog.text
 
 
+def test_a_pass_that_fails_ends_its_requests_once(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[Request] = []
+
+    def refuse(spans: list[Span]) -> np.ndarray:
+        raise MemoryError
+
+    broken = [llm.generation(prompt, done=ends.append, max_tokens=4) for prompt in ("Once", "Twice")]
+    with monkeypatch.context() as patched:
+        patched.setattr(llm._loop.backend, "forward", refuse)
+        llm.submit(broken)
+        available(llm)
+    available(llm)
+    assert sorted(map(id, ends)) == sorted(map(id, broken))
+    assert all(isinstance(request.error, MemoryError) for request in broken)
+    assert llm.generate("Once", max_tokens=2)
+
+
+def test_what_is_no_request_or_was_one_before_is_refused(llm: LLM) -> None:
+    finished: SimpleQueue[Request] = SimpleQueue()
+    generation = llm.generation("Once", done=finished.put, max_tokens=2)
+    run(llm, [generation], finished)
+    for wrong in ([generation], ["Once"]):
+        with pytest.raises(ArgumentError, match="each of them once"):
+            llm.submit(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        llm._loop.call(lambda: 1 / 0)
+    with pytest.raises(SystemExit):
+        llm._loop.call(sys.exit)
+    assert llm.generate("Once", max_tokens=2) == generation.text
+
+
+def test_a_cancelled_request_is_silent(llm: LLM) -> None:
+    events: list[object] = []
+
+    def deliver(piece: str) -> None:
+        events.append(piece)
+        llm.cancel([generation])
+
+    generation = llm.generation("Once", done=events.append, deliver=deliver, **LONG)
+    llm.submit([generation])
+    assert llm.generate("Twice", max_tokens=8)
+    assert len(events) == 1 and isinstance(events[0], str)
+
+
+def test_a_callback_cannot_wait_for_the_engine_but_can_ask_for_more(llm: LLM) -> None:
+    finished: SimpleQueue[Request | Exception] = SimpleQueue()
+
+    def more(request: Request) -> None:
+        try:
+            llm.generate("Once")
+        except UnsupportedError as error:
+            finished.put(error)
+        llm.submit([llm.generation("Twice", done=finished.put, max_tokens=4)])
+
+    llm.submit([llm.generation("Once", done=more, max_tokens=4)])
+    assert isinstance(finished.get(timeout=60), UnsupportedError)
+    assert isinstance(finished.get(timeout=60), Generation)
+
+
 def fork_and_send(llm: LLM) -> str:
     """What a forked child generates."""
     context = multiprocessing.get_context("fork")
@@ -192,7 +252,7 @@ def test_a_fork_while_others_generate(llm: LLM) -> None:
     ]
     for thread in threads:
         thread.start()
-    for _ in range(3):
+    for _ in range(6):
         assert fork_and_send(llm) == expected
     assert len({texts.get(timeout=60) for _ in threads}) == 1
 
@@ -213,6 +273,29 @@ def test_a_stream_of_before_the_fork_is_the_parents(llm: LLM) -> None:
     with os.fdopen(receiver) as pipe:
         assert "forked" in pipe.read()
     assert text + "".join(stream) == llm.generate("Once", **LONG)
+
+
+def test_forks_while_callbacks_start_threads() -> None:
+    """Each model's first request comes from a callback of the one before."""
+    models = [LLM(tiny_checkpoint(TINY), threads=1) for _ in range(40)]
+    finished: SimpleQueue[Request] = SimpleQueue()
+
+    def begin(index: int) -> None:
+        def then(request: Request) -> None:
+            if index + 1 < len(models):
+                begin(index + 1)
+            finished.put(request)
+
+        models[index].submit([models[index].generation([1, 2], done=then, max_tokens=3, ignore_eos=True)])
+
+    begin(0)
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    for _ in models:
+        assert finished.get(timeout=60).error is None
 
 
 def test_a_model_is_collected_while_it_generates() -> None:
@@ -247,6 +330,28 @@ for _ in range(4):
 begun.wait()
 print("done")
 """
+
+
+LATE = """
+import atexit
+from sterna.errors import SternaError
+
+def late():
+    try:
+        llm.generate("Once", max_tokens=4)
+    except SternaError as error:
+        print(error)
+
+atexit.register(late)
+from sterna import LLM
+llm = LLM()
+llm.generate("Once", max_tokens=4)
+"""
+
+
+def test_a_text_that_is_asked_for_at_exit_is_refused() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The process is ending.\n", "")
 
 
 def test_the_process_ends_cleanly_while_daemon_threads_generate() -> None:

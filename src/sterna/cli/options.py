@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from sterna.engine.options import EngineOptions
+
 Model = Annotated[
     str | None,
     typer.Argument(
@@ -17,9 +19,6 @@ Model = Annotated[
         help="A GGUF file, a folder, ORG/REPO of the hub or a well-known name; default: the embedded model.",
         show_default=False,
     ),
-]
-I2SLayout = Annotated[
-    str, typer.Option("--i2s-layout", help="How a GGUF file keeps I2_S: x86, arm (bitnet.cpp on ARM) or x86-rows.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -36,6 +35,7 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
     def adapt(verb: Verb) -> Verb:
         hints = get_type_hints(verb, include_extras=True)
         groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+        assert defaults.keys() <= {field.name for kind in groups.values() for field, _ in _flags(kind)}
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(verb).parameters.values():
             if parameter.name in groups:
@@ -70,12 +70,23 @@ def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Par
     assert default is not MISSING
     if hint == tuple[str, ...]:
         hint, default = list[str], list(default)
-    option = typer.Option(
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[hint, _option(field, not (default is None or default is False or default == []))],
+    )
+
+
+def _option(field: Field[Any], show_default: bool) -> Any:
+    return typer.Option(
         *field.metadata["names"],
         help=field.metadata["help"],
         metavar=field.metadata["metavar"],
-        show_default=not (default is None or default is False or default == []),
+        show_default=show_default,
     )
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
-    )
+
+
+_I2S_LAYOUT = next(field for field, _ in _flags(EngineOptions) if field.name == "i2s_layout")
+I2SLayout = Annotated[str, _option(_I2S_LAYOUT, show_default=True)]
+"""For verbs that open a file without running it."""

@@ -14,9 +14,12 @@ def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: i
     The contents of a block depend on all tokens up to its end, and on anything else that changes the numbers, such as
     an adapter (`salt`). So its key is a hash of all of these.
     """
-    from hashlib import blake2b  # OpenSSL takes milliseconds to load, which short prompts need not wait for
+    starts = range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size)
+    if not starts:
+        return
+    from hashlib import blake2b  # loads OpenSSL, which takes milliseconds: short prompts need not wait for it
 
-    for start in range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size):
+    for start in starts:
         block = np.asarray(token_ids[start : start + block_size], dtype=np.int32).tobytes()
         parent = keys[-1] if keys else salt
         keys.append(blake2b(parent + block, digest_size=16).digest())

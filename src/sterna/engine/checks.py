@@ -16,7 +16,10 @@ def whole(value: object, least: int, end: int) -> bool:
 
 def real(value: object) -> bool:
     """Whether `value` is a finite number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def one_of(name: str, value: object, known: Collection[str]) -> None:

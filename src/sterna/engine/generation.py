@@ -80,9 +80,10 @@ class Generation(Request):
         done: Done = lambda request: None,
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
+        adapter_id: int = 0,
     ) -> None:
         """`deliver` receives the text piece by piece; without it, the text is in `completion()` alone."""
-        super().__init__(list(prompt_ids), done)
+        super().__init__(list(prompt_ids), done, adapter_id)
         self.prompt_tokens = len(prompt_ids)
         self.params = params
         self.draft_tokens = self.accepted_tokens = 0
@@ -96,8 +97,8 @@ class Generation(Request):
         self._lookup = PromptLookup(self.token_ids) if params.lookup and constraint is None else None
         self._constraint = constraint
         self._stops_at = frozenset() if params.ignore_eos else eos_ids
-        self._longest_stop = max(map(len, params.stop), default=0)
         self._searched = 0
+        """Characters of the text in which no stop string ends, or counts."""
         self._decoder = decoder
         self._deliver, self._delivered = deliver, 0
         self._logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
@@ -221,8 +222,9 @@ class Generation(Request):
         if len(self.token_ids) - self.prompt_tokens < self.params.min_tokens:
             self._searched = len(self.text)
             return False
-        found = [at for at in (self.text.find(stop, self._searched) for stop in self.params.stop) if at >= 0]
-        self._searched = max(self._searched, len(self.text) - self._longest_stop)
+        starts = ((stop, max(0, self._searched - len(stop) + 1)) for stop in self.params.stop)
+        found = [at for at in (self.text.find(stop, start) for stop, start in starts) if at >= 0]
+        self._searched = len(self.text)
         if not found:
             return False
         self.text = self.text[: min(found)]

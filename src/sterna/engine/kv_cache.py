@@ -53,24 +53,9 @@ class KvCache:
         """Blocks that hold so many positions."""
         return -(-tokens // self.block_size)
 
-    @property
-    def available(self) -> int:
-        """Blocks that can still be given in the group that has the fewest of them."""
-        return min(group.allocator.available for group in self.groups)
-
     def match(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
-        """Takes the blocks of the longest known prefix of `token_ids`; returns how many tokens it has.
-
-        In a group with a window, only the blocks that the next token sees need to be known.
-        """
-        extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
-        count = len(token_ids) // self.block_size
-        for group in self.groups:
-            if group.window is None:
-                known = (index for index, key in enumerate(blocks.keys[:count]) if not group.allocator.cached(key))
-                count = next(known, count)
-        while count > 0 and not all(self._knows(group, blocks.keys, count) for group in self.groups):
-            count -= 1
+        """Takes the blocks of the longest known prefix of `token_ids`; returns how many tokens it has."""
+        count = self._known(blocks, token_ids)
         blocks.tables = []
         for group in self.groups:
             first = group.first_seen(count * self.block_size) // self.block_size
@@ -78,24 +63,35 @@ class KvCache:
             blocks.tables.append([NO_BLOCK] * min(first, count) + shared)
         return count * self.block_size
 
-    def _knows(self, group: _Group, keys: Sequence[bytes], count: int) -> bool:
-        first = group.first_seen(count * self.block_size) // self.block_size
-        return all(group.allocator.cached(key) for key in keys[first:count])
-
-    def can_begin(self, blocks: SequenceBlocks, token_ids: Sequence[int], spare: int) -> bool:
-        """Whether every group could give a new sequence all blocks of `token_ids` and have `spare` ones left."""
-        extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
+    def can_begin(self, blocks: SequenceBlocks, token_ids: Sequence[int], length: int, spare: int) -> bool:
+        """Whether every group could give a new sequence, which may share the blocks of `token_ids`, all blocks of its
+        first `length` tokens, and have `spare` ones left."""
+        count = self._known(blocks, token_ids)
         for group in self.groups:
-            needed = min(self.blocks_for(len(token_ids) + 1), group.most)
-            # A cached block that another sequence uses is shared for free; an idle one is among the available.
-            shared = 0
-            for key in blocks.keys:
-                if not group.allocator.cached(key):
-                    break
-                shared += not group.allocator.is_idle(key)
-            if needed - shared > group.allocator.available - spare:
+            first = group.first_seen(count * self.block_size) // self.block_size
+            # A known block that another sequence uses is shared for free; an idle one is among the available.
+            shared = sum(not group.allocator.is_idle(key) for key in blocks.keys[first:count])
+            needed = min(self.blocks_for(length + 1), group.most) - shared
+            if needed > group.allocator.available - spare:
                 return False
         return True
+
+    def _known(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
+        """The blocks of the longest known prefix. In a group with a window, only those that the token after it sees
+        need to be known."""
+        extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
+        count = len(token_ids) // self.block_size
+        for group in self.groups:
+            if group.window is None:
+                missing = (index for index, key in enumerate(blocks.keys[:count]) if not group.allocator.cached(key))
+                count = next(missing, count)
+        while count > 0 and not all(self._sees_known(group, blocks.keys, count) for group in self.groups):
+            count -= 1
+        return count
+
+    def _sees_known(self, group: _Group, keys: Sequence[bytes], count: int) -> bool:
+        first = group.first_seen(count * self.block_size) // self.block_size
+        return all(group.allocator.cached(key) for key in keys[first:count])
 
     def provide(self, blocks: SequenceBlocks, end: int) -> bool:
         """Allocates blocks for the positions up to `end`. Returns False, without allocating any, where there are not

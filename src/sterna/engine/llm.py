@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar, overload
@@ -83,6 +82,7 @@ class LLM:
                 kv=self.options.kv,
             )
         self._tokenizer = loading
+        self._head_error: HeadError | None = None
         self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
         weakref.finalize(self, self._loop.close).atexit = False
@@ -135,6 +135,7 @@ class LLM:
         events: SimpleQueue[str | Request] = SimpleQueue()
         generation = self.generation(prompt, params, done=events.put, deliver=events.put, **named)
         try:
+            self._check_thread()
             self.submit([generation])
             while isinstance(event := events.get(), str):
                 yield event, None
@@ -156,15 +157,18 @@ class LLM:
     ) -> Generation:
         """A request for `submit`. `deliver` receives its text piece by piece, and `done` the request when it has ended;
         both are called on the engine's thread, so they must return quickly. `constraint` says which tokens may come
-        next.
+        next; with it nothing is drafted.
         """
+        sampling = _with_names(SamplingParams() if params is None else params, named)
+        if any(token >= self.vocab_size for token in sampling.logit_bias):
+            raise ArgumentError(f"logit_bias has a token id outside the vocabulary of {self.vocab_size}.")
         if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
             eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
         return Generation(
             self._checked(self._encode(prompt), self.context_length - 1),
-            _with_names(SamplingParams() if params is None else params, named),
+            sampling,
             context_length=self.context_length,
             eos_ids=eos_ids,
             decoder=decoder,
@@ -178,7 +182,8 @@ class LLM:
         self._loop.submit(generations)
 
     def cancel(self, generations: Sequence[Request]) -> None:
-        """Removes requests, finished or not; returns at once. Their `done` is not called any more."""
+        """Removes requests, finished or not; returns at once. Their callbacks are not called any more, but for one that
+        is running now."""
         self._loop.cancel(generations)
 
     def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
@@ -222,20 +227,20 @@ class LLM:
         """Logits of every position, by one causal pass; float32 `[n, vocab]`."""
         return self.head(self.hidden(token_ids))
 
-    @cached_property
+    @property
     def head_error(self) -> HeadError | None:
         """How far a requantised head changes the logits of a sentence (of random tokens where the model has no
         tokenizer), measured at first use; None where the head is as in the file."""
-        if self.checkpoint is self._file:
-            return None
+        if self.checkpoint is self._file or self._head_error is not None:
+            return self._head_error
         ids = (
             self.tokenizer.encode(SAMPLE)
             if self.checkpoint.has_tokenizer
             else np.random.default_rng(0).integers(0, self.vocab_size, 16)
         )
         hidden = self.hidden(ids[: self.context_length])
-        logits = self.head(hidden)
-        return self._loop.call(lambda: measure_head(hidden, logits, self._file, isa=self.isa, threads=self.threads))
+        self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
+        return self._head_error
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`; lets callers compute them in parts.
@@ -250,6 +255,7 @@ class LLM:
     def _run(self, requests: Sequence[Request], finished: SimpleQueue[Request]) -> None:
         """Runs requests, whose `done` must be `finished.put`, until all have ended. Raises the first error of one."""
         try:
+            self._check_thread()
             self.submit(requests)
             for _ in requests:
                 error = finished.get().error
@@ -257,6 +263,10 @@ class LLM:
                     raise error
         finally:
             self.cancel(requests)
+
+    def _check_thread(self) -> None:
+        if self._loop.is_own_thread:
+            raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def _encode(self, prompt: Prompt) -> Sequence[int] | np.ndarray:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt

@@ -2,16 +2,14 @@
 waits for a pass.
 
 Other threads reach the loop by messages in its inbox: functions that its thread calls between two passes. So no lock is
-needed, and garbage collection may cancel requests on any thread, whatever that thread is doing.
+needed, and garbage collection may cancel requests on any thread, whatever that thread is doing. What processes do to
+threads (exit, fork) is in `processes.py`.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,20 +18,13 @@ from itertools import accumulate, islice
 from queue import SimpleQueue
 from typing import TypeVar
 
+from sterna.engine import processes
 from sterna.engine.backend import Backend, RowSampling, Span
 from sterna.engine.request import Request
 from sterna.engine.scheduler import Chunk, Scheduler
-from sterna.errors import FormatError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, UnsupportedError
 
 T = TypeVar("T")
-
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-_starting = threading.RLock()
-"""Held while a loop's thread is started, and while the process forks."""
-
-
-class LoopThread(threading.Thread):
-    """A loop's thread; its class lets `_exit_all` find it."""
 
 
 class Loop:
@@ -43,54 +34,98 @@ class Loop:
         self.backend = backend
         self.scheduler = scheduler
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread: processes.LoopThread | None = None
         self._stopping = False
-        self._resume = threading.Event()
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before."""
+        """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before.
+
+        Raises `ArgumentError` for what is no request, or was submitted before.
+        """
+        requests = list(requests)
+        for request in requests:
+            if not isinstance(request, Request) or request.submitted:
+                raise ArgumentError("What is submitted must be requests, each of them once.")
+            request.submitted = True
         self._send(partial(self.scheduler.add, requests))
 
     def cancel(self, requests: Sequence[Request]) -> None:
-        """Removes requests, finished or not, before the next pass."""
-        self._inbox.put(partial(self.scheduler.remove, requests))
+        """Removes requests, finished or not, before the next pass. Their callbacks are not called any more, but for one
+        that is running now."""
+        for request in requests:
+            request.cancelled = True
+            self._inbox.put(partial(self.scheduler.remove, request))
 
     def call(self, function: Callable[[], T]) -> T:
         """What `function` returns or raises on the loop's thread, between two passes."""
-        if threading.current_thread() is self._thread:
+        if self.is_own_thread:
             return function()
         result: Future[T] = Future()
 
         def settle() -> None:
             try:
                 result.set_result(function())
-            except Exception as error:
+            except BaseException as error:
                 result.set_exception(error)
 
         self._send(settle)
         return result.result()
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller is the loop's thread, in a callback: it must not wait for requests."""
+        return threading.current_thread() is self._thread
+
     def close(self) -> None:
-        """Ends the thread after its current pass; requests that have not finished fail."""
+        """Ends the thread after the pass that it is in; requests that have not finished fail."""
 
         def close() -> None:
-            self._stop()
-            self._fail(self.scheduler.requests, UnsupportedError("The model was closed."))
+            self._stopping = True
+            self.fail(self.scheduler.requests, UnsupportedError("The model was closed."))
 
         self._inbox.put(close)
 
+    def stop(self) -> None:
+        """Ends the thread after the pass that it is in; requests that have not finished wait for ever."""
+
+        def stop() -> None:
+            self._stopping = True
+
+        self._inbox.put(stop)
+
+    def pause(self, paused: threading.Event, resume: threading.Event) -> None:
+        """Lets the thread wait between two passes; sets `paused` when it does, and waits for `resume`."""
+
+        def pause() -> None:
+            paused.set()
+            resume.wait()
+
+        self._inbox.put(pause)
+
+    def forked(self) -> None:
+        """In the child of a fork: the thread is the parent's, and so are the requests."""
+        self._thread, self._inbox = None, SimpleQueue()
+        self.fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
+
+    def fail(self, requests: Sequence[Request], error: BaseException) -> None:
+        """Ends requests with an error."""
+        for request in requests:
+            request.error = error
+            self._finish(request)
+
     def _send(self, message: Callable[[], object]) -> None:
+        processes.check_alive()
         self._inbox.put(message)
         if self._thread is None:
-            with _starting:
+            with processes.starting:
                 if self._thread is None:
-                    thread = LoopThread(target=self._run, name="sterna-loop", daemon=True)
+                    # Known before it runs: a callback may ask whether it is on this thread.
+                    self._thread = thread = processes.LoopThread(self, self._run)
                     try:
                         thread.start()
                     except RuntimeError as error:
+                        self._thread = None
                         raise UnsupportedError(f"The system refuses the engine's thread ({error}).") from None
-                    self._thread = thread
-                    _loops.add(self)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -105,8 +140,11 @@ class Loop:
         try:
             chunks = self.scheduler.schedule()
             self._forward(chunks)
-        except Exception as error:
-            self._fail([chunk.request for chunk in chunks] or self.scheduler.requests, error)
+        except BaseException as error:
+            if not chunks:
+                self.fail(self.scheduler.requests, error)
+            for chunk in chunks:
+                chunk.request.error = error
         for chunk in chunks:
             if chunk.request.finished:
                 self._finish(chunk.request)
@@ -126,97 +164,38 @@ class Loop:
         """Samplings of each chunk."""
         ends = list(accumulate(chunk.outputs for chunk in chunks))
         for chunk, end in zip(chunks, ends, strict=True):
+            rows = range(end - chunk.outputs, end)
             wanted: list[RowSampling] = []
             with _blamed(chunk.request):
-                if not finite[end - chunk.outputs : end].all():
+                if not finite[rows.start : end].all():
                     raise FormatError("The model computed numbers that are not finite.")
-                wanted = chunk.request.samplings(chunk.draft) if chunk.outputs else []
+                wanted = chunk.request.samplings(chunk.draft) if rows else []
             samplings += wanted
-            sampled += range(end - chunk.outputs, end)[: len(wanted)]
+            sampled += rows if wanted else ()
             counts.append(len(wanted))
         choices = iter(self.backend.select(hidden, sampled, samplings) if samplings else ())
         for chunk, end, count in zip(chunks, ends, counts, strict=True):
-            chosen, accepted = list(islice(choices, count)), 0
-            if chunk.outputs and chunk.request.error is None:
-                rows = partial(self.backend.to_numpy, hidden, end - chunk.outputs, end)
-                with _blamed(chunk.request):
-                    accepted = chunk.request.accept(chosen, chunk.draft, rows)
+            request, chosen, accepted = chunk.request, list(islice(choices, count)), 0
+            if chunk.outputs and request.error is None and not request.cancelled:
+                hidden_rows = partial(self.backend.to_numpy, hidden, end - chunk.outputs, end)
+                with _blamed(request):
+                    accepted = request.accept(chosen, chunk.draft, hidden_rows)
             self.scheduler.computed(chunk, accepted)
 
-    def _fail(self, requests: Sequence[Request], error: BaseException) -> None:
-        for request in requests:
-            request.error = error
-            self._finish(request)
-
     def _finish(self, request: Request) -> None:
-        self.scheduler.remove([request])
+        self.scheduler.remove(request)
+        if request.cancelled:
+            return
         try:
             request.done(request)
         except BaseException:
-            logging.getLogger(__name__).exception("What was to be told of the end of a request raised an error.")
-
-    def _stop(self) -> None:
-        self._stopping = True
-
-    def _pause(self) -> None:
-        """Makes the thread wait between two passes until `_resume` is set; returns when it waits."""
-        thread, paused = self._thread, threading.Event()
-        if thread is None or thread is threading.current_thread():
-            return
-        self._resume.clear()
-
-        def pause() -> None:
-            paused.set()
-            self._resume.wait()
-
-        self._inbox.put(pause)
-        while not paused.wait(0.1) and thread.is_alive():
-            pass
-
-    def _forked(self) -> None:
-        """Called in the child of a fork, where the thread does not exist and all requests are the parent's."""
-        self._thread, self._inbox, self._resume = None, SimpleQueue(), threading.Event()
-        _loops.discard(self)
-        self._fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
+            logging.getLogger(__name__).exception("The callback for the end of a request raised an error.")
 
 
 @contextmanager
 def _blamed(request: Request) -> Iterator[None]:
-    """Stores an error in the request that caused it, so that the others in the batch go on."""
+    """Records an error as the request's own: the other requests of the pass must not fail with it."""
     try:
         yield
     except BaseException as error:
         request.error = error
-
-
-def _exit_all() -> None:
-    """Ends the threads of all loops and joins them, also where the loop no longer exists. Daemon threads that wait for
-    a text keep waiting while the process ends."""
-    for loop in list(_loops):
-        loop._inbox.put(loop._stop)
-    for thread in threading.enumerate():
-        if isinstance(thread, LoopThread):
-            thread.join()
-
-
-def _before_fork() -> None:
-    _starting.acquire()
-    for loop in list(_loops):
-        loop._pause()
-
-
-def _after_fork_in_parent() -> None:
-    for loop in list(_loops):
-        loop._resume.set()
-    _starting.release()
-
-
-def _after_fork_in_child() -> None:
-    for loop in list(_loops):
-        loop._forked()
-    _starting.release()
-
-
-atexit.register(_exit_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -67,7 +67,8 @@ class EngineOptions:
         default=None,
         metadata=flag(
             "--pool-tokens",
-            help="Positions that the KV cache holds for all texts together; default: 65536, at least two contexts.",
+            help="Positions that the KV cache holds for all texts together, at least one context; default: 65536, or "
+            "two contexts.",
         ),
     )
 

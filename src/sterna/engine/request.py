@@ -13,7 +13,8 @@ from sterna.engine.backend import Choice, RowSampling
 from sterna.engine.kv_cache import SequenceBlocks
 
 Done = Callable[["Request"], None]
-"""Takes a request that has ended; called on the engine's thread."""
+"""Takes a request that has ended. It is called on the engine's thread, and in the child of a fork for the parent's
+requests: so it must be quick, must not fork, and must not wait for a lock or for another request."""
 
 
 @dataclass(eq=False)
@@ -31,6 +32,8 @@ class Request(ABC):
     """Tokens that came from the prefix cache when the request was first admitted."""
     started: float = 0.0
     """When the request was first admitted: seconds of `time.perf_counter`."""
+    submitted: bool = False
+    cancelled: bool = False
     last_turn: int = 0
     """When the request last entered a pass, on a clock that counts the turns of all requests."""
 
@@ -79,8 +82,8 @@ class Request(ABC):
 class HiddenRequest(Request):
     """Hidden rows of one causal pass: of every token, or of the last alone."""
 
-    def __init__(self, token_ids: Sequence[int], done: Done, every: bool = True) -> None:
-        super().__init__(list(token_ids), done)
+    def __init__(self, token_ids: Sequence[int], done: Done, every: bool = True, adapter_id: int = 0) -> None:
+        super().__init__(list(token_ids), done, adapter_id)
         self._every, self._taken = every, 0
         self._rows: list[np.ndarray] = []
 

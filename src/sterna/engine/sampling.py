@@ -72,7 +72,7 @@ class SamplingParams:
         checks = {
             "max_tokens must be a whole number from 1": self.max_tokens is None or whole(self.max_tokens, 1, 2**31),
             "min_tokens must be a whole number from 0, at most max_tokens": whole(self.min_tokens, 0, 2**31)
-            and (self.max_tokens is None or self.min_tokens <= self.max_tokens),
+            and (not isinstance(self.max_tokens, int) or self.min_tokens <= self.max_tokens),
             "temperature must be a number from 0": real(self.temperature) and self.temperature >= 0,
             "top_k must be a whole number from 0 (off)": whole(self.top_k, 0, 2**31),
             "top_p must be a number above 0, at most 1": real(self.top_p) and 0 < self.top_p <= 1,
@@ -93,3 +93,5 @@ class SamplingParams:
         for sentence, good in checks.items():
             if not good:
                 raise ArgumentError(f"The option {sentence}.")
+        # A caller may change the mapping later.
+        object.__setattr__(self, "logit_bias", {int(token): float(bias) for token, bias in self.logit_bias.items()})

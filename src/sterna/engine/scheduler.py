@@ -31,10 +31,32 @@ class Chunk:
     outputs: int
     """How many of the last tokens' hidden rows are wanted."""
 
+    def __len__(self) -> int:
+        return self.end - self.start + len(self.draft)
+
     @property
     def token_ids(self) -> list[int]:
         """The tokens that enter the pass."""
         return [*self.request.token_ids[self.start : self.end], *self.draft]
+
+
+class _Pass:
+    """The chunks of a pass while it is put together."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[Request, Chunk] = {}
+        self.tokens = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Adds the chunk of a request that has none yet."""
+        self.chunks[chunk.request] = chunk
+        self.tokens += len(chunk)
+
+    def drop(self, request: Request) -> None:
+        """Takes the chunk of a request out again, if there is one."""
+        chunk = self.chunks.pop(request, None)
+        if chunk is not None:
+            self.tokens -= len(chunk)
 
 
 class Scheduler:
@@ -46,7 +68,7 @@ class Scheduler:
     def __init__(self, cache: KvCache) -> None:
         self._cache = cache
         self._waiting: deque[Request] = deque()
-        self._running: list[Request] = []
+        self._running: dict[Request, None] = {}
         """In the order of admission."""
         self._turns = 0
         self.preemptions = 0
@@ -66,35 +88,38 @@ class Scheduler:
         """Queues requests for admission."""
         self._waiting.extend(requests)
 
-    def remove(self, requests: Sequence[Request]) -> None:
-        """Removes finished or cancelled requests and releases their blocks; unknown ones are ignored."""
-        for request in requests:
-            if request in self._running:
-                self._running.remove(request)
-                self._cache.release(request.blocks)
-            elif request in self._waiting:
-                self._waiting.remove(request)
+    def remove(self, request: Request) -> None:
+        """Removes a finished or cancelled request and releases its blocks; an unknown one is ignored."""
+        if request in self._running:
+            del self._running[request]
+            self._cache.release(request.blocks)
+        elif request in self._waiting:
+            self._waiting.remove(request)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every decoding sequence and its draft, beginning with the sequence that
+        """Chunks of the next pass: one token of every decoding request and its draft, beginning with the request that
         has waited longest; then prompts in the order of admission, as far as they fit."""
-        chunks: dict[Request, Chunk] = {}
-        self._admit()
+        scheduled = _Pass()
         decoding = sorted((r for r in self._running if r.is_decoding), key=lambda request: request.last_turn)
-        for_prompts = LEAST_FOR_PROMPTS if len(decoding) < len(self._running) else 0
+        has_prompts = bool(self._waiting) or len(decoding) < len(self._running)
+        for_decoding = TOKENS_PER_PASS - (LEAST_FOR_PROMPTS if has_prompts else 0)
         for request in decoding:
-            left = TOKENS_PER_PASS - for_prompts - _tokens(chunks)
-            if left > 0 and request in self._running:
-                draft = request.propose(min(ROWS_WITH_DRAFTS // len(decoding), left) - 1)
-                self._take(request, len(request.token_ids), draft, chunks)
-        for request in list(self._running):
-            left = TOKENS_PER_PASS - _tokens(chunks)
-            if left > 0 and request in self._running and request not in chunks and not request.is_decoding:
-                self._take(request, min(len(request.token_ids), request.num_computed + left), (), chunks)
-        for request in chunks:
+            room = for_decoding - scheduled.tokens
+            if room > 0 and request in self._running:
+                draft = request.propose(min(ROWS_WITH_DRAFTS // len(decoding), room) - 1)
+                self._take(request, len(request.token_ids), draft, scheduled)
+        prompts = [request for request in self._running if not request.is_decoding]
+        while (room := TOKENS_PER_PASS - scheduled.tokens) > 0:
+            # Requests are admitted when their first tokens enter a pass, so that they find the blocks of those before.
+            prompt = prompts.pop(0) if prompts else self._admit()
+            if prompt is None:
+                break
+            if prompt in self._running:
+                self._take(prompt, min(len(prompt.token_ids), prompt.num_computed + room), (), scheduled)
+        for request in scheduled.chunks:
             self._turns += 1
             request.last_turn = self._turns
-        return list(chunks.values())
+        return list(scheduled.chunks.values())
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
         """Records that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,
@@ -103,34 +128,34 @@ class Scheduler:
         request.num_computed = chunk.end + accepted
         self._cache.computed(request.blocks, request.token_ids, chunk.start, request.num_computed)
 
-    def _admit(self) -> None:
-        while self._waiting:
-            request = self._waiting[0]
-            # Every running request may soon need one more block.
-            if self._running and not self._cache.can_begin(request.blocks, request.token_ids, len(self._running)):
-                return
-            self._waiting.popleft()
-            # The last token is always computed, because its hidden row is wanted.
-            known = [] if request.needs_every_row else request.token_ids[:-1]
-            request.num_computed = self._cache.match(request.blocks, known)
-            request.began(request.num_computed)
-            self._running.append(request)
+    def _admit(self) -> Request | None:
+        """The next request that waits, now running; None where the pool lacks room for its prompt."""
+        if not self._waiting:
+            return None
+        request = self._waiting[0]
+        # The last token is always computed, because its hidden row is wanted.
+        reusable = [] if request.needs_every_row else request.token_ids[:-1]
+        # Every running request may soon need one more block.
+        spare = len(self._running)
+        if spare and not self._cache.can_begin(request.blocks, reusable, len(request.token_ids), spare):
+            return None
+        self._waiting.popleft()
+        request.num_computed = self._cache.match(request.blocks, reusable)
+        request.began(request.num_computed)
+        self._running[request] = None
+        return request
 
-    def _take(self, request: Request, end: int, draft: Sequence[int], chunks: dict[Request, Chunk]) -> None:
+    def _take(self, request: Request, end: int, draft: Sequence[int], scheduled: _Pass) -> None:
         """Puts the request's tokens up to `end` into the pass. Where blocks are short, requests admitted later are
         preempted, and in the end the request itself."""
         while not self._cache.provide(request.blocks, end + len(draft)):
-            youngest = self._running.pop()
+            youngest, _ = self._running.popitem()
             self._cache.release(youngest.blocks)
             youngest.num_computed = 0
-            chunks.pop(youngest, None)
+            scheduled.drop(youngest)
             self._waiting.appendleft(youngest)
             self.preemptions += 1
             if youngest is request:
                 return
         outputs = request.outputs(request.num_computed, end, len(draft))
-        chunks[request] = Chunk(request, request.num_computed, end, draft, outputs)
-
-
-def _tokens(chunks: dict[Request, Chunk]) -> int:
-    return sum(chunk.end - chunk.start + len(chunk.draft) for chunk in chunks.values())
+        scheduled.add(Chunk(request, request.num_computed, end, draft, outputs))
