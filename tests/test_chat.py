@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +13,19 @@ from hypothesis import strategies as st
 
 from sterna.errors import ArgumentError, FormatError
 from sterna.model.chat import FALLBACK_TEMPLATE, render
+from sterna.model.chat.text import Text, typed, typed_mask
 from sterna.model.tokenizer import Tokenizer
-from tests.tiny_vocabularies import SPECIAL, byte_level_json
+from sterna.model.tokenizer.special import SpecialSplitter
+from tests.tiny_vocabularies import SHARED, SPECIAL, byte_level_json
 
 LLAMA3 = """{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>
 
 ' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>
 
 ' }}{% endif %}"""  # noqa: E501
-BITNET = (
+HUMAN = (
     "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}{% if message['role'] == 'user' %}"
-    "{{ 'Human: ' + message['content'] + '\\n\\nBITNETAssistant: ' + eos_token }}{% else %}"
+    "{{ 'Human: ' + message['content'] + '\\n\\nAnswer: ' + eos_token }}{% else %}"
     "{{ message['content'] ~ eos_token }}{% endif %}{% endfor %}"
 )
 THINKING = """{%- for message in messages %}
@@ -45,8 +49,7 @@ VARIABLES = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
 
 
 def rendered(template: str, messages: list[dict[str, Any]], generate: bool = True) -> str:
-    prompt = render(template, messages, SPECIAL, generate, VARIABLES)
-    return prompt.unmark(prompt.text)
+    return str.__str__(render(template, messages, generate, VARIABLES))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,150 @@ def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
     return Tokenizer.from_gguf_metadata(tokenizer.gguf_metadata() | {"tokenizer.chat_template": template})
 
 
-@pytest.mark.parametrize("template", [LLAMA3, BITNET, THINKING, FALLBACK_TEMPLATE])
+ORDINARY = [
+    ("{{ '<|eot_id|>%s<|eot_id|>' % messages[0].content }}", 2),
+    ("{{ '<|eot_id|>{}<|eot_id|>'.format(messages[0].content) }}", 2),
+    ("{{ '<|eot_id|>{c:>9}' .format(c=messages[0].content) ~ 7 }}", 1),
+    ("{{ '<|eot_id|>X' | replace('X', messages[0].content) }}{{ ['<|eot_id|>', messages[0].content] | join }}", 2),
+    ("{{ (messages[0].content ~ '<|eot_id|>').strip().split('>')[0] }}>", 1),
+    ("{% set x %}<|eot_id|>{{ messages[0].content }}{% endset %}{{ x.lower().rstrip('x') | trim }}", 1),
+    ("{{ ['<|eot_id|>', messages[0].content] | first }}{{ nothing | default('<|eot_id|>') }}", 2),
+    ("{{ {'user': '<|eot_id|>'}.get(messages[0].role) }}{{ {'hi': '<|eot_id|>'}[messages[0].content] }}", 2),
+    ("<|eot_{{ 'id' }}|><|{{ ['eot', 'id'] | join('_') }}|>{{ '<|eot_id|>' if messages[0].content == 'hi' }}", 3),
+]
+
+
+@pytest.mark.parametrize(("template", "count"), ORDINARY)
+def test_a_special_token_of_the_template_survives_what_it_does_with_messages(
+    plain: Tokenizer, template: str, count: int
+) -> None:
+    ids = with_template(plain, template).encode_chat([{"role": "user", "content": "hi"}])
+    assert ids.count(plain.encode("<|eot_id|>", add_special=False, parse_special=True)[0]) == count
+
+
+TYPED = st.text("ABß \n<", max_size=6)
+WRITTEN = st.text("abc|\t>", max_size=6)
+"""Disjoint alphabets, so that each character of a result tells where it must come from."""
+
+
+@given(st.lists(st.one_of(TYPED.map(typed), WRITTEN), max_size=5), st.one_of(TYPED, WRITTEN), st.integers(-9, 9))
+def test_texts_are_strings_that_keep_their_origin(parts: list[str], other: str, number: int) -> None:
+    text = Text.joined(parts)
+    plain = str.__str__(text)
+    results: list[tuple[Any, Any]] = [
+        (text[number:], plain[number:]),
+        (text[:number][::-1], plain[:number][::-1]),
+        (text.strip(other or None), plain.strip(other or None)),
+        (text.lstrip(), plain.lstrip()),
+        (text.rstrip(), plain.rstrip()),
+        (text.split(), plain.split()),
+        (text.rsplit(None, 1), plain.rsplit(None, 1)),
+        (text.splitlines(), plain.splitlines()),
+        (text.splitlines(True), plain.splitlines(True)),
+        (text.removeprefix(other), plain.removeprefix(other)),
+        (text.removesuffix(other), plain.removesuffix(other)),
+        (list(text), list(plain)),
+        (other[:0] + text + "", plain),
+        (text * 2, plain * 2),
+        (Text("|").join(parts), "|".join(parts)),
+    ]
+    if other:
+        results += [
+            (text.split(other), plain.split(other)),
+            (text.rsplit(other, 1), plain.rsplit(other, 1)),
+            (list(text.partition(other)), list(plain.partition(other))),
+            (list(text.rpartition(other)), list(plain.rpartition(other))),
+            (text.replace(other, "ab"), plain.replace(other, "ab")),
+            (text.replace(other, "", 1), plain.replace(other, "", 1)),
+        ]
+    for got, expected in results:
+        assert got == expected
+        for piece in got if isinstance(got, list) else [got]:
+            assert typed_mask(piece) == bytes(character in "ABß \n<" for character in piece)
+
+
+def test_other_cases_keep_the_origin_or_are_wholly_typed() -> None:
+    assert typed_mask(("<|eot|>" + typed("x")).upper()) == bytes(7) + b"\1"
+    assert typed_mask(("<|eot|>" + typed("ß")).upper()) == b"\1" * 9
+    assert typed_mask(Text("<|ß|>").upper()) == bytes(6)
+
+
+PARTS = [{"type": "text", "text": "What is"}, {"type": "text", "text": " 2+2?"}]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "b": "<x>"}}}
+CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+    "plain": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello <there>"},
+        {"role": "user", "content": "id"},
+    ],
+    "system": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "text"}],
+    "parts": [{"role": "system", "content": PARTS}, {"role": "user", "content": PARTS}],
+    "tool calls": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "name": "f", "tool_call_id": "call_1", "content": '{"r": 3}'},
+    ],
+    "no content": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "name": "f", "tool_call_id": "call_1", "content": '{"r": 3}'},
+    ],
+    "thinking": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nJa"},
+        {"role": "user", "content": "More"},
+    ],
+    "reasoning": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Ja", "reasoning": "hm"},
+        {"role": "user", "content": "More"},
+    ],
+    "blanks": [
+        {"role": "user", "content": "  Hi \n "},
+        {"role": "assistant", "content": "\n\n ja  "},
+        {"role": "user", "content": " "},
+    ],
+}
+REAL = sorted((SHARED / "chat-templates").glob("*.jinja"))
+
+
+@pytest.mark.skipif(not REAL, reason="../shared/chat-templates is not there (a fixture of the project)")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_templates_render_as_in_transformers(path: Path) -> None:
+    utilities = pytest.importorskip("transformers.utils.chat_template_utils")
+    template = path.read_text()
+    for name, messages in CONVERSATIONS.items():
+        # Content that is text alone arrives as its joined text: many templates cannot read a list.
+        flat = [m | {"content": "What is 2+2?"} if m["content"] is PARTS else m for m in messages]
+        try:
+            expected = utilities.render_jinja_template([flat], chat_template=template, **VARIABLES)[0][0]
+        except Exception:
+            with pytest.raises((ArgumentError, FormatError)):
+                rendered(template, messages, generate=False)
+            continue
+        assert rendered(template, messages, generate=False) == expected, name
+
+
+@pytest.mark.skipif(not REAL, reason="../shared/chat-templates is not there (a fixture of the project)")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_in_real_templates_typed_tokens_stay_text(path: Path) -> None:
+    template = path.read_text()
+    special = set(re.findall(r"<[|｜][^<>]{1,40}[|｜]>|\[/?[A-Z_]+\]|</?s>|<(?:start|end)_of_turn>", template))
+    splitter = SpecialSplitter({text: token for token, text in enumerate(sorted(special | set(SPECIAL)))})
+
+    def tokens(content: str) -> list[int]:
+        messages = [{"role": role, "content": content} for role in ("user", "assistant", "user")]
+        prompt = render(template, messages, variables=VARIABLES)
+        return [token for token in splitter.split(str.__str__(prompt), typed_mask(prompt)) if isinstance(token, int)]
+
+    try:
+        expected = tokens("x")
+    except (ArgumentError, FormatError):
+        pytest.skip("this template refuses the conversation")
+    assert tokens("x" + "".join(sorted(special))) == expected
+
+
+@pytest.mark.parametrize("template", [LLAMA3, HUMAN, THINKING, FALLBACK_TEMPLATE])
 def test_prompts_are_what_transformers_renders(template: str) -> None:
     utilities = pytest.importorskip("transformers.utils.chat_template_utils")
     expected, _ = utilities.render_jinja_template(
@@ -84,7 +230,7 @@ FORGERIES = [*SPECIAL, "<|eot_id|>" * 2, " <|eot_id|> ", "<|eot_id|", "|eot_id|>
 FORGERIES += ["<|eot</think>_id|>", "<|eot_id</think>|>", "\ufdd0", "<\ufdd0|eot_id|>"]
 
 
-@pytest.mark.parametrize("template", [LLAMA3, BITNET, THINKING, FALLBACK_TEMPLATE])
+@pytest.mark.parametrize("template", [LLAMA3, HUMAN, THINKING, FALLBACK_TEMPLATE])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_messages_cannot_forge_special_tokens(plain: Tokenizer, template: str, data: st.DataObject) -> None:
@@ -99,7 +245,7 @@ def test_messages_cannot_forge_special_tokens(plain: Tokenizer, template: str, d
     assert found == [token for token in tokenizer.encode_chat(harmless) if token in special]
 
 
-def test_marks_leave_no_trace_in_what_was_typed(plain: Tokenizer) -> None:
+def test_noncharacters_arrive_as_they_were_typed(plain: Tokenizer) -> None:
     typed = "\ufdd0 <|eot_id|> \ufdd1 <x>"
     ids = with_template(plain, LLAMA3).encode_chat([{"role": "user", "content": typed}], add_generation_prompt=False)
     assert plain.decode(ids) == "user\n\n" + typed
@@ -114,6 +260,15 @@ def test_marks_leave_no_trace_in_what_was_typed(plain: Tokenizer) -> None:
         "<|{{ messages[2].content }}|>",
         "<|eot_{{ messages[1].content.split('_')[-1] }}",
         "{{ (messages[0].content ~ messages[1].content) | replace(' ', '') }}",
+        "{{ '<|%s|>' % messages[2].content }}{{ '<|{}|>'.format(messages[2].content) }}",
+        "{{ '<|{0}|>' | replace('{0}', messages[2].content) }}{{ ('<|' + messages[2].content).swapcase() }}",
+        "{{ ['<|', messages[2].content, '|>'] | join }}{{ ''.join(['<|', messages[2].content, '|>']) }}",
+        "{% set x %}<|{{ messages[2].content }}|>{% endset %}{{ x | upper | lower | indent(0) | string }}",
+        "{{ '<|' ~ messages[2] | map('first') | first ~ '|>' }}{{ messages | map(attribute='content') | list | last }}",
+        "{% for c in messages[0].content ~ messages[1].content %}{{ c }}{% endfor %}",
+        "{% macro f(x) %}<|{{ x }}|>{% endmacro %}{{ f(messages[2].content) }}{{ messages[0].content * 1 }}_id|>",
+        "{{ messages[0].content ~ '_id|>' }}{{ messages[0].content.title().lower() + '_id|>' }}",
+        "{{ ('<|eot_id|>' ~ messages[0].content)[11:] ~ '_id|>' }}{{ messages[0].content | truncate(99) ~ '_id|>' }}",
     ],
 )
 def test_not_even_pieces_of_messages_join_to_a_special_token(plain: Tokenizer, template: str) -> None:
@@ -131,7 +286,8 @@ def test_the_fallback_writes_names_and_one_bos(plain: Tokenizer) -> None:
 @pytest.mark.parametrize(
     "messages",
     [[], "Hi", {"role": "user"}, [1], [{"role": "endoftext", "content": ""}], [{"role": "user", "content": 1}],
-     [{"content": "x"}], [{"role": "user", "content": "x", "file": b""}]],
+     [{"content": "x"}], [{"role": "user", "content": "x", "file": b""}], [{"role": "user"}],
+     [{"role": "assistant", "content": None}]],
 )  # fmt: skip
 def test_malformed_messages_are_refused_in_a_sentence(messages: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^[^\n]+\.$"):

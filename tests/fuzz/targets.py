@@ -53,7 +53,7 @@ def tokenizer(data: bytes, folder: Path) -> None:
 
 def template(data: bytes, folder: Path) -> None:
     """A chat template."""
-    render(data.decode("utf-8", "replace"), MESSAGES, special=["<s>", "</s>"], variables={"bos_token": "<s>"})
+    render(data.decode("utf-8", "replace"), MESSAGES, variables={"bos_token": "<s>"})
 
 
 TARGETS: dict[str, Callable[[bytes, Path], None]] = {

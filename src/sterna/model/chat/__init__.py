@@ -1,78 +1,53 @@
 """Conversations to prompts: the model's own Jinja template, rendered so that no message can forge a special token.
 
-A mark, a character that neither the template nor any message contains, is put into every part of a message that could
-become (a part of) a special token. Templates may then trim, split and concatenate messages as they like: only a special
-token that the template itself wrote has no mark in the rendered prompt. The marks are taken out at the end.
+Templates see what was typed as it is, and may trim, split and concatenate it as they like. The strings themselves know
+which of their characters were typed (`text.py`), so that a special token is one only where the template wrote it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from sterna.errors import ArgumentError
+from sterna.model.chat.templates import FALLBACK_TEMPLATE, FALLBACK_TEMPLATE_NAME, usable_template
+from sterna.model.chat.text import Text, typed
 
-ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function", "ipython"))
+__all__ = ["FALLBACK_TEMPLATE", "FALLBACK_TEMPLATE_NAME", "render", "usable_template"]
+
+ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation"))
 """The known roles. A role is no free text, because templates build special tokens from it (`<|user|>`)."""
 
-FALLBACK_TEMPLATE_NAME = "plain"
-FALLBACK_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ message['role'] | capitalize }}: {{ (message['content'] or '') | trim }}\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-"""For models without a template: one line a message, no special tokens, so that it fits every vocabulary."""
-
-# Noncharacters and private-use characters: ordinary text has none of them, and they are so many that one is free.
-_MARKS = [chr(code) for code in (*range(0xFDD0, 0xFDF0), *range(0xF0000, 0xF0100))]
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A rendered conversation whose `text` still has the marks in it."""
-
-    text: str
-    mark: str
-
-    def unmark(self, text: str) -> str:
-        """A part of `text` as the tokenizer should read it."""
-        return text.replace(self.mark, "")
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""The names under which messages carry the thoughts before an answer; the first is what most templates read."""
 
 
 def render(
     template: str,
     messages: Sequence[Mapping[str, Any]],
-    special: Collection[str] = (),
     add_generation_prompt: bool = True,
     variables: Mapping[str, str] | None = None,
-) -> Prompt:
-    """Renders `messages` ({"role", "content"} and what else a template reads) with `template`.
+) -> Text:
+    """Renders `messages` ({"role", "content"} and what else a template reads) with `template`, as transformers' (5.24)
+    `render_jinja_template` does. What was typed in messages is marked so in the result (`typed_mask`).
 
-    `special` are the vocabulary's special tokens, `variables` what else the template sees (`bos_token`, `eos_token`).
-    Raises ArgumentError for messages that are malformed or that the template refuses, FormatError for a template that
-    does not work, breaks the rules of the sandbox or needs too much time or memory.
+    `variables`: what else the template sees (`bos_token`, `eos_token`). A content that is a list of nothing but texts
+    reaches the template as one text. Raises ArgumentError for messages that are malformed or that the template refuses,
+    FormatError for a template that does not work, breaks the rules of the sandbox or needs too much time or memory.
     """
     from sterna.model.chat.sandbox import run
 
     _check(messages)
-    mark = _free_mark(template, messages)
-    protect = partial(_protect, marker=_Marker(special, template, mark))
-    guarded = [
-        {key: value if key == "role" else _map_strings(value, protect) for key, value in message.items()}
-        for message in messages
-    ]
     given = {
         **(variables or {}),
-        "messages": guarded,
+        "messages": [_as_templates_read(message) for message in messages],
+        "tools": None,
+        "documents": None,
         "add_generation_prompt": add_generation_prompt,
         "strftime_now": lambda form: datetime.now().strftime(form[:100]),
     }
-    return Prompt(run(template, given), mark)
+    return run(template, given)
 
 
 def _check(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -83,66 +58,41 @@ def _check(messages: Sequence[Mapping[str, Any]]) -> None:
             raise ArgumentError('A message is a mapping such as {"role": "user", "content": "text"}.')
         if message.get("role") not in ROLES:
             raise ArgumentError(f"The role of a message is one of {', '.join(sorted(ROLES))}.")
+        if all(message.get(key) is None for key in ("content", "tool_calls", "function_call", *REASONING)):
+            raise ArgumentError(f"A message of the role {message['role']} has no content.")
 
 
-class _Marker:
-    """Marks the places where a message could be (a part of) a special token."""
-
-    def __init__(self, special: Collection[str], template: str, mark: str) -> None:
-        self.special, self.mark = special, mark
-        first, last = {token[0] for token in special if token}, {token[-1] for token in special if token}
-        # Ordinary tags that the template itself looks for in messages (`</think>`) have to stay as they are.
-        tags = {
-            tag
-            for tag in re.findall(r"</?\w{1,30}>", template)
-            if not any(tag in token or token in tag for token in special)
-        }
-        parts = ("|".join(map(re.escape, sorted(tags))), _one_of(first | last))
-        self.pattern = re.compile(f"({parts[0] or '(?!)'})|({parts[1]})")
-        self.first, self.last = first, last
-
-    def replace(self, found: re.Match[str]) -> str:
-        """Separates the first character of a special token from the text after it, and the last from the text before
-        it."""
-        tag, character = found.groups()
-        if tag is not None:
-            return tag
-        before = self.mark if character in self.last else ""
-        after = self.mark if character in self.first else ""
-        return before + character + after
+def _as_templates_read(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a message whose strings are typed, all but the role; reasoning stands under each name that templates
+    know for it."""
+    reasoning = next((message[name] for name in REASONING if message.get(name) is not None), None)
+    if reasoning is not None:
+        message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    return {
+        key: str(value) if key == "role" else _copied(_joined(value) if key == "content" else value)
+        for key, value in message.items()
+    }
 
 
-def _protect(text: str, marker: _Marker) -> str:
-    inner = text.strip()
-    if inner and any(inner in token for token in marker.special):
-        # The template may put the rest of a special token around the text.
-        text = text.replace(inner, inner[0] + marker.mark + inner[1:], 1)
-    return marker.pattern.sub(marker.replace, text)
+def _joined(content: Any) -> Any:
+    """The text of a list of text parts; any other content as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in content]
+    known = [text for text in texts if isinstance(text, str)]
+    return "".join(known) if len(known) == len(texts) else content
 
 
-def _one_of(characters: Collection[str]) -> str:
-    return "|".join(re.escape(character) for character in sorted(characters)) or "(?!)"
-
-
-def _free_mark(template: str, messages: object) -> str:
-    used = set(template)
-    _map_strings(messages, used.update)
-    mark = next((mark for mark in _MARKS if mark not in used), None)
-    if mark is None:
-        raise ArgumentError("The messages use every noncharacter of Unicode; take some of them out.")
-    return mark
-
-
-def _map_strings(value: Any, function: Any, depth: int = 0) -> Any:
-    """A copy of a JSON-like value with `function` applied to each string in it, keys included."""
+def _copied(value: Any, depth: int = 0) -> Any:
+    """A copy of a JSON-like value whose strings, keys included, are typed."""
     if depth > 64:
         raise ArgumentError("A message is nested more than 64 levels deep.")
     if isinstance(value, str):
-        return function(value)
+        return typed(value)
     if isinstance(value, Mapping):
-        return {_map_strings(k, function, depth + 1): _map_strings(v, function, depth + 1) for k, v in value.items()}
+        return {_copied(key, depth + 1): _copied(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_map_strings(item, function, depth + 1) for item in value]
+        return [_copied(item, depth + 1) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     raise ArgumentError(f"A message holds a {type(value).__name__}; texts, numbers, lists and mappings can be sent.")

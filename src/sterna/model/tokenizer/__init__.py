@@ -15,6 +15,7 @@ from typing import Any
 from sterna.errors import NotFoundError, UnsupportedError
 from sterna.files.hub.cache import resolve_model
 from sterna.model.chat import FALLBACK_TEMPLATE, render
+from sterna.model.chat.text import typed_mask
 from sterna.model.tokenizer import gguf
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
@@ -118,15 +119,11 @@ class Tokenizer:
         prompt = render(
             self.chat_template or FALLBACK_TEMPLATE,
             messages,
-            special=self._special.keys(),
             add_generation_prompt=add_generation_prompt,
             variables={name: "" if token is None else self._vocabulary.tokens[token] for name, token in names.items()},
         )
         ids = [self.bos_id] if self.chat_template is None and self.add_bos and self.bos_id is not None else []
-        fragments = self._splitter.split(prompt.text)
-        return ids + self._encode_fragments(
-            fragment if isinstance(fragment, int) else prompt.unmark(fragment) for fragment in fragments
-        )
+        return ids + self._encode_fragments(self._splitter.split(str.__str__(prompt), typed_mask(prompt)))
 
     def gguf_metadata(self) -> dict[str, Any]:
         """The `tokenizer.*` keys from which `from_gguf_metadata` makes an equal tokenizer.
@@ -147,7 +144,7 @@ class Tokenizer:
 
     @cached_property
     def _splitter(self) -> SpecialSplitter:
-        return SpecialSplitter(self._special)
+        return SpecialSplitter(self._special, self._vocabulary.lstrip, self._vocabulary.rstrip)
 
     def _encode_fragments(self, fragments: Iterable[str | int]) -> list[int]:
         """Ids of ordinary text and special tokens in turn."""
@@ -193,6 +190,7 @@ def _open(path: Path) -> Vocabulary:
 
 def _open_file(path: Path) -> Vocabulary:
     from sterna.model.tokenizer import hf, tiktoken
+    from sterna.model.tokenizer.hf_settings import Settings
 
     with path.open("rb") as file:
         start = file.read(4)
@@ -201,7 +199,7 @@ def _open_file(path: Path) -> Vocabulary:
 
         return gguf.from_metadata(read_gguf(path).metadata)
     if start.lstrip()[:1] == b"{":
-        return hf.from_tokenizer_json(path, {}, {}, None)
+        return hf.from_tokenizer_json(path, Settings())
     if tiktoken.is_tiktoken(path):
         return gguf.from_metadata(tiktoken.read_tiktoken(path))
     raise UnsupportedError(

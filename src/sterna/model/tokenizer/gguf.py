@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
+from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import byte_level, sentencepiece
 from sterna.model.tokenizer.pre import PRE
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
@@ -17,6 +19,8 @@ PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
 # Generation configs may name more end tokens than GGUF's three keys hold.
 EXTRA_EOS = "tokenizer.sterna.eos_token_ids"
+# Nor does GGUF say which special tokens take the white space beside them along.
+LSTRIP, RSTRIP = "tokenizer.sterna.lstrip_token_ids", "tokenizer.sterna.rstrip_token_ids"
 MAX_TOKENS = 1 << 20
 """Four times the largest vocabulary in use: a list beyond it is a broken or hostile file."""
 LLAMA3_VOCAB_SIZE = 128256
@@ -45,10 +49,17 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
         if token is not None and types[token] != TokenType.UNKNOWN:
             types[token] = TokenType.CONTROL
     special = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
-    eos = {token for token in (ids["eos"], ids["eot"], ids["eom"], *_extra_eos(metadata, tokens)) if token is not None}
+    eos = {
+        token
+        for token in (ids["eos"], ids["eot"], ids["eom"], *_token_ids(metadata, EXTRA_EOS, tokens))
+        if token is not None
+    }
     template = metadata.get(CHAT_TEMPLATE)
     if template is not None and not isinstance(template, str):
         raise FormatError(f"{CHAT_TEMPLATE} is no text.")
+    template = usable_template(template, special)
+    metadata = {key: value for key, value in metadata.items() if key != CHAT_TEMPLATE}
+    metadata |= {} if template is None else {CHAT_TEMPLATE: template}
     # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
     # BPE.
     pieces = model == "gpt2" and "<0x00>" in tokens and "Ġ" not in tokens
@@ -61,7 +72,18 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
         suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, False) else None,
         eos_ids=frozenset(eos) | ends_a_text(special),
         chat_template=template,
+        lstrip=frozenset(_token_ids(metadata, LSTRIP, tokens)),
+        rstrip=frozenset(_token_ids(metadata, RSTRIP, tokens)) | _phi3_rstrip(metadata, special),
     )
+
+
+def _phi3_rstrip(metadata: Mapping[str, Any], special: Mapping[str, int]) -> frozenset[int]:
+    """Phi-3's special tokens take the line end after them along. Its GGUF files do not say so; llama.cpp goes by the
+    model's name, too."""
+    name = metadata.get("general.name")
+    if not isinstance(name, str) or not re.search("phi[- ]?3", name, re.IGNORECASE):
+        return frozenset()
+    return frozenset(token for text, token in special.items() if text not in ("<unk>", "<s>", "<|endoftext|>"))
 
 
 def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
@@ -137,7 +159,7 @@ def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **
     keys[PREFIX + "token_type"] = types
     keys[PREFIX + "add_bos_token"] = add_bos
     keys |= {PREFIX + name: value for name, value in resolved.items()}
-    return keys | {name: metadata[name] for name in (CHAT_TEMPLATE, EXTRA_EOS) if name in metadata}
+    return keys | {name: metadata[name] for name in (CHAT_TEMPLATE, EXTRA_EOS, LSTRIP, RSTRIP) if name in metadata}
 
 
 def _types(metadata: Mapping[str, Any], tokens: list[str]) -> np.ndarray:
@@ -157,8 +179,8 @@ def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int 
     return token if token is not None and 0 <= token < len(tokens) else None
 
 
-def _extra_eos(metadata: Mapping[str, Any], tokens: list[str]) -> list[int]:
-    ids = metadata.get(EXTRA_EOS, ())
+def _token_ids(metadata: Mapping[str, Any], key: str, tokens: list[str]) -> list[int]:
+    ids = metadata.get(key, ())
     return [int(token) for token in ids if isinstance(token, int | np.integer) and 0 <= token < len(tokens)]
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
+from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import library_errors
-from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PREFIX, from_metadata
+from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, LSTRIP, MAX_TOKENS, PREFIX, RSTRIP, from_metadata
+from sterna.model.tokenizer.hf_settings import Settings, read_settings
 from sterna.model.tokenizer.pre import identify, pre_steps
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.spm import read_sentencepiece
@@ -25,28 +27,26 @@ MAX_BYTES = 1 << 26
 MAX_COMMAS = 1 << 21
 """The library takes a microsecond and about 60 bytes for each value of a tokenizer.json; large files have 1.3 million
 values."""
-MAX_CONFIG_BYTES = 1 << 22
 
 
 def from_folder(folder: Path) -> Vocabulary:
-    """The vocabulary of tokenizer.json, else of a tokenizer.model (tiktoken's or SentencePiece's), with
-    tokenizer_config.json and generation_config.json."""
-    config = _config(folder / "tokenizer_config.json")
-    generation = _config(folder / "generation_config.json")
-    template = _chat_template(folder, config)
+    """The vocabulary of tokenizer.json, else of a tokenizer.model (tiktoken's or SentencePiece's), with what the files
+    beside it say (`hf_settings.py`)."""
+    settings = read_settings(folder)
     if (folder / "tokenizer.json").is_file():
-        return from_tokenizer_json(folder / "tokenizer.json", config, generation, template)
+        return from_tokenizer_json(folder / "tokenizer.json", settings)
     model = folder / "tokenizer.model"
     if not model.is_file():
         raise FormatError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is in it.")
-    metadata = read_tiktoken(model) if is_tiktoken(model) else read_sentencepiece(model, config)
-    metadata |= {} if template is None else {CHAT_TEMPLATE: template}
-    return from_metadata(metadata | {EXTRA_EOS: _integers(generation.get("eos_token_id"))})
+    metadata = read_tiktoken(model) if is_tiktoken(model) else read_sentencepiece(model, settings)
+    metadata |= {} if settings.template is None else {CHAT_TEMPLATE: settings.template}
+    tokens, eos = metadata[PREFIX + "tokens"], settings.named("eos_token")
+    ends = [*([tokens.index(eos)] if eos in tokens else []), *settings.eos_ids]
+    metadata |= {PREFIX + "eos_token_id": ends[0]} if eos in tokens else {}
+    return from_metadata(metadata | {EXTRA_EOS: ends})
 
 
-def from_tokenizer_json(
-    path: Path, config: Mapping[str, Any], generation: Mapping[str, Any], template: str | None
-) -> Vocabulary:
+def from_tokenizer_json(path: Path, settings: Settings) -> Vocabulary:
     """The vocabulary of a file. The `tokenizers` library encodes text exactly as the file says; special tokens are left
     to templates."""
     encoder = _read(path)
@@ -63,25 +63,28 @@ def from_tokenizer_json(
     for token in ids_of(types, TokenType.UNUSED):
         tokens[token] = f"[PAD{token}]"
     check_lengths(tokens)
+    lstrip, rstrip = set(), set()
     for token, added in encoder.get_added_tokens_decoder().items():
+        lstrip |= {token} if added.lstrip else set()
+        rstrip |= {token} if added.rstrip else set()
         special = added.special or is_special(added.content, TokenType.USER_DEFINED)
         types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED
     byte_level = _is_byte_level(encoder, path)
     if not byte_level:
         types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
     plain, full = _around_a_text(encoder)
-    bos_id, adds_bos = _bos(plain, full, by_text, config, generation)
-    eos = _integers(generation.get("eos_token_id"))
-    named_eos = by_text.get(_token_text(config.get("eos_token")))
+    bos_id, adds_bos = _bos(plain, full, by_text, settings)
+    named_eos = by_text.get(settings.named("eos_token"))
     processed_suffix = len(full) > len(plain) and full[-1:] != plain[-1:]
-    suffix_id = full[-1] if processed_suffix else named_eos if config.get("add_eos_token") is True else None
-    eos = [token for token in ([named_eos] if named_eos is not None else []) + eos if 0 <= token < size]
+    suffix_id = full[-1] if processed_suffix else named_eos if settings.config.get("add_eos_token") is True else None
+    eos = [token for token in (named_eos, *settings.eos_ids) if token is not None and 0 <= token < size]
     types[[token for token in (named_eos, bos_id) if token is not None]] = TokenType.CONTROL
     special_ids = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
     _leave_to_templates(encoder, special_ids)
     eos_ids = frozenset(eos) | ends_a_text(special_ids)
     eos_id = next(iter([*eos, *sorted(eos_ids)]), None)
 
+    template = usable_template(settings.template, special_ids)
     prefix = Prefix.NONE if byte_level else _take_prefix_over(encoder)
 
     def metadata() -> dict[str, Any]:
@@ -96,6 +99,8 @@ def from_tokenizer_json(
         keys |= {} if eos_id is None else {PREFIX + "eos_token_id": eos_id}
         # GGUF has one key for both the end token that is generated and the one that is put after a text.
         keys |= {} if suffix_id is None else {PREFIX + "eos_token_id": suffix_id, PREFIX + "add_eos_token": True}
+        keys |= {LSTRIP: sorted(lstrip)} if lstrip else {}
+        keys |= {RSTRIP: sorted(rstrip)} if rstrip else {}
         return keys | ({} if template is None else {CHAT_TEMPLATE: template})
 
     return Vocabulary(
@@ -110,6 +115,8 @@ def from_tokenizer_json(
         add_bos=adds_bos,
         suffix_id=suffix_id,
         chat_template=template,
+        lstrip=frozenset(lstrip),
+        rstrip=frozenset(rstrip),
         gguf_metadata=metadata,
     )
 
@@ -182,16 +189,14 @@ def _bos(
     plain: list[int],
     full: list[int],
     by_text: Mapping[str, int],
-    config: Mapping[str, Any],
-    generation: Mapping[str, Any],
+    settings: Settings,
 ) -> tuple[int | None, bool]:
     """The token that begins a text, by the post-processor, else the configs; and whether the model wants it."""
     processed = full[0] if len(full) > len(plain) and full[:1] != plain[:1] else None
-    named = by_text.get(_token_text(config.get("bos_token")))
-    candidates = (processed, named, *_integers(generation.get("bos_token_id")))
+    candidates = (processed, by_text.get(settings.named("bos_token")), *settings.bos_ids)
     known = set(by_text.values())
     bos = next((token for token in candidates if token in known), None)
-    wanted = config.get("add_bos_token")
+    wanted = settings.config.get("add_bos_token")
     return bos, bos is not None and (wanted if isinstance(wanted, bool) else processed is not None)
 
 
@@ -230,42 +235,3 @@ def _sentencepiece_metadata(
     }
     unknown = model.get("unk_token")
     return keys | ({PREFIX + "unknown_token_id": tokens.index(unknown)} if unknown in tokens else {})
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no file."""
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise FormatError(f"{path} is larger than any configuration.")
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON.") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{path} is no JSON object.")
-    return value
-
-
-def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """The text of chat_template.jinja, else the template of tokenizer_config.json; among several named ones,
-    `default`."""
-    file = folder / "chat_template.jinja"
-    if file.is_file() and file.stat().st_size <= MAX_CONFIG_BYTES:
-        return file.read_text(encoding="utf-8", errors="replace")
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
-
-
-def _token_text(value: object) -> str:
-    """A token in a config: its text, or an object with `content`."""
-    text = value.get("content") if isinstance(value, dict) else value
-    return text if isinstance(text, str) else ""
-
-
-def _integers(value: object) -> list[int]:
-    values = value if isinstance(value, list) else [value]
-    return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]

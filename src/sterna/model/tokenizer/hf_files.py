@@ -51,9 +51,10 @@ def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     added = ids_of(vocabulary.types, *SPECIAL_TYPES, TokenType.USER_DEFINED)
     state["model"]["vocab"] = _model_vocabulary(tokens, state["model"], added)
     special = set(ids_of(vocabulary.types, *SPECIAL_TYPES))
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    flags = {"single_word": False, "normalized": False}
     state["added_tokens"] = [
         {"id": token, "content": tokens[token], **flags, "special": token in special}
+        | {"lstrip": token in vocabulary.lstrip, "rstrip": token in vocabulary.rstrip}
         for token in added
         if tokens[token]
     ]

@@ -4,7 +4,7 @@ text."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from enum import IntEnum
 
 import numpy as np
@@ -68,27 +68,51 @@ MAX_SPECIAL_CHARACTERS = 128
 special token may begin."""
 
 
-class SpecialSplitter:
-    """Finds special tokens in a text, the longest at each place; those beyond `MAX_SPECIAL_CHARACTERS` stay text."""
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""Unicode's White_Space, as `tokenizers` takes it."""
+_SPACES = re.compile(f"[{WHITE_SPACE}]*")
 
-    def __init__(self, special: Mapping[str, int]) -> None:
+
+class SpecialSplitter:
+    """Finds special tokens in a text, the longest at each place; those beyond `MAX_SPECIAL_CHARACTERS` stay text.
+
+    White space before a token of `lstrip` and after one of `rstrip` belongs to the token.
+    """
+
+    def __init__(
+        self, special: Mapping[str, int], lstrip: Set[int] = frozenset(), rstrip: Set[int] = frozenset()
+    ) -> None:
         self._ids = {text: token for text, token in special.items() if 0 < len(text) <= MAX_SPECIAL_CHARACTERS}
+        self._lstrip, self._rstrip = lstrip, rstrip
         self._lengths = sorted({len(text) for text in self._ids}, reverse=True)
         self._first = re.compile(
             "|".join(re.escape(first) for first in sorted({text[0] for text in self._ids})) or "(?!)"
         )
 
-    def split(self, text: str) -> Iterator[str | int]:
-        """Yields ordinary text (str, never empty) and special tokens (their ids), in order."""
+    def split(self, text: str, typed: bytes | None = None) -> Iterator[str | int]:
+        """Yields ordinary text (str, never empty) and special tokens (their ids), in order.
+
+        `typed` has a byte for each character of `text`; a token with a character whose byte is 1 stays text.
+        """
         start = position = 0
         while found := self._first.search(text, position):
             at = found.start()
-            length = next((n for n in self._lengths if text[at : at + n] in self._ids), 0)
-            if length:
-                if at > start:
-                    yield text[start:at]
-                yield self._ids[text[at : at + length]]
-                start = at + length
+            length = next((n for n in self._lengths if self._is_token(text, at, n, typed)), 0)
             position = at + max(length, 1)
+            if not length:
+                continue
+            token = self._ids[text[at:position]]
+            before = text[start:at]
+            if token in self._lstrip:
+                before = before.rstrip(WHITE_SPACE)
+            if before:
+                yield before
+            yield token
+            if token in self._rstrip:
+                position = next(_SPACES.finditer(text, position)).end()
+            start = position
         if start < len(text):
             yield text[start:]
+
+    def _is_token(self, text: str, at: int, length: int, typed: bytes | None) -> bool:
+        return text[at : at + length] in self._ids and (typed is None or 1 not in typed[at : at + length])

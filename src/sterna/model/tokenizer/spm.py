@@ -6,7 +6,7 @@ Message and field numbers are those of sentencepiece_model.proto (google/sentenc
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.gguf import MAX_TOKENS, PREFIX
+from sterna.model.tokenizer.hf_settings import Settings
 from sterna.model.tokenizer.special import TokenType
 from sterna.model.tokenizer.vocabulary import check_lengths
 
@@ -23,8 +24,8 @@ BPE = 2
 """`TrainerSpec.model_type`; 1 is Unigram."""
 
 
-def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The vocabulary as GGUF metadata; `config` is tokenizer_config.json (added tokens, BOS and EOS).
+def read_sentencepiece(path: Path, settings: Settings) -> dict[str, Any]:
+    """The vocabulary as GGUF metadata; `settings` tell of added tokens, BOS and EOS.
 
     Raises FormatError for a malformed file, UnsupportedError for Unigram models and normalisers that change text.
     """
@@ -55,7 +56,7 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise UnsupportedError(f"{path} normalises text before it is cut, which Sterna does not do.")
     check_lengths(tokens)
     unknown, bos, eos = (_signed(trainer.get(field, default)) for field, default in ((40, 0), (41, 1), (42, 2)))
-    _append_added(config, tokens, scores, types)
+    _append_added(settings, tokens, scores, types)
     keys = {
         "model": "llama",
         "tokens": tokens,
@@ -65,28 +66,35 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "bos_token_id": bos,
         "eos_token_id": eos,
         "add_space_prefix": bool(normalizer.get(3, 1)),
-        "add_bos_token": config.get("add_bos_token", True) is True,
-        "add_eos_token": config.get("add_eos_token", False) is True,
+        "add_bos_token": settings.config.get("add_bos_token", True) is True,
+        "add_eos_token": settings.config.get("add_eos_token", False) is True,
     }
     return {PREFIX + name: value for name, value in keys.items()}
 
 
-def _append_added(config: Mapping[str, Any], tokens: list[str], scores: list[float], types: list[int]) -> None:
-    """Tokens beyond the model's own, as tokenizer_config.json lists them (1bitLLM's `<pad>`)."""
-    added = config.get("added_tokens_decoder")
-    for key, entry in sorted(added.items(), key=lambda item: len(item[0])) if isinstance(added, dict) else ():
-        if not (key.isdecimal() and isinstance(entry, dict) and isinstance(entry.get("content"), str)):
-            raise FormatError("The added_tokens_decoder of tokenizer_config.json is no table of tokens.")
-        token = int(key[:9])
+def _append_added(settings: Settings, tokens: list[str], scores: list[float], types: list[int]) -> None:
+    """Tokens beyond the model's own, as tokenizer_config.json (1bitLLM's `<pad>`) or added_tokens.json list them."""
+    for token, (text, special) in sorted(_added(settings).items()):
         if token < len(tokens):
             continue
         if token > len(tokens) + 1024:
-            raise FormatError(f"The added token {key} lies far beyond the vocabulary of {len(tokens)} pieces.")
+            raise FormatError(f"The added token {token} lies far beyond the vocabulary of {len(tokens)} pieces.")
         gap = token - len(tokens)
-        tokens += [*(f"[PAD{len(tokens) + i}]" for i in range(gap)), entry["content"]]
+        tokens += [*(f"[PAD{len(tokens) + i}]" for i in range(gap)), text]
         scores += [0.0] * (gap + 1)
         types += [TokenType.UNUSED] * gap
-        types.append(TokenType.CONTROL if entry.get("special") is True else TokenType.USER_DEFINED)
+        types.append(TokenType.CONTROL if special else TokenType.USER_DEFINED)
+
+
+def _added(settings: Settings) -> dict[int, tuple[str, bool]]:
+    """Text and whether it is special, by id."""
+    added = {token: (text, False) for text, token in settings.added.items()}
+    table = settings.config.get("added_tokens_decoder")
+    for key, entry in table.items() if isinstance(table, dict) else ():
+        if not (key.isdecimal() and isinstance(entry, dict) and isinstance(entry.get("content"), str)):
+            raise FormatError("The added_tokens_decoder of tokenizer_config.json is no table of tokens.")
+        added[int(key[:9])] = (entry["content"], entry.get("special") is True)
+    return added
 
 
 def _signed(value: int) -> int:

@@ -59,5 +59,9 @@ class Vocabulary:
     suffix_id: int | None
     """The token that the file puts after a text (an embedding model's last one); None where it puts none."""
     chat_template: str | None
+    lstrip: frozenset[int]
+    """The special tokens that take the white space before them along."""
+    rstrip: frozenset[int]
+    """The special tokens that take the white space after them along."""
     gguf_metadata: Callable[[], dict[str, Any]]
     """The `tokenizer.*` keys that make an equal tokenizer; raises UnsupportedError where GGUF cannot describe it."""
