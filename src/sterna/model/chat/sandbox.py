@@ -1,16 +1,13 @@
 """Runs a chat template, which anybody may have written, in a sandbox and on a budget.
 
-Jinja's sandbox keeps a template from Python's internals, but does not bound its work: nested loops, texts doubled again
-and again, lists that contain the same list many times. So every iteration of a loop, every call and every value that an
-expression makes is charged to one budget, and only filters and methods whose result is bounded by their input are
-available. Strings keep their origin (`text.py`): wherever Jinja would make a plain one of a typed one, this environment
-makes a `Text`.
+Jinja's sandbox keeps a template from Python's internals; the budget (`budget.py`) bounds its work, and only filters and
+methods whose result is bounded by their input are available. Strings
+keep their origin (`text.py`): wherever Jinja would make a plain one of a typed one, this environment makes a `Text`.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
 from types import CodeType
@@ -21,18 +18,13 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.filters import do_indent, make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
-from jinja2.visitor import NodeTransformer
 
 from sterna.errors import ArgumentError, FormatError
+from sterna.model.chat.budget import Budget, LimitError, Meter
 from sterna.model.chat.formatting import format_fields, format_percent
 from sterna.model.chat.text import Markup, Text, escaped, with_origin
 
 MAX_SOURCE = 1 << 17
-MAX_SIZE = 1 << 23
-"""Characters and list entries that one rendering may make, beyond 64 for each character of the messages."""
-MAX_STEPS = 200_000
-MAX_SECONDS = 1.5
-
 METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
         "strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith removeprefix "
@@ -52,11 +44,7 @@ FILTERS = frozenset(
 ELEMENTS = frozenset("default d first last min max sum".split())
 """Filters that give one of the values they are given: a plain string among these is the template's own."""
 MAX_NUMBER = 9_999
-"""Of the arguments of filters that make texts or lists of a length that one may ask for."""
-
-
-class LimitError(Exception):
-    """The template has used up its budget."""
+"""Of what makes texts or lists of a length that one may ask for: `batch`, `slice`, `indent`."""
 
 
 def run(source: str, variables: Mapping[str, Any]) -> Text:
@@ -97,70 +85,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(printable.split()).rstrip(".")
 
 
-class _Budget:
-    """Counts down what a rendering may still use."""
-
-    def __init__(self, extra: int) -> None:
-        self.size, self.steps, self.deadline = MAX_SIZE + extra, MAX_STEPS, time.monotonic() + MAX_SECONDS
-
-    def step(self, size: int = 0) -> None:
-        """Charges one iteration of a loop or one call, which writes `size` characters of the template's own text."""
-        self.steps -= 1
-        if self.steps < 0 or time.monotonic() > self.deadline:
-            raise LimitError
-        self.spend(size)
-
-    def spend(self, size: int) -> None:
-        """Charges `size` before a value of that size is made."""
-        self.size -= size
-        if self.size < 0:
-            raise LimitError
-
-    def measure(self, value: Any) -> Any:
-        """Charges the size of a value after it was made, and returns it; what it contains several times counts each
-        time."""
-        rest = [value]
-        while rest:
-            item = rest.pop()
-            if isinstance(item, str):
-                self.spend(len(item))
-            elif isinstance(item, dict):
-                self.spend(16 * len(item))
-                rest += [*item.keys(), *item.values()]
-            elif isinstance(item, list | tuple):
-                self.spend(8 * len(item))
-                rest += item
-        return value
-
-
-class _Meter(NodeTransformer):
-    """Charges for what the sandbox itself cannot intercept: loops, literals, slices, `~`."""
-
-    def _metered_body(self, node: Any) -> Any:
-        size = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
-        step = nodes.Filter(nodes.Const(size), "_step", [], [], None, None, lineno=node.lineno)
-        node = self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(step, lineno=node.lineno))
-        return node
-
-    visit_For = visit_Macro = visit_CallBlock = visit_Block = _metered_body
-
-    def _measured(self, node: Any) -> Any:
-        node = self.generic_visit(node)
-        if getattr(node, "ctx", "load") != "load":
-            return node
-        return nodes.Filter(node, "_measure", [], [], None, None, lineno=node.lineno)
-
-    visit_List = visit_Dict = visit_Tuple = _measured
-
-    def visit_Getitem(self, node: nodes.Getitem) -> Any:
-        return self._measured(node) if isinstance(node.arg, nodes.Slice) else self.generic_visit(node)
-
-    def visit_Concat(self, node: nodes.Concat) -> Any:
-        parts = nodes.List([self.visit(part) for part in node.nodes], lineno=node.lineno)
-        return nodes.Filter(parts, "_concat", [], [], None, None, lineno=node.lineno)
-
-
 class _Generation(Extension):
     """`{% generation %}` of transformers marks what the assistant says, for training; here its content is just
     rendered."""
@@ -177,7 +101,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset("+ * % / // ** -".split())
 
     def __init__(self, extra: int) -> None:
-        self.budget = _Budget(extra)
+        self.budget = Budget(extra)
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -207,7 +131,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         for loop in tree.find_all(nodes.For):
             if loop.recursive:
                 raise SecurityError("recursive loops")
-        tree = _Meter().visit(tree)
+        tree = Meter().visit(tree)
         tree.set_environment(self)
         return tree
 
@@ -257,7 +181,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         @wraps(function)
         def filtered(*args: Any, **kwargs: Any) -> Any:
             self.budget.step()
-            if any(isinstance(value, int) and value > MAX_NUMBER for value in (*args[1:], *kwargs.values())):
+            sizes = (*args, *kwargs.values()) if name in ("batch", "slice") else ()
+            if any(isinstance(value, int) and value > MAX_NUMBER for value in sizes):
                 raise SecurityError(f"such a number for the filter {name}")
             # Methods of a plain string would forget where their arguments come from.
             args = tuple(Text(value) if type(value) is str and name not in ELEMENTS else value for value in args)
