@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as Library
 
 from sterna.errors import ArgumentError
 from sterna.model.tokenizer import Tokenizer
+from sterna.model.tokenizer.special import ends_a_text
 from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
 
 HEADER = "<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
@@ -211,6 +212,11 @@ def test_an_end_token_counts_beside_a_tokenizer_model(files: dict[str, Any], tmp
     assert {2, expected} <= tokenizer.eos_ids
     if "added" in str(files):
         assert tokenizer.decode([expected], skip_special=False) == FINISH
+
+
+def test_the_end_of_a_part_of_an_answer_is_not_its_end() -> None:
+    harmony = {"<|end|>": 1, "<|return|>": 2, "<|call|>": 3, "<|start|>": 4}
+    assert ends_a_text(harmony) == {2, 3} and ends_a_text({"<|end|>": 1, "<|user|>": 2}) == {1}
 
 
 def test_a_message_without_content_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ _ENDS_A_TEXT = frozenset(
         "<end_of_turn>",
         "<｜end▁of▁sentence｜>",
         "</s>",
+        "<|return|>",
+        "<|call|>",
+        "<end_of_utterance>",
+        "<|END_OF_TURN_TOKEN|>",
+        "<seed:eos>",
+        "[EOS]",
     )
 )
 
@@ -60,7 +66,10 @@ def ids_of(types: np.ndarray, *kinds: TokenType) -> list[int]:
 
 def ends_a_text(special: Mapping[str, int]) -> frozenset[int]:
     """The ids of those special tokens that end a text or a turn whatever the model, by their names."""
-    return frozenset(special[name] for name in _ENDS_A_TEXT & special.keys())
+    names = _ENDS_A_TEXT & special.keys()
+    if "<|return|>" in names and "<|call|>" in names:
+        names -= {"<|end|>"}  # in gpt-oss it ends a part of the answer
+    return frozenset(special[name] for name in names)
 
 
 MAX_SPECIAL_CHARACTERS = 128
