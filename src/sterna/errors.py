@@ -1,4 +1,5 @@
-"""The errors that Sterna raises on purpose. Each has one plain sentence that says what is wrong and what to do."""
+"""The errors that Sterna raises on purpose, and its warning. Each has one plain sentence that says what is wrong and
+what to do."""
 
 
 class SternaError(Exception):
@@ -27,3 +28,7 @@ class ArgumentError(SternaError):
 
 class ContextLengthError(SternaError):
     """A prompt does not fit into the context."""
+
+
+class ModelWarning(UserWarning):
+    """A model can be used, but is probably not what its maker meant."""

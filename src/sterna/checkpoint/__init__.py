@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 
-from sterna.checkpoint.checkpoint import STATE_FILE, Checkpoint
+from sterna.checkpoint.checkpoint import Checkpoint
 from sterna.errors import ArgumentError
+from sterna.files.hf_files import CONFIG
 from sterna.files.hub.cache import resolve_model
+from sterna.files.local import STATE_FILE, no_model
 from sterna.ternary.i2s import LAYOUTS
 
 __all__ = ["Checkpoint", "open_checkpoint"]
 
 
 def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoint:
-    """The model at a path, or as `resolve_model` finds it: a GGUF file, a folder with `config.json` and safetensors, or
-    a training run's `state.safetensors` or folder.
+    """The model at a path, or as `resolve_model` finds it: a GGUF file or a folder that holds one, a folder with
+    `config.json` and safetensors, or a training run's `state.safetensors` or folder.
 
     Raises NotFoundError where nothing readable is there, FormatError for a broken file, UnsupportedError for a model
     that Sterna cannot run, ArgumentError for an unknown layout, and what `resolve_model` raises.
@@ -26,7 +28,6 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
         raise ArgumentError(f"i2s_layout must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
     path = resolve_model(name)
     # A reader is imported only when it is needed, so that a program starts sooner.
-    is_run = path.is_dir() and not (path / "config.json").exists() and (path / STATE_FILE).exists()
     if not path.is_dir() and path.suffix != ".safetensors":
         from sterna.checkpoint.gguf.model import open_gguf
 
@@ -34,10 +35,12 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     if i2s_layout != "x86":
         what = "a folder" if path.is_dir() else "a safetensors file"
         raise ArgumentError(f"{path} is {what}; i2s_layout is for GGUF files.")
-    if path.is_dir() and not is_run:
+    if path.is_dir() and (path / CONFIG).exists():
         from sterna.checkpoint.hf.folder import open_hf
 
         return open_hf(path)
+    if path.is_dir() and not (path / STATE_FILE).exists():
+        raise no_model(path)
     from sterna.checkpoint.state import open_state
 
-    return open_state(path / STATE_FILE if is_run else path)
+    return open_state(path / STATE_FILE if path.is_dir() else path)

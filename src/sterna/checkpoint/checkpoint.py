@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -10,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from sterna.errors import FormatError, SternaError
+from sterna.errors import FormatError, ModelWarning, SternaError
+from sterna.files.hf_files import TOKENIZER
+from sterna.files.regular import open_regular
 from sterna.model.config import ModelConfig
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.validate import check_config, check_tensors
 from sterna.tensor.decode import as_float32
+from sterna.tensor.summary import one_value
 from sterna.tensor.tensor import AnyTensor, Tensor, whole
 
-STATE_FILE = "state.safetensors"
-"""Name of the checkpoint in the folder of a training run."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+MAX_NAMED = 20
+"""Matrices that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Checkpoint:
     def load(self) -> LoadedCheckpoint:
         """The model with every stream converted to a tensor; tensors in a mapped file are not copied.
 
+        Warns of matrices in which all weights are equal, as broken uploads and downloads leave them.
         Raises FormatError and UnsupportedError where a tensor's values are not what its description promises.
         """
         with about(self.path):
@@ -53,21 +57,35 @@ class Checkpoint:
                 tensor = whole(stream)
                 tensors[name] = ready_norm(tensor) if len(tensor.shape) == 1 else tensor
             check(self.config, tensors)
+        self._warn_of_equal_weights(tensors)
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return LoadedCheckpoint(**{**given, "tensors": tensors})
+
+    def _warn_of_equal_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        matrices = (tensor for tensor in tensors.values() if len(tensor.shape) > 1)
+        equal = [f"{matrix.name} ({value:g})" for matrix in matrices if (value := one_value(matrix)) is not None]
+        if equal:
+            more = f" and {len(equal) - MAX_NAMED} more" if len(equal) > MAX_NAMED else ""
+            warn(
+                f"{self.path} has matrices in which all weights are equal, as no model has after training (a broken "
+                f"upload or download?): {', '.join(equal[:MAX_NAMED])}{more}."
+            )
 
     @property
     def has_tokenizer(self) -> bool:
         """Whether the model comes with the data of a tokenizer."""
         if self.kind in ("gguf", "memory"):
             return "tokenizer.ggml.tokens" in self.metadata
-        return any((self.folder / name).is_file() for name in TOKENIZER_FILES)
+        return any((self.folder / name).is_file() for name in TOKENIZER)
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer; raises as `Tokenizer` does, and FormatError where the model has none."""
         if self.kind in ("gguf", "memory"):
             return Tokenizer.from_gguf_metadata(self.metadata)
-        return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER_FILES[0])
+        for name in TOKENIZER:
+            if (self.folder / name).is_file():
+                open_regular(self.folder / name).close()  # refuses what a broken download left in its place
+        return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER[0])
 
     @property
     def folder(self) -> Path:
@@ -98,6 +116,11 @@ def about(path: Path) -> Iterator[None]:
         yield
     except SternaError as error:
         raise type(error)(f"{path} cannot be run: {error}") from error
+
+
+def warn(sentence: str) -> None:
+    """Warns whoever opens a model; the CLI prints the sentence on stderr."""
+    warnings.warn(sentence, ModelWarning, stacklevel=2)
 
 
 def check(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:

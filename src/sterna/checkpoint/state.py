@@ -38,5 +38,8 @@ def _config(metadata: Mapping[str, str]) -> ModelConfig:
     try:
         raw = json.loads(metadata["model"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise FormatError("it does not say what model it belongs to (no checkpoint of a training run?).") from error
+        raise FormatError(
+            "it does not say what model it belongs to: it is no checkpoint of a training run, and no model that the "
+            "config.json of its folder, if there is one, describes."
+        ) from error
     return config_from_dict(raw)

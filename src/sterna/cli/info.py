@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,11 @@ def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False)
     from sterna.checkpoint import open_checkpoint
     from sterna.files.embedded import EMBEDDED_MODEL
 
-    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
-    facts = describe(checkpoint)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
+        facts = describe(checkpoint)
+    facts["warnings"] = [str(warning.message) for warning in caught]
     if json:
         print_json(facts)
     else:
@@ -82,6 +86,8 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
     for name, value in rows.items():
         grid.add_row(name, plain(value))
     console.print(grid)
+    for sentence in facts["warnings"]:
+        console.print(plain(f"Warning: {sentence}"))
     table = Table("part", "tensors", "parameters", "type", "bytes", "ternary")
     for part in facts["parts"]:
         numbers = f"{part['tensors']:,}", f"{part['parameters']:,}", part["type"], f"{part['bytes']:,}"

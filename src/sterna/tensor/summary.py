@@ -8,9 +8,13 @@ from math import prod
 
 import numpy as np
 
-from sterna.tensor.decode import ternary_codes
+from sterna.errors import FormatError
+from sterna.tensor.decode import decode, ternary_codes
 from sterna.tensor.encodings import TernaryBlocks
 from sterna.tensor.tensor import Tensor
+
+LOOKED_AT = 256
+"""Weights (in tiles, bytes) at the beginning of a tensor that are compared first."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,33 @@ def parts(tensors: Iterable[Tensor]) -> list[Part]:
             bytes=part.bytes + tensor.data.nbytes,
         )
     return list(found.values())
+
+
+def one_value(tensor: Tensor) -> float | None:
+    """The value that all weights of a tensor have; None where two differ, or where it cannot be decoded.
+
+    The first weights show it in any matrix that was trained, so that the rest is read in broken ones alone.
+    """
+    try:
+        if _differs_at_once(tensor):
+            return None
+        values = (decode(tensor.rows(*chunk)) for chunk in tensor.row_chunks())
+        first = next(values)
+        value = float(first.flat[0])
+        return value if (first == value).all() and all((others == value).all() for others in values) else None
+    except FormatError:
+        return None
+
+
+def _differs_at_once(tensor: Tensor) -> bool:
+    """Whether two of a tensor's first weights differ. Of one in tiles its bytes are compared: equal weights have equal
+    ones."""
+    if tensor.encoding.is_tiled:
+        return bool((tensor.data[:LOOKED_AT] != tensor.data[0]).any())
+    block, size = tensor.encoding.block, tensor.encoding.block_bytes
+    count = min(-(-LOOKED_AT // block), tensor.data.size // size)
+    values = decode(replace(tensor, shape=(1, count * block), data=tensor.data[: count * size]))
+    return bool((values != values[0, 0]).any())
 
 
 def _zeros(tensor: Tensor) -> int:

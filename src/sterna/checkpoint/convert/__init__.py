@@ -20,6 +20,7 @@ from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.atomic import publish, staging
+from sterna.files.hf_files import TEMPLATES
 from sterna.files.hub.cache import resolve_model
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
@@ -213,7 +214,9 @@ def _check_free(path: Path, force: bool) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a conversion may delete this file of a folder that it replaces."""
+    """Whether a conversion may delete this file, or folder of templates, of a folder that it replaces."""
+    if path.name == TEMPLATES.rstrip("/") and path.is_dir():
+        return all(template.is_file() and template.suffix == ".jinja" for template in path.iterdir())
     return path.is_file() and (path.name in hf_folder.WRITTEN or path.suffix == ".safetensors")
 
 

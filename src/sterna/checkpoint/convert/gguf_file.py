@@ -12,7 +12,7 @@ from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.convert.check import same_config
 from sterna.checkpoint.gguf.keys import config_keys, file_keys, renamed
 from sterna.checkpoint.gguf.model import read_config
-from sterna.files.gguf.reader import split_name
+from sterna.files.gguf.names import split_name
 from sterna.files.gguf.writer import stored_bytes, write_gguf_to
 from sterna.files.huge_page_writer import HugePageWriter
 from sterna.files.safetensors.writer import in_shards

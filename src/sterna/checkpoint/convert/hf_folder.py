@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint import Checkpoint
-from sterna.checkpoint.checkpoint import TOKENIZER_FILES
 from sterna.checkpoint.convert.check import same_config
 from sterna.checkpoint.hf.config import read_config
 from sterna.errors import UnsupportedError
+from sterna.files.hf_files import BESIDE, CONFIG, INDEX, PIECES, TEMPLATES, TOKENIZER
 from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
@@ -23,19 +23,11 @@ from sterna.tensor.tensor import AnyTensor, whole
 from sterna.ternary import pack_hf, unpack_i2s
 
 TORCH_DTYPES = {Encoding.F32: "float32", Encoding.F16: "float16", Encoding.BF16: "bfloat16"}
-COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "generation_config.json",
-)
-"""Files of tokenizer and generation, which are copied unchanged from folder to folder."""
-WRITTEN = ("config.json", "model.safetensors.index.json", *COPIED)
+COPIED = (*TOKENIZER, *PIECES, *BESIDE)
+"""Files of tokenizer and generation, which are copied unchanged from folder to folder, as are `TEMPLATES`."""
+WRITTEN = (CONFIG, INDEX, *COPIED)
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Keys of `config.json` and `generation_config.json` that belong to the tokenizer."""
 
 
 def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, Any]:
@@ -49,7 +41,8 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
         raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
     # The 1bitLLM models' own class supports only latent weights, under other names.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
-        raw = _config(config)
+        raw = _config(config) | {key: raw[key] for key in SPECIAL_TOKENS if key in raw}
+    raw["tie_word_embeddings"] = config.tied_head
     raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
     ternary = [name for name, tensor in by_name.items() if tensor.encoding.is_ternary]
     if ternary:
@@ -117,22 +110,25 @@ def write_folder(
         )
     write_safetensors(folder, out, written, shard_bytes)
     files = tokenizer_files(source)
-    for key in ("bos_token_id", "eos_token_id"):
+    for key in SPECIAL_TOKENS:
         if source.kind != "hf" and "generation_config.json" in files:
             generation = json.loads(files["generation_config.json"])
             raw |= {key: generation[key]} if key in generation else {}
-    files["config.json"] = json.dumps(raw, indent=2, ensure_ascii=False).encode() + b"\n"
+    files[CONFIG] = json.dumps(raw, indent=2, ensure_ascii=False).encode() + b"\n"
     for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
 
 
 def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
     """The contents of the tokenizer's files by file name; empty for a model without a tokenizer."""
     if source.kind == "hf":
-        return {name: (source.folder / name).read_bytes() for name in COPIED if (source.folder / name).is_file()}
+        templates = sorted(f"{TEMPLATES}{path.name}" for path in (source.folder / TEMPLATES).glob("*.jinja"))
+        there = [name for name in (*COPIED, *templates) if (source.folder / name).is_file()]
+        return {name: (source.folder / name).read_bytes() for name in there}
     if not source.has_tokenizer:
         return {}
-    given = (source.folder / TOKENIZER_FILES[0]).read_bytes() if source.kind == "state" else None
+    given = (source.folder / TOKENIZER[0]).read_bytes() if source.kind == "state" else None
     return source.tokenizer().hf_files(source.config.context_length, given)
 
 

@@ -55,7 +55,7 @@ class Quantization:
 
 
 def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> ModelConfig:
-    """ModelConfig of a `config.json`; `has_head` says whether the files hold a `lm_head.weight`.
+    """ModelConfig of a `config.json`; `has_head` says whether the model has a head that is not its embedding.
 
     Raises UnsupportedError for what Sterna does not compute, FormatError for values of the wrong kind.
     """
@@ -85,7 +85,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         "rope_theta": rope.theta,
         "rope_style": "half",
         "activation": ACTIVATIONS[activation],
-        "tied_head": not has_head or raw.get("tie_word_embeddings", hf_class.tied_head) is True,
+        "tied_head": not has_head,
         "input_norm_eps": number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps")
         if norms.get("use_rms_norm")
         else None,
@@ -120,6 +120,11 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
         input_norm=section.get("use_rms_norm", False),
         unconverted=_unconverted(section.get("modules_to_not_convert"), config),
     )
+
+
+def is_tied(raw: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` says that the model's head is its embedding."""
+    return raw.get("tie_word_embeddings", HF_CLASSES[architecture_class(raw)][1].tied_head) is True
 
 
 def architecture_class(raw: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sterna.checkpoint.checkpoint import Checkpoint, about, check
-from sterna.checkpoint.hf.config import Quantization, architecture_class, read_config, read_quantization
+from sterna.checkpoint.checkpoint import Checkpoint, about, check, warn
+from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
 from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.files.local import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
 from sterna.model.architectures import architecture_of
@@ -25,6 +26,9 @@ from sterna.tensor.tensor import Tensor, TensorStream, whole
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
+IN_BASE_MODEL = ("embed_tokens.", "layers.", "norm.")
+"""How the names begin that a model's body gives its tensors; with the head beside it the body is called `model`."""
+PIECE_BYTES = 1 << 22
 
 
 def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
@@ -38,10 +42,11 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     with about(folder):
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         architecture_class(raw)
-    stored = read_folder(folder)
-    if EMBEDDING.removeprefix("model.") in stored:
-        stored = _prefixed(stored)
+    stored = _prefixed(read_folder(folder, may_lack=_is_idle))
+    if not stored:
+        raise no_model(folder)
     with about(folder):
+        stored = _tied(stored, is_tied(raw), folder)
         if EMBEDDING not in stored or len(stored[EMBEDDING].shape) != 2:
             raise FormatError(f"it has no matrix {EMBEDDING}.")
         config = read_config(raw, stored[EMBEDDING].shape[0], HEAD in stored)
@@ -62,10 +67,52 @@ def is_hf_model(folder: Path) -> bool:
     return True
 
 
+def _is_idle(name: str) -> bool:
+    """Whether a tensor of this name may be missing, or there in vain: a head that is the embedding, and frequencies
+    that old versions of transformers saved."""
+    return name == HEAD or name.endswith(".rotary_emb.inv_freq")
+
+
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors, under full names, of a model that was saved without its head: such a file omits `model.`."""
-    names = {name: name if name == HEAD else f"model.{name}" for name in stored}
-    return {names[name]: replace(tensor, name=names[name]) for name, tensor in stored.items()}
+    """The tensors under full names: those of a model that was saved without its head lack `model.`."""
+    names = {name: f"model.{name}" if name.startswith(IN_BASE_MODEL) else name for name in stored}
+    return {
+        full: replace(stored[name], name=full) for name, full in names.items() if name == full or full not in stored
+    }
+
+
+def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of a model whose head is its embedding if it is `tied`, under the one name that they need.
+
+    As in transformers (`tie_weights`), the matrix may be there under either name, and two matrices with different
+    values stay two, with a warning.
+    """
+    embedding, head = stored.get(EMBEDDING), stored.get(HEAD)
+    if not tied or head is None:
+        return dict(stored)
+    if embedding is not None and not _same(embedding, head):
+        warn(
+            f"{folder}/config.json says that the head is the embedding, but {HEAD} has other values than {EMBEDDING}, "
+            "so it is used."
+        )
+        return dict(stored)
+    others = {name: tensor for name, tensor in stored.items() if name != HEAD}
+    return others | {EMBEDDING: replace(head if embedding is None else embedding, name=EMBEDDING)}
+
+
+def _same(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors have the same values; compared in pieces, of which the first differs in most that differ."""
+    if one.shape != other.shape:
+        return False
+    first, second = one.data, other.data
+    if one.dtype == other.dtype:
+        pieces = (slice(at, at + PIECE_BYTES) for at in range(0, len(first), PIECE_BYTES))
+        return first.ctypes.data == second.ctypes.data or all(np.array_equal(first[p], second[p]) for p in pieces)
+    if one.dtype not in ENCODINGS or other.dtype not in ENCODINGS:
+        return False
+    tensors = [Tensor(tensor.name, tensor.shape, ENCODINGS[tensor.dtype], tensor.data) for tensor in (one, other)]
+    a, b = tensors
+    return all(np.array_equal(decode(a.rows(*rows)), decode(b.rows(*rows))) for rows in a.row_chunks())
 
 
 def _pooling(folder: Path) -> str:
@@ -86,7 +133,7 @@ def _tensors(
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
-        if name == HEAD and config.tied_head or name.endswith((".weight_scale", ".rotary_emb.inv_freq")):
+        if name.endswith(".weight_scale") or (_is_idle(name) and name != HEAD):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sterna.errors import FormatError, NotFoundError, UnsupportedError
+from sterna.files.gguf.names import SPLIT_NAME, split_name
 from sterna.files.gguf.strings import Strings
 from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
 from sterna.files.gguf.types import (
@@ -28,6 +28,7 @@ from sterna.files.gguf.types import (
     STRING,
 )
 from sterna.files.mapped import map_file
+from sterna.files.regular import open_regular
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 
@@ -41,7 +42,6 @@ header can take."""
 MAX_ALIGNMENT = 1 << 20
 MAX_WEIGHTS = 1 << 44
 MAX_PARTS = 1 << 10
-SPLIT_NAME = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,6 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     if not isinstance(count, int) or not 0 <= count <= MAX_PARTS:
         raise FormatError(f"{path} is no valid GGUF file: its split.count is no number of parts.")
     return file if count <= 1 else _joined(Path(path), count)
-
-
-def split_name(name: str, number: int, count: int) -> str:
-    """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split names it."""
-    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _joined(path: Path, count: int) -> GGUFFile:
@@ -107,7 +102,7 @@ def _joined(path: Path, count: int) -> GGUFFile:
 def _read_file(path: Path) -> GGUFFile:
     """One file, without the other parts of a split model."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size < 24:
                 raise FormatError(f"{path} is too short to be a GGUF file.")
             buffer = map_file(file)

@@ -9,48 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError
-from sterna.files.hub.repo_files import Choice, choose
+from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
+from sterna.files.gguf.names import model_files
+from sterna.files.hf_files import INDEX
+from sterna.files.hub.names import SEPARATOR, WELL_KNOWN, Reference, is_address, parse_reference
+from sterna.files.hub.repo_files import SAFETENSORS, Choice, choose
+from sterna.files.local import as_path, find_local, similar
+from sterna.files.safetensors.reader import read_json
 
-WELL_KNOWN = {
-    "bitnet-2b": "microsoft/bitnet-b1.58-2B-4T-gguf",
-    "bitnet-large": "1bitLLM/bitnet_b1_58-large",
-    "bitnet-xl": "1bitLLM/bitnet_b1_58-xl",
-    "bitnet-3b": "1bitLLM/bitnet_b1_58-3B",
-    "bitnet-embedding-270m": "microsoft/bitnet-embedding-270m",
-    "bitnet-embedding-0.6b": "microsoft/bitnet-embedding-0.6b",
-    "falcon3-1b": "tiiuae/Falcon3-1B-Instruct-1.58bit-GGUF",
-    "falcon3-3b": "tiiuae/Falcon3-3B-Instruct-1.58bit-GGUF",
-    "falcon3-7b": "tiiuae/Falcon3-7B-Instruct-1.58bit-GGUF",
-    "falcon3-10b": "tiiuae/Falcon3-10B-Instruct-1.58bit-GGUF",
-    "falcon-e-1b": "tiiuae/Falcon-E-1B-Instruct-GGUF",
-    "falcon-e-3b": "tiiuae/Falcon-E-3B-Instruct-GGUF",
-    "llama3-8b-1.58": "HF1BitLLM/Llama3-8B-1.58-100B-tokens",
-}
-"""Short names of published ternary models."""
-
-PREFIX, SEPARATOR = "models", "--"
+PREFIX = "models"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-_REFERENCE = re.compile(rf"(?P<repo>{_PART}(?:/{_PART})?)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^:]+))?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """`ORG/REPO[@REVISION][:FILE]`: a repository, a branch, tag or commit, and a GGUF file, a quantisation such as
-    `i2_s`, or `safetensors`."""
-
-    repo: str
-    revision: str = "main"
-    file: str | None = None
-
-    def __str__(self) -> str:
-        revision = "" if self.revision == "main" else f"@{self.revision}"
-        return self.repo + revision + ("" if self.file is None else f":{self.file}")
 
 
 @dataclass(frozen=True)
@@ -64,38 +36,64 @@ class CachedModel:
     path: str
 
 
-def parse_reference(name: str) -> Reference | None:
-    """A well-known name or `ORG/REPO`, each with `@REVISION` and `:FILE` if wanted; None for anything else."""
-    found = _REFERENCE.fullmatch(name)
-    if found is None or ".." in name or SEPARATOR in found["repo"] or name.endswith("/"):
-        return None
-    repo = WELL_KNOWN.get(found["repo"].lower(), found["repo"])
-    # A path to a file that does not exist is not taken for a repository.
-    if "/" not in repo or repo.lower().endswith((".gguf", ".safetensors", ".json")):
-        return None
-    return Reference(repo, found["revision"] or "main", found["file"])
-
-
 def resolve_model(name: str | os.PathLike[str]) -> Path:
-    """The path of the model called `name`: `name` itself if that path exists, else the cached model of that name. A
+    """The path of the model called `name`: what `find_local` finds at that path, else the cached model of that name. A
     model that is not in the cache is downloaded, which a line on stderr says.
 
     Raises NotFoundError where there is nothing of that name, NetworkError where the hub cannot be reached,
     ArgumentError where a repository has several models and `name` does not say which.
     """
-    path = Path(name)
-    try:
-        if path.exists():
-            return path
-    except (OSError, ValueError):  # too long, or with a zero byte in it: no path
-        pass
-    reference = parse_reference(str(name))
+    text, path = os.fspath(name), as_path(name)
+    found = find_local(path)
+    if found is not None:
+        return found
+    reference = parse_reference(text)
     if reference is None:
-        raise NotFoundError(
-            f"{name} cannot be read: no file or folder is there, and no model has that name; give a path, a repository "
-            f"of the hub (ORG/REPO), or one of {', '.join(WELL_KNOWN)}."
+        raise _unknown(text, path)
+    cached = find_cached(reference)
+    if cached is not None:
+        return cached
+    here = "" if is_address(text) else f"{text} is no file or folder here{_similar(path)}, and "
+    if _is_offline():
+        raise NotFoundError(f"{here}{reference} is not in the cache as a whole, and HF_HUB_OFFLINE is set.")
+    try:
+        return pull(reference)
+    except NetworkError as error:
+        raise NetworkError(f"{here}{_lowered(str(error))}") from error
+    except NotFoundError as error:
+        raise NotFoundError(f"{str(error).removesuffix('.')}{_similar(path)}.") from error
+
+
+def _unknown(name: str, path: Path) -> NotFoundError:
+    """The error for a name of nothing that is there or can be fetched."""
+    if is_address(name):
+        return NotFoundError(
+            f"{name} is no address of a model on the hub: download what is there, and give the path of the file."
         )
-    return find_cached(reference) or pull(reference)
+    return NotFoundError(
+        f"{name} cannot be read: no file or folder is there{_similar(path)}, and no model has that name; give a path, "
+        f"a repository of the hub (ORG/REPO), or one of {', '.join(WELL_KNOWN)}."
+    )
+
+
+def _similar(path: Path) -> str:
+    """The files, folders and well-known models whose names are most like that of a path, in brackets."""
+    try:
+        found = similar(path, also=list(WELL_KNOWN))
+    except (NotFoundError, OSError, ValueError):
+        found = []
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def _lowered(sentence: str) -> str:
+    """A sentence as the second half of another."""
+    return "t" + sentence[1:] if sentence.startswith("The ") else sentence
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def cache_folder() -> Path:
@@ -113,15 +111,24 @@ def repo_folder(repo: str) -> Path:
     return cache_folder() / SEPARATOR.join((PREFIX, *repo.split("/")))
 
 
+def _cached_folder(repo: str) -> Path:
+    """The folder of a repository in the cache, under whatever case of its name it was fetched: to the hub, all are the
+    same."""
+    folder = repo_folder(repo)
+    if folder.is_dir() or not folder.parent.is_dir():
+        return folder
+    return next((other for other in folder.parent.iterdir() if other.name.lower() == folder.name.lower()), folder)
+
+
 def find_cached(reference: Reference) -> Path | None:
     """The path of a model whose files are all in the cache, else None."""
-    folder = repo_folder(reference.repo)
+    folder = _cached_folder(reference.repo)
     commit = _commit(folder, reference.revision)
     if commit is None:
         return None
     snapshot = folder / "snapshots" / commit
     try:
-        choice = choose(_files_in(snapshot), reference.file, str(reference))
+        choice = _choose_in(snapshot, _files_in(snapshot), reference.file, str(reference))
     except NotFoundError:
         return None
     return snapshot / choice.entry if choice.complete else None
@@ -140,7 +147,7 @@ def pull(reference: Reference, token: str | None = None) -> Path:
     commit, files = hub.listing(reference.revision)
     if COMMIT.fullmatch(commit) is None:
         raise FormatError(f"The hub's answer about {reference.repo} names no commit.")
-    choice = choose(files, reference.file, str(reference))
+    choice = choose(files, reference.file, str(reference), lambda: read_json(hub.path_of(INDEX, commit)))
     folder = repo_folder(reference.repo)
     hub.fetch(choice, commit)
     if reference.revision != commit:
@@ -182,7 +189,7 @@ def remove_cached(name: str) -> int:
         raise NotFoundError(f"{name} is no model of the cache; `sterna list` shows those.")
     if str(reference) != reference.repo:
         raise ArgumentError(f"A repository is removed as a whole: name it {reference.repo}.")
-    folder = repo_folder(reference.repo)
+    folder = _cached_folder(reference.repo)
     if not folder.is_dir() or folder.is_symlink():
         raise NotFoundError(f"{reference.repo} is not in the cache at {folder.parent}.")
     freed = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
@@ -207,14 +214,18 @@ def _files_in(snapshot: Path) -> list[str]:
     return sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
 
+def _choose_in(snapshot: Path, files: Sequence[str], wanted: str | None, name: str) -> Choice:
+    return choose(files, wanted, name, lambda: read_json(snapshot / INDEX))
+
+
 def _models_in(snapshot: Path, is_model: Callable[[Path], bool]) -> list[Choice]:
     """Every complete model of a snapshot."""
     files = _files_in(snapshot)
-    names = [name for name in files if name.endswith(".gguf")] + ["safetensors"]
+    names = [*model_files(files), SAFETENSORS]
     choices = {}
     for name in names:
         try:
-            choice = choose(files, name, "")
+            choice = _choose_in(snapshot, files, name, "")
         except SternaError:
             continue
         if choice.complete and (choice.entry or is_model(snapshot)):

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError
+from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
 from sterna.files.hub.repo_files import Choice
 
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
+KEPT = "cannot be reached, or broke off; what was downloaded is kept, so try again"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,9 +38,16 @@ class Hub:
         """
         from huggingface_hub import HfApi
 
-        with self._errors(revision):
+        with self._errors(revision, doing="cannot be reached"):
             info = HfApi(token=self.token).model_info(self.repo, revision=revision)
         return info.sha or "", [sibling.rfilename for sibling in info.siblings or []]
+
+    def path_of(self, name: str, commit: str) -> Path:
+        """The path of a small file in the cache, downloaded if it is not there; raises as `listing`."""
+        from huggingface_hub import hf_hub_download
+
+        with self._errors(commit):
+            return Path(hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token))
 
     def fetch(self, choice: Choice, commit: str) -> None:
         """Downloads all files of a model at a commit, except those in the cache; raises as `listing`, and FormatError
@@ -97,13 +105,13 @@ class Hub:
             os.replace(part, blob)
 
     @contextmanager
-    def _errors(self, revision: str) -> Iterator[None]:
-        """Turns errors of the hub and of its library into Sterna's."""
+    def _errors(self, revision: str, doing: str = KEPT) -> Iterator[None]:
+        """Turns errors of the hub and of its library into Sterna's; `doing` says what went wrong where the hub does not
+        answer."""
         from huggingface_hub import errors
 
         # The HTTP client's own error; which client it is depends on the version of the library.
         http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
-        keep = "what was downloaded is kept, so try again"
         try:
             yield
         except errors.GatedRepoError as error:
@@ -113,7 +121,7 @@ class Hub:
             ) from error
         except errors.RepositoryNotFoundError as error:
             raise NotFoundError(
-                f"{self.repo} is no file or folder here, and no model of the hub that everybody may see: check the "
+                f"{self.repo} is no model of the hub that everybody may see, nor a file or folder here: check the "
                 "name, or set HF_TOKEN for one of your own."
             ) from error
         except errors.RevisionNotFoundError as error:
@@ -128,15 +136,20 @@ class Hub:
                 raise NotFoundError(
                     f"The hub refuses {self.repo}: set HF_TOKEN to a token that may read it."
                 ) from error
-            raise NetworkError(f"The hub answered {status} when asked for {self.repo}; {keep} later.") from error
+            raise NetworkError(
+                f"The hub answered {status} when asked for {self.repo}; what was downloaded is kept: try again later."
+            ) from error
         except (http_error, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
             if _is_offline(error):
                 raise NotFoundError(f"{self.repo} is not in the cache, and HF_HUB_OFFLINE is set.") from error
-            raise NetworkError(f"The hub cannot be reached for {self.repo}, or broke off; {keep}.") from error
+            raise NetworkError(f"The hub {doing} (for {self.repo}).") from error
         except OSError as error:
             if error.errno is not None:  # an error of the disk
-                raise
-            raise NetworkError(f"The download of {self.repo} ended early; {keep}.") from error
+                raise SternaError(
+                    f"{error.filename or self.cache} cannot be written: {error.strerror} (STERNA_CACHE names another "
+                    "folder for downloads)."
+                ) from error
+            raise NetworkError(f"The hub {KEPT} (for {self.repo}).") from error
 
 
 def _is_offline(error: BaseException) -> bool:

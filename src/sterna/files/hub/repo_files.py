@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from sterna.errors import ArgumentError, NotFoundError
+from sterna.files.gguf.names import SPLIT_NAME, gguf_files, is_gguf, model_files, split_name, stem
+from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, small_files, weight_files
 
 SAFETENSORS = "safetensors"
 PREFERENCE = (
@@ -17,20 +20,12 @@ PREFERENCE = (
 """Which of several forms of a model is taken, best first: ternary GGUF, then the folder that these are made from, then
 others."""
 
-FOLDER_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "1_Pooling/config.json",
-)
-"""The files that a folder is read from, beside its weights."""
-INDEX = "model.safetensors.index.json"
-
 MAX_NAMED = 20
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(?:gguf|safetensors)", re.ASCII)
+MAX_SHARDS = 1 << 12
+_SHARD = re.compile(r"(?P<name>[^/]+)-(?P<number>\d{1,9})-of-(?P<count>\d{1,9})\.safetensors", re.ASCII)
+
+ReadIndex = Callable[[], Mapping[str, Any]]
+"""Gives the content of a repository's `INDEX`."""
 
 
 @dataclass(frozen=True)
@@ -45,72 +40,82 @@ class Choice:
     complete: bool
 
 
-def choose(files: Sequence[str], wanted: str | None, name: str) -> Choice:
+def choose(files: Sequence[str], wanted: str | None, name: str, read_index: ReadIndex | None = None) -> Choice:
     """The model among `files` (paths in a repository): the one `wanted` (a GGUF file, a quantisation, `safetensors`),
-    or the first in `PREFERENCE`.
+    or the first in `PREFERENCE`. Companions of models are taken only where they are wanted by their own names.
 
-    Raises NotFoundError where there is none, ArgumentError where there are several; `name` names it in their messages.
+    `read_index` is called where the weights of a folder are in shards, which its index names; without it their names
+    have to say which belong together.
+    Raises NotFoundError where there is none, ArgumentError where there are several, FormatError for a broken index;
+    `name` names it in their messages.
     """
-    files = [file for file in files if _is_safe(file)]
-    models = [file for file in files if file.endswith(".gguf") and _shard_number(file) == 1]
-    has_folder = "config.json" in files and ("model.safetensors" in files or INDEX in files)
-    if wanted is not None and wanted.endswith(".gguf"):
-        found = [file for file in models if wanted in (file, PurePosixPath(file).name)]
+    files = [file for file in files if is_inside(file)]
+    models = model_files(files)
+    has_folder = CONFIG in files and (WHOLE in files or INDEX in files)
+    if wanted is not None and is_gguf(wanted):
+        found = gguf_files(file for file in files if wanted in (file, PurePosixPath(file).name))
+    elif wanted is not None and (wanted in (CONFIG, WHOLE, INDEX) or _SHARD.fullmatch(wanted)):
+        found = [SAFETENSORS] if has_folder and wanted in files else []
     elif wanted is not None:
         found = _of_kind(wanted.lower(), models, has_folder)
     else:
         kinds = (_of_kind(kind, models, has_folder) for kind in PREFERENCE)
         found = next((matches for matches in kinds if matches), models)
     if len(found) == 1:
-        return _folder(files) if found == [SAFETENSORS] else _gguf(found[0], files)
+        return _folder(files, read_index) if found == [SAFETENSORS] else _gguf(found[0], files)
     listed = [*models, *([SAFETENSORS] if has_folder else [])]
-    shown = ", ".join(listed[:MAX_NAMED]) + (", ..." if len(listed) > MAX_NAMED else "")
     if found:
-        raise ArgumentError(f"{name} is not one model but several: name one after a colon ({shown}).")
+        raise ArgumentError(f"{name} is not one model but several: name one after a colon ({_listed(listed)}).")
     if not listed:
-        raise NotFoundError(f"{name} holds no model that Sterna reads: neither GGUF nor config.json with safetensors.")
-    raise NotFoundError(f"{name} is not there: of that repository there are {shown}.")
+        companions = gguf_files(files)
+        beside = f" (only {_listed(companions)}, which are no models by their names)" if companions else ""
+        raise NotFoundError(
+            f"{name} holds no model that Sterna reads: neither GGUF{beside} nor {CONFIG} with {WHOLE} or {INDEX}."
+        )
+    raise NotFoundError(f"{name} is not there: of that repository there are {_listed(listed)}.")
 
 
-def _is_safe(file: str) -> bool:
-    """Whether a path, which anybody may have written, stays inside its repository."""
-    parts = file.split("/")
-    return file.isprintable() and "\\" not in file and not any(part in ("", ".", "..") for part in parts)
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def _of_kind(kind: str, models: Sequence[str], has_folder: bool) -> list[str]:
     """Models of a quantisation: those whose file name ends in its name, else those whose file name has it as a word."""
     if kind == SAFETENSORS:
         return [SAFETENSORS] if has_folder else []
-    stems = {file: _stem(file).lower() for file in models}
+    stems = {file: stem(file).lower() for file in models}
     word = re.compile(rf"(?:^|[^a-z0-9]){re.escape(kind)}(?P<rest>$|[^a-z0-9_])")
-    found = {file: match for file, stem in stems.items() if (match := word.search(stem))}
+    found = {file: match for file, text in stems.items() if (match := word.search(text))}
     return [file for file, match in found.items() if not match["rest"]] or list(found)
 
 
-def _stem(file: str) -> str:
-    shard = _SHARD.fullmatch(file)
-    return PurePosixPath(shard["stem"] if shard else file.removesuffix(".gguf")).name
-
-
-def _shard_number(file: str) -> int:
-    shard = _SHARD.fullmatch(file)
-    return int(shard["index"]) if shard else 1
-
-
 def _gguf(file: str, files: Sequence[str]) -> Choice:
-    shard = _SHARD.fullmatch(file)
-    if shard is None:
-        return Choice(file, (), (file,), True)
-    weights = [f"{shard['stem']}-{index:05}-of-{shard['count']}.gguf" for index in range(1, int(shard["count"]) + 1)]
-    there = [weight for weight in weights if weight in files]
-    return Choice(file, (), tuple(there), there == weights)
+    split = SPLIT_NAME.fullmatch(file)
+    count = int(split["count"]) if split else 1
+    weights = [split_name(split["name"], number, count) for number in range(count)] if split else [file]
+    there = tuple(weight for weight in weights if weight in files)
+    return Choice(file, (), there, len(there) == count)
 
 
-def _folder(files: Sequence[str]) -> Choice:
-    small = tuple(name for name in (*FOLDER_FILES, INDEX) if name in files)
-    shards = [file for file in files if "/" not in file and file.endswith(".safetensors") and _SHARD.fullmatch(file)]
-    if INDEX not in files or not shards:
-        return Choice("", small, ("model.safetensors",), "model.safetensors" in files)
-    count = max(int(file.removesuffix(".safetensors")[-5:]) for file in shards)
-    return Choice("", small, tuple(shards), len(shards) == count)
+def _folder(files: Sequence[str], read_index: ReadIndex | None) -> Choice:
+    weights = weight_files(files.__contains__, read_index or (lambda: _index_by_names(files)), INDEX)
+    index = [INDEX] if weights != [WHOLE] else []
+    there = tuple(weight for weight in weights if weight in files)
+    return Choice("", (*small_files(files), *index), there, len(there) == len(weights) > 0)
+
+
+def _index_by_names(files: Sequence[str]) -> Mapping[str, Any]:
+    """An index as the names of shards suggest it: of several sets of shards that of a complete one, called `model`."""
+    sets: dict[tuple[str, int], dict[int, str]] = {}
+    for file in files:
+        if shard := _SHARD.fullmatch(file):
+            sets.setdefault((shard["name"], int(shard["count"])), {})[int(shard["number"])] = file
+
+    def rank(key: tuple[str, int]) -> tuple[bool, bool, int]:
+        return sorted(sets[key]) == list(range(1, key[1] + 1)), key[0] == "model", len(sets[key])
+
+    name, count = max(sets, key=rank, default=("model", 1))
+    shards = {
+        number: f"{name}-{number:05}-of-{count:05}.safetensors" for number in range(1, min(count, MAX_SHARDS) + 1)
+    }
+    return {"weight_map": shards | sets.get((name, count), {})}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from sterna.errors import FormatError, NotFoundError
+from sterna.files.hf_files import INDEX, WHOLE, weight_files
 from sterna.files.mapped import map_file
+from sterna.files.regular import open_regular
 
 MAX_JSON_BYTES = 1 << 22
 """Most bytes of a header, an index or a config: about ten times what the largest models need, and few enough to read at
@@ -53,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises NotFoundError where the file cannot be read, FormatError where it holds no JSON object.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             text = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
@@ -62,47 +66,56 @@ def read_json(path: Path) -> dict[str, Any]:
     return _json_object(text, path)
 
 
-def read_folder(folder: Path) -> dict[str, StoredTensor]:
-    """All tensors of a folder: of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
+def read_folder(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> dict[str, StoredTensor]:
+    """All tensors of a folder, of whichever files `weight_files` finds; empty where it finds none.
 
-    Raises NotFoundError where a file is missing, FormatError where one is broken or a shard lies elsewhere.
+    The files say which tensors there are: an index may name the wrong one, or leave a tensor out, and promise those
+    that the model `may_lack` without there being any. Of a tensor that several files hold the last counts.
+    Raises NotFoundError where a file is missing, FormatError where one is broken or lies elsewhere.
     """
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return read_safetensors(folder / "model.safetensors")
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise FormatError(f"{index} has no usable weight_map.")
-    tensors: dict[str, StoredTensor] = {}
-    for shard in sorted(set(weight_map.values())):
-        if shard != os.path.basename(shard) or not shard.isprintable() or not shard.endswith(".safetensors"):
-            raise FormatError(f"{index} names the shard {shard!r}, which is no file beside it.")
-        for name, tensor in read_safetensors(folder / shard).items():
-            if weight_map.get(name) == shard:
-                tensors[name] = tensor
-    missing = next((name for name in weight_map if name not in tensors), None)
+    index = folder / INDEX
+    read_index = cache(lambda: read_json(index))
+    files = weight_files(lambda name: (folder / name).is_file(), read_index, index)
+    missing = next((file for file in files if not (folder / file).exists()), None)
     if missing is not None:
-        raise FormatError(
-            f"{index} promises a tensor {missing!r}, which its shard {weight_map[missing]!r} does not hold."
+        raise NotFoundError(
+            f"{folder / missing} is missing, one of {len(files)} files that {INDEX} names (a broken download?)."
         )
+    tensors: dict[str, StoredTensor] = {}
+    for file in files:
+        tensors |= read_safetensors(folder / file)
+    promised = () if files in ([], [WHOLE]) else read_index()["weight_map"]
+    lacking = next((name for name in promised if name not in tensors and not may_lack(name)), None)
+    if lacking is not None:
+        raise FormatError(f"{index} promises a tensor {lacking!r}, which none of the files that it names holds.")
     return tensors
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Maps one safetensors file and describes its tensors; raises NotFoundError and FormatError as `read_folder`."""
+    """Maps one safetensors file and describes its tensors; raises NotFoundError and FormatError as `read_folder`.
+
+    A tensor that was left out because it is another one is there under both names: safetensors' `save_model` keeps its
+    name in the metadata, with that of the tensor that was stored.
+    """
     header, data = _open(path)
-    header.pop("__metadata__", None)
+    aliases = _texts(path, header.pop("__metadata__", {}))
     tensors = {name: _tensor(path, name, entry, data) for name, entry in header.items()}
     spans = sorted((entry["data_offsets"], name) for name, entry in header.items())
     for ((_, end), first), ((begin, _), second) in zip(spans, spans[1:], strict=False):
         if begin < end:
             raise FormatError(f"{path} is broken: its tensors {first!r} and {second!r} overlap.")
-    return tensors
+    shared = {name: kept for name, kept in aliases.items() if kept in tensors and name not in tensors}
+    return tensors | {name: replace(tensors[kept], name=name) for name, kept in shared.items()}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts that a safetensors file carries beside its tensors; raises as `read_safetensors`."""
-    metadata = _open(path)[0].get("__metadata__", {})
+    return _texts(path, _open(path)[0].get("__metadata__", {}))
+
+
+def _texts(path: Path, metadata: Any) -> dict[str, str]:
+    """The `__metadata__` of a header, checked; None counts as none."""
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError(f"{path} is broken: its metadata are no texts.")
     return metadata
@@ -111,7 +124,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _open(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """The header of a mapped file, and the bytes behind it."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size < 10:
                 raise FormatError(f"{path} is too short to be a safetensors file.")
@@ -133,7 +146,9 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
         raise FormatError(f"{path} is broken: the entry of its tensor {name!r} is incomplete.") from error
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise FormatError(f"{path} is broken: its tensor {name!r} has an unknown type.")
-    if not integers or len(shape) > 8 or end > len(data) or prod(shape) * ITEM_BYTES[dtype] != end - begin:
+    if integers and end > len(data):
+        raise FormatError(f"{path} ends before its tensor {name!r} does (a broken download?).")
+    if not integers or len(shape) > 8 or prod(shape) * ITEM_BYTES[dtype] != end - begin:
         raise FormatError(f"{path} is broken: the shape and place of its tensor {name!r} contradict each other.")
     return StoredTensor(name, dtype, tuple(shape), data[begin:end])
 
