@@ -6,9 +6,10 @@ import os
 
 from sterna.checkpoint.checkpoint import Checkpoint
 from sterna.errors import ArgumentError
-from sterna.files.hf_files import CONFIG
+from sterna.files.gguf.names import is_gguf
+from sterna.files.gguf.reader import begins_as_gguf
 from sterna.files.hub.cache import resolve_model
-from sterna.files.local import STATE_FILE, no_model
+from sterna.files.local import STATE_FILE, is_hf_folder, no_model, no_model_file
 from sterna.ternary.i2s import LAYOUTS
 
 __all__ = ["Checkpoint", "open_checkpoint"]
@@ -29,13 +30,15 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     path = resolve_model(name)
     # A reader is imported only when it is needed, so that a program starts sooner.
     if not path.is_dir() and path.suffix != ".safetensors":
+        if not is_gguf(path.name) and not begins_as_gguf(path):
+            raise no_model_file(path)
         from sterna.checkpoint.gguf.model import open_gguf
 
         return open_gguf(path, i2s_layout)
     if i2s_layout != "x86":
         what = "a folder" if path.is_dir() else "a safetensors file"
         raise ArgumentError(f"{path} is {what}; i2s_layout is for GGUF files.")
-    if path.is_dir() and (path / CONFIG).exists():
+    if path.is_dir() and is_hf_folder(path):
         from sterna.checkpoint.hf.folder import open_hf
 
         return open_hf(path)

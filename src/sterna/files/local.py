@@ -52,9 +52,17 @@ def find_local(path: Path) -> Path | None:
             return None
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     if stat.S_ISDIR(mode):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise NotFoundError(f"{path} cannot be read: {os.strerror(errno.EACCES)}.")
         return _model_in(path)
     check_kind(path, mode)
     return path.parent if _is_part_of_folder(path) else path
+
+
+def is_hf_folder(folder: Path) -> bool:
+    """Whether `config.json` describes what a folder holds: weights beside it, or at least no GGUF files."""
+    names = _names_in(folder)
+    return CONFIG in names and (WHOLE in names or INDEX in names or not gguf_files(names))
 
 
 def no_model(folder: Path) -> SternaError:
@@ -70,7 +78,7 @@ def no_model(folder: Path) -> SternaError:
     nested = _models_below(folder)
     if nested:
         return NotFoundError(f"{folder} holds no model itself, but there is one in {_listed(nested)}.")
-    what = "is empty" if not names else "holds no model that Sterna reads"
+    what = "is empty" if not _entries(folder) else "holds no model that Sterna reads"
     return NotFoundError(f"{folder} {what}: a model is a GGUF file, or a folder with {CONFIG} and {WHOLE}.")
 
 
@@ -84,13 +92,20 @@ INSTEAD: tuple[tuple[type[SternaError], str, str], ...] = (
         f"holds shards ({{}}), but no {INDEX}, which says which of them are the model",
     ),
     (NotFoundError, "*.safetensors", f"holds weights ({{}}), but not under the name {WHOLE}"),
+    (NotFoundError, "train.bin", "holds a training run that has saved no checkpoint yet"),
     (UnsupportedError, "*.bin", "keeps its weights in {}, and Sterna reads no pickles: convert them to safetensors"),
     (UnsupportedError, "*.pt*", "keeps its weights in {}, and Sterna reads no pickles: convert them to safetensors"),
-    (NotFoundError, "train.bin", "holds a training run that has saved no checkpoint yet"),
     (NotFoundError, CONFIG, f"holds {CONFIG}, but neither {WHOLE} nor {INDEX}"),
     (NotFoundError, "*.gguf", "holds companions of a model ({}), but no model"),
 )
 """What folders hold in place of a model, the most telling first: the error, a pattern of file names, a sentence."""
+
+
+def no_model_file(path: Path) -> UnsupportedError:
+    """The error for a file that is of no kind that Sterna reads models from."""
+    return UnsupportedError(
+        f"{path} is no model: Sterna reads GGUF files, and folders of {CONFIG} and safetensors (never pickles)."
+    )
 
 
 def similar(path: Path, also: Sequence[str] = ()) -> list[str]:
@@ -152,8 +167,8 @@ def _models_below(folder: Path) -> list[Path]:
             break
         if CONFIG in files and (WHOLE in files or INDEX in files):
             found.append(Path(place))
-        found += [Path(place) / name for name in model_files(files)]
-    return found
+        found += [Path(place) / name for name in model_files(files) if (Path(place) / name).is_file()]
+    return sorted(found)
 
 
 def _names_in(folder: Path) -> list[str]:

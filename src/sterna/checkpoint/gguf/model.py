@@ -24,6 +24,13 @@ from sterna.tensor.ternary import in_x86_layout
 POOLING = {0: "last", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 """`ModelConfig.pooling` by `pooling_type`. 0 (none) leaves the choice to the reader: the last token's row."""
 
+NO_MODELS = {
+    "adapter": "an adapter (LoRA)",
+    "mmproj": "a projector of images",
+    "imatrix": "an importance matrix",
+}
+"""What files are that are no models, by `general.type`."""
+
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rope.scaling.yarn_ext_factor": (1,),
     "rope.scaling.yarn_log_multiplier": (0,),
@@ -76,7 +83,9 @@ def read_config(
     metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], unsupported: Mapping[str, str]
 ) -> ModelConfig:
     """ModelConfig from metadata; the vocabulary size is that of the embedding."""
-    name = metadata.get("general.architecture")
+    name, kind = metadata.get("general.architecture"), metadata.get("general.type", "model")
+    if kind in NO_MODELS:
+        raise UnsupportedError(f"it is {NO_MODELS[kind]}, not a model: give the model's own file.")
     if not isinstance(name, str) or name not in GGUF_VARIANTS:
         raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(GGUF_VARIANTS)}.")
     architecture, variant = GGUF_VARIANTS[name]

@@ -71,6 +71,12 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     return file if count <= 1 else _joined(Path(path), count)
 
 
+def begins_as_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF files do, whatever it is called; raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def _joined(path: Path, count: int) -> GGUFFile:
     """All parts of a split model, whichever of them `path` is; the first has the metadata."""
     matched = SPLIT_NAME.fullmatch(path.name)

@@ -55,7 +55,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
         return cached
     here = "" if is_address(text) else f"{text} is no file or folder here{_similar(path)}, and "
     if _is_offline():
-        raise NotFoundError(f"{here}{reference} is not in the cache as a whole, and HF_HUB_OFFLINE is set.")
+        it = "it" if here and str(reference) == text else reference
+        raise NotFoundError(f"{here}{it} is not in the cache as a whole, and HF_HUB_OFFLINE is set.")
     try:
         return pull(reference)
     except NetworkError as error:
@@ -70,9 +71,12 @@ def _unknown(name: str, path: Path) -> NotFoundError:
         return NotFoundError(
             f"{name} is no address of a model on the hub: download what is there, and give the path of the file."
         )
+    there_is_none = f"{name} cannot be read: no file or folder is there{_similar(path)}"
+    if "/" in name or os.sep in name:
+        return NotFoundError(f"{there_is_none}.")
     return NotFoundError(
-        f"{name} cannot be read: no file or folder is there{_similar(path)}, and no model has that name; give a path, "
-        f"a repository of the hub (ORG/REPO), or one of {', '.join(WELL_KNOWN)}."
+        f"{there_is_none}, and no model has that name; give a path, a repository of the hub (ORG/REPO), or one of "
+        f"{', '.join(WELL_KNOWN)}."
     )
 
 

@@ -20,7 +20,7 @@ from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundErro
 from sterna.files.hub.repo_files import Choice
 
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
-KEPT = "cannot be reached, or broke off; what was downloaded is kept, so try again"
+KEPT = ", or broke off; what was downloaded is kept, so try again"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,7 +38,7 @@ class Hub:
         """
         from huggingface_hub import HfApi
 
-        with self._errors(revision, doing="cannot be reached"):
+        with self._errors(revision, more=""):
             info = HfApi(token=self.token).model_info(self.repo, revision=revision)
         return info.sha or "", [sibling.rfilename for sibling in info.siblings or []]
 
@@ -105,9 +105,8 @@ class Hub:
             os.replace(part, blob)
 
     @contextmanager
-    def _errors(self, revision: str, doing: str = KEPT) -> Iterator[None]:
-        """Turns errors of the hub and of its library into Sterna's; `doing` says what went wrong where the hub does not
-        answer."""
+    def _errors(self, revision: str, more: str = KEPT) -> Iterator[None]:
+        """Turns errors of the hub and of its library into Sterna's; `more` is said where the hub does not answer."""
         from huggingface_hub import errors
 
         # The HTTP client's own error; which client it is depends on the version of the library.
@@ -142,14 +141,14 @@ class Hub:
         except (http_error, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
             if _is_offline(error):
                 raise NotFoundError(f"{self.repo} is not in the cache, and HF_HUB_OFFLINE is set.") from error
-            raise NetworkError(f"The hub {doing} (for {self.repo}).") from error
+            raise NetworkError(f"The hub cannot be reached for {self.repo}{more}.") from error
         except OSError as error:
             if error.errno is not None:  # an error of the disk
                 raise SternaError(
                     f"{error.filename or self.cache} cannot be written: {error.strerror} (STERNA_CACHE names another "
                     "folder for downloads)."
                 ) from error
-            raise NetworkError(f"The hub {KEPT} (for {self.repo}).") from error
+            raise NetworkError(f"The hub cannot be reached for {self.repo}{KEPT}.") from error
 
 
 def _is_offline(error: BaseException) -> bool:
