@@ -168,6 +168,45 @@ def test_a_folder_is_pulled_without_what_nobody_reads(hub: FakeHub, sterna: Shel
     assert sterna.json("list")["models"][0]["files"] == ["model.safetensors"]
 
 
+def test_a_folder_is_pulled_with_the_shards_of_its_index(hub: FakeHub, sterna: Shell) -> None:
+    pytest.importorskip("torch")
+    from safetensors.torch import load_file, save
+
+    from .hf_folders import quantization, random_model
+    from .hf_folders import save as save_folder
+
+    save_folder(sterna.cache / "made", random_model("LlamaForCausalLM", "grouped"), quantization(), packed=True)
+    tensors = load_file(sterna.cache / "made" / "model.safetensors")
+    names = sorted(tensors)
+    parts = {"part-a.safetensors": names[::2], "more/part-b.safetensors": names[1::2]}
+    shards = {file: save({name: tensors[name] for name in part}) for file, part in parts.items()}
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    small = {
+        "config.json": (sterna.cache / "made" / "config.json").read_bytes(),
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        "special_tokens_map.json": b"{}",
+        "additional_chat_templates/rag.jinja": b"x",
+    }
+    left = {"model-00001-of-00001.safetensors": b"old", "original/consolidated.safetensors": b"never wanted"}
+    hub.repos["org/shards"] = small | shards | left
+    snapshot = Path(sterna("pull", "org/shards").stdout.strip())
+    pulled = {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
+    assert pulled == {*small, *shards}
+    assert sterna.json("info", "org/shards", HF_HUB_OFFLINE="1")["architecture"] == "llama"
+    assert sterna.json("list")["models"][0]["files"] == sorted(shards)
+    (snapshot / "part-a.safetensors").unlink()
+    sentence(sterna("info", "org/shards", HF_HUB_OFFLINE="1"), "org/shards", "as a whole")
+
+
+def test_addresses_and_names_in_any_case_are_names(hub: FakeHub, sterna: Shell) -> None:
+    assert sterna("pull", f"https://huggingface.co/{NAME}/blob/main/model-f16.gguf?download=true").stdout.strip()
+    assert sterna.files() == ["model-f16.gguf"]
+    assert sterna("pull", f"hf.co/{NAME}:I2_S").returncode == 0
+    for name in (f"{hub.url}/{NAME}", NAME.upper(), f"https://huggingface.co/{NAME}/tree/main", f"hf://{NAME}:i2_S"):
+        assert sterna.json("info", name, HF_HUB_OFFLINE="1")["vocab_size"] == 512
+    assert sterna("rm", NAME.upper()).stdout.startswith("Freed")
+
+
 def test_closed_doors(hub: FakeHub, sterna: Shell) -> None:
     sentence(sterna("pull", "org/nothing"), "org/nothing", "HF_TOKEN")
     hub.token = "secret"
@@ -237,6 +276,20 @@ def test_sharded_folders_are_whole_when_all_shards_are_there() -> None:
         ("a/b@v1:c.gguf", Reference("a/b", "v1", "c.gguf")),
         ("a/b@refs/pr/1", Reference("a/b", "refs/pr/1")),
         *((name, None) for name in ["", "a", "a/b/c", "../a", "a/..", "/a/b", "./a", "~/a", "a/b@../c", "a/b.gguf"]),
+        ("https://huggingface.co/a/b", Reference("a/b")),
+        ("https://huggingface.co/a/b/", Reference("a/b")),
+        ("http://hf.co/a/b/tree/dev", Reference("a/b", "dev")),
+        ("https://huggingface.co/a/b/tree/main/Q4_K_M", Reference("a/b", file="Q4_K_M")),
+        ("https://huggingface.co/a/b/resolve/main/c.gguf?download=true", Reference("a/b", file="c.gguf")),
+        ("https://huggingface.co/a/b/blob/v1/x/c%20d.gguf#L1", Reference("a/b", "v1", "x/c d.gguf")),
+        ("huggingface.co/a/b", Reference("a/b")),
+        ("hf.co/a/b:Q4_K_M", Reference("a/b", file="Q4_K_M")),
+        ("HF://a/b@v1", Reference("a/b", "v1")),
+        *((f"https://huggingface.co/{path}", None) for path in ["", "a", "datasets/a/b", "a/b/commits/main", "a/../b"]),
+        *(
+            (name, None)
+            for name in ["https://example.com/a/b", "https://huggingface.co.example.com/a/b", "ftp://hf.co/a/b"]
+        ),
         *((name, None) for name in ["a/b@", "a/b:", "a--b/c", "a/b:../c", "a b/c", "a/b\n", "C:\\a", "-a/b"]),
     ],
 )

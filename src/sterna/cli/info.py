@@ -82,12 +82,12 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
         "tokenizer": _tokenizer_line(facts),
         "chat template": _template_line(facts["chat_template"]),
     }
+    if facts["warnings"]:
+        rows["warnings"] = " ".join(facts["warnings"])
     console, grid = Console(), Table.grid(padding=(0, 2))
     for name, value in rows.items():
         grid.add_row(name, plain(value))
     console.print(grid)
-    for sentence in facts["warnings"]:
-        console.print(plain(f"Warning: {sentence}"))
     table = Table("part", "tensors", "parameters", "type", "bytes", "ternary")
     for part in facts["parts"]:
         numbers = f"{part['tensors']:,}", f"{part['parameters']:,}", part["type"], f"{part['bytes']:,}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import traceback
-import warnings
 from pathlib import Path
 
 import typer
@@ -37,7 +36,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal lacks is no error
-    warnings.showwarning = lambda message, *where, **stream: print(f"Warning: {message}", file=sys.stderr)
     try:
         app()
     except KeyboardInterrupt:

@@ -19,7 +19,8 @@ def is_gguf(file: str) -> bool:
 
 def split_name(name: str, number: int, count: int) -> str:
     """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split names it."""
-    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
+    model = name[: -len(".gguf")] if is_gguf(name) else name
+    return f"{model}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def stem(file: str) -> str:
