@@ -32,6 +32,8 @@ from ..hf_folders import quantization, random_model, save  # noqa: E402
 
 Tensors = dict[str, Any]
 INDEX = "model.safetensors.index.json"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+FREQUENCIES = "model.layers.0.self_attn.rotary_emb.inv_freq"
 
 
 def tied(folder: Path, **keys: Any) -> tuple[Any, Tensors]:
@@ -125,19 +127,22 @@ def test_a_whole_file_goes_before_a_stale_index(tmp_path: Path) -> None:
         assert_logits(tmp_path, model)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda weight_map, shards: weight_map.update({"lm_head.weight": shards[1]}),
-        lambda weight_map, shards: weight_map.update({"model.layers.0.self_attn.rotary_emb.inv_freq": shards[0]}),
-        lambda weight_map, shards: weight_map.update({"model.norm.weight": shards[0]}),
-        lambda weight_map, shards: weight_map.pop("model.norm.weight"),
-    ],
-    ids=["promises the tied head", "promises frequencies", "names the other shard", "leaves one out"],
-)
-def test_the_index_says_which_files_and_the_files_say_which_tensors(tmp_path: Path, change: Any) -> None:
+PROMISES: dict[str, Callable[[dict[str, str], list[str]], object]] = {
+    "the tied head": lambda weight_map, shards: weight_map.update({HEAD: shards[1]}),
+    "the embedding of a tied head": lambda weight_map, shards: weight_map.update({EMBEDDING: shards[0]}),
+    "frequencies": lambda weight_map, shards: weight_map.update({FREQUENCIES: shards[0]}),
+    "the other shard": lambda weight_map, shards: weight_map.update({"model.norm.weight": shards[0]}),
+    "one less": lambda weight_map, shards: weight_map.pop("model.norm.weight"),
+    "a path": lambda weight_map, shards: weight_map.update({"model.norm.weight": "./" + shards[1]}),
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_the_index_says_which_files_and_the_files_say_which_tensors(tmp_path: Path, promise: str) -> None:
     model, tensors = tied(tmp_path)
-    write_shards(tmp_path, tensors, change)
+    if promise == "the embedding of a tied head":
+        tensors[HEAD] = tensors.pop(EMBEDDING)
+    write_shards(tmp_path, tensors, PROMISES[promise])
     write({"model.norm.weight": torch.zeros(64)}, tmp_path / "model-00003-of-00003.safetensors")  # left over
     write({"stray": torch.zeros(1)}, tmp_path / "consolidated.safetensors")
     (tmp_path / "optimizer.bin").write_bytes(b"pickle")
@@ -145,15 +150,12 @@ def test_the_index_says_which_files_and_the_files_say_which_tensors(tmp_path: Pa
     assert_logits(tmp_path)
 
 
-def test_shards_may_have_any_name_and_lie_in_folders_of_their_own(tmp_path: Path) -> None:
-    model, tensors = tied(tmp_path)
-    parts = {"model-00001-of-000002.safetensors": sorted(tensors)[::2], "weights/b.safetensors": sorted(tensors)[1::2]}
-    for file, names in parts.items():
-        write({name: tensors[name] for name in names}, tmp_path / file)
-    weight_map = {name: file for file, names in parts.items() for name in names}
-    (tmp_path / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    assert_logits(tmp_path, model)
-    assert_logits(tmp_path)
+def test_a_head_that_is_promised_but_not_tied_is_missed(tmp_path: Path) -> None:
+    _, tensors = tied(tmp_path, tie_word_embeddings=False)
+    write_shards(tmp_path, tensors, lambda weight_map, shards: weight_map.update({"lm_head.weight": shards[0]}))
+    refused(tmp_path, FormatError, "promises a tensor 'lm_head.weight'")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {}}))
+    refused(tmp_path, FormatError, "weight_map")
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -177,6 +179,16 @@ def test_model_before_names_may_be_left_out(tmp_path: Path, bare: list[str]) -> 
     write(renamed | {"lm_head.weight": model.lm_head.weight.detach()}, tmp_path / "model.safetensors")
     assert_logits(tmp_path, model)
     assert_logits(tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "Mistral", "Qwen3", "BitNet"])
+def test_a_body_that_was_saved_alone_is_a_model(tmp_path: Path, architecture: str) -> None:
+    keys = {"head_dim": 16, "sliding_window": 2} if architecture == "Mistral" else {"head_dim": 16}
+    body = random_model(f"{architecture}ForCausalLM", "grouped", **keys).model
+    body.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = body(torch.tensor([[1, 2, 3]])).last_hidden_state[0].numpy()
+    assert np.abs(LLM(tmp_path, threads=1, kv="f32").hidden([1, 2, 3]) - expected).max() < 1e-4
 
 
 def test_types_may_be_mixed(tmp_path: Path) -> None:

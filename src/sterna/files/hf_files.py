@@ -55,9 +55,9 @@ def weight_files(has: Callable[[str], bool], read_index: Callable[[], Mapping[st
     if not has(INDEX):
         return []
     weight_map = read_index().get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(at, str) for at in weight_map.values()):
         raise FormatError(f"{index} has no usable weight_map.")
-    shards = sorted(set(weight_map.values()))
+    shards = sorted({shard.removeprefix("./") for shard in weight_map.values()})
     for shard in shards:
         if not is_inside(shard) or not shard.endswith(".safetensors"):
             raise FormatError(f"{index} names the shard {shard!r}, which is no file beside it.")

@@ -42,11 +42,12 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     with about(folder):
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         architecture_class(raw)
-    stored = _prefixed(read_folder(folder, may_lack=_is_idle))
+        tied = is_tied(raw)
+    stored = _prefixed(read_folder(folder, lambda name: _is_idle(name) or (tied and name in (EMBEDDING, HEAD))))
     if not stored:
         raise no_model(folder)
     with about(folder):
-        stored = _tied(stored, is_tied(raw), folder)
+        stored = _tied(stored, tied, folder)
         if EMBEDDING not in stored or len(stored[EMBEDDING].shape) != 2:
             raise FormatError(f"it has no matrix {EMBEDDING}.")
         config = read_config(raw, stored[EMBEDDING].shape[0], HEAD in stored)
@@ -68,9 +69,8 @@ def is_hf_model(folder: Path) -> bool:
 
 
 def _is_idle(name: str) -> bool:
-    """Whether a tensor of this name may be missing, or there in vain: a head that is the embedding, and frequencies
-    that old versions of transformers saved."""
-    return name == HEAD or name.endswith(".rotary_emb.inv_freq")
+    """Whether a tensor has no effect: frequencies, which old versions of transformers saved."""
+    return name.endswith(".rotary_emb.inv_freq")
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -133,7 +133,7 @@ def _tensors(
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
-        if name.endswith(".weight_scale") or (_is_idle(name) and name != HEAD):
+        if name.endswith(".weight_scale") or _is_idle(name):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")

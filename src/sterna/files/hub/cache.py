@@ -44,6 +44,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
     ArgumentError where a repository has several models and `name` does not say which.
     """
     text, path = os.fspath(name), as_path(name)
+    if not text:
+        raise ArgumentError("The name of the model is empty.")
     found = find_local(path)
     if found is not None:
         return found
@@ -152,6 +154,10 @@ def pull(reference: Reference, token: str | None = None) -> Path:
     if COMMIT.fullmatch(commit) is None:
         raise FormatError(f"The hub's answer about {reference.repo} names no commit.")
     choice = choose(files, reference.file, str(reference), lambda: read_json(hub.path_of(INDEX, commit)))
+    if not choice.complete:
+        raise NotFoundError(
+            f"{reference} is not whole on the hub: its repository lacks a part of {choice.entry or INDEX}."
+        )
     folder = repo_folder(reference.repo)
     hub.fetch(choice, commit)
     if reference.revision != commit:

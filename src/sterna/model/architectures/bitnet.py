@@ -61,7 +61,7 @@ BITNET_B158 = Architecture(
         "bitnet-b1.58": GGUFVariant("relu2", tied_head=True),
         "bitnet-25": GGUFVariant("relu2", tied_head=True),
     },
-    hf={"BitNetForCausalLM": HFClass("relu2", rope_theta=500000.0)},
+    hf={name: HFClass("relu2", rope_theta=500000.0) for name in ("BitNetForCausalLM", "BitNetModel")},
     written=("BitNetForCausalLM", "bitnet"),
     norms={
         **NORMS,

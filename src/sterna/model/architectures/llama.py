@@ -10,6 +10,7 @@ from sterna.files.json_values import integer
 from sterna.model.architecture import Architecture, Fields, GGUFVariant, HFClass
 from sterna.model.builder import PlanBuilder
 
+MISTRAL = ("MistralForCausalLM", "MistralModel")
 MISTRAL_WINDOW = 4096
 
 
@@ -36,7 +37,7 @@ def plan(b: PlanBuilder) -> None:
 
 def read_hf(raw: Mapping[str, Any], fields: Fields) -> Fields:
     """Mistral's window; where the file has no entry for it, the default of transformers (`MistralConfig`)."""
-    if raw["architectures"] != ["MistralForCausalLM"]:
+    if raw["architectures"][0] not in MISTRAL:
         return {}
     window = integer(raw, "sliding_window", MISTRAL_WINDOW if "sliding_window" not in raw else 0)
     return {"sliding_window": window, "sliding_layers": tuple(range(fields["num_layers"]))} if window else {}
@@ -46,7 +47,7 @@ LLAMA = Architecture(
     name="llama",
     plan=plan,
     gguf={"llama": GGUFVariant("silu", rope_style="interleaved")},
-    hf={"LlamaForCausalLM": HFClass("silu"), "MistralForCausalLM": HFClass("silu")},
+    hf={name: HFClass("silu") for name in ("LlamaForCausalLM", "LlamaModel", *MISTRAL)},
     written=("LlamaForCausalLM", "llama"),
     read_hf=read_hf,
 )
