@@ -348,7 +348,6 @@ def test_the_output_of_a_training_run_is_a_model(tmp_path: Path) -> None:
     (tmp_path / "run.gguf").write_bytes(GGUF.read_bytes())
     assert open_checkpoint(tmp_path).kind == "gguf"
     (tmp_path / "run.gguf").unlink()
-    (tmp_path / "train.bin").unlink()
     refused(tmp_path, NotFoundError, f"{tmp_path}/hf")
 
 

@@ -9,7 +9,8 @@ from sterna.errors import ArgumentError
 from sterna.files.gguf.names import is_gguf
 from sterna.files.gguf.reader import begins_as_gguf
 from sterna.files.hub.cache import resolve_model
-from sterna.files.local import STATE_FILE, is_hf_folder, no_model, no_model_file
+from sterna.files.local import STATE_FILE, is_hf_folder
+from sterna.files.no_model import no_model, no_model_file
 from sterna.ternary.i2s import LAYOUTS
 
 __all__ = ["Checkpoint", "open_checkpoint"]

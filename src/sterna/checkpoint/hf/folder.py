@@ -13,7 +13,7 @@ import numpy as np
 from sterna.checkpoint.checkpoint import Checkpoint, about, check, warn
 from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
 from sterna.errors import FormatError, SternaError, UnsupportedError
-from sterna.files.local import no_model
+from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
 from sterna.model.architectures import architecture_of

@@ -18,7 +18,8 @@ from sterna.files.gguf.names import model_files
 from sterna.files.hf_files import INDEX
 from sterna.files.hub.names import SEPARATOR, WELL_KNOWN, Reference, is_address, parse_reference
 from sterna.files.hub.repo_files import SAFETENSORS, Choice, choose
-from sterna.files.local import as_path, find_local, similar
+from sterna.files.local import as_path, find_local
+from sterna.files.no_model import similar
 from sterna.files.safetensors.reader import read_json
 
 PREFIX = "models"
