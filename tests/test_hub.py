@@ -282,6 +282,7 @@ def test_sharded_folders_are_whole_when_all_shards_are_there() -> None:
         ("https://huggingface.co/a/b/tree/main/Q4_K_M", Reference("a/b", file="Q4_K_M")),
         ("https://huggingface.co/a/b/resolve/main/c.gguf?download=true", Reference("a/b", file="c.gguf")),
         ("https://huggingface.co/a/b/blob/v1/x/c%20d.gguf#L1", Reference("a/b", "v1", "x/c d.gguf")),
+        ("https://huggingface.co/a/b/blob/refs%2Fpr%2F1/c.gguf", Reference("a/b", "refs/pr/1", "c.gguf")),
         ("huggingface.co/a/b", Reference("a/b")),
         ("hf.co/a/b:Q4_K_M", Reference("a/b", file="Q4_K_M")),
         ("HF://a/b@v1", Reference("a/b", "v1")),

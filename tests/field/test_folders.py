@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
 from sterna.errors import ArgumentError, FormatError, ModelWarning, NotFoundError, SternaError, UnsupportedError
 from sterna.files.hub.repo_files import choose
+from sterna.tensor.encodings import Encoding, TernaryBlocks, TernaryTiles
+from sterna.tensor.summary import one_value
+from sterna.tensor.tensor import Tensor
 
 from ..helpers import DATA
+from ..test_hf_folder import stored
+from ..test_hf_folder import write as write_packed
+from ..tl_files import tl_data
 
 GGUF = DATA / "tiny-bitnet-b158-i2_s.gguf"
 torch = pytest.importorskip("torch")
@@ -32,6 +39,7 @@ from ..hf_folders import quantization, random_model, save  # noqa: E402
 
 Tensors = dict[str, Any]
 INDEX = "model.safetensors.index.json"
+ONE_BIT_LLM = {"architectures": ["BitnetForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 FREQUENCIES = "model.layers.0.self_attn.rotary_emb.inv_freq"
 
@@ -479,3 +487,32 @@ def test_conversions_keep_end_tokens_and_templates(tmp_path: Path) -> None:
     copied = [*files, "additional_chat_templates/rag.jinja"]
     assert all((tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes() for name in copied)
     assert json.loads((tmp_path / "again" / "config.json").read_text()).items() >= config.items()
+
+
+def test_end_tokens_are_kept_where_a_folder_gets_another_class(tmp_path: Path) -> None:
+    write_packed(tmp_path, stored("dequantised", old_names=True), None, **ONE_BIT_LLM, eos_token_id=[2, 5])
+    written = json.loads((convert(tmp_path, tmp_path / "again").path / "config.json").read_text())
+    assert written["architectures"] == ["BitNetForCausalLM"] and written["eos_token_id"] == [2, 5]
+
+
+@pytest.mark.parametrize("encoding", [encoding for encoding in Encoding if encoding.is_written or encoding.is_tiled])
+@pytest.mark.parametrize("value", [-1, 0, 1])
+def test_one_value_is_seen_in_every_encoding(encoding: Encoding, value: int) -> None:
+    def tensor(codes: np.ndarray) -> Tensor:
+        packing = encoding.packing
+        if isinstance(packing, TernaryTiles):
+            data = np.frombuffer(tl_data(38 if encoding is Encoding.TL1 else 39, codes, pad=False), np.uint8)
+        elif isinstance(packing, TernaryBlocks):
+            scales = codes.reshape(len(codes), -1, packing.group or 1536).any(axis=-1).astype(np.float32) / 2
+            data = packing.pack(codes, scales)
+        else:
+            assert packing.encode is not None
+            data = np.ascontiguousarray(packing.encode(codes.reshape(-1).astype(np.float32))).view(np.uint8)
+        return Tensor("t", codes.shape, encoding, data.reshape(-1))
+
+    codes = np.full((1536, 1536), value, np.int8)
+    seen = one_value(tensor(codes))
+    assert seen is not None and np.sign(seen) == value
+    codes[-1, -1] = -1 if value == 1 else 1
+    assert one_value(tensor(codes)) is None
+    assert one_value(replace(tensor(codes), scale=0.0)) == (0 if encoding.is_ternary else None)

@@ -88,7 +88,7 @@ def one_value(tensor: Tensor) -> float | None:
             return None
         values = (decode(tensor.rows(*chunk)) for chunk in tensor.row_chunks())
         first = next(values)
-        value = float(first.flat[0])
+        value = float(first.flat[0]) + 0.0  # of two zeros the positive one
         return value if (first == value).all() and all((others == value).all() for others in values) else None
     except FormatError:
         return None

@@ -84,7 +84,8 @@ def _plain(name: str) -> str | None:
         host, slash, path = name.partition("/")
         if not slash or host.lower() not in HOSTS:
             return name
-    org, repo, kind, revision, file = (*unquote(path).strip("/").split("/", 4), "", "", "", "", "")[:5]
+    parts_of_path = [unquote(part) for part in path.strip("/").split("/", 4)]
+    org, repo, kind, revision, file = (*parts_of_path, "", "", "", "", "")[:5]
     if not repo or org in ("datasets", "spaces") or kind not in ("", "tree", "blob", "resolve", "raw"):
         return None
     if kind == "tree":
