@@ -437,7 +437,7 @@ def test_mistyped_paths_are_answered_with_what_is_there(tmp_path: Path, monkeypa
 def test_files_of_other_kinds_are_no_models(tmp_path: Path) -> None:
     for file in ("tokenizer.json", "pytorch_model.bin", "notes"):
         (tmp_path / file).write_bytes(b"{}" * 40)
-        refused(tmp_path / file, UnsupportedError, "no model")
+        refused(tmp_path / file, FormatError, "no model")
     (tmp_path / "0123456789abcdef").write_bytes(GGUF.read_bytes())  # as blobs of a cache are called
     assert open_checkpoint(tmp_path / "0123456789abcdef").kind == "gguf"
 

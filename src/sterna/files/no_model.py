@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError
 from sterna.files.gguf.names import model_files
 from sterna.files.hf_files import CONFIG, INDEX, WHOLE
 from sterna.files.local import entries_of, models_in, names_in
@@ -53,9 +53,9 @@ def no_model(folder: Path) -> SternaError:
     return NotFoundError(f"{folder} {what}: a model is a GGUF file, or a folder with {CONFIG} and {WHOLE}.")
 
 
-def no_model_file(path: Path) -> UnsupportedError:
+def no_model_file(path: Path) -> FormatError:
     """The error for a file that is of no kind that Sterna reads models from."""
-    return UnsupportedError(
+    return FormatError(
         f"{path} is no model: Sterna reads GGUF files, and folders of {CONFIG} and safetensors (never pickles)."
     )
 
