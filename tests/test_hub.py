@@ -152,6 +152,7 @@ def test_a_revision_has_a_name_of_its_own(hub: FakeHub, sterna: Shell) -> None:
     assert OTHER_COMMIT in sterna("pull", NAME, "--revision", "trained").stdout
     assert sterna.json("info", f"{NAME}@trained", HF_HUB_OFFLINE="1")["vocab_size"] == 512
     assert [model["name"] for model in sterna.json("list")["models"]] == [f"{NAME}@trained"]
+    assert COMMIT in sterna("pull", f"https://huggingface.co/{NAME}", "--revision", "main").stdout
     sentence(sterna("pull", NAME, "--revision", "nope"), "no revision 'nope'")
 
 

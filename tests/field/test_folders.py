@@ -307,6 +307,8 @@ def test_companions_under_other_names_are_told_by_what_is_in_them(tmp_path: Path
         write_gguf(tmp_path / file, {"general.architecture": "bitnet", "general.type": kind}, [])
         refused(tmp_path / file, UnsupportedError, "not a model")
     assert open_checkpoint(tmp_path).path == tmp_path / "m.gguf"
+    write_gguf(tmp_path / "odd.gguf", {"general.architecture": ["x", "y"], "general.type": [1, 2]}, [])
+    refused(tmp_path / "odd.gguf", UnsupportedError, "architecture")
     (tmp_path / "m.gguf").unlink()
     refused(tmp_path, NotFoundError, "companions", "style.gguf")
 

@@ -22,7 +22,7 @@ def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False)
         warnings.simplefilter("always")
         checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
         facts = describe(checkpoint)
-    facts["warnings"] = [str(warning.message) for warning in caught]
+    facts["warnings"] = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     if json:
         print_json(facts)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -18,8 +19,9 @@ def pull(
     from sterna.errors import ArgumentError
     from sterna.files.hub import cache
 
-    repo, colon, file = name.partition(":")
-    reference = cache.parse_reference((f"{repo}@{revision}" if revision else repo) + colon + file)
+    reference = cache.parse_reference(name)
+    if reference is not None and revision:
+        reference = cache.parse_reference(str(replace(reference, revision=revision)))
     if reference is None:
         raise ArgumentError(
             f"{name} with the revision {revision or 'main'} names no repository of the hub: give ORG/REPO, or one of "

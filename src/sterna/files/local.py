@@ -81,8 +81,8 @@ def _is_model(path: Path) -> bool:
         file = read_gguf(path)
     except SternaError:
         return True
-    kind, architecture = (file.metadata.get(f"general.{key}") for key in ("type", "architecture"))
-    return kind in (None, "model") and architecture != "clip" and bool(file.tensors or file.unsupported)
+    kind, architecture = (str(file.metadata.get(f"general.{key}", "")) for key in ("type", "architecture"))
+    return kind in ("", "model") and architecture != "clip" and bool(file.tensors or file.unsupported)
 
 
 def _is_part_of_folder(path: Path) -> bool:

@@ -84,7 +84,7 @@ def read_config(
 ) -> ModelConfig:
     """ModelConfig from metadata; the vocabulary size is that of the embedding."""
     name, kind = metadata.get("general.architecture"), metadata.get("general.type", "model")
-    if kind in NO_MODELS:
+    if isinstance(kind, str) and kind in NO_MODELS:
         raise UnsupportedError(f"it is {NO_MODELS[kind]}, not a model: give the model's own file.")
     if not isinstance(name, str) or name not in GGUF_VARIANTS:
         raise UnsupportedError(f"its architecture is {name!r}, and Sterna knows {', '.join(GGUF_VARIANTS)}.")

@@ -94,7 +94,7 @@ def _gguf(file: str, files: Sequence[str]) -> Choice:
     count = int(split["count"]) if split else 1
     weights = [split_name(split["name"], number, count) for number in range(count)] if split else [file]
     there = tuple(weight for weight in weights if weight in files)
-    return Choice(file, (), there, len(there) == count)
+    return Choice(file, (), there, len(there) == count > 0)
 
 
 def _folder(files: Sequence[str], read_index: ReadIndex | None) -> Choice:
@@ -112,7 +112,8 @@ def _index_by_names(files: Sequence[str]) -> Mapping[str, Any]:
             sets.setdefault((shard["name"], int(shard["count"])), {})[int(shard["number"])] = file
 
     def rank(key: tuple[str, int]) -> tuple[bool, bool, int]:
-        return sorted(sets[key]) == list(range(1, key[1] + 1)), key[0] == "model", len(sets[key])
+        is_complete = len(sets[key]) == key[1] and 0 not in sets[key] and max(sets[key]) == key[1]
+        return is_complete, key[0] == "model", len(sets[key])
 
     name, count = max(sets, key=rank, default=("model", 1))
     shards = {
