@@ -199,6 +199,14 @@ def test_a_body_that_was_saved_alone_is_a_model(tmp_path: Path, architecture: st
     assert np.abs(LLM(tmp_path, threads=1, kv="f32").hidden([1, 2, 3]) - expected).max() < 1e-4
 
 
+def test_a_model_that_was_saved_inside_another_has_model_twice(tmp_path: Path) -> None:
+    model, tensors = tied(tmp_path, tie_word_embeddings=False)
+    tensors[HEAD] = model.lm_head.weight.detach()
+    write({f"model.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
+    assert_logits(tmp_path, model)
+    assert_logits(tmp_path)
+
+
 def test_types_may_be_mixed(tmp_path: Path) -> None:
     _, tensors = tied(tmp_path)
     types = [torch.float32, torch.bfloat16, torch.float16]

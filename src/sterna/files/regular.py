@@ -21,6 +21,7 @@ STAND_INS = {
     ),
     b"<!doctype html": "is a web page, not the file itself: download the file from its /resolve/ address",
     b"<html": "is a web page, not the file itself: download the file from its /resolve/ address",
+    b"<?xml": "is a server's answer in XML, not the file itself: download the file again",
 }
 """What downloads leave in place of a file, by the lower-case bytes with which it begins."""
 

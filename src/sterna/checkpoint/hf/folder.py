@@ -26,8 +26,8 @@ from sterna.tensor.tensor import Tensor, TensorStream, whole
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
-IN_BASE_MODEL = ("embed_tokens.", "layers.", "norm.")
-"""How the names begin that a model's body gives its tensors; with the head beside it the body is called `model`."""
+FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
+"""How the names of a model's tensors begin."""
 PIECE_BYTES = 1 << 22
 
 
@@ -74,11 +74,19 @@ def _is_idle(name: str) -> bool:
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors under full names: those of a model that was saved without its head lack `model.`."""
-    names = {name: f"model.{name}" if name.startswith(IN_BASE_MODEL) else name for name in stored}
+    """The tensors under full names. As in transformers (`rename_source_key`), any name may lack `model.`, as those of a
+    body that was saved alone do, or have it once too often, as those of a model that was saved inside another do."""
+    names = {name: _full_name(name) for name in stored}
     return {
         full: replace(stored[name], name=full) for name, full in names.items() if name == full or full not in stored
     }
+
+
+def _full_name(name: str) -> str:
+    inner, outer = name.removeprefix("model."), f"model.{name}"
+    if inner != name and inner.startswith(FULL_NAMES):
+        return inner
+    return outer if outer.startswith(FULL_NAMES) and not name.startswith(FULL_NAMES) else name
 
 
 def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[str, StoredTensor]:

@@ -133,7 +133,9 @@ def _open(path: Path) -> tuple[dict[str, Any], np.ndarray]:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     header_bytes = int.from_bytes(buffer[:8], "little")
     if header_bytes > min(MAX_JSON_BYTES, size - 8):
-        raise FormatError(f"{path} is no safetensors file: its header claims {header_bytes} bytes.")
+        raise FormatError(
+            f"{path} is no safetensors file (a broken download?): its header claims {header_bytes} bytes."
+        )
     header = _json_object(buffer[8 : 8 + header_bytes], path, unique=True)
     return header, np.frombuffer(buffer, np.uint8)[8 + header_bytes :]
 
