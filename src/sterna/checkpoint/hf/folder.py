@@ -86,7 +86,7 @@ def _full_name(name: str) -> str:
     inner, outer = name.removeprefix("model."), f"model.{name}"
     if inner != name and inner.startswith(FULL_NAMES):
         return inner
-    return outer if outer.startswith(FULL_NAMES) and not name.startswith(FULL_NAMES) else name
+    return outer if outer.startswith(FULL_NAMES) else name
 
 
 def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[str, StoredTensor]:
