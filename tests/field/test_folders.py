@@ -28,6 +28,7 @@ from sterna.tensor.tensor import Tensor
 from ..helpers import DATA
 from ..test_hf_folder import stored
 from ..test_hf_folder import write as write_packed
+from ..tiny_vocabularies import byte_level_json
 from ..tl_files import tl_data
 
 GGUF = DATA / "tiny-bitnet-b158-i2_s.gguf"
@@ -497,6 +498,23 @@ def test_conversions_keep_end_tokens_and_templates(tmp_path: Path) -> None:
     copied = [*files, "additional_chat_templates/rag.jinja"]
     assert all((tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes() for name in copied)
     assert json.loads((tmp_path / "again" / "config.json").read_text()).items() >= config.items()
+
+
+def test_end_tokens_pass_through_gguf_and_back(tmp_path: Path) -> None:
+    vocabulary = json.loads(byte_level_json())
+    size = max(token["id"] for token in vocabulary["added_tokens"]) + 1
+    ends = [vocabulary["model"]["vocab"][letter] for letter in "xy"]
+    model = random_model("LlamaForCausalLM", "grouped", vocab_size=size, eos_token_id=ends)
+    save(tmp_path / "hf", model, quantization(), packed=True)
+    (tmp_path / "hf" / "tokenizer.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "hf" / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    eos_ids = Tokenizer(tmp_path / "hf").eos_ids
+    assert eos_ids >= set(ends)
+    for source, target in (("hf", "m.gguf"), ("m.gguf", "n.gguf"), ("n.gguf", "again"), ("again", "once-more")):
+        convert(tmp_path / source, tmp_path / target)
+        assert open_checkpoint(tmp_path / target).tokenizer().eos_ids == eos_ids
+    for name in ("again", "once-more"):
+        assert set(json.loads((tmp_path / name / "config.json").read_text())["eos_token_id"]) == eos_ids
 
 
 def test_end_tokens_are_kept_where_a_folder_gets_another_class(tmp_path: Path) -> None:
