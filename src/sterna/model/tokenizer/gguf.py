@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
-from sterna.model.tokenizer.bpe import byte_level, sentencepiece
-from sterna.model.tokenizer.pre import PRE
+from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
+from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 
@@ -32,12 +33,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     if not tokens:
         raise FormatError("The file has no vocabulary (tokenizer.ggml.tokens is missing or empty).")
     check_lengths(tokens)
-    model = _value(metadata, "model", str, "gpt2")
-    readers = {"gpt2": _byte_level, "llama": _sentencepiece}
-    if model not in readers:
-        raise UnsupportedError(
-            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE) and llama (SentencePiece) are."
-        )
+    reader = _reader(metadata, tokens)
     types = _types(metadata, tokens)
     ids = {name: _token_id(metadata, name, tokens) for name in ("bos", "eos", "eot", "eom", "unknown")}
     # A token that begins or ends texts is special even where the file calls it ordinary.
@@ -49,10 +45,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     template = metadata.get(CHAT_TEMPLATE)
     if template is not None and not isinstance(template, str):
         raise FormatError(f"{CHAT_TEMPLATE} is no text.")
-    # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
-    # BPE.
-    pieces = model == "gpt2" and "<0x00>" in tokens and "Ġ" not in tokens
-    return (_merged_pieces if pieces else readers[model])(
+    return reader(
         metadata,
         tokens=tokens,
         types=types,
@@ -64,20 +57,65 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     )
 
 
-def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+def _reader(metadata: Mapping[str, Any], tokens: list[str]) -> Callable[..., Vocabulary]:
+    """The function for a kind of vocabulary."""
+    model = _value(metadata, "model", str, "gpt2")
+    readers = {"gpt2": _byte_level, "llama": _sentencepiece, "gemma4": _merged_pieces}
+    if model not in readers:
+        raise UnsupportedError(
+            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and gemma4 "
+            "(SentencePiece with merges) are."
+        )
+    # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
+    # BPE.
+    if model == "gpt2" and ("<0x00>" in tokens and "Ġ" not in tokens or _pre(metadata, tokens)[1].pieces):
+        return _merged_pieces
+    return readers[model]
+
+
+def _pre(metadata: Mapping[str, Any], tokens: list[str]) -> tuple[str, Pre]:
+    """The pre type of a byte-level vocabulary: its name and what it stands for."""
     name = _value(metadata, "pre", str, "llama-bpe" if len(tokens) == LLAMA3_VOCAB_SIZE else "default")
     if name not in PRE:
-        raise UnsupportedError(f"The pre-tokenizer type {name!r} is not supported; supported are {', '.join(PRE)}.")
-    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
+        # Names with equal values count once: the sentence has to stay readable.
+        known = {pre: name for name, pre in reversed(PRE.items())}
+        raise UnsupportedError(
+            f"The pre-tokenizer type {name!r} is unknown; Sterna knows {len(PRE)} names, which cut as one of "
+            f"{', '.join(reversed(known.values()))}."
+        )
+    return name, PRE[name]
+
+
+def _merges(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, ranks_are_ids: bool) -> list[str]:
+    """The merges of a file ("left right"), or those that follow from the ids.
+
+    A list that is there and empty is what converters make of a vocabulary that never merges; llama.cpp takes it too.
+    """
+    if PREFIX + "merges" in metadata:
+        return _strings(metadata, "merges", 4 * MAX_TOKENS)
+    ranks = {tokens[token]: token for token in ids_of(types, TokenType.NORMAL)}
+    if all(len(text) == 1 for text in ranks):
+        return []
+    if not ranks_are_ids:
+        raise FormatError(
+            "The file's BPE vocabulary has no merges (tokenizer.ggml.merges), without which no text can be encoded: "
+            "convert the model again from its original files."
+        )
+    return [f"{left} {right}" for left, right in merges_by_rank(ranks, ranks)]
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    name, pre = _pre(metadata, tokens)
     # Special tokens are no part of the BPE vocabulary, so no typed text can become one.
     in_text = np.flatnonzero(~np.isin(types, SPECIAL_TYPES)).tolist()
     vocab = {tokens[token]: token for token in in_text}
+    merges = _merges(metadata, tokens, types, pre.ranks_are_ids)
     user_defined = [tokens[token] for token in ids_of(types, TokenType.USER_DEFINED)]
-    add_bos = _value(metadata, "add_bos_token", bool, PRE[name].add_bos) and common["bos_id"] is not None
+    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos) and common["bos_id"] is not None
     return Vocabulary(
         tokens=metadata[PREFIX + "tokens"],
         types=types,
-        encoder=byte_level(vocab, merges, PRE[name], user_defined),
+        encoder=byte_level(vocab, merges, pre, user_defined),
         byte_level=True,
         prefix=Prefix.NONE,
         add_bos=add_bos,
@@ -112,9 +150,10 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
 
 def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     """Gemma's vocabulary with merges instead of scores: no space before a text, BOS unless the file says no."""
-    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
     types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
-    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    merges = _merges(metadata, tokens, types, False)
+    pre = PRE.get(_value(metadata, "pre", str, "gemma4"), PRE["gemma4"])
+    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos or not pre.pieces) and common["bos_id"] is not None
     return Vocabulary(
         tokens=metadata[PREFIX + "tokens"],
         types=types,
@@ -129,7 +168,12 @@ def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
 
 def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **resolved: Any) -> dict[str, Any]:
     """The tokenizer keys of a file, with what was left to defaults written out."""
-    kept = ("model", "tokens", *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")))
+    kept = (
+        "model",
+        "pre",
+        "tokens",
+        *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")),
+    )
     keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
     keys.setdefault(PREFIX + "model", "gpt2")
     if PREFIX + "add_eos_token" in metadata:
@@ -152,9 +196,20 @@ def _types(metadata: Mapping[str, Any], tokens: list[str]) -> np.ndarray:
 
 
 def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int | None:
-    """A special token's id; None where the file has none, or one outside the vocabulary (llama.cpp drops it too)."""
+    """A special token's id; None where the file has none, or, with a warning, one outside the vocabulary.
+
+    llama.cpp drops such an id too. -1, also as an unsigned number, is how some converters write "none".
+    """
     token = _value(metadata, f"{name}_token_id", int, None)
-    return token if token is not None and 0 <= token < len(tokens) else None
+    if token is None or token in (-1, 2**32 - 1):
+        return None
+    if not 0 <= token < len(tokens):
+        warnings.warn(
+            f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.",
+            stacklevel=2,
+        )
+        return None
+    return token
 
 
 def _extra_eos(metadata: Mapping[str, Any], tokens: list[str]) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, MAX_TOKENS, PREFIX, from_metadata
-from sterna.model.tokenizer.pre import identify, pre_steps
+from sterna.model.tokenizer.identify import identify, pre_steps
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.spm import read_sentencepiece
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
@@ -198,7 +198,7 @@ def _bos(
 def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str, Any]:
     """Model, pre type and merges. A normalizer (Qwen's NFC) has no place in GGUF; llama.cpp's files drop it too."""
     state = json.loads(encoder.to_str())
-    pre = identify(state["pre_tokenizer"])
+    pre = identify(state["pre_tokenizer"], state["model"].get("ignore_merges", False))
     if pre is None or state["model"]["type"] != "BPE":
         raise UnsupportedError(f"The pre-tokenizer of {path} has no name in GGUF that Sterna knows.")
     pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in state["model"]["merges"]]
