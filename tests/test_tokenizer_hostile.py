@@ -40,7 +40,9 @@ def test_the_plain_case_works() -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"model": "bert"}, UnsupportedError),
+        ({"model": "rwkv"}, UnsupportedError),
+        ({"model": "bert"}, FormatError),
+        ({"model": "t5"}, FormatError),
         ({"pre": "of-tomorrow"}, UnsupportedError),
         ({"model": 3}, FormatError),
         ({"pre": ["default"]}, FormatError),

@@ -79,7 +79,7 @@ def test_tokens_added_beside_the_model(tmp_path: Path) -> None:
 
 def test_what_sterna_does_not_do_is_refused(tmp_path: Path) -> None:
     for options, word in (
-        ({"model_type": "unigram", "vocab_size": 360}, "Unigram"),
+        ({"model_type": "char"}, "neither a BPE nor a Unigram model"),
         ({"normalization_rule_name": "nmt_nfkc"}, "normalises"),
         ({"remove_extra_whitespaces": True}, "normalises"),
     ):

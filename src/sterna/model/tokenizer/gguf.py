@@ -12,7 +12,9 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
 from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
+from sterna.model.tokenizer.unigram import unigram
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
+from sterna.model.tokenizer.wordpiece import wordpiece
 
 PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -51,7 +53,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
         types=types,
         bos_id=ids["bos"],
         eos_id=ids["eos"],
-        suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, False) else None,
+        suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, reader is _unigram) else None,
         eos_ids=frozenset(eos) | ends_a_text(special),
         chat_template=template,
     )
@@ -60,11 +62,17 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
 def _reader(metadata: Mapping[str, Any], tokens: list[str]) -> Callable[..., Vocabulary]:
     """The function for a kind of vocabulary."""
     model = _value(metadata, "model", str, "gpt2")
-    readers = {"gpt2": _byte_level, "llama": _sentencepiece, "gemma4": _merged_pieces}
+    readers: dict[str, Callable[..., Vocabulary]] = {
+        "gpt2": _byte_level,
+        "llama": _sentencepiece,
+        "gemma4": _merged_pieces,
+        "t5": _unigram,
+        "bert": _wordpiece,
+    }
     if model not in readers:
         raise UnsupportedError(
-            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and gemma4 "
-            "(SentencePiece with merges) are."
+            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE), llama (SentencePiece's BPE), "
+            "gemma4 (the same with merges), t5 (Unigram) and bert (WordPiece) are."
         )
     # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
     # BPE.
@@ -127,9 +135,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarra
 
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
-    scores = _numbers(metadata, "scores", "f", len(tokens))
-    if scores is None or not np.isfinite(scores).all():
-        raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
+    scores = _scores(metadata, len(tokens))
     for token in ids_of(types, TokenType.BYTE):
         if tokens[token] not in BYTE_PIECES:
             raise FormatError(f"Token {token} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
@@ -166,14 +172,58 @@ def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
     )
 
 
+def _unigram(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    """SentencePiece's Unigram: no BOS and an end token, unless the file says otherwise."""
+    scores, charsmap = _scores(metadata, len(tokens)), _bytes(metadata, "precompiled_charsmap")
+    rules = {
+        "remove_extra_whitespaces": _value(metadata, "remove_extra_whitespaces", bool, False),
+        "add_space_prefix": _value(metadata, "add_space_prefix", bool, True),
+    }
+    add_bos = _value(metadata, "add_bos_token", bool, False) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=metadata[PREFIX + "tokens"],
+        types=types,
+        encoder=unigram(tokens, types, scores.tolist(), charsmap.tobytes(), *rules.values()),
+        byte_level=False,
+        prefix=Prefix.LIBRARY if rules["add_space_prefix"] else Prefix.NONE,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(
+            metadata, types, add_bos, scores=scores, precompiled_charsmap=charsmap, **rules
+        ),
+        **common,
+    )
+
+
+def _wordpiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    """BERT's: [CLS] before a text and [SEP] after it, unless the file says otherwise."""
+    first, last, unknown = (_token_id(metadata, name, tokens) for name in ("cls", "seperator", "unknown"))
+    if unknown is None:
+        raise FormatError("A WordPiece vocabulary needs an unknown token (tokenizer.ggml.unknown_token_id).")
+    common["bos_id"] = first if common["bos_id"] is None else common["bos_id"]
+    adds_last = _value(metadata, "add_sep_token", bool, True)
+    common["suffix_id"] = last if adds_last else None
+    types[[token for token in (first, last) if token is not None]] = TokenType.CONTROL
+    types[unknown] = TokenType.UNKNOWN
+    lowercase = _value(metadata, "normalizer.lowercase", bool, True)
+    strip_accents = _value(metadata, "normalizer.strip_accents", bool, lowercase)
+    rules = {"normalizer.lowercase": lowercase, "normalizer.strip_accents": strip_accents, "add_sep_token": adds_last}
+    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=metadata[PREFIX + "tokens"],
+        types=types,
+        encoder=wordpiece(tokens, types, unknown, lowercase, strip_accents),
+        byte_level=False,
+        prefix=Prefix.LIBRARY,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, **rules),
+        **common,
+    )
+
+
 def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **resolved: Any) -> dict[str, Any]:
     """The tokenizer keys of a file, with what was left to defaults written out."""
-    kept = (
-        "model",
-        "pre",
-        "tokens",
-        *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")),
-    )
+    special = ("bos", "eos", "eot", "eom", "unknown", "padding", "cls", "seperator", "mask")
+    kept = ("model", "pre", "tokens", *(f"{name}_token_id" for name in special))
     keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
     keys.setdefault(PREFIX + "model", "gpt2")
     if PREFIX + "add_eos_token" in metadata:
@@ -224,6 +274,21 @@ def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> 
     if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise FormatError(f"{PREFIX}{name} is a {type(value).__name__} where a {kind.__name__} is expected.")
     return value
+
+
+def _scores(metadata: Mapping[str, Any], length: int) -> np.ndarray:
+    scores = _numbers(metadata, "scores", "f", length)
+    if scores is None or not np.isfinite(scores).all():
+        raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
+    return scores
+
+
+def _bytes(metadata: Mapping[str, Any], name: str) -> np.ndarray:
+    """An array of bytes, signed or not in the file; empty where it has none."""
+    value = metadata.get(PREFIX + name, np.empty(0, np.uint8))
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype not in (np.int8, np.uint8):
+        raise FormatError(f"{PREFIX}{name} is no array of bytes.")
+    return value.view(np.uint8)
 
 
 def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:

@@ -17,6 +17,7 @@ from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType
 from sterna.model.tokenizer.spm import read_sentencepiece
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
+from sterna.model.tokenizer.wordpiece import as_gguf_spells
 
 if TYPE_CHECKING:
     import tokenizers
@@ -67,6 +68,9 @@ def from_tokenizer_json(
         special = added.special or is_special(added.content, TokenType.USER_DEFINED)
         types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED
     byte_level = _is_byte_level(encoder, path)
+    if _is_wordpiece(encoder):
+        for token in ids_of(types, TokenType.NORMAL):
+            tokens[token] = as_gguf_spells(tokens[token])
     if not byte_level:
         types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
     plain, full = _around_a_text(encoder)
@@ -139,9 +143,15 @@ def _is_byte_level(encoder: tokenizers.Tokenizer, path: Path) -> bool:
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
         return True
-    if kinds & {"Metaspace", "ByteFallback"}:
+    if kinds & {"Metaspace", "ByteFallback", "WordPiece"}:
         return False
-    raise UnsupportedError(f"{path} is neither byte-level BPE nor SentencePiece (its decoder is {decoder['type']}).")
+    raise UnsupportedError(
+        f"{path} is neither byte-level BPE nor SentencePiece nor WordPiece (its decoder is {decoder['type']})."
+    )
+
+
+def _is_wordpiece(encoder: tokenizers.Tokenizer) -> bool:
+    return type(encoder.model).__name__ == "WordPiece"
 
 
 def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
@@ -151,6 +161,8 @@ def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
     from tokenizers import pre_tokenizers
 
     steps = pre_steps(_state(encoder.pre_tokenizer))
+    if _is_wordpiece(encoder):
+        return Prefix.LIBRARY
     for step in steps:
         if step["type"] == "Metaspace":
             scheme = step.get("prepend_scheme", "always")
@@ -165,10 +177,23 @@ def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
 
 def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int]) -> None:
     """Makes the encoder find no special token in text, not even one that the file does not flag as special."""
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, models
 
     encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
     encoder.encode_special_tokens = True
+    kind = type(encoder.model).__name__
+    if kind not in ("Unigram", "WordPiece"):
+        return  # merges lead to no special token
+    # Pieces are found in a text whatever their type. A place among Unigram's is an id, so a special one there becomes a
+    # text with a space, which no text has once it is cut.
+    model = _state(encoder.model) or {}
+    if kind == "Unigram":
+        pieces = [(f" {i}" if text in special else text, score) for i, (text, score) in enumerate(model["vocab"])]
+        encoder.model = models.Unigram(pieces, unk_id=model["unk_id"], byte_fallback=model["byte_fallback"])
+    else:
+        names = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+        words = {text: i for text, i in model["vocab"].items() if text not in special or text == model["unk_token"]}
+        encoder.model = models.WordPiece(words, **{name: model[name] for name in names})
 
 
 def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
@@ -216,7 +241,8 @@ def _sentencepiece_metadata(
     model = json.loads(encoder.to_str())["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
         raise UnsupportedError(
-            f"{path} is a {model['type']} vocabulary without byte fallback, which GGUF cannot describe."
+            f"{path} is a {model['type']} vocabulary; of those that are not byte-level Sterna writes only BPE with "
+            "byte fallback into GGUF."
         )
     pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in model["merges"]]
     rank: dict[str, int] = {}

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from sterna.model.tokenizer import Tokenizer
 
 
+TYPES = {"BPE": "SentencePiece BPE", "Unigram": "SentencePiece Unigram", "WordPiece": "WordPiece"}
+"""By the library's name of a model."""
+
+
 def summarize_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """JSON-ready facts: `type`, `pre` (GGUF's name of the pre-tokenizer, None where it has none), `vocab_size`,
     `special_tokens` (how many there are), `bos`, `add_bos`, and the texts of `eos`."""
@@ -20,7 +24,7 @@ def summarize_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     except UnsupportedError:
         pre = None
     return {
-        "type": "byte-level BPE" if vocabulary.byte_level else "SentencePiece BPE",
+        "type": "byte-level BPE" if vocabulary.byte_level else TYPES[type(vocabulary.encoder.model).__name__],
         "pre": pre,
         "vocab_size": tokenizer.vocab_size,
         "special_tokens": len(ids_of(vocabulary.types, *SPECIAL_TYPES)),
