@@ -103,6 +103,7 @@ def test_special_tokens_in_a_unigram_tokenizer_json_are_only_text_when_typed(tmp
     [
         {"precompiled_charsmap": np.frombuffer(b"\xff" * 40, np.uint8)},
         {"precompiled_charsmap": np.zeros(3, np.int8)},
+        {"precompiled_charsmap": np.frombuffer(bytes(8) + b"long" * 1000, np.uint8)},
         {"precompiled_charsmap": "abc"},
         {"precompiled_charsmap": np.zeros(8, np.float32)},
         {"scores": np.zeros(3, np.float32)},
@@ -126,7 +127,9 @@ def bert(lowercase: bool = True) -> tokenizers.Tokenizer:
     library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     library.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    library.train_from_iterator(TEXT, trainers.WordPieceTrainer(vocab_size=200, special_tokens=BERT_SPECIAL))
+    library.train_from_iterator(
+        TEXT, trainers.WordPieceTrainer(vocab_size=200, special_tokens=BERT_SPECIAL, show_progress=False)
+    )
     library.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

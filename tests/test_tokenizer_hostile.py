@@ -30,6 +30,14 @@ PLAIN: dict[str, Any] = {
     "tokenizer.ggml.eos_token_id": 12,
 }
 
+BASES = {
+    "bpe": PLAIN,
+    "spm": sentencepiece_metadata(),
+    "merged": PLAIN | {"tokenizer.ggml.model": "gemma4"},
+    "unigram": sentencepiece_metadata() | {"tokenizer.ggml.model": "t5"},
+    "wordpiece": PLAIN | {"tokenizer.ggml.model": "bert", "tokenizer.ggml.unknown_token_id": 0},
+}
+
 
 def test_the_plain_case_works() -> None:
     tokenizer = Tokenizer.from_gguf_metadata(PLAIN)
@@ -160,7 +168,7 @@ def test_duplicate_and_empty_tokens_do_no_harm() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*outside its vocabulary")
-@pytest.mark.parametrize("base", [PLAIN, sentencepiece_metadata()], ids=["bpe", "spm"])
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_arbitrary_changes_end_in_a_sentence_or_a_working_tokenizer(base: dict[str, Any], data: st.DataObject) -> None:

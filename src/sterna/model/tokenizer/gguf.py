@@ -37,6 +37,9 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     check_lengths(tokens)
     reader = _reader(metadata, tokens)
     types = _types(metadata, tokens)
+    for byte in ids_of(types, TokenType.BYTE):
+        if tokens[byte] not in BYTE_PIECES and reader is not _byte_level:
+            raise FormatError(f"Token {byte} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
     ids = {name: _token_id(metadata, name, tokens) for name in ("bos", "eos", "eot", "eom", "unknown")}
     # A token that begins or ends texts is special even where the file calls it ordinary.
     for token in (ids["bos"], ids["eos"], ids["eot"], ids["eom"]):
@@ -136,9 +139,6 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarra
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     scores = _scores(metadata, len(tokens))
-    for token in ids_of(types, TokenType.BYTE):
-        if tokens[token] not in BYTE_PIECES:
-            raise FormatError(f"Token {token} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
     unknown = next((tokens[token] for token in ids_of(types, TokenType.UNKNOWN) if tokens[token]), None)
     space_prefix = _value(metadata, "add_space_prefix", bool, True)
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 
+MAX_REPLACEMENT_BYTES = 256
+"""Unicode's longest (NFKC of U+FDFA) has 33."""
+
+
 def unigram(
     tokens: Sequence[str],
     types: np.ndarray,
@@ -43,6 +47,12 @@ def unigram(
         score = len(text) * best - 0.1 if types[token] == TokenType.USER_DEFINED else scores[token]
         if text:
             pieces[token] = (text, score)
+    # The size of a trie, the trie, and what it leads to: texts that end in a zero byte.
+    replacements = charsmap[4 + int.from_bytes(charsmap[:4], "little") :].split(b"\0")
+    if max(map(len, replacements)) > MAX_REPLACEMENT_BYTES:
+        raise FormatError(
+            "The rules of the file (precompiled_charsmap) would make a text longer than any language does."
+        )
     with library_errors("The vocabulary is none that Unigram can use"):
         encoder = Tokenizer(models.Unigram(pieces, unk_id=unknown[0], byte_fallback=bool(fallback)))
         steps: list[normalizers.Normalizer] = [normalizers.Precompiled(charsmap)] if charsmap else []
