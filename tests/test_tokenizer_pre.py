@@ -1,7 +1,7 @@
 """Pre-tokenizers by name: `PRE` against tokenizer.json pipelines, another engine of expressions, and pieces.
 
-`data/pre_tokenizers.json` has the pre-tokenizers of the models behind the names, as their files have them (or
-llama.cpp's notes of those files, where a model is gated).
+`data/pre_tokenizers.json` has the pre-tokenizers of the models behind the names, as their tokenizer.json files have
+them, or as llama.cpp's source and discussions quote those files.
 """
 
 from __future__ import annotations
@@ -290,3 +290,8 @@ def test_pieces_with_merges_are_read_whatever_the_file_calls_them(kind: dict[str
         assert ids == library.encode(text).ids
         assert tokenizer.decode(ids) == text
         assert again.encode(text) == tokenizer.encode(text)
+
+
+def test_the_documentation_has_every_name() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "loading.md").read_text(encoding="utf-8")
+    assert {name for name in PRE if f"`{name}`" not in text} == set()
