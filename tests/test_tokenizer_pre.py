@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from sterna.errors import UnsupportedError
+from sterna.files.gguf import write_gguf
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.identify import identify
 from sterna.model.tokenizer.pre import PRE
@@ -161,6 +162,30 @@ def test_another_engine_cuts_the_same(name: str) -> None:
         pieces = [piece for piece, _ in cuts(name).pre_tokenize_str(text)]
         assert pieces == other_engine(PRE[name].patterns, text)
         assert "".join(pieces) == text
+
+
+ROUGH = "tekken gpt-4o llama4 kanana2 talkie minimax-m2 tiny_aya cohere2moe kimi-k2 youtu afmoe superbpe".split()
+ROUGH += ["deepseek-llm", "deepseek-coder", "falcon"]
+"""Names whose expressions llama.cpp's engine knows roughly: other capitals, marks, digits or spaces than ASCII's."""
+UNKNOWN_THERE = ["kimi-k25", "falcon_e", "falcon-e", "falcon3"]
+"""Names of its converter and of bitnet.cpp alone; and "falcon3", which it reads as Llama 3's."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CUT if name not in UNKNOWN_THERE])
+def test_llama_cpp_knows_the_name_and_gives_the_ids(name: str, tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    metadata = gguf(name)
+    size = len(metadata["tokenizer.ggml.tokens"])
+    metadata["tokenizer.ggml.tokens"] += ["<s>", "</s>"]
+    metadata["tokenizer.ggml.token_type"] = np.array([1] * size + [3, 3], np.int32)
+    metadata |= {"tokenizer.ggml.bos_token_id": size, "tokenizer.ggml.eos_token_id": size + 1}
+    write_gguf(tmp_path / "vocab.gguf", {"general.architecture": "llama"} | metadata, [])
+    theirs = llama_cpp.Llama(str(tmp_path / "vocab.gguf"), vocab_only=True, verbose=False)
+    tokenizer = Tokenizer(tmp_path / "vocab.gguf")
+    for text in HARD:
+        if name not in ROUGH or all(character < "\x80" and not character.isdigit() for character in text):
+            assert theirs.tokenize(text.encode(), add_bos=True) == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

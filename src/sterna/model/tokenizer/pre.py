@@ -143,6 +143,7 @@ _FAMILIES: tuple[tuple[str, Pre], ...] = (
     ("deepseek-coder", Pre(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, DIGIT))),
     ("bloom poro-chat gpt3-finnish", Pre((BLOOM,))),
     ("viking", Pre((BLOOM, DIGIT))),
+    # These files cut digits after the text has become bytes, so only ASCII's.
     ("falcon", Pre((PUNCTUATION, GPT2, "[0-9]+", "[0-9][0-9][0-9]"))),
     # bitnet.cpp's reading, which Falcon3's tokenizer.json confirms; llama.cpp reads "falcon3" as Llama-3.
     ("falcon3 falcon_e falcon-e", Pre((PUNCTUATION, GPT2, "[0-9]"))),
