@@ -21,6 +21,8 @@ MAX_BYTES = 1 << 26
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
 UNIGRAM, BPE = 1, 2
 """`TrainerSpec.model_type`."""
+PRECOMPILED_CHARSMAP = 2
+"""The field of NormalizerSpec."""
 
 
 def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,15 +49,16 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         types = [int(piece.get(3, TokenType.NORMAL)) for piece in pieces]
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise FormatError(f"{path} is neither a tiktoken file nor a SentencePiece model.") from error
-    if not 0 < len(tokens) <= MAX_TOKENS or not set(types) <= set(TokenType):
+    charsmap = normalizer.get(PRECOMPILED_CHARSMAP, b"")
+    if not 0 < len(tokens) <= MAX_TOKENS or not set(types) <= set(TokenType) or not isinstance(charsmap, bytes):
         raise FormatError(f"{path} is no SentencePiece model with 1 to {MAX_TOKENS} pieces.")
     kind = trainer.get(3, UNIGRAM)
     if kind not in (UNIGRAM, BPE):
         raise UnsupportedError(
             f"{path} is neither a BPE nor a Unigram model, which alone Sterna reads of SentencePiece."
         )
-    # Numbers as in NormalizerSpec: precompiled_charsmap, remove_extra_whitespaces, escape_whitespaces.
-    charsmap, removes_spaces = normalizer.get(2, b""), bool(normalizer.get(4, 1))
+    # Numbers as in NormalizerSpec: remove_extra_whitespaces, escape_whitespaces.
+    removes_spaces = bool(normalizer.get(4, 1))
     if not normalizer.get(5, 1) or (kind == BPE and (charsmap or removes_spaces)):
         raise UnsupportedError(f"{path} normalises text before it is cut, which Sterna does not do.")
     check_lengths(tokens)
