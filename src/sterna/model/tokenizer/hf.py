@@ -187,13 +187,14 @@ def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int
     # Pieces are found in a text whatever their type. A place among Unigram's is an id, so a special one there becomes a
     # text with a space, which no text has once it is cut.
     model = _state(encoder.model) or {}
-    if kind == "Unigram":
-        pieces = [(f" {i}" if text in special else text, score) for i, (text, score) in enumerate(model["vocab"])]
-        encoder.model = models.Unigram(pieces, unk_id=model["unk_id"], byte_fallback=model["byte_fallback"])
-    else:
-        names = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
-        words = {text: i for text, i in model["vocab"].items() if text not in special or text == model["unk_token"]}
-        encoder.model = models.WordPiece(words, **{name: model[name] for name in names})
+    with library_errors("The tokenizer.json has special tokens that cannot be kept out of texts"):
+        if kind == "Unigram":
+            pieces = [(f" {i}" if text in special else text, score) for i, (text, score) in enumerate(model["vocab"])]
+            encoder.model = models.Unigram(pieces, unk_id=model["unk_id"], byte_fallback=model["byte_fallback"])
+        else:
+            names = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+            words = {text: i for text, i in model["vocab"].items() if text not in special or text == model["unk_token"]}
+            encoder.model = models.WordPiece(words, **{name: model[name] for name in names})
 
 
 def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
