@@ -57,8 +57,13 @@ def entry(name: str, dims: list[int], type: int = 0, offset: int = 0) -> bytes:
     return string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, type, offset)
 
 
+# Hypothesis also draws texts that it finds in the package; these two mean something to the reader.
 @IN_PLACE
-@given(metadata=st.dictionaries(TEXT, VALUES, max_size=8).filter(lambda keys: "general.alignment" not in keys))
+@given(
+    metadata=st.dictionaries(
+        TEXT.filter(lambda key: key not in ("general.alignment", "split.count")), VALUES, max_size=8
+    )
+)
 def test_metadata_round_trip(tmp_path: Path, metadata: dict[str, Any]) -> None:
     path = tmp_path / "metadata.gguf"
     write_gguf(path, metadata, [])

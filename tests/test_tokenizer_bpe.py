@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
-from sterna.model.tokenizer.pre import PRE
 from sterna.model.tokenizer.stream import from_byte_level, to_byte_level
 from tests.tiny_vocabularies import SPECIAL, TEXT, byte_level_json
 
@@ -172,32 +171,7 @@ def test_an_unnamed_pre_tokenizer_cannot_go_into_gguf(tmp_path: Path) -> None:
         tokenizer.gguf_metadata()
 
 
-@pytest.mark.parametrize("pre", PRE)
-@given(st.text())
-@settings(max_examples=25, deadline=None)
-def test_every_pre_type_keeps_the_text(from_gguf: Tokenizer, pre: str, text: str) -> None:
-    other = Tokenizer.from_gguf_metadata(from_gguf.gguf_metadata() | {"tokenizer.ggml.pre": pre})
-    assert other.decode(other.encode(text)) == text
-
-
 @given(st.binary())
 def test_the_byte_alphabet_inverts(data: bytes) -> None:
     assert from_byte_level(to_byte_level(data)) == data
     assert len(to_byte_level(data)) == len(data)
-
-
-@pytest.mark.parametrize(
-    ("pre", "pieces"),
-    [
-        ("tekken", ["Hello", "World", " HTTPServer", " don", "'t", " ", "1", "2", "3", " ./", " ÉTÉ"]),
-        ("qwen2", ["HelloWorld", " HTTPServer", " don", "'t", " ", "1", "2", "3", " ./", " ÉTÉ"]),
-        ("falcon3", ["HelloWorld", " HTTPServer", " don", "'", "t", " ", "1", "2", "3", " ", "./", " ÉTÉ"]),
-    ],
-)
-def test_words_are_cut_as_the_models_do(pre: str, pieces: list[str]) -> None:
-    """Pieces between which BPE never merges."""
-    from tokenizers import Regex, pre_tokenizers
-
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PRE[pre].patterns]
-    cut = pre_tokenizers.Sequence(steps).pre_tokenize_str("HelloWorld HTTPServer don't 123 ./ ÉTÉ")
-    assert [text for text, _ in cut] == pieces

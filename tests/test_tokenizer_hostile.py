@@ -30,6 +30,14 @@ PLAIN: dict[str, Any] = {
     "tokenizer.ggml.eos_token_id": 12,
 }
 
+BASES = {
+    "bpe": PLAIN,
+    "spm": sentencepiece_metadata(),
+    "merged": PLAIN | {"tokenizer.ggml.model": "gemma4"},
+    "unigram": sentencepiece_metadata() | {"tokenizer.ggml.model": "t5"},
+    "wordpiece": PLAIN | {"tokenizer.ggml.model": "bert", "tokenizer.ggml.unknown_token_id": 0},
+}
+
 
 def test_the_plain_case_works() -> None:
     tokenizer = Tokenizer.from_gguf_metadata(PLAIN)
@@ -40,7 +48,9 @@ def test_the_plain_case_works() -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"model": "bert"}, UnsupportedError),
+        ({"model": "rwkv"}, UnsupportedError),
+        ({"model": "bert"}, FormatError),
+        ({"model": "t5"}, FormatError),
         ({"pre": "of-tomorrow"}, UnsupportedError),
         ({"model": 3}, FormatError),
         ({"pre": ["default"]}, FormatError),
@@ -115,13 +125,39 @@ def test_many_lengths_of_special_tokens_do_not_slow_a_text_down() -> None:
     assert time.monotonic() - start < 2
 
 
-def test_ids_outside_the_vocabulary_count_as_absent() -> None:
-    for token in (-1, 13, 2**63):
-        change = {"tokenizer.ggml.bos_token_id": token, "tokenizer.ggml.eos_token_id": token}
-        tokenizer = Tokenizer.from_gguf_metadata(PLAIN | change)
-        assert tokenizer.bos_id is None
-        assert tokenizer.encode("a") == [0]
-        assert all(0 <= end < tokenizer.vocab_size for end in tokenizer.eos_ids)
+@pytest.mark.parametrize("token", [13, 2**63])
+def test_ids_outside_the_vocabulary_count_as_absent_with_a_warning(token: int) -> None:
+    change = {"tokenizer.ggml.bos_token_id": token, "tokenizer.ggml.eos_token_id": token}
+    with pytest.warns(UserWarning, match=f"bos token {token} is outside its vocabulary of 13 tokens"):
+        check_without_bos(Tokenizer.from_gguf_metadata(PLAIN | change))
+
+
+@pytest.mark.parametrize("token", [-1, 2**32 - 1])
+def test_minus_one_is_no_token(token: int, recwarn: pytest.WarningsRecorder) -> None:
+    change = {"tokenizer.ggml.bos_token_id": token, "tokenizer.ggml.eos_token_id": token}
+    check_without_bos(Tokenizer.from_gguf_metadata(PLAIN | change))
+    assert not recwarn.list
+
+
+def check_without_bos(tokenizer: Tokenizer) -> None:
+    assert tokenizer.bos_id is None
+    assert tokenizer.encode("a") == [0]
+    assert all(0 <= end < tokenizer.vocab_size for end in tokenizer.eos_ids)
+
+
+@pytest.mark.parametrize("kind", [{}, {"model": "gemma4"}])
+def test_a_vocabulary_without_merges_is_refused(kind: dict[str, str]) -> None:
+    metadata = {name: value for name, value in PLAIN.items() if name != "tokenizer.ggml.merges"}
+    with pytest.raises(FormatError, match=r"no merges \(tokenizer.ggml.merges\).*convert the model again"):
+        Tokenizer.from_gguf_metadata(metadata | {f"tokenizer.ggml.{name}": value for name, value in kind.items()})
+
+
+def test_a_vocabulary_of_bytes_alone_needs_no_merges() -> None:
+    tokens = ["a", "b", *"cdefghijk", "<s>", "</s>"]
+    metadata = PLAIN | {"tokenizer.ggml.tokens": tokens}
+    assert Tokenizer.from_gguf_metadata(metadata | {"tokenizer.ggml.merges": []}).encode("ab") == [11, 0, 1]
+    del metadata["tokenizer.ggml.merges"]
+    assert Tokenizer.from_gguf_metadata(metadata).encode("ab") == [11, 0, 1]
 
 
 def test_duplicate_and_empty_tokens_do_no_harm() -> None:
@@ -131,7 +167,8 @@ def test_duplicate_and_empty_tokens_do_no_harm() -> None:
     assert tokenizer.decode(range(13)) == "aaefghabcdabcd"
 
 
-@pytest.mark.parametrize("base", [PLAIN, sentencepiece_metadata()], ids=["bpe", "spm"])
+@pytest.mark.filterwarnings("ignore:.*outside its vocabulary")
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_arbitrary_changes_end_in_a_sentence_or_a_working_tokenizer(base: dict[str, Any], data: st.DataObject) -> None:

@@ -79,7 +79,7 @@ def test_tokens_added_beside_the_model(tmp_path: Path) -> None:
 
 def test_what_sterna_does_not_do_is_refused(tmp_path: Path) -> None:
     for options, word in (
-        ({"model_type": "unigram", "vocab_size": 360}, "Unigram"),
+        ({"model_type": "char"}, "neither a BPE nor a Unigram model"),
         ({"normalization_rule_name": "nmt_nfkc"}, "normalises"),
         ({"remove_extra_whitespaces": True}, "normalises"),
     ):
@@ -87,13 +87,22 @@ def test_what_sterna_does_not_do_is_refused(tmp_path: Path) -> None:
             Tokenizer(folder(tmp_path, train(**options)))
 
 
-@given(st.data())
+UNIGRAM = train(model_type="unigram", vocab_size=360)
+
+
+@pytest.mark.filterwarnings("ignore:.*outside its vocabulary")
+@pytest.mark.parametrize("whole", [LLAMA, UNIGRAM], ids=["bpe", "unigram"])
+@given(data=st.data())
 @settings(max_examples=200, deadline=None)
-def test_broken_files_are_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    broken = bytearray(LLAMA)
+def test_broken_files_are_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
+) -> None:
+    broken = bytearray(whole)
+    end = st.integers(len(whole) - 400, len(whole) - 1)
     for _ in range(data.draw(st.integers(1, 4))):
-        broken[data.draw(st.integers(0, 400) | st.integers(0, len(LLAMA) - 1))] = data.draw(st.integers(0, 255))
-    del broken[data.draw(st.just(len(LLAMA)) | st.integers(0, len(LLAMA))) :]
+        place = st.integers(0, 400) | end | st.integers(0, len(whole) - 1)
+        broken[data.draw(place)] = data.draw(st.integers(0, 255))
+    del broken[data.draw(st.just(len(whole)) | st.integers(0, len(whole))) :]
     path = tmp_path_factory.mktemp("model")
     try:
         Tokenizer(folder(path, bytes(broken)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.chat.templates import usable_template
-from sterna.model.tokenizer.bpe import byte_level, sentencepiece
-from sterna.model.tokenizer.pre import PRE
+from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
+from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
+from sterna.model.tokenizer.unigram import unigram
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
+from sterna.model.tokenizer.wordpiece import wordpiece
 
 PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -36,13 +39,11 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     if not tokens:
         raise FormatError("The file has no vocabulary (tokenizer.ggml.tokens is missing or empty).")
     check_lengths(tokens)
-    model = _value(metadata, "model", str, "gpt2")
-    readers = {"gpt2": _byte_level, "llama": _sentencepiece}
-    if model not in readers:
-        raise UnsupportedError(
-            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE) and llama (SentencePiece) are."
-        )
+    reader = _reader(metadata, tokens)
     types = _types(metadata, tokens)
+    for byte in ids_of(types, TokenType.BYTE):
+        if tokens[byte] not in BYTE_PIECES and reader is not _byte_level:
+            raise FormatError(f"Token {byte} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
     ids = {name: _token_id(metadata, name, tokens) for name in ("bos", "eos", "eot", "eom", "unknown")}
     # A token that begins or ends texts is special even where the file calls it ordinary.
     for token in (ids["bos"], ids["eos"], ids["eot"], ids["eom"]):
@@ -60,16 +61,13 @@ def from_metadata(metadata: Mapping[str, Any]) -> Vocabulary:
     template = usable_template(template, special)
     metadata = {key: value for key, value in metadata.items() if key != CHAT_TEMPLATE}
     metadata |= {} if template is None else {CHAT_TEMPLATE: template}
-    # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
-    # BPE.
-    pieces = model == "gpt2" and "<0x00>" in tokens and "Ġ" not in tokens
-    return (_merged_pieces if pieces else readers[model])(
+    return reader(
         metadata,
         tokens=tokens,
         types=types,
         bos_id=ids["bos"],
         eos_id=ids["eos"],
-        suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, False) else None,
+        suffix_id=ids["eos"] if _value(metadata, "add_eos_token", bool, reader is _unigram) else None,
         eos_ids=frozenset(eos) | ends_a_text(special),
         chat_template=template,
         lstrip=frozenset(_token_ids(metadata, LSTRIP, tokens)),
@@ -86,20 +84,71 @@ def _phi3_rstrip(metadata: Mapping[str, Any], special: Mapping[str, int]) -> fro
     return frozenset(token for text, token in special.items() if text not in ("<unk>", "<s>", "<|endoftext|>"))
 
 
-def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+def _reader(metadata: Mapping[str, Any], tokens: list[str]) -> Callable[..., Vocabulary]:
+    """The function for a kind of vocabulary."""
+    model = _value(metadata, "model", str, "gpt2")
+    readers: dict[str, Callable[..., Vocabulary]] = {
+        "gpt2": _byte_level,
+        "llama": _sentencepiece,
+        "gemma4": _merged_pieces,
+        "t5": _unigram,
+        "bert": _wordpiece,
+    }
+    if model not in readers:
+        raise UnsupportedError(
+            f"The tokenizer model {model!r} is not supported; gpt2 (byte-level BPE), llama (SentencePiece's BPE), "
+            "gemma4 (the same with merges), t5 (Unigram) and bert (WordPiece) are."
+        )
+    # bitnet.cpp's converter writes Gemma's SentencePiece vocabulary, with bytes as <0x00>, under the name of byte-level
+    # BPE.
+    if model == "gpt2" and ("<0x00>" in tokens and "Ġ" not in tokens or _pre(metadata, tokens)[1].pieces):
+        return _merged_pieces
+    return readers[model]
+
+
+def _pre(metadata: Mapping[str, Any], tokens: list[str]) -> tuple[str, Pre]:
+    """The pre type of a byte-level vocabulary: its name and what it stands for."""
     name = _value(metadata, "pre", str, "llama-bpe" if len(tokens) == LLAMA3_VOCAB_SIZE else "default")
     if name not in PRE:
-        raise UnsupportedError(f"The pre-tokenizer type {name!r} is not supported; supported are {', '.join(PRE)}.")
-    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
+        # Names with equal values count once: the sentence has to stay readable.
+        known = {pre: name for name, pre in reversed(PRE.items())}
+        raise UnsupportedError(
+            f"The pre-tokenizer type {name!r} is unknown; Sterna knows {len(PRE)} names, which cut as one of "
+            f"{', '.join(reversed(known.values()))}."
+        )
+    return name, PRE[name]
+
+
+def _merges(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, ranks_are_ids: bool) -> list[str]:
+    """The merges of a file ("left right"), or those that follow from the ids.
+
+    A list that is there and empty is what converters make of a vocabulary that never merges; llama.cpp takes it too.
+    """
+    if PREFIX + "merges" in metadata:
+        return _strings(metadata, "merges", 4 * MAX_TOKENS)
+    ranks = {tokens[token]: token for token in ids_of(types, TokenType.NORMAL)}
+    if all(len(text) == 1 for text in ranks):
+        return []
+    if not ranks_are_ids:
+        raise FormatError(
+            "The file's BPE vocabulary has no merges (tokenizer.ggml.merges), without which no text can be encoded: "
+            "convert the model again from its original files."
+        )
+    return [f"{left} {right}" for left, right in merges_by_rank(ranks, ranks)]
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    name, pre = _pre(metadata, tokens)
     # Special tokens are no part of the BPE vocabulary, so no typed text can become one.
     in_text = np.flatnonzero(~np.isin(types, SPECIAL_TYPES)).tolist()
     vocab = {tokens[token]: token for token in in_text}
+    merges = _merges(metadata, tokens, types, pre.ranks_are_ids)
     user_defined = [tokens[token] for token in ids_of(types, TokenType.USER_DEFINED)]
-    add_bos = _value(metadata, "add_bos_token", bool, PRE[name].add_bos) and common["bos_id"] is not None
+    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos) and common["bos_id"] is not None
     return Vocabulary(
         tokens=metadata[PREFIX + "tokens"],
         types=types,
-        encoder=byte_level(vocab, merges, PRE[name], user_defined),
+        encoder=byte_level(vocab, merges, pre, user_defined),
         byte_level=True,
         prefix=Prefix.NONE,
         add_bos=add_bos,
@@ -111,12 +160,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarra
 
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
-    scores = _numbers(metadata, "scores", "f", len(tokens))
-    if scores is None or not np.isfinite(scores).all():
-        raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
-    for token in ids_of(types, TokenType.BYTE):
-        if tokens[token] not in BYTE_PIECES:
-            raise FormatError(f"Token {token} claims to be a byte, but is not written like one (<0x00> to <0xFF>).")
+    scores = _scores(metadata, len(tokens))
     unknown = next((tokens[token] for token in ids_of(types, TokenType.UNKNOWN) if tokens[token]), None)
     space_prefix = _value(metadata, "add_space_prefix", bool, True)
     add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
@@ -134,9 +178,10 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
 
 def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     """Gemma's vocabulary with merges instead of scores: no space before a text, BOS unless the file says no."""
-    merges = _strings(metadata, "merges", 4 * MAX_TOKENS)
     types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
-    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    merges = _merges(metadata, tokens, types, False)
+    pre = PRE.get(_value(metadata, "pre", str, "gemma4"), PRE["gemma4"])
+    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos or not pre.pieces) and common["bos_id"] is not None
     return Vocabulary(
         tokens=metadata[PREFIX + "tokens"],
         types=types,
@@ -149,9 +194,58 @@ def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.nda
     )
 
 
+def _unigram(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    """SentencePiece's Unigram: no BOS and an end token, unless the file says otherwise."""
+    scores, charsmap = _scores(metadata, len(tokens)), _bytes(metadata, "precompiled_charsmap")
+    rules = {
+        "remove_extra_whitespaces": _value(metadata, "remove_extra_whitespaces", bool, False),
+        "add_space_prefix": _value(metadata, "add_space_prefix", bool, True),
+    }
+    add_bos = _value(metadata, "add_bos_token", bool, False) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=metadata[PREFIX + "tokens"],
+        types=types,
+        encoder=unigram(tokens, types, scores.tolist(), charsmap.tobytes(), *rules.values()),
+        byte_level=False,
+        prefix=Prefix.LIBRARY if rules["add_space_prefix"] else Prefix.NONE,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(
+            metadata, types, add_bos, scores=scores, precompiled_charsmap=charsmap, **rules
+        ),
+        **common,
+    )
+
+
+def _wordpiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
+    """BERT's: [CLS] before a text and [SEP] after it, unless the file says otherwise."""
+    first, last, unknown = (_token_id(metadata, name, tokens) for name in ("cls", "seperator", "unknown"))
+    if unknown is None:
+        raise FormatError("A WordPiece vocabulary needs an unknown token (tokenizer.ggml.unknown_token_id).")
+    common["bos_id"] = first if common["bos_id"] is None else common["bos_id"]
+    adds_last = _value(metadata, "add_sep_token", bool, True)
+    common["suffix_id"] = last if adds_last else None
+    types[[token for token in (first, last) if token is not None]] = TokenType.CONTROL
+    types[unknown] = TokenType.UNKNOWN
+    lowercase = _value(metadata, "normalizer.lowercase", bool, True)
+    strip_accents = _value(metadata, "normalizer.strip_accents", bool, lowercase)
+    rules = {"normalizer.lowercase": lowercase, "normalizer.strip_accents": strip_accents, "add_sep_token": adds_last}
+    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    return Vocabulary(
+        tokens=metadata[PREFIX + "tokens"],
+        types=types,
+        encoder=wordpiece(tokens, types, unknown, lowercase, strip_accents),
+        byte_level=False,
+        prefix=Prefix.LIBRARY,
+        add_bos=add_bos,
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, **rules),
+        **common,
+    )
+
+
 def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **resolved: Any) -> dict[str, Any]:
     """The tokenizer keys of a file, with what was left to defaults written out."""
-    kept = ("model", "tokens", *(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")))
+    special = ("bos", "eos", "eot", "eom", "unknown", "padding", "cls", "seperator", "mask")
+    kept = ("model", "pre", "tokens", *(f"{name}_token_id" for name in special))
     keys = {PREFIX + name: metadata[PREFIX + name] for name in kept if PREFIX + name in metadata}
     keys.setdefault(PREFIX + "model", "gpt2")
     if PREFIX + "add_eos_token" in metadata:
@@ -174,9 +268,20 @@ def _types(metadata: Mapping[str, Any], tokens: list[str]) -> np.ndarray:
 
 
 def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int | None:
-    """A special token's id; None where the file has none, or one outside the vocabulary (llama.cpp drops it too)."""
+    """A special token's id; None where the file has none, or, with a warning, one outside the vocabulary.
+
+    llama.cpp drops such an id too. -1, also as an unsigned number, is how some converters write "none".
+    """
     token = _value(metadata, f"{name}_token_id", int, None)
-    return token if token is not None and 0 <= token < len(tokens) else None
+    if token is None or token in (-1, 2**32 - 1):
+        return None
+    if not 0 <= token < len(tokens):
+        warnings.warn(
+            f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.",
+            stacklevel=2,
+        )
+        return None
+    return token
 
 
 def _token_ids(metadata: Mapping[str, Any], key: str, tokens: list[str]) -> list[int]:
@@ -191,6 +296,21 @@ def _value(metadata: Mapping[str, Any], name: str, kind: type, default: Any) -> 
     if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise FormatError(f"{PREFIX}{name} is a {type(value).__name__} where a {kind.__name__} is expected.")
     return value
+
+
+def _scores(metadata: Mapping[str, Any], length: int) -> np.ndarray:
+    scores = _numbers(metadata, "scores", "f", length)
+    if scores is None or not np.isfinite(scores).all():
+        raise FormatError("A SentencePiece vocabulary needs a finite score for each token (tokenizer.ggml.scores).")
+    return scores
+
+
+def _bytes(metadata: Mapping[str, Any], name: str) -> np.ndarray:
+    """An array of bytes, signed or not in the file; empty where it has none."""
+    value = metadata.get(PREFIX + name, np.empty(0, np.uint8))
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype not in (np.int8, np.uint8):
+        raise FormatError(f"{PREFIX}{name} is no array of bytes.")
+    return value.view(np.uint8)
 
 
 def _strings(metadata: Mapping[str, Any], name: str, limit: int) -> list[str]:

@@ -14,11 +14,12 @@ from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.gguf import CHAT_TEMPLATE, EXTRA_EOS, LSTRIP, MAX_TOKENS, PREFIX, RSTRIP, from_metadata
 from sterna.model.tokenizer.hf_settings import Settings, read_settings
-from sterna.model.tokenizer.pre import identify, pre_steps
+from sterna.model.tokenizer.identify import identify, pre_steps
 from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType, ends_a_text, ids_of, is_special
 from sterna.model.tokenizer.spm import read_sentencepiece
 from sterna.model.tokenizer.tiktoken import is_tiktoken, read_tiktoken
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
+from sterna.model.tokenizer.wordpiece import as_gguf_spells
 
 if TYPE_CHECKING:
     import tokenizers
@@ -70,6 +71,9 @@ def from_tokenizer_json(path: Path, settings: Settings) -> Vocabulary:
         special = added.special or is_special(added.content, TokenType.USER_DEFINED)
         types[token] = TokenType.CONTROL if special else TokenType.USER_DEFINED
     byte_level = _is_byte_level(encoder, path)
+    if _is_wordpiece(encoder):
+        for token in ids_of(types, TokenType.NORMAL):
+            tokens[token] = as_gguf_spells(tokens[token])
     if not byte_level:
         types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
     plain, full = _around_a_text(encoder)
@@ -146,9 +150,15 @@ def _is_byte_level(encoder: tokenizers.Tokenizer, path: Path) -> bool:
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
         return True
-    if kinds & {"Metaspace", "ByteFallback"}:
+    if kinds & {"Metaspace", "ByteFallback", "WordPiece"}:
         return False
-    raise UnsupportedError(f"{path} is neither byte-level BPE nor SentencePiece (its decoder is {decoder['type']}).")
+    raise UnsupportedError(
+        f"{path} is neither byte-level BPE nor SentencePiece nor WordPiece (its decoder is {decoder['type']})."
+    )
+
+
+def _is_wordpiece(encoder: tokenizers.Tokenizer) -> bool:
+    return type(encoder.model).__name__ == "WordPiece"
 
 
 def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
@@ -158,6 +168,8 @@ def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
     from tokenizers import pre_tokenizers
 
     steps = pre_steps(_state(encoder.pre_tokenizer))
+    if _is_wordpiece(encoder):
+        return Prefix.LIBRARY
     for step in steps:
         if step["type"] == "Metaspace":
             scheme = step.get("prepend_scheme", "always")
@@ -172,10 +184,24 @@ def _take_prefix_over(encoder: tokenizers.Tokenizer) -> Prefix:
 
 def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int]) -> None:
     """Makes the encoder find no special token in text, not even one that the file does not flag as special."""
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, models
 
     encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
     encoder.encode_special_tokens = True
+    kind = type(encoder.model).__name__
+    if kind not in ("Unigram", "WordPiece"):
+        return  # merges lead to no special token
+    # Pieces are found in a text whatever their type. A place among Unigram's is an id, so a special one there becomes a
+    # text with a space, which no text has once it is cut.
+    model = _state(encoder.model) or {}
+    with library_errors("The tokenizer.json has special tokens that cannot be kept out of texts"):
+        if kind == "Unigram":
+            pieces = [(f" {i}" if text in special else text, score) for i, (text, score) in enumerate(model["vocab"])]
+            encoder.model = models.Unigram(pieces, unk_id=model["unk_id"], byte_fallback=model["byte_fallback"])
+        else:
+            names = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+            words = {text: i for text, i in model["vocab"].items() if text not in special or text == model["unk_token"]}
+            encoder.model = models.WordPiece(words, **{name: model[name] for name in names})
 
 
 def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
@@ -203,7 +229,7 @@ def _bos(
 def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str, Any]:
     """Model, pre type and merges. A normalizer (Qwen's NFC) has no place in GGUF; llama.cpp's files drop it too."""
     state = json.loads(encoder.to_str())
-    pre = identify(state["pre_tokenizer"])
+    pre = identify(state["pre_tokenizer"], state["model"].get("ignore_merges", False))
     if pre is None or state["model"]["type"] != "BPE":
         raise UnsupportedError(f"The pre-tokenizer of {path} has no name in GGUF that Sterna knows.")
     pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in state["model"]["merges"]]
@@ -221,7 +247,8 @@ def _sentencepiece_metadata(
     model = json.loads(encoder.to_str())["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
         raise UnsupportedError(
-            f"{path} is a {model['type']} vocabulary without byte fallback, which GGUF cannot describe."
+            f"{path} is a {model['type']} vocabulary; of those that are not byte-level Sterna writes only BPE with "
+            "byte fallback into GGUF."
         )
     pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in model["merges"]]
     rank: dict[str, int] = {}

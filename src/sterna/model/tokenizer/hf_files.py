@@ -48,6 +48,8 @@ def _tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, decoders, normalizers, processors
 
     state, tokens = json.loads(vocabulary.encoder.to_str()), list(vocabulary.tokens)
+    if state["model"]["type"] != "BPE":
+        raise UnsupportedError(f"Sterna writes no tokenizer.json of a {state['model']['type']} vocabulary.")
     added = ids_of(vocabulary.types, *SPECIAL_TYPES, TokenType.USER_DEFINED)
     state["model"]["vocab"] = _model_vocabulary(tokens, state["model"], added)
     special = set(ids_of(vocabulary.types, *SPECIAL_TYPES))

@@ -20,14 +20,17 @@ from sterna.model.tokenizer.vocabulary import check_lengths
 
 MAX_BYTES = 1 << 26
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
-BPE = 2
-"""`TrainerSpec.model_type`; 1 is Unigram."""
+UNIGRAM, BPE = 1, 2
+"""`TrainerSpec.model_type`."""
+PRECOMPILED_CHARSMAP = 2
+"""The field of NormalizerSpec."""
 
 
 def read_sentencepiece(path: Path, settings: Settings) -> dict[str, Any]:
     """The vocabulary as GGUF metadata; `settings` tell of added tokens, BOS and EOS.
 
-    Raises FormatError for a malformed file, UnsupportedError for Unigram models and normalisers that change text.
+    Raises FormatError for a malformed file, UnsupportedError for models that are neither BPE nor Unigram, and for BPE
+    whose normaliser changes text.
     """
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(f"{path} is larger than any SentencePiece model.")
@@ -47,18 +50,23 @@ def read_sentencepiece(path: Path, settings: Settings) -> dict[str, Any]:
         types = [int(piece.get(3, TokenType.NORMAL)) for piece in pieces]
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise FormatError(f"{path} is neither a tiktoken file nor a SentencePiece model.") from error
-    if not 0 < len(tokens) <= MAX_TOKENS or not set(types) <= set(TokenType):
+    charsmap = normalizer.get(PRECOMPILED_CHARSMAP, b"")
+    if not 0 < len(tokens) <= MAX_TOKENS or not set(types) <= set(TokenType) or not isinstance(charsmap, bytes):
         raise FormatError(f"{path} is no SentencePiece model with 1 to {MAX_TOKENS} pieces.")
-    if trainer.get(3, 1) != BPE:
-        raise UnsupportedError(f"{path} is a Unigram model; of SentencePiece Sterna reads BPE.")
-    # Numbers as in NormalizerSpec: precompiled_charsmap, remove_extra_whitespaces, escape_whitespaces.
-    if normalizer.get(2) or normalizer.get(4, 1) or not normalizer.get(5, 1):
+    kind = trainer.get(3, UNIGRAM)
+    if kind not in (UNIGRAM, BPE):
+        raise UnsupportedError(
+            f"{path} is neither a BPE nor a Unigram model, which alone Sterna reads of SentencePiece."
+        )
+    # Numbers as in NormalizerSpec: remove_extra_whitespaces, escape_whitespaces.
+    removes_spaces = bool(normalizer.get(4, 1))
+    if not normalizer.get(5, 1) or (kind == BPE and (charsmap or removes_spaces)):
         raise UnsupportedError(f"{path} normalises text before it is cut, which Sterna does not do.")
     check_lengths(tokens)
     unknown, bos, eos = (_signed(trainer.get(field, default)) for field, default in ((40, 0), (41, 1), (42, 2)))
     _append_added(settings, tokens, scores, types)
-    keys = {
-        "model": "llama",
+    keys: dict[str, Any] = {
+        "model": "llama" if kind == BPE else "t5",
         "tokens": tokens,
         "scores": np.array(scores, np.float32),
         "token_type": np.array(types, np.int32),
@@ -69,6 +77,8 @@ def read_sentencepiece(path: Path, settings: Settings) -> dict[str, Any]:
         "add_bos_token": settings.config.get("add_bos_token", True) is True,
         "add_eos_token": settings.config.get("add_eos_token", False) is True,
     }
+    if kind == UNIGRAM:
+        keys |= {"precompiled_charsmap": np.frombuffer(charsmap, np.uint8), "remove_extra_whitespaces": removes_spaces}
     return {PREFIX + name: value for name, value in keys.items()}
 
 
