@@ -419,6 +419,7 @@ HOSTILE = {
     "search from the end": "{% set s = 'a' * 999999 %}{{ s.rfind('ab' + s) }}{{ s.rfind('ab' + s[9999:]) }}",
     "strip": "{% set s = 'a' * 999999 %}{{ s.strip('b' * 999999 + 'a') }}",
     "pieces": "{{ ('a' * 3000000).split('a') | length }}",
+    "many wide fields": "{{ ('{:9999}' * 30000).format(*range(30000)) | length }}",
     "directives": "{{ ('%%' * 1000000) % () }}",
     "comparisons": "{% set s = ['a'] * 300000 %}{% set t = ['a'] * 300000 %}" + "{% if s == t %}{% endif %}" * 2000,
     "tests": "{% set s = ['a'] * 300000 %}" + "{% if 'b' is in s %}{% endif %}" * 2000,

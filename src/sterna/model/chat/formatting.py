@@ -24,8 +24,16 @@ _AS_TEXT: dict[str, Callable[[Any], str]] = {"s": str, "r": repr, "a": ascii}
 class Fields(SandboxedFormatter):
     """The values of a call of `str.format`."""
 
-    def __init__(self, environment: SandboxedEnvironment, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        environment: SandboxedEnvironment,
+        spend: Callable[[int], None],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """`spend` charges a budget for the characters of each value."""
         super().__init__(environment)
+        self._spend = spend
         self._args, self._kwargs, self._automatic = args, kwargs, count()
 
     def put_into(self, text: Text, nested: bool = False) -> Text:
@@ -47,6 +55,7 @@ class Fields(SandboxedFormatter):
             if "{" in form and not nested:
                 form = self.put_into(form, nested=True)
             parts.append(text.taken(_field(value, conversion, form)))
+            self._spend(len(parts[-1]))
         return text.joined(parts)
 
 
@@ -62,8 +71,9 @@ def _field(value: Any, conversion: str | None, form: Text) -> str:
     return str(with_origin(format(converted, str.__str__(form)), value, form))
 
 
-def format_percent(text: str, values: Any) -> Text:
-    """`text % values`. Raises SecurityError for a width beyond 9,999."""
+def format_percent(text: str, values: Any, spend: Callable[[int], None]) -> Text:
+    """`text % values`; `spend` charges a budget for the characters of each value. Raises SecurityError for a width
+    beyond 9,999."""
     text = text if isinstance(text, Text) else Text(text)
     given = list(values) if isinstance(values, tuple) else [values]
     parts: list[str] = []
@@ -90,6 +100,7 @@ def format_percent(text: str, values: Any) -> Text:
         else:
             raise TypeError("format requires a mapping")
         parts.append(text.taken(_converted(form, place["kind"], value, text[place.start() : at])))
+        spend(len(parts[-1]))
     if given and (isinstance(values, tuple | str) or not hasattr(type(values), "__getitem__")):
         raise TypeError("not all arguments converted during string formatting")
     return text.joined((*parts, text[at:]))

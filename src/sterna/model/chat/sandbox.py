@@ -162,7 +162,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
         def filled(args: tuple[Any, ...], values: Mapping[str, Any]) -> Text:
             self.budget.spend(PIECE * (text.count("{") + text.count("}")))
-            return Fields(self, args, values).put_into(origin)
+            return Fields(self, self.budget.spend, args, values).put_into(origin)
 
         if name == "format_map":
             return lambda values: filled((), values)
@@ -194,7 +194,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if isinstance(left, str) and operator == "%":
             self.budget.spend(PIECE * left.count("%"))
-            return self.budget.measure(format_percent(left, right))
+            return self.budget.measure(format_percent(left, right, self.budget.spend))
         if operator == "**" and isinstance(left, int) and isinstance(right, int):
             if left.bit_length() * right > MAX_BITS:
                 raise LimitError
@@ -257,7 +257,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.budget.step()
         text = self._text(text)
         self.budget.spend(PIECE * text.count("%"))
-        return self.budget.measure(format_percent(text, kwargs or args))
+        return self.budget.measure(format_percent(text, kwargs or args, self.budget.spend))
 
     def _replace(self, text: Any, old: Any, new: Any, count: int | None = None) -> str:
         text, old, new = map(self._text, (text, old, new))
