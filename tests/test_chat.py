@@ -326,6 +326,7 @@ TRANSFORMERS = [
     "{{ ('a' | safe).upper() + '<' }}{{ ('a' | safe).replace('a', '<') }}{{ ('a' | safe).join(['<', '>']) + '&' }}",
     "{{ ('a b' | safe).split()[0] + '<' }}{{ ('a' | safe) | indent + '<' }}{{ ('a' | safe) * 2 + '<' }}",
     "{{ 'a' | center(9) }}{{ '-5'.zfill(4) }}{{ 'ab'.center(5) }}{{ 'a'.rjust(3, 'x') }}",
+    "{{ messages[0].content + ('<' | e) }}{{ ('<' | e).zfill(9) | e }}{{ ('<' | e) | center(9) | e }}",
     "{{ messages[0] | attr('pop') }}{{ messages[0].pop is defined }}",
     "{{ messages[0].content | replace('I', 'J', none) }}{{ 5 | trim }}{{ 5 | upper }}{{ 5 | center }}{{ 5 | title }}",
     "{% for m in [[1], [2]] recursive %}{{ loop(m) if m is iterable else m }}{% endfor %}",

@@ -177,6 +177,9 @@ class Markup(Text):
     def taken(self, other: Any) -> Any:
         return escaped(other)
 
+    def __radd__(self, other: str) -> Markup:
+        return super().__radd__(other)  # Python asks the right side first only if its class has a method of its own
+
     def __html__(self) -> Markup:
         return self
 
