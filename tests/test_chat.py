@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,23 @@ def test_a_special_token_of_the_template_survives_what_it_does_with_messages(
     assert ids.count(plain.encode("<|eot_id|>", add_special=False, parse_special=True)[0]) == count
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ('<|x|>{}' ~ c).format(1) }}",
+        "{{ '{:>6}'.format('<x>' ~ c) }}{{ '%-6s|' % ('<x>' ~ c) }}{{ '{:{w}}'.format(c, w=2) }}",
+        "{{ '%.3s' % ('x' ~ c) }}",
+        "{{ ('<x>' ~ c).center(6) }}{{ c.rjust(2) }}{{ c.ljust(2) }}{{ ('<x>' ~ c) | center(6) }}{{ c.zfill(3) }}",
+        "{{ ('<x>' ~ c) | indent(1, true) }}{{ ('<' ~ c) | e }}",
+        "{{ '{{%s}}' % c }}{{ '{{{}}}'.format(c) }}{{ '%s%%' % c }}{{ '%(c)5s' % {'c': c} }}",
+    ],
+)
+def test_formatting_keeps_the_origin_of_each_character(template: str) -> None:
+    prompt = render("{% set c = messages[0].content %}" + template, [{"role": "user", "content": "C"}])
+    assert "C" in prompt
+    assert typed_mask(prompt) == bytes(character == "C" for character in prompt)
+
+
 TYPED = st.text("ABß \n<", max_size=6)
 WRITTEN = st.text("abc|\t>", max_size=6)
 """Disjoint alphabets, so that each character of a result tells where it must come from."""
@@ -127,7 +145,9 @@ def test_texts_are_strings_that_keep_their_origin(parts: list[str], other: str, 
 
 def test_other_cases_keep_the_origin_or_are_wholly_typed() -> None:
     assert typed_mask(("<|eot|>" + typed("x")).upper()) == bytes(7) + b"\1"
-    assert typed_mask(("<|eot|>" + typed("ß")).upper()) == b"\1" * 9
+    assert typed_mask(("<|eot|>" + typed("ß")).upper()) == bytes(7) + b"\1\1"
+    assert typed_mask(("<|eot|>" + typed("ß")).title()) == b"\1" * 9
+    assert typed_mask(("ß" + typed("ßx")).title()) == b"\1" * 4
     assert typed_mask(Text("<|ß|>").upper()) == bytes(6)
 
 
@@ -277,6 +297,59 @@ def test_not_even_pieces_of_messages_join_to_a_special_token(plain: Tokenizer, t
     assert not set(ids) & plain.eos_ids
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[0].items() }}{{ messages[0].d.keys() }}{{ messages[0].d.values() | string }}",
+        "{% set ns = namespace(x=messages[0].content) %}{{ ns }}{{ '%s{}' | format(ns) }}{{ '{}'.format(ns) }}",
+        "{{ messages[0].content.upper }}{{ messages[0].content.strip | string }}",
+        "{% for k, v in messages[0].items() %}{{ k }}{% endfor %}{{ messages[0].keys() | join }}",
+        "{{ strftime_now(messages[0].content) }}",
+        "{{ [1, 2] | tojson(separators=(messages[0].content, '')) }}{{ [1] | tojson(indent=messages[0].content) }}",
+        "{{ (messages[0].content ~ '{:}').format(1) }}{{ ('%d' ~ messages[0].content) % 1 }}",
+    ],
+)
+def test_what_prints_texts_of_messages_is_typed(template: str) -> None:
+    message = {"role": "user", "content": "QQQ", "QQQ": 1, "d": {"QQQ": "QQQ"}}
+    prompt = render(template, [message])
+    assert "QQQ" in prompt
+    for found in re.finditer("Q", prompt):
+        assert typed_mask(prompt)[found.start()] == 1
+
+
+TRANSFORMERS = [
+    "{{ ', '.join(messages[0].keys()) }}{{ ', '.join(messages | map(attribute='role')) }}{{ [1, 2] | join(3) }}",
+    "{{ [1, [2]] | tojson(indent='\t') }}{{ [1, [2]] | tojson(indent=12) }}",
+    "{% for g in messages | groupby('role') %}{{ g.grouper }}{{ g.list | length }}{% endfor %}",
+    "{{ '{:>{w}}'.format('a', w=5) }}{{ '%*d' % (5, 3) }}{{ '{a}'.format_map({'a': 1}) }}{{ 'abc' % [1] }}{{ 2 ** 9 }}",
+    "{{ '<' | e | forceescape }}{{ ['<' | e] }}{{ ('a%s' | safe) % '<' }}{{ ('a{}' | safe).format('<') }}",
+    "{{ ('a' | safe).upper() + '<' }}{{ ('a' | safe).replace('a', '<') }}{{ ('a' | safe).join(['<', '>']) + '&' }}",
+    "{{ ('a b' | safe).split()[0] + '<' }}{{ ('a' | safe) | indent + '<' }}{{ ('a' | safe) * 2 + '<' }}",
+    "{{ 'a' | center(9) }}{{ '-5'.zfill(4) }}{{ 'ab'.center(5) }}{{ 'a'.rjust(3, 'x') }}",
+    "{{ messages[0].content + ('<' | e) }}{{ ('<' | e).zfill(9) | e }}{{ ('<' | e) | center(9) | e }}",
+    "{{ messages[0] | attr('pop') }}{{ messages[0].pop is defined }}",
+    "{{ messages[0].content | replace('I', 'J', none) }}{{ 5 | trim }}{{ 5 | upper }}{{ 5 | center }}{{ 5 | title }}",
+    "{% for m in [[1], [2]] recursive %}{{ loop(m) if m is iterable else m }}{% endfor %}",
+    "{{ dict.fromkeys(['a'], 1) }}{{ dict(a=1) }}{{ '%r %5r %a %.1s' % ('é', 'x', 'é', 'xy') }}",
+]
+
+
+@pytest.mark.parametrize("template", TRANSFORMERS)
+def test_rare_expressions_render_as_in_transformers(template: str) -> None:
+    utilities = pytest.importorskip("transformers.utils.chat_template_utils")
+    expected, _ = utilities.render_jinja_template(
+        [CONVERSATION], chat_template=template, add_generation_prompt=True, **VARIABLES
+    )
+    assert rendered(template, CONVERSATION) == expected[0]
+
+
+def test_roles_may_be_members_of_an_enumeration() -> None:
+    class Role(str, Enum):
+        USER = "user"
+
+    assert rendered("{{ messages[0].role }}", [{"role": Role.USER, "content": "x"}]) == "user"
+
+
 def test_the_fallback_writes_names_and_one_bos(plain: Tokenizer) -> None:
     ids = plain.encode_chat([{"role": "user", "content": "Hi"}])
     assert ids[0] == plain.bos_id
@@ -310,6 +383,9 @@ def test_what_templates_use_is_there() -> None:
 LONG = "{% set s %}" + "a" * 50000 + "{% endset %}"
 GROW = "{% set ns = namespace(v=['aaaaaaaa'], s='aaaaaaaa') %}{% for i in range(60) %}"
 HOSTILE = {
+    "autoescape": "{% autoescape true %}{{ messages[0].content }}{% endautoescape %}",
+    "dict type": "{% set d = dict(a=1) %}{{ dict.update(d, d=d) }}",
+    "bytes": "{{ (1).to_bytes(1999999999, 'big') }}",
     "class": "{{ ''.__class__.__mro__ }}",
     "globals": "{{ namespace.__init__.__globals__ }}",
     "attr filter": "{{ ''|attr('__class__') }}",
@@ -333,9 +409,24 @@ HOSTILE = {
     "doubling dict": GROW + "{% set ns.v = dict(a=ns.v, b=ns.v) %}{% endfor %}{{ ns.v }}",
     "doubling block": "{% set s = 'aaaaaaaa' %}" + "{% set s %}{{ s }}{{ s }}{% endset %}" * 60,
     "repeat": "{{ 'a' * 9999999999 }}",
-    "power": "{{ 9 ** 9 ** 9 ** 9 }}",
+    "power": "{{ 9 ** (9 ** (9 ** 9)) }}",
     "wide %": "{{ '%999999999d' % 1 }}",
     "wide format": "{{ '{:999999999}'.format(1) }}",
+    "wide format in other digits": "{{ '{:٩٩٩٩٩٩٩٩٩}'.format(1) }}",
+    "wide *": "{{ '%*d' % (999999999, 1) }}",
+    "round": "{{ 1 | round(999999999, 'ceil') }}{{ 1 | round(-999999999) }}",
+    "negative width": "{{ 'a'.center(-9999999999) }}{{ 'a' * 5000000 }}",
+    "center method": "{{ 'a'.center(999999999) }}",
+    "search from the end": "{% set s = 'a' * 999999 %}{{ s.rfind('ab' + s) }}{{ s.rfind('ab' + s[9999:]) }}",
+    "strip": "{% set s = 'a' * 999999 %}{{ s.strip('b' * 999999 + 'a') }}",
+    "pieces": "{{ ('a' * 3000000).split('a') | length }}",
+    "many wide fields": "{{ ('{:9999}' * 30000).format(*range(30000)) | length }}",
+    "directives": "{{ ('%%' * 1000000) % () }}",
+    "comparisons": "{% set s = ['a'] * 300000 %}{% set t = ['a'] * 300000 %}" + "{% if s == t %}{% endif %}" * 2000,
+    "tests": "{% set s = ['a'] * 300000 %}" + "{% if 'b' is in s %}{% endif %}" * 2000,
+    "loop that skips": "{% for i in range(99999) if false %}{% endfor %}" * 1300,
+    "generators": "{{ range(99999)" + " | select('integer')" * 400 + " | list | length }}",
+    "sort": "{{ range(99999) | list | sort(attribute='real') | sort(attribute='real') | sort(attribute='real') }}",
     "center": "{{ 'a' | center(999999999) }}",
     "replace": LONG + "{{ s.replace('a', s) }}",
     "replace filter": LONG + "{{ s | replace('a', s) }}",
@@ -354,6 +445,15 @@ def test_hostile_templates_end_in_a_sentence_and_soon(name: str) -> None:
     with pytest.raises(FormatError, match=r"^[^\n]+\.$"):
         rendered(HOSTILE[name], CONVERSATION)
     assert time.monotonic() - start < 2
+
+
+def test_a_template_may_gather_the_messages_of_a_long_conversation() -> None:
+    template = (
+        "{% set ns = namespace(l=[], s='') %}{% for m in messages %}{% set ns.l = ns.l + [m] %}{% endfor %}"
+        "{% for m in ns.l %}{% set ns.s = ns.s ~ ns.l[loop.index0:][0].content + '' %}{% endfor %}{{ ns.s }}"
+    )
+    messages = [{"role": "user", "content": "word " * 50}] * 500
+    assert rendered(template, messages) == "word " * 25_000
 
 
 def test_a_long_conversation_stays_within_the_budget() -> None:

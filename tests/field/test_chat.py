@@ -163,6 +163,22 @@ def test_an_end_token_counts_wherever_it_is_named(files: dict[str, Any], tmp_pat
     assert Tokenizer(again).eos_ids == tokenizer.eos_ids
 
 
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"eos_token_id":', '{"a": "\udcff"}'], ids=ascii)
+@pytest.mark.parametrize("name", ["generation_config.json", "chat_template.json"])
+def test_broken_files_that_transformers_does_without_are_left_out(name: str, content: str, tmp_path: Path) -> None:
+    path = folder(tmp_path, config={"eos_token_id": 5})
+    (path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.warns(UserWarning, match=rf"{name} is [^\n]+, and is left out\.$"):
+        assert 5 in Tokenizer(path).eos_ids
+
+
+@pytest.mark.parametrize(
+    "template", [[{"name": [], "template": "x"}], [{"name": {}}], [5], {"default": []}, 5], ids=str
+)
+def test_what_is_no_template_is_none(template: Any, tmp_path: Path) -> None:
+    assert Tokenizer(folder(tmp_path, tokenizer_config={"chat_template": template})).chat_template is None
+
+
 def sentencepiece_model(path: Path) -> None:
     """The vocabulary of `sentencepiece_metadata` as tokenizer.model."""
     keys = sentencepiece_metadata()

@@ -7,7 +7,6 @@ which of their characters were typed (`text.py`), so that a special token is one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sterna.errors import ArgumentError
@@ -45,7 +44,6 @@ def render(
         "tools": None,
         "documents": None,
         "add_generation_prompt": add_generation_prompt,
-        "strftime_now": lambda form: datetime.now().strftime(form[:100]),
     }
     return run(template, given)
 
@@ -63,13 +61,13 @@ def _check(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _as_templates_read(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a message whose strings are typed, all but the role; reasoning stands under each name that templates
-    know for it."""
+    """A copy of a message whose strings, keys included, are typed, all but the role; reasoning stands under each name
+    that templates know for it."""
     reasoning = next((message[name] for name in REASONING if message.get(name) is not None), None)
     if reasoning is not None:
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
     return {
-        key: str(value) if key == "role" else _copied(_joined(value) if key == "content" else value)
+        _copied(key): str.__str__(value) if key == "role" else _copied(_joined(value) if key == "content" else value)
         for key, value in message.items()
     }
 
@@ -91,8 +89,10 @@ def _copied(value: Any, depth: int = 0) -> Any:
         return typed(value)
     if isinstance(value, Mapping):
         return {_copied(key, depth + 1): _copied(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_copied(item, depth + 1) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_copied(item, depth + 1) for item in value)
     if value is None or isinstance(value, bool | int | float):
         return value
     raise ArgumentError(f"A message holds a {type(value).__name__}; texts, numbers, lists and mappings can be sent.")

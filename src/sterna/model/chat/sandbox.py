@@ -1,58 +1,68 @@
 """Runs a chat template, which anybody may have written, in a sandbox and on a budget.
 
 Jinja's sandbox keeps a template from Python's internals; the budget (`budget.py`) bounds its work, and only filters and
-methods whose result is bounded by their input are available. Strings
-keep their origin (`text.py`): wherever Jinja would make a plain one of a typed one, this environment makes a `Text`.
+methods are available whose work and result are bounded by their input. Strings keep their origin (`text.py`): wherever
+Jinja would make a plain one of a typed one, this environment makes a `Text`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache, wraps
 from types import CodeType
 from typing import Any
 
 from jinja2 import Template, TemplateError, UndefinedError, nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
-from jinja2.filters import do_indent, make_attrgetter
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError, modifies_known_mutable
 
 from sterna.errors import ArgumentError, FormatError
-from sterna.model.chat.budget import Budget, LimitError, Meter
-from sterna.model.chat.formatting import format_fields, format_percent
+from sterna.model.chat.budget import MAX_BITS, PIECE, Budget, LimitError, Meter
+from sterna.model.chat.formatting import Fields, format_percent
 from sterna.model.chat.text import Markup, Text, escaped, with_origin
 
-MAX_SOURCE = 1 << 17
+MAX_SOURCE = 1 << 16
+"""Four times the largest in use."""
 METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
         "strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith removeprefix "
-        "removesuffix replace join upper lower title capitalize swapcase casefold find rfind index rindex count format "
-        "isdigit isalpha isalnum isspace isupper islower istitle isnumeric isdecimal isascii isidentifier "
-        "isprintable".split()
+        "removesuffix replace join upper lower title capitalize swapcase casefold find rfind index rindex count "
+        "format format_map center ljust rjust zfill isdigit isalpha isalnum isspace isupper islower istitle isnumeric "
+        "isdecimal isascii isidentifier isprintable".split()
     ),
     dict: frozenset("items keys values get copy".split()),
     list: frozenset("index count copy".split()),
-    tuple: frozenset("index count".split()),
+    tuple: frozenset("index count grouper list".split()),
+    bytes: frozenset(),
+    int: frozenset("bit_length real imag numerator denominator".split()),
+    float: frozenset("is_integer real imag".split()),
 }
 FILTERS = frozenset(
     "trim length count upper lower capitalize title default d first last list map select selectattr "
     "reject rejectattr items dictsort string int float unique reverse sort min max sum abs round wordcount groupby "
-    "indent truncate batch slice".split()
+    "truncate batch slice center attr".split()
 )
-ELEMENTS = frozenset("default d first last min max sum".split())
+ELEMENTS = frozenset("default d first last min max attr".split())
 """Filters that give one of the values they are given: a plain string among these is the template's own."""
+ITERATING = frozenset(
+    "list map select selectattr reject rejectattr unique sort min max sum groupby batch slice".split()
+)
+SIZING = frozenset("batch slice round center".split())
+"""Filters that make a text, list or number of a size that one may ask for."""
 MAX_NUMBER = 9_999
-"""Of what makes texts or lists of a length that one may ask for: `batch`, `slice`, `indent`."""
+"""Of what is asked for there and of `indent`."""
 
 
 def run(source: str, variables: Mapping[str, Any]) -> Text:
     """Renders `source`. Raises ArgumentError where the template refuses the messages, FormatError where it does not
     work."""
     try:
-        code = _compile(source)
         environment = _Sandbox(64 * len(repr(variables)))
+        code = _compile(source)
         template = Template.from_code(environment, code, environment.globals)
         return Text(template.render(variables))
     except _Refusal as error:
@@ -112,7 +122,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         charged = {name: self._charged(name, self.filters[name]) for name in FILTERS}
         own = {
             "_step": self.budget.step,
+            "_tested": self._tested,
             "_measure": self.budget.measure,
+            "_entries": self.budget.entries,
             "_concat": self._concat,
             "tojson": self._tojson,
             "format": self._format,
@@ -120,17 +132,17 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             "join": self._join,
             "indent": self._indent,
             "safe": self._safe,
-            **dict.fromkeys(("escape", "e", "forceescape"), self._escape),
+            "forceescape": self._forceescape,
+            **dict.fromkeys(("escape", "e"), self._escape),
         }
         self.filters = charged | own
-        self.globals = {name: self.globals[name] for name in ("namespace", "dict", "joiner", "cycler")}
-        self.globals |= {"range": self._range, "raise_exception": _refuse}
+        self.globals = {name: self.globals[name] for name in ("range", "namespace", "joiner", "cycler")}
+        self.globals |= {"dict": _Dict(), "raise_exception": _refuse, "strftime_now": self._strftime_now}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
-            if loop.recursive:
-                raise SecurityError("recursive loops")
+        if tree.find(nodes.EvalContextModifier):
+            raise SecurityError("switching autoescape, of which only web pages know")
         tree = Meter().visit(tree)
         tree.set_environment(self)
         return tree
@@ -142,13 +154,23 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """The safe form of a string's `format`."""
-        text = getattr(value, "__self__", None)
-        if not isinstance(text, str) or value.__name__ != "format":
+        """The safe form of a string's `format` and `format_map`."""
+        text, name = getattr(value, "__self__", None), getattr(value, "__name__", "")
+        if not isinstance(text, str) or name not in ("format", "format_map"):
             return None
-        return lambda *args, **kwargs: format_fields(self, text, args, kwargs)
+        origin = text if isinstance(text, Text) else Text(text)
+
+        def filled(args: tuple[Any, ...], values: Mapping[str, Any]) -> Text:
+            self.budget.spend(PIECE * (text.count("{") + text.count("}")))
+            return Fields(self, self.budget.spend, args, values).put_into(origin)
+
+        if name == "format_map":
+            return lambda values: filled((), values)
+        return lambda *args, **kwargs: filled(args, kwargs)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        if modifies_known_mutable(obj, attribute):
+            return super().unsafe_undefined(obj, attribute)
         raise SecurityError(f"reading {attribute!r} of a {type(obj).__name__}")
 
     @staticmethod
@@ -161,16 +183,28 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
         if not isinstance(owner, str):
             return self.budget.measure(super().call(context, obj, *args, **kwargs))
-        if name in _GROWTH:
-            self.budget.spend(_GROWTH[name](owner, *args))
-        result = super().call(context, getattr(Text(owner), name), *args, **kwargs)
+        if name == "join":
+            args = tuple(map(list, args))
+        if name in _COSTS:
+            self.budget.spend(_COSTS[name](owner, *args))
+        owner = owner if isinstance(owner, Text) else Text(owner)
+        result = super().call(context, getattr(owner, name), *args, **kwargs)
         return self.budget.measure(with_origin(result, owner, args, kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if isinstance(left, str) and operator == "%":
-            return self.budget.measure(format_percent(left, right))
-        if operator == "**":
-            raise SecurityError(f"the operator {operator}")
+            self.budget.spend(PIECE * left.count("%"))
+            return self.budget.measure(format_percent(left, right, self.budget.spend))
+        if operator == "**" and isinstance(left, int) and isinstance(right, int):
+            if left.bit_length() * right > MAX_BITS:
+                raise LimitError
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            self.budget.glue(left, right)
+            return super().call_binop(context, operator, left, right)
+        if operator == "+" and isinstance(left, list | tuple):
+            self.budget.entries(left)
+            self.budget.measure(right)
+            return super().call_binop(context, operator, left, right)
         if operator == "*" and not all(isinstance(side, int | float) for side in (left, right)):
             self.budget.spend(_repeated(left, right))
         else:
@@ -178,18 +212,27 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return self.budget.measure(super().call_binop(context, operator, left, right))
 
     def _charged(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        passed = 1 if hasattr(function, "jinja_pass_arg") else 0
+
         @wraps(function)
         def filtered(*args: Any, **kwargs: Any) -> Any:
             self.budget.step()
-            sizes = (*args, *kwargs.values()) if name in ("batch", "slice") else ()
-            if any(isinstance(value, int) and value > MAX_NUMBER for value in sizes):
-                raise SecurityError(f"such a number for the filter {name}")
             # Methods of a plain string would forget where their arguments come from.
-            args = tuple(Text(value) if type(value) is str and name not in ELEMENTS else value for value in args)
-            result = function(*args, **kwargs)
-            return self.budget.measure(result if name in ELEMENTS else with_origin(result, args, kwargs))
+            values = [Text(arg) if type(arg) is str and name not in ELEMENTS else arg for arg in args[passed:]]
+            if name in SIZING:
+                _check_sizes(name, *values[1:], *kwargs.values())
+            if name in _COSTS:
+                self.budget.spend(_COSTS[name](*values, *kwargs.values()))
+            if name in ITERATING and values and values[0]:
+                values[0] = self.budget.stepped(values[0])
+            result = function(*args[:passed], *values, **kwargs)
+            return result if name in ELEMENTS else self.budget.measure(with_origin(result, values, kwargs))
 
         return filtered
+
+    def _tested(self, value: Any) -> Any:
+        self.budget.step()
+        return value
 
     @pass_context  # also keeps constant output from being folded into the code, where nothing is charged
     def _written(self, context: Any, value: Any) -> str:
@@ -206,57 +249,86 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return text
 
     def _concat(self, parts: list[Any]) -> Text:
-        return Text.joined(map(self._text, parts))
+        texts = [part if isinstance(part, str) else self._text(part) for part in parts]
+        self.budget.glue(*texts)
+        return Text.joined(texts)
 
     def _format(self, text: Any, *args: Any, **kwargs: Any) -> Text:
         self.budget.step()
-        return self.budget.measure(format_percent(self._text(text), kwargs or args))
+        text = self._text(text)
+        self.budget.spend(PIECE * text.count("%"))
+        return self.budget.measure(format_percent(text, kwargs or args, self.budget.spend))
 
-    def _replace(self, text: Any, old: Any, new: Any, count: int = -1) -> str:
+    def _replace(self, text: Any, old: Any, new: Any, count: int | None = None) -> str:
         text, old, new = map(self._text, (text, old, new))
         self.budget.spend(_replaced(text, old, new))
-        return Text(text).replace(old, new, count)
+        return Text(text).replace(old, new, -1 if count is None else count)
 
-    def _join(self, items: Any, d: str = "", attribute: str | int | None = None) -> Text:
-        parts = [
-            self._text(item) for item in (items if attribute is None else map(make_attrgetter(self, attribute), items))
-        ]
-        self.budget.spend(_joined(d, parts))
-        return Text(d).join(parts)
+    def _join(self, items: Any, d: Any = "", attribute: str | int | None = None) -> Text:
+        if attribute is not None:
+            items = map(make_attrgetter(self, attribute), items)
+        parts = [self._text(item) for item in items]
+        gap = self._text(d)
+        self.budget.spend(_joined(gap, parts))
+        return Text(gap).join(parts)
 
-    def _indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    def _indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> Text:
+        _check_sizes("indent", width)
         text = self._text(text)
-        by = width if isinstance(width, str) else " " * min(width, MAX_NUMBER)
-        self.budget.spend((len(text.splitlines()) + 1) * (len(by) + 1))
-        return self.budget.measure(with_origin(do_indent(str.__str__(text), by, first, blank), text, by))
+        text = text if isinstance(text, Text) else Text(text)
+        by = width if isinstance(width, str) else " " * width
+        self.budget.spend((len(str.splitlines(text)) + 1) * (len(by) + PIECE))
+        parts: list[str] = []
+        for number, line in enumerate((text + "\n").splitlines()):
+            parts += ("\n" if number else "", by if (blank or line if number else first) else "", line)
+        return self.budget.measure(text.joined(parts))
 
     def _safe(self, value: Any) -> Markup:
         return Markup(self._text(value))
 
     def _escape(self, value: Any) -> Markup:
-        return self.budget.measure(escaped(value))
+        text = self._text(value)
+        self.budget.spend(PIECE * sum(map(text.count, "&<>'\"")))
+        return self.budget.measure(escaped(text))
+
+    def _forceescape(self, value: Any) -> Markup:
+        return self._escape(Text(self._text(value)))
 
     def _tojson(
         self,
         value: Any,
         ensure_ascii: bool = False,
-        indent: int | None = None,
+        indent: int | str | None = None,
         separators: tuple[str, str] | None = None,
         sort_keys: bool = False,
     ) -> str:
         """JSON as transformers writes it: no HTML escapes, letters of all scripts as they are."""
         self.budget.step()
         self.budget.measure(value)
-        indent = indent if indent is None else min(indent, 8)
-        text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-        self.budget.spend(len(text))
-        result: str = with_origin(text, value)
+        _check_sizes("tojson", indent)
+        form = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        parts: list[str] = []
+        for part in [form.encode(value)] if indent is None else form.iterencode(value):
+            self.budget.spend(len(part))
+            parts.append(part)
+        result: str = with_origin("".join(parts), value, indent, separators)
         return result
 
-    def _range(self, *bounds: int) -> range:
-        numbers = range(*bounds)
-        self.budget.spend(8 * len(numbers))
-        return numbers
+    def _strftime_now(self, form: str) -> str:
+        self.budget.spend(256 * len(form))  # the C library makes at most that of a form
+        result: str = with_origin(datetime.now().strftime(form), form)
+        return result
+
+
+class _Dict:
+    """The `dict` of templates, as in transformers: the type itself has methods that change its instances."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        """As `dict.fromkeys`."""
+        return dict.fromkeys(*args)
 
 
 def _refuse(message: object) -> None:
@@ -277,14 +349,49 @@ def _repeated(left: Any, right: Any) -> int:
     return len(sequence) * max(count, 0)
 
 
+def _check_sizes(name: str, *sizes: Any) -> None:
+    if any(isinstance(size, int) and abs(size) > MAX_NUMBER for size in sizes):
+        raise SecurityError(f"such a number for the filter {name}")
+
+
 def _replaced(text: str, old: str, new: str, *count: int) -> int:
-    return len(text) + text.count(str(old)) * len(str(new))
+    return len(text) + text.count(str(old)) * (len(str(new)) + PIECE)
 
 
-def _joined(separator: str, items: Any) -> int:
-    if not isinstance(items, list | tuple | dict | str):
-        raise SecurityError("joining what is no list")
+def _joined(separator: str, items: list[Any]) -> int:
     return sum(len(str(item)) for item in items) + len(separator) * len(items)
 
 
-_GROWTH: dict[str, Callable[..., int]] = {"replace": _replaced, "join": _joined}
+def _cut(text: str, *how: Any) -> int:
+    return PIECE * len(str.split(text, *how)) + _searched(text, *how)
+
+
+def _searched(text: Any, characters: Any = None, *_: Any) -> int:
+    """Python compares each character with each where it strips, or searches from the end."""
+    return len(text) * len(characters or "") >> 6 if isinstance(text, str) else 0
+
+
+def _padded(_text: Any, width: int = 80, *_: Any) -> int:
+    return max(width, 0)
+
+
+def _recased(text: Any) -> int:
+    return 0 if not isinstance(text, str) or text.isascii() else PIECE * len(text) >> 2
+
+
+def _read_in_words(text: Any) -> int:
+    return PIECE * len(text) >> 1 if isinstance(text, str) else 0
+
+
+_COSTS: dict[str, Callable[..., int]] = {
+    "replace": _replaced,
+    "join": _joined,
+    "splitlines": lambda text, *_: PIECE * len(str.splitlines(text)),
+    "title": _read_in_words,
+    "wordcount": _read_in_words,
+    **dict.fromkeys(("upper", "lower", "swapcase", "casefold"), _recased),
+    **dict.fromkeys(("split", "rsplit"), _cut),
+    **dict.fromkeys(("strip", "lstrip", "rstrip", "trim", "rfind", "rindex", "rpartition"), _searched),
+    **dict.fromkeys(("ljust", "rjust", "center", "zfill"), _padded),
+}
+"""What methods and filters cost that take longer, or make more, than their text is long."""

@@ -7,6 +7,7 @@ of them names.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +49,12 @@ class Settings:
 
 
 def read_settings(folder: Path) -> Settings:
-    """Raises FormatError for a file that is not JSON."""
+    """Raises FormatError for a file that is not JSON, but for those that transformers does without."""
     config = _object(folder / "tokenizer_config.json")
     for name, value in _object(folder / "special_tokens_map.json").items():
         if not config.get(name):
             config[name] = value
-    generation, model = _object(folder / "generation_config.json"), _object(folder / "config.json")
+    generation, model = _dispensable(folder / "generation_config.json"), _object(folder / "config.json")
     text_model = model.get("text_config")
     places = (generation, model, text_model if isinstance(text_model, dict) else {})
     added = _object(folder / "added_tokens.json")
@@ -81,16 +82,25 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
+def _dispensable(path: Path) -> dict[str, Any]:
+    """A JSON object, empty with a warning where the file is broken."""
+    try:
+        return _object(path)
+    except FormatError as error:
+        warnings.warn(f"{str(error).rstrip('.')}, and is left out.", stacklevel=2)
+        return {}
+
+
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """The text of chat_template.jinja, else the template of tokenizer_config.json, else that of chat_template.json;
     among several named ones `default`."""
     file = folder / "chat_template.jinja"
     if file.is_file() and file.stat().st_size <= MAX_CONFIG_BYTES:
         return file.read_text(encoding="utf-8", errors="replace")
-    for template in (config.get("chat_template"), _object(folder / "chat_template.json").get("chat_template")):
+    for template in (config.get("chat_template"), _dispensable(folder / "chat_template.json").get("chat_template")):
         if isinstance(template, list):
-            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-            template = named.get("default")
+            named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+            template = named[-1].get("template") if named else None
         elif isinstance(template, dict):
             template = template.get("default")
         if isinstance(template, str):
