@@ -60,7 +60,7 @@ I2_S = TernaryBlocks(
     group=None,
     flat=True,
 )
-TQ1_0 = TernaryBlocks(tq.unpack_tq1_0, tq.pack_tq1_0, tq.count_zeros_tq1_0, tq.BLOCK)
+TQ1_0 = TernaryBlocks(tq.TQ1_0.unpack, tq.TQ1_0.pack, tq.TQ1_0.count_zeros, tq.BLOCK)
 TQ2_0 = TernaryBlocks(tq.unpack_tq2_0, tq.pack_tq2_0, tq.count_zeros_tq2_0, tq.BLOCK)
 TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
 TL2 = TernaryTiles(lambda shape, whose: tl.tl2_tiles(shape), tl.unpack_tl2)
