@@ -19,6 +19,7 @@ from sterna.model.operations import (
     Weight,
 )
 from sterna.model.plan import CacheGroup, Head, Plan
+from sterna.tensor.encodings import FloatBlocks, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
 
@@ -32,7 +33,7 @@ class PlanBuilder:
         self.tensors = tensors
         self.ternary_activations = activations
         head = "token_embd.weight" if config.tied_head else "output.weight"
-        self.plan = Plan(config.vocab_size, Head(head, self._activations(tensors[head])), output="hidden")
+        self.plan = Plan(config.vocab_size, Head(head, *self._activations(tensors[head])), output="hidden")
 
     def embed(self, out: str, weight: str) -> None:
         self._append(Embed(Slot(out), Weight(weight)), self.config.hidden_size)
@@ -60,7 +61,7 @@ class PlanBuilder:
                 Slot(inputs[out]),
                 Weight(weight.name),
                 Weight(bias) if bias in self.tensors else None,
-                self._activations(weight),
+                *self._activations(weight),
             )
             self._append(operation, weight.shape[0])
 
@@ -92,8 +93,14 @@ class PlanBuilder:
     def scale(self, out: str, x: str, factor: float) -> None:
         self._append(Scale(Slot(out), Slot(x), factor), self.plan.slots[x])
 
-    def _activations(self, weight: Tensor) -> str:
-        return self.ternary_activations if weight.encoding.is_ternary else weight.encoding.activations
+    def _activations(self, weight: Tensor) -> tuple[str, int]:
+        """How the input of a matrix is quantised, and how many columns share a scale (`Linear`)."""
+        packing = weight.encoding.packing
+        if isinstance(packing, FloatBlocks):
+            return weight.encoding.activations, 0
+        if isinstance(packing, TernaryBlocks) and self.ternary_activations == "int8":
+            return "int8", packing.activation_group
+        return self.ternary_activations, 0
 
     def _append(self, operation: Operation, width: int) -> None:
         assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"

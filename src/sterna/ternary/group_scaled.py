@@ -106,3 +106,8 @@ def unpack_stq1_0(data: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, n
     codes = weights.reshape(len(blocks), 4, 16, 4).swapaxes(2, 3)
     scales = blocks["d"].astype(np.float32).reshape(*shape[:-1], shape[-1] // STQ1_0_BLOCK)
     return np.ascontiguousarray(codes).reshape(shape), scales
+
+
+def count_zeros_stq1_0(data: np.ndarray) -> int:
+    """How many weights of a uint8 vector of blocks are 0: one of four."""
+    return data.size // STQ1_0.itemsize * STQ1_0_BLOCK // 4
