@@ -78,6 +78,7 @@ Plan to_plan(const nb::dict& fields) {
                                nb::cast<std::size_t>(group["kv_heads"]), nb::cast<std::size_t>(group["head_dim"]),
                                window.is_none() ? 0 : nb::cast<std::size_t>(window)});
     }
+    plan.signs = nb::cast<std::map<std::string, std::vector<double>>>(fields["signs"]);
     plan.frequencies = nb::cast<std::map<std::string, std::vector<double>>>(fields["frequencies"]);
     for (const nb::handle op : nb::cast<nb::list>(fields["operations"]))
         plan.operations.push_back(to_operation(nb::cast<nb::dict>(op)));

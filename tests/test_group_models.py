@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,18 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import UnsupportedError
+from sterna.checkpoint.gguf.hadamard import read_hadamard
+from sterna.engine.backend import Span
+from sterna.engine.native import NativeBackend
+from sterna.errors import FormatError, UnsupportedError
 from sterna.files.gguf import read_gguf
-from sterna.tensor.decode import decode
+from sterna.model.architectures import build_plan
+from sterna.model.operations import Embed, Hadamard
+from sterna.model.oracle import Oracle, hadamard
+from sterna.model.plan import Head, Plan
+from sterna.tensor.decode import decode, tensor_values
 from sterna.tensor.encodings import Encoding
-from tests.helpers import relative_error
+from tests.helpers import float_tensor, relative_error
 from tests.tiny_vocabularies import SHARED
 
 QWEN3 = SHARED / "golden-bonsai" / "qwen3"
@@ -83,6 +91,70 @@ def test_conversions_between_groups_are_exact(type: str, tmp_path: Path) -> None
     assert report.scale_change == 0
     for name, tensor in open_checkpoint(tmp_path / "out.gguf").load().tensors.items():
         assert np.array_equal(decode(tensor), decode(source[name])), name
+
+
+ROTATED = {"hadamard-ptq1_0": "hadamard", "hadamard-v2-tied-ptq1_0": "hadamard-v2-tied"}
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tmp_path: Path) -> None:
+    path = QWEN3 / f"{name}.gguf"
+    assert sequences(ROTATED[name])
+    for tokens, expected in sequences(ROTATED[name]):
+        logits = LLM(path, threads=2, kv="f32", activations="float").logits(tokens)
+        assert relative_error(expected, logits) < 1e-5
+        checkpoint = open_checkpoint(path).load()
+        plan = build_plan(checkpoint.config, checkpoint.tensors, activations="none")
+        oracle = Oracle(json.loads(json.dumps(plan.to_dict())), tensor_values(checkpoint.tensors), np.float32)
+        assert relative_error(oracle.logits(tokens[:9]), logits[:9]) < 1e-5
+        assert relative_error(expected, LLM(path, threads=1, activations="int15").logits(tokens)) < 5e-3
+    converted = convert(path, tmp_path / "pq2_0.gguf", type="pq2_0", verify=True).path
+    assert open_checkpoint(converted).config == checkpoint.config
+    with pytest.raises(UnsupportedError, match="rotated"):
+        convert(path, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 3},
+        {"version": None},
+        {"block_size": 96},
+        {"block_size": 8192},
+        {"transform": "hartley"},
+        {"sign_mode": "random"},
+        {"gdn_v_grouped": True},
+        {"something": 1},
+        {"tied_output": True},
+        {"weight_names": ["blk.0.attn_norm.weight"]},
+        {"weight_names": ["blk.9.attn_q.weight"]},
+        {"sign_widths": [1, 1]},
+        {"sign_values": [2] * 640},
+    ],
+    ids=str,
+)
+def test_a_rotation_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
+    file = read_gguf(QWEN3 / "hadamard-ptq1_0.gguf")
+    keys = dict(file.metadata) | {f"prism.hadamard.{name}": value for name, value in change.items()}
+    with pytest.raises((FormatError, UnsupportedError), match=r"^its rotation[^\n]*\.$"):
+        read_hadamard({key: value for key, value in keys.items() if value is not None}, file.tensors)
+
+
+@pytest.mark.parametrize("isa", ["", "scalar"])
+def test_the_transform_is_the_golden_one(isa: str) -> None:
+    file = np.load(QWEN3.parent / "types" / "hadamard.npz")
+    x, signs, block = file["x"], [int(sign) for sign in file["signs"]], int(file["block"])
+    width = x.shape[1]
+    tensors = {"table": float_tensor("table", x), "head": float_tensor("head", np.zeros((1, width)))}
+    for direction in ("forward", "inverse"):
+        operations = [Embed("x", "table"), Hadamard("hidden", "x", block, direction, "s")]
+        plan = Plan(len(x), Head("head"), "hidden", {"x": width, "hidden": width}, signs={"s": signs})
+        plan.operations.extend(operations)
+        backend = NativeBackend(plan, tensors, isa=isa, threads=1, blocks=1)
+        got = backend.forward([Span(range(len(x)), 0, [], len(x))])
+        assert np.abs(got - file[direction]).max() < 1e-5
+    large = np.load(QWEN3.parent / "types" / "hadamard1024.npz")
+    assert np.abs(hadamard(large["x"], 1024) - large["forward"]).max() < 1e-5
 
 
 def test_what_groups_cannot_hold_is_refused(tmp_path: Path) -> None:

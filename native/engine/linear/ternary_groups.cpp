@@ -23,7 +23,7 @@ TernaryGroups::TernaryGroups(const Tensor& tensor, const ActivationForm& form, c
     shares_ = in_features_ / share_;
     if (in_features_ % kPad != 0 || share_ % kLeastShare != 0 || in_features_ % of_activations != 0 ||
         of_codes % share_ != 0 || of_activations % share_ != 0 ||
-        (form.quantizer == Quantizer::int15 && (groups_ == 0 || share_ > kMostShare)))
+        (form.quantizer == Quantizer::int15 && share_ > kMostShare))
         throw std::invalid_argument("The groups of the tensor '" + name + "' and of its activations do not fit.");
     if (groups_ != 0 && scale_ != 1.0f)
         throw std::invalid_argument("The tensor '" + name + "' has scales of groups and one of its own.");

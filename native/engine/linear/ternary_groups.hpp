@@ -9,7 +9,8 @@ namespace sterna {
 class TernaryGroups final : public Linear {
 public:
     static bool takes(const Tensor& tensor, const ActivationForm& form) {
-        return tensor.encoding == Encoding::i2_s && form.quantizer != Quantizer::none;
+        const bool wide = form == ActivationForm{Quantizer::int15} && !tensor.group_scales.empty();
+        return tensor.encoding == Encoding::i2_s && (form.quantizer == Quantizer::int8 || wide);
     }
     TernaryGroups(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
