@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.model.hadamard import Hadamard
 from sterna.model.operations import Embed, Linear
 from sterna.model.oracle import Oracle
 from sterna.model.plan import Head, Plan
@@ -30,6 +31,7 @@ from sterna.tensor.ternary import pack_ternary
 
 from .helpers import DATA, random_blocks, tiny_tensors
 
+EMBEDDING = "token_embd.weight"
 FOLDER = DATA / "plans"
 SMALL = ModelConfig(
     architecture="bitnet-b1.58",
@@ -64,6 +66,18 @@ MODELS = {
         sliding_layers=(0,),
         local_rope_theta=100.0,
         rope_divisors=tuple(1 + i / 8 for i in range(16)),
+    ),
+    "rotated": replace(
+        SMALL,
+        architecture="qwen3",
+        activation="silu",
+        head_dim=32,
+        hadamard=Hadamard(
+            block_size=64,
+            weights=frozenset(("blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.ffn_down.weight", EMBEDDING)),
+            inverse=frozenset((EMBEDDING,)),
+            signs={128: tuple(1 if i % 3 else -1 for i in range(128))},
+        ),
     ),
 }
 
@@ -112,11 +126,17 @@ def products() -> GoldenPlan:
         add(f"{encoding.value} {encoding.activations}", replace(blocks, name=encoding.value), encoding.activations)
     codes = rng.integers(-1, 2, (rows, columns)).astype(np.int8)
     scales = rng.uniform(0.5, 2, (rows, 1)).astype(np.float16).astype(np.float32)
-    for encoding, scale in ((Encoding.I2_S, 0.75), (Encoding.TQ1_0, scales), (Encoding.TQ2_0, scales)):
+    fine = rng.uniform(0.5, 2, (rows, columns // 64)).astype(np.float16).astype(np.float32)
+    for encoding, scale in (
+        (Encoding.I2_S, 0.75),
+        (Encoding.TQ1_0, scales),
+        (Encoding.TQ2_0, scales),
+        (Encoding.Q2_0, fine),
+        (Encoding.PTQ1_0, fine[:, ::2]),
+    ):
         matrix = pack_ternary(encoding.value, codes, scale, encoding)[0]
-        for activations, group_size in (("none", 0), ("int8", 0), ("int8", 64), ("int8", 128)):
+        for activations, group_size in (("none", 0), ("int8", 0), ("int8", 64), ("int8", 128), ("int15", 0)):
             add(f"{encoding.value} {activations} {group_size}", matrix, activations, group_size)
-    add("i2_s int15 0", tensors["i2_s"], "int15")
     return make(plan, tensors, tokens)
 
 

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from sterna.ternary import (
     pack_hf,
     pack_i2s,
-    pack_tq1_0,
     pack_tq2_0,
     unpack_hf,
     unpack_i2s,
-    unpack_tq1_0,
     unpack_tq2_0,
 )
 from sterna.ternary.i2s import LAYOUTS, i2s_to_x86
+from sterna.ternary.tq import TQ1_0
 
 
 def random_codes(seed: int, shape: tuple[int, int]) -> np.ndarray:
@@ -85,7 +84,7 @@ def test_i2s_repacks_what_is_larger_than_a_chunk() -> None:
 def test_tq_round_trip(seed: int, rows: int, blocks: int) -> None:
     codes = random_codes(seed, (rows, 256 * blocks))
     scales = np.random.default_rng(seed).standard_normal((rows, blocks)).astype(np.float16).astype(np.float32)
-    for pack, unpack, size in ((pack_tq1_0, unpack_tq1_0, 54), (pack_tq2_0, unpack_tq2_0, 66)):
+    for pack, unpack, size in ((TQ1_0.pack, TQ1_0.unpack, 54), (pack_tq2_0, unpack_tq2_0, 66)):
         packed = pack(codes, scales)
         assert packed.dtype == np.uint8 and packed.shape == (rows * blocks * size,)
         got, d = unpack(packed, codes.shape)
@@ -99,16 +98,16 @@ def test_tq_keeps_each_weight_in_its_byte(seed: int, index: int) -> None:
     half, k, b = index // 128, index % 128 // 32, index % 32
     assert pack_tq2_0(codes, np.ones(1))[32 * half + b] >> (2 * k) & 3 == field
     first, size, byte = next(part for part in ((240, 4, 48), (160, 16, 32), (0, 32, 0)) if index >= part[0])
-    number = int(pack_tq1_0(codes, np.ones(1))[byte + (index - first) % size])
+    number = int(TQ1_0.pack(codes, np.ones(1))[byte + (index - first) % size])
     for _ in range((index - first) // size):
         number = number * 3 % 256
     assert number * 3 // 256 == field
 
 
 def test_tq_refuses_what_it_cannot_hold() -> None:
-    for pack in (pack_tq1_0, pack_tq2_0):
+    for pack in (TQ1_0.pack, pack_tq2_0):
         for codes in (np.zeros((2, 128), np.int8), np.full((1, 256), 2, np.int8), np.full((1, 256), -2, np.int8)):
-            with pytest.raises(ValueError, match="TQ1_0 and TQ2_0"):
+            with pytest.raises(ValueError, match="TQ"):
                 pack(codes, np.ones(1))
     data = np.full(66, 0b11_10_01_00, np.uint8)
     assert np.array_equal(unpack_tq2_0(data, (1, 256))[0][0, ::32], [-1, 0, 1, 0] * 2)

@@ -17,7 +17,7 @@ from sterna.checkpoint.convert import convert
 from sterna.cli.info import describe
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.files.gguf import read_gguf, write_gguf
-from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
+from sterna.files.gguf.by_size import TL_TYPES, find_by_size
 from sterna.tensor.decode import ternary_codes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
@@ -123,7 +123,6 @@ def test_tiles_of_setup_are_read_on_request(tmp_path: Path) -> None:
         (39, (1536, 1536), 1536 * 1536 // 32 * 17, "MXFP4 of llama.cpp"),
         (39, (64, 96), 64 * 96 // 32 * 17, "MXFP4 of llama.cpp"),
         (39, (4, 64, 96), 4 * 64 * 96 // 32 * 17, "MXFP4 of llama.cpp"),
-        (42, (1536, 1536), 1536 * 1536 // 64 * 18, "Q2_0 of llama.cpp"),
         (38, (2560, 6912), 2560 * 6912 // 4 + 32, r"TL1 of bitnet.cpp .*\[2560, 6912\].*bitnet_b1_58-large, .*Llama3"),
         (39, (2560, 2560), tl2_padded_bytes((2560, 2560)) + 32, r"TL2 of bitnet.cpp .*\[2560, 2560\].* presets"),
     ],
@@ -195,13 +194,13 @@ def test_whatever_a_table_claims_lies_in_its_room(
     number: int, shape: tuple[int, ...], room: int, alignment: int
 ) -> None:
     try:
-        found = find_tiled(number, shape, room, alignment)
+        found = find_by_size(number, shape, room, alignment)
     except ValueError:
         return
-    if isinstance(found, Place):
+    for place in [] if isinstance(found, str) else found:
         assert (
-            found.data_bytes <= (room if found.scale_at is None else found.scale_at)
-            and (found.scale_at or 0) + 4 <= room
+            place.data_bytes <= (room if place.scale_at is None else place.scale_at)
+            and (0 if place.scale_at is None else place.scale_at + 4) <= room
         )
 
 

@@ -34,9 +34,8 @@ def t5(path: Path, **options: Any) -> tuple[dict[str, Any], Any]:
     """A vocabulary as GGUF metadata, and SentencePiece's own reading of it."""
     data = train(**(T5 | options))
     (path / "spiece.model").write_bytes(data)
-    return read_sentencepiece(
-        path / "spiece.model", Settings(config={"add_bos_token": False})
-    ), sentencepiece.SentencePieceProcessor(model_proto=data)
+    metadata = read_sentencepiece(path / "spiece.model", Settings(config={"add_bos_token": False}))
+    return metadata, sentencepiece.SentencePieceProcessor(model_proto=data)
 
 
 @pytest.mark.parametrize(

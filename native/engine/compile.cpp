@@ -189,6 +189,21 @@ private:
                                     out));
     }
 
+    void hadamard(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out"), block = op.size("block", kMaxWidth);
+        require(width(x) == width(out), "input and output differ in width");
+        require(block > 0 && (block & (block - 1)) == 0 && width(x) % block == 0, "blocks and width do not fit");
+        const std::string& direction = op.name("direction");
+        require(direction == "forward" || direction == "inverse", "the direction '" + direction + "' is unknown");
+        std::vector<float> signs(width(x), 1.0f);
+        if (const auto name = op.names.find("signs"); name != op.names.end()) {
+            const auto found = plan_.signs.find(name->second);
+            require(found != plan_.signs.end() && found->second.size() == width(x), "its signs do not fit");
+            for (std::size_t k = 0; k < signs.size(); ++k) signs[k] = found->second[k] < 0 ? -1.0f : 1.0f;
+        }
+        emit(std::make_unique<Hadamard>(std::move(signs), block, direction == "forward", x, out));
+    }
+
     void attention(const Operation& op) {
         const std::size_t q = slot(op, "q"), k = slot(op, "k"), v = slot(op, "v"), out = slot(op, "out");
         const auto found = std::find_if(plan_.caches.begin(), plan_.caches.end(),
@@ -223,7 +238,7 @@ private:
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"embed", &Compiler::embed},         {"norm", &Compiler::norm},   {"linear", &Compiler::linear},
     {"gated", &Compiler::gated},         {"add", &Compiler::add},     {"rope", &Compiler::rope},
-    {"attention", &Compiler::attention}, {"scale", &Compiler::scale},
+    {"attention", &Compiler::attention}, {"scale", &Compiler::scale}, {"hadamard", &Compiler::hadamard},
 };
 
 }  // namespace

@@ -43,6 +43,7 @@ struct Plan {
     std::map<std::string, std::size_t> slots;  // name -> width
     std::vector<CacheGroup> caches;
     std::map<std::string, std::vector<double>> frequencies;  // rotary, radians a position
+    std::map<std::string, std::vector<double>> signs;        // 1 or -1 for each column
     std::vector<Operation> operations;
 };
 

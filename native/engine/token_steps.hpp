@@ -103,6 +103,38 @@ struct Scale final : TokenStep<Scale> {
     std::size_t x, out;
 };
 
+// The butterfly of each block, with the signs of the columns before it (forward) or after it.
+struct Hadamard final : TokenStep<Hadamard> {
+    Hadamard(std::vector<float> signs, std::size_t block, bool forward, std::size_t x, std::size_t out)
+        : signs(std::move(signs)), block(block), forward(forward), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const float* source = run.slots[x].row(t);
+        float* row = run.slots[out].row(t);
+        const std::size_t n = signs.size();
+        for (std::size_t k = 0; k < n; ++k) row[k] = forward ? source[k] * signs[k] : source[k];
+        for (float* run_of = row; run_of < row + n; run_of += block)
+            for (std::size_t step = 1; step < block; step *= 2)
+                for (std::size_t k = 0; k < block; k += 2 * step) add_and_subtract(run_of + k, step);
+        const auto factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block)));
+        for (std::size_t k = 0; k < n; ++k) row[k] *= forward ? factor : factor * signs[k];
+    }
+    static void add_and_subtract(float* __restrict first, std::size_t step) {
+        float* __restrict second = first + step;
+        for (std::size_t i = 0; i < step; ++i) {
+            const float a = first[i], b = second[i];
+            first[i] = a + b;
+            second[i] = a - b;
+        }
+    }
+    std::vector<float> signs;
+    std::size_t block;
+    bool forward;
+    std::size_t x, out;
+};
+
 // Cosines and sines of the rotary angles at a token's position, [2, half], computed in double precision, then rounded.
 struct Angles final : TokenStep<Angles> {
     Angles(std::vector<double> frequencies, std::size_t out) : frequencies(std::move(frequencies)), out(out) {

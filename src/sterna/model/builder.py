@@ -10,6 +10,7 @@ from sterna.model.operations import (
     Attention,
     Embed,
     Gated,
+    Hadamard,
     Linear,
     Norm,
     Operation,
@@ -19,6 +20,7 @@ from sterna.model.operations import (
     Weight,
 )
 from sterna.model.plan import CacheGroup, Head, Plan
+from sterna.tensor.encodings import FloatBlocks, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
 
@@ -32,10 +34,12 @@ class PlanBuilder:
         self.tensors = tensors
         self.ternary_activations = activations
         head = "token_embd.weight" if config.tied_head else "output.weight"
-        self.plan = Plan(config.vocab_size, Head(head, self._activations(tensors[head])), output="hidden")
+        self.plan = Plan(config.vocab_size, Head(head, *self._activations(tensors[head])), output="hidden")
 
     def embed(self, out: str, weight: str) -> None:
         self._append(Embed(Slot(out), Weight(weight)), self.config.hidden_size)
+        if self.config.hadamard is not None and weight in self.config.hadamard.inverse:
+            self.hadamard(out, out, "inverse")
 
     def norm(self, out: str, x: str, weight: str, *, eps: float | None = None, heads: int = 1) -> None:
         """RMSNorm of slot `x`, or of each of its `heads`; `eps` is the config's by default."""
@@ -45,7 +49,8 @@ class PlanBuilder:
     def linears(self, x: str, matrices: Mapping[str, str]) -> None:
         """Matrices that read the same slot: `matrices` maps each output slot to a tensor's name without `.weight`.
 
-        A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output; a `NAME.bias` is added.
+        A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output, and one that multiplies
+        rotated activations reads these; a `NAME.bias` is added.
         """
         inputs = dict.fromkeys(matrices, x)
         for out, name in matrices.items():
@@ -53,6 +58,10 @@ class PlanBuilder:
             if norm in self.tensors:
                 inputs[out] = f"{name.rpartition('.')[2]}_norm_in"
                 self.norm(inputs[out], x, norm, eps=self.config.input_norm_eps)
+        rotated = {out: inputs[out] for out, name in matrices.items() if self._is_rotated(f"{name}.weight")}
+        for read in dict.fromkeys(rotated.values()):
+            self.hadamard(f"{read}_rotated", read, "forward")
+        inputs |= {out: f"{read}_rotated" for out, read in rotated.items()}
         for out, name in matrices.items():
             weight, bias = self.tensors[f"{name}.weight"], f"{name}.bias"
             operation = Linear(
@@ -60,7 +69,7 @@ class PlanBuilder:
                 Slot(inputs[out]),
                 Weight(weight.name),
                 Weight(bias) if bias in self.tensors else None,
-                self._activations(weight),
+                *self._activations(weight),
             )
             self._append(operation, weight.shape[0])
 
@@ -92,8 +101,33 @@ class PlanBuilder:
     def scale(self, out: str, x: str, factor: float) -> None:
         self._append(Scale(Slot(out), Slot(x), factor), self.plan.slots[x])
 
-    def _activations(self, weight: Tensor) -> str:
-        return self.ternary_activations if weight.encoding.is_ternary else weight.encoding.activations
+    def hadamard(self, out: str, x: str, direction: str) -> None:
+        """Rotates slot `x` as the config says: `forward`, or back (`inverse`)."""
+        rotation, width = self.config.hadamard, self.plan.slots[x]
+        assert rotation is not None
+        signs = None
+        if width in rotation.signs:
+            signs = f"signs_{width}"
+            self.plan.signs[signs] = list(rotation.signs[width])
+        self._append(Hadamard(Slot(out), Slot(x), rotation.block_size, direction, signs), width)
+
+    def finish(self) -> Plan:
+        """The plan, with hidden rows as the head reads them."""
+        if self._is_rotated(self.plan.head.weight):
+            self.hadamard(self.plan.output, self.plan.output, "forward")
+        return self.plan
+
+    def _is_rotated(self, weight: str) -> bool:
+        return self.config.hadamard is not None and weight in self.config.hadamard.weights
+
+    def _activations(self, weight: Tensor) -> tuple[str, int]:
+        """How the input of a matrix is quantised, and how many columns share a scale (`Linear`)."""
+        packing = weight.encoding.packing
+        if isinstance(packing, FloatBlocks):
+            return weight.encoding.activations, 0
+        if isinstance(packing, TernaryBlocks) and self.ternary_activations == "int8":
+            return "int8", packing.activation_group
+        return self.ternary_activations, 0
 
     def _append(self, operation: Operation, width: int) -> None:
         assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"

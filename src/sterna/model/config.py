@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from sterna.errors import FormatError
 from sterna.files.json_values import MAX_INTEGER
+from sterna.model.hadamard import Hadamard
 from sterna.model.rope import base_frequencies
 
 
@@ -51,6 +52,8 @@ class ModelConfig:
     """Layers with a window, or with a rotary embedding of their own."""
     local_rope_theta: float | None = None
     """Rotary theta of `sliding_layers`, without context scaling (Gemma 3); None: as in the other layers."""
+    hadamard: Hadamard | None = None
+    """Which matrices multiply rotated activations; None: none does."""
     pooling: str = "last"
     """How an embedding is made of a text's hidden rows: `last` (from the last row) or `mean`."""
 

@@ -1,8 +1,8 @@
 """The operations of a plan and their mathematics, one class each. Every engine (CPU, browser, GPU) and the numpy oracle
 run them.
 
-A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add` and
-`scale` may write a slot that they read.
+A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add`,
+`scale` and `hadamard` may write a slot that they read.
 """
 
 from __future__ import annotations
@@ -131,10 +131,26 @@ class Scale:
     factor: float
 
 
-Operation = Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale
+@dataclass(frozen=True)
+class Hadamard:
+    """The normalised Walsh-Hadamard transform H of each run of `block` columns, in natural (Sylvester's) order:
+    `H[r][c] = (-1)^popcount(r & c) / sqrt(block)`, `block` a power of two. It is its own inverse.
+
+    `direction`: `forward` is `out = H(s · x)`, `inverse` is `out = s · H(x)`. `signs` names a list s of the plan, 1 or
+    -1 for each column; None: all are 1.
+    """
+
+    out: Slot
+    x: Slot
+    block: int
+    direction: str
+    signs: str | None = None
+
+
+Operation = Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale | Hadamard
 
 KINDS: dict[str, type[Operation]] = {
-    kind.__name__.lower(): kind for kind in (Embed, Norm, Linear, Rope, Attention, Gated, Add, Scale)
+    kind.__name__.lower(): kind for kind in (Embed, Norm, Linear, Rope, Attention, Gated, Add, Scale, Hadamard)
 }
 """The operations by the name that they have in JSON."""
 

@@ -16,6 +16,7 @@ from sterna.model.operations import (
     Attention,
     Embed,
     Gated,
+    Hadamard,
     Linear,
     Norm,
     Operation,
@@ -103,6 +104,10 @@ class Oracle:
                 return slots[x] + slots[y]
             case Scale(x=x, factor=factor):
                 return slots[x] * np.float32(factor)
+            case Hadamard(x=x, block=block, direction=direction, signs=name):
+                signs = np.float32(1) if name is None else np.asarray(plan.signs[name], np.float32)
+                forward = direction == "forward"
+                return hadamard(slots[x] * signs, block) if forward else hadamard(slots[x], block) * signs
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
@@ -163,6 +168,16 @@ def rope(x: np.ndarray, positions: np.ndarray, frequencies: Sequence[float], sty
     out[first] = x[first] * cos - x[second] * sin
     out[second] = x[second] * cos + x[first] * sin
     return out
+
+
+def hadamard(x: np.ndarray, block: int) -> np.ndarray:
+    """The transform of each run of `block` columns of x [n, width], as `operations.Hadamard` says."""
+    rows, step = x.reshape(-1, block), 1
+    while step < block:
+        pairs = rows.reshape(len(rows), -1, 2, step)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(-1, block)
+        step *= 2
+    return (rows * np.float32(block**-0.5)).reshape(x.shape)
 
 
 def attention(

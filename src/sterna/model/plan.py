@@ -49,6 +49,8 @@ class Plan:
     caches: dict[str, CacheGroup] = field(default_factory=dict)
     frequencies: dict[str, list[float]] = field(default_factory=dict)
     """Rotary frequencies in radians a position, one for each rotated pair."""
+    signs: dict[str, list[int]] = field(default_factory=dict)
+    """Lists of 1 and -1, one for each column (`Hadamard`)."""
     operations: list[Operation] = field(default_factory=list)
     version: int = VERSION
 

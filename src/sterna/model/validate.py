@@ -101,5 +101,3 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None
             raise UnsupportedError(
                 f"The vector {name!r} is kept as {tensor.encoding.name}, which Sterna does not read."
             )
-        if not name.startswith("blk.") and tensor.encoding.is_ternary:
-            raise UnsupportedError(f"The tensor {name!r} is ternary, which Sterna supports in layers alone.")

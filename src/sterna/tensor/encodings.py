@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from sterna.ternary import blocks, floats, i2s, kquants, tl, tq
+from sterna.ternary import blocks, floats, group_scaled, i2s, kquants, tl, tq
 
 Shape = tuple[int, ...]
 
@@ -26,18 +26,22 @@ class FloatBlocks:
 
 @dataclass(frozen=True, eq=False)
 class TernaryBlocks:
-    """A packing of the codes -1, 0 and 1, and of their scales, in blocks."""
+    """A packing of the codes -1, 0 and 1, and of their scales, in blocks. Binary weights have the codes -1 and 1; Q2_0
+    and PQ2_0 can also hold 2, which a ternary model has nowhere."""
 
     unpack: Callable[[np.ndarray, Shape], tuple[np.ndarray, np.ndarray | None]]
     """Stored bytes to int8 codes of a shape and float32 scales `[..., columns / group]`, None where there are none."""
-    pack: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """Codes and scales to stored bytes; a packing without scales of its own ignores them."""
+    pack: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+    """Codes and scales to stored bytes; a packing without scales of its own ignores them. None where Sterna does not
+    write it."""
     zeros: Callable[[np.ndarray], int]
     """How many codes in stored bytes are 0."""
     group: int | None
     """Columns that share a scale; None: the whole tensor has one scale, `Tensor.scale`."""
     flat: bool = False
     """Blocks run over the flattened matrix, not along each row."""
+    activation_group: int = 0
+    """Columns that share a scale of int8 activations; 0: all columns of a token do, as BitNet models are trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +64,13 @@ I2_S = TernaryBlocks(
     group=None,
     flat=True,
 )
-TQ1_0 = TernaryBlocks(tq.unpack_tq1_0, tq.pack_tq1_0, tq.count_zeros_tq1_0, tq.BLOCK)
+TQ1_0 = TernaryBlocks(tq.TQ1_0.unpack, tq.TQ1_0.pack, tq.TQ1_0.count_zeros, tq.BLOCK)
 TQ2_0 = TernaryBlocks(tq.unpack_tq2_0, tq.pack_tq2_0, tq.count_zeros_tq2_0, tq.BLOCK)
+Q2_0, PQ2_0, Q1_0, PTQ1_0 = (
+    TernaryBlocks(kind.unpack, kind.pack, kind.count_zeros, kind.block, activation_group=64)
+    for kind in (group_scaled.Q2_0, group_scaled.PQ2_0, group_scaled.Q1_0, tq.PTQ1_0)
+)
+STQ1_0 = TernaryBlocks(group_scaled.unpack_stq1_0, None, group_scaled.count_zeros_stq1_0, group_scaled.STQ1_0_BLOCK)
 TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
 TL2 = TernaryTiles(lambda shape, whose: tl.tl2_tiles(shape), tl.unpack_tl2)
 
@@ -71,7 +80,7 @@ class Encoding(str, Enum):
     same rows for the engine."""
 
     gguf_type: int | None
-    """GGUF's number of the tensor type; None where the number is ambiguous (`files/gguf/tl.py`)."""
+    """GGUF's number of the tensor type; None where the number is ambiguous (`files/gguf/by_size.py`)."""
     file_type: int | None
     """GGUF's `general.file_type` of a file that is mostly in this encoding (llama.h; 40 is bitnet.cpp's)."""
     block: int
@@ -102,6 +111,11 @@ class Encoding(str, Enum):
     I2_S = "i2_s", 36, 40, 128, 32, I2_S, "int8", 2**-2, "Q4_0"
     TQ1_0 = "tq1_0", 34, 36, 256, 54, TQ1_0, "int8", 2**-2, "Q4_0"
     TQ2_0 = "tq2_0", 35, 37, 256, 66, TQ2_0, "int8", 2**-2, "Q4_0"
+    Q2_0 = "q2_0", 42, 41, 64, 18, Q2_0, "int8", 2**-2, "Q4_0"
+    PQ2_0 = "pq2_0", 142, 141, 128, 34, PQ2_0, "int8", 2**-2, "Q4_0"
+    PTQ1_0 = "ptq1_0", 143, 143, 128, 28, PTQ1_0, "int8", 2**-2, "Q4_0"
+    Q1_0 = "q1_0", 41, 40, 128, 18, Q1_0, "int8", 2**-2, "Q4_0"
+    STQ1_0 = "stq1_0", None, None, 256, 42, STQ1_0, "int8", 2**-2
     TL1 = "tl1", None, None, 0, 0, TL1, "int8", 2**-2
     TL2 = "tl2", None, None, 0, 0, TL2, "int8", 2**-2
 
@@ -151,7 +165,7 @@ class Encoding(str, Enum):
         """Whether Sterna writes the encoding; tensors in others are copied from file to file unchanged."""
         if isinstance(self.packing, FloatBlocks):
             return self.packing.encode is not None
-        return not self.is_tiled
+        return isinstance(self.packing, TernaryBlocks) and self.packing.pack is not None
 
     def data_bytes(self, shape: Shape) -> int:
         """Bytes of the weights of a tensor, without the one scale of a whole tensor. Raises ValueError where the shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from math import isfinite
 
@@ -52,6 +53,8 @@ def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encodi
             f"The matrix {name!r} has rows of {codes.shape[-1]} weights; "
             f"{encoding.name} needs multiples of {packing.group}."
         )
+    if isinstance(scale, np.ndarray):
+        scale = _regrouped(name, codes, scale, encoding)
     nonzero = _nonzero_groups(codes, packing.group)
     exact = np.where(nonzero, np.asarray(scale, np.float64), 0.0)
     with np.errstate(over="ignore"):
@@ -61,7 +64,12 @@ def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encodi
             f"The matrix {name!r} has a scale outside the range of float16, which {encoding.name} needs; "
             "I2_S keeps it in float32."
         )
-    return Tensor(name, codes.shape, encoding, packing.pack(codes, stored)), _largest_change(exact, stored)
+    assert packing.pack is not None
+    try:
+        data = packing.pack(codes, stored)
+    except ValueError as error:
+        raise UnsupportedError(f"The matrix {name!r} cannot be kept: {error}.") from error
+    return Tensor(name, codes.shape, encoding, data), _largest_change(exact, stored)
 
 
 def recode(tensor: Tensor, encoding: Encoding) -> tuple[Tensor, float]:
@@ -139,6 +147,28 @@ def _one_scale(name: str, scales: set[float]) -> float:
 def _scales_in_use(codes: np.ndarray, scales: np.ndarray) -> list[float]:
     """The distinct values of `scales` [out, groups] among the groups of columns that are not all zero."""
     return np.unique(scales[_nonzero_groups(codes, codes.shape[-1] // scales.shape[-1])]).tolist()
+
+
+def _regrouped(name: str, codes: np.ndarray, scales: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Scales [out, groups] for the blocks of `encoding`. Larger blocks need equal scales, but of groups of zeros."""
+    packing = encoding.packing
+    assert isinstance(packing, TernaryBlocks) and packing.group is not None
+    wanted, given = codes.shape[-1] // packing.group, scales.shape[-1]
+    if wanted % given == 0:
+        return np.repeat(scales, wanted // given, axis=-1)
+    if given % wanted:
+        raise UnsupportedError(f"The matrix {name!r} has groups that do not fit the blocks of {encoding.name}.")
+    used = np.where(_nonzero_groups(codes, codes.shape[-1] // given), scales, np.nan)
+    together = used.reshape(len(used), wanted, given // wanted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of blocks that are all zero
+        least, most = np.nanmin(together, axis=-1), np.nanmax(together, axis=-1)
+    if (least != most)[~np.isnan(least)].any():
+        raise UnsupportedError(
+            f"The matrix {name!r} has a scale for every {codes.shape[-1] // given} weights, and {encoding.name} keeps "
+            f"one for {packing.group}; Q2_0 or F16 can hold it."
+        )
+    return np.nan_to_num(most)
 
 
 def _nonzero_groups(codes: np.ndarray, group: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from sterna.ternary.blocks import (
 from sterna.ternary.hf_packed import pack_hf, unpack_hf
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
 from sterna.ternary.quantize import absmax, absmean, ternary_scale
-from sterna.ternary.tq import pack_tq1_0, pack_tq2_0, unpack_tq1_0, unpack_tq2_0
+from sterna.ternary.tq import pack_tq2_0, unpack_tq2_0
 
 __all__ = [
     "absmax",
@@ -21,7 +21,6 @@ __all__ = [
     "dequantize_q8_0",
     "pack_hf",
     "pack_i2s",
-    "pack_tq1_0",
     "pack_tq2_0",
     "quantize_q4_0",
     "quantize_q6_k",
@@ -29,6 +28,5 @@ __all__ = [
     "ternary_scale",
     "unpack_hf",
     "unpack_i2s",
-    "unpack_tq1_0",
     "unpack_tq2_0",
 ]

@@ -81,7 +81,10 @@ def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
     if not np.array_equal(codes, got_codes):
         return False
     # A matrix has one scale, or one for every group of columns. A group of zeros keeps no scale.
-    groups = np.shape(got_scale)[-1] if np.ndim(got_scale) else np.shape(scale)[-1] if np.ndim(scale) else 1
+    groups = max(np.shape(each)[-1] if np.ndim(each) else 1 for each in (scale, got_scale))
+    scale, got_scale = (
+        np.repeat(each, groups // np.shape(each)[-1], axis=-1) if np.ndim(each) else each for each in (scale, got_scale)
+    )
     blocks = codes.reshape(len(codes), groups, -1).any(axis=-1)
     difference = np.abs(np.asarray(got_scale, np.float64) - scale)
     release(part.data)

@@ -39,6 +39,8 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
     if architecture_of(config).written is None:
         raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
+    if config.hadamard is not None:
+        raise UnsupportedError("A Hugging Face folder cannot say that activations are rotated; write a GGUF file.")
     # The 1bitLLM models' own class supports only latent weights, under other names.
     if source.kind != "hf" or raw["architectures"] == ["BitnetForCausalLM"]:
         raw = _config(config) | {key: raw[key] for key in SPECIAL_TOKENS if key in raw}

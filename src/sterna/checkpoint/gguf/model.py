@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check, ready_norm
+from sterna.checkpoint.gguf.hadamard import read_hadamard
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.gguf.metadata import Keys
@@ -135,6 +136,7 @@ def read_config(
         "pooling": POOLING.get(keys.integer("pooling_type", 0), "unknown"),
         "rope_divisors": divisors,
         "rope_attention_factor": attention_factor,
+        "hadamard": read_hadamard(metadata, tensors),
     }
     return ModelConfig(**{**fields, **architecture.read_gguf(keys, fields)})
 

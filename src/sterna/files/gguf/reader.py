@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sterna.errors import FormatError, NotFoundError, UnsupportedError
+from sterna.files.gguf.by_size import TL_TYPES, Place, find_by_size, settle
 from sterna.files.gguf.names import SPLIT_NAME, split_name
 from sterna.files.gguf.strings import Strings
-from sterna.files.gguf.tl import TL_TYPES, Place, find_tiled
 from sterna.files.gguf.types import (
     ARRAY,
     DEFAULT_ALIGNMENT,
@@ -165,8 +165,8 @@ def _parse(path: Path, buffer: mmap.mmap) -> GGUFFile:
     start = -(-cursor.position // alignment) * alignment
     data = np.frombuffer(buffer, np.uint8)[start:]
 
-    tiled = _tiled(entries, alignment, len(data))
-    spans = sorted(_span(entry, tiled.get(entry.name), alignment, len(data)) for entry in entries)
+    sized = _by_size(entries, alignment, len(data))
+    spans = sorted(_span(entry, sized.get(entry.name), alignment, len(data)) for entry in entries)
     for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
         if begin < end:
             raise _Broken(f"the tensors {first!r} and {second!r} overlap")
@@ -174,10 +174,10 @@ def _parse(path: Path, buffer: mmap.mmap) -> GGUFFile:
     unsupported: dict[str, str] = {}
     names = {entry.name for entry in entries}
     for entry in entries:
-        found = tiled.get(entry.name)
+        found = sized.get(entry.name)
         if isinstance(found, Place):
-            tensors[entry.name] = _tiled_tensor(entry, found, data, f"{entry.name}_scale" in names)
-        elif entry.type in ENCODINGS:
+            tensors[entry.name] = _placed(entry, found, data, f"{entry.name}_scale" in names)
+        elif found is None and entry.type in ENCODINGS:
             tensors[entry.name] = _tensor(entry, data)
         else:
             unsupported[entry.name] = found or OTHER_TYPES.get(entry.type, f"number {entry.type}")
@@ -195,30 +195,35 @@ def _entry(cursor: _Cursor) -> _Entry:
     return _Entry(name, shape, cursor.take("I"), cursor.take("Q"))
 
 
-def _tiled(entries: list[_Entry], alignment: int, available: int) -> dict[str, Place | str]:
-    """What the tensors with the type numbers of TL1 and TL2 are (`find_tiled`), by the bytes from each to the next
+def _by_size(entries: list[_Entry], alignment: int, available: int) -> dict[str, Place | str]:
+    """What the tensors whose type number has several meanings are (`find_by_size`), by the bytes from each to the next
     tensor."""
     starts = sorted({entry.offset for entry in entries})
-    found: dict[str, Place | str] = {}
+    possible: dict[str, list[Place]] = {}
+    unsupported: dict[str, str] = {}
     for entry in entries:
         if entry.type in TL_TYPES:
             after = bisect_right(starts, entry.offset)
             room = (starts[after] if after < len(starts) else -(-available // alignment) * alignment) - entry.offset
             try:
-                found[entry.name] = find_tiled(entry.type, entry.shape, room, alignment)
+                found = find_by_size(entry.type, entry.shape, room, alignment)
             except ValueError as error:
                 raise _Broken(
                     f"the tensor {entry.name!r} does not fit its type: {error} (a broken download?)"
                 ) from error
-    return found
+            if isinstance(found, str):
+                unsupported[entry.name] = found
+            else:
+                possible[entry.name] = found
+    return unsupported | dict(zip(possible, settle(list(possible.values())), strict=True))
 
 
-def _span(entry: _Entry, tiled: Place | str | None, alignment: int, available: int) -> tuple[int, int, str]:
+def _span(entry: _Entry, sized: Place | str | None, alignment: int, available: int) -> tuple[int, int, str]:
     """First byte of a tensor, the byte after its last, and its name; raises _Broken where it is not inside the file."""
     size = 1
-    if isinstance(tiled, Place):
-        size = tiled.data_bytes if tiled.scale_at is None else tiled.scale_at + 4
-    elif entry.type in ENCODINGS:
+    if isinstance(sized, Place):
+        size = sized.data_bytes if sized.scale_at is None else sized.scale_at + 4
+    elif sized is None and entry.type in ENCODINGS:
         encoding = ENCODINGS[entry.type]
         try:
             size = encoding.data_bytes(entry.shape)
@@ -240,10 +245,11 @@ def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
     return Tensor(entry.name, entry.shape, encoding, data[entry.offset : end], scale)
 
 
-def _tiled_tensor(entry: _Entry, place: Place, data: np.ndarray, has_scale_tensor: bool) -> Tensor:
-    """A tensor in TL1 or TL2; a scale tensor of its own takes precedence over a scale behind the codes."""
+def _placed(entry: _Entry, place: Place, data: np.ndarray, has_scale_tensor: bool) -> Tensor:
+    """A tensor that was found by its size. In TL1 and TL2, a scale tensor of its own takes precedence over a scale
+    behind the codes."""
     scale = 1.0
-    if not has_scale_tensor:
+    if place.encoding.is_tiled and not has_scale_tensor:
         if place.scale_at is None:
             raise _Broken(f"the tensor {entry.name!r} has no scale, neither behind it nor as {entry.name + '_scale'!r}")
         scale = _scale(entry.name, data, entry.offset + place.scale_at)

@@ -105,6 +105,8 @@ def _check(tensors: Sequence[AnyTensor]) -> list[int]:
                 f"The tensor {tensor.name!r} has the shape {list(tensor.shape)}, which GGUF cannot hold."
             )
         try:
+            if tensor.encoding.gguf_type is None:
+                raise ValueError(f"{tensor.encoding.name} is read, but never written")
             size = tensor.encoding.data_bytes(tensor.shape)
             sizes.append(stored_bytes(tensor))
         except ValueError as error:

@@ -52,4 +52,4 @@ def build_plan(config: ModelConfig, tensors: Mapping[str, Tensor], *, activation
     """
     builder = PlanBuilder(config, tensors, activations=activations)
     architecture_of(config).plan(builder)
-    return builder.plan
+    return builder.finish()

@@ -1,0 +1,164 @@
+"""Models with scales for groups of ternary or binary weights (Bonsai): golden files, types of one number, convert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sterna import LLM
+from sterna.checkpoint import open_checkpoint
+from sterna.checkpoint.convert import convert
+from sterna.checkpoint.gguf.hadamard import read_hadamard
+from sterna.engine.backend import Span
+from sterna.engine.native import NativeBackend
+from sterna.errors import FormatError, UnsupportedError
+from sterna.files.gguf import read_gguf
+from sterna.model.architectures import build_plan
+from sterna.model.operations import Embed, Hadamard
+from sterna.model.oracle import Oracle, hadamard
+from sterna.model.plan import Head, Plan
+from sterna.tensor.decode import decode, tensor_values
+from sterna.tensor.encodings import Encoding
+from tests.helpers import float_tensor, relative_error
+from tests.tiny_vocabularies import SHARED
+
+QWEN3 = SHARED / "golden-bonsai" / "qwen3"
+pytestmark = pytest.mark.skipif(
+    not QWEN3.is_dir(), reason="../shared/golden-bonsai is not there (a fixture of the project)"
+)
+FILES = {
+    "q2_0-g64": "ternary",
+    "q2_0-g128-legacy": "ternary",
+    "pq2_0": "ternary",
+    "ptq1_0": "ternary",
+    "mixed-ptq1_0-pq2_0embd": "ternary",
+    "yarn-q2_0-g64": "yarn",
+    "q1_0": "q1_0",
+}
+"""Models, and the names of their logits."""
+
+
+def sequences(name: str) -> list[tuple[list[int], np.ndarray]]:
+    tokens = json.loads((QWEN3 / "tokens.json").read_text())["tokens"]
+    return [
+        (
+            tokens[path.name.split(".")[1]],
+            np.fromfile(path, np.float32).reshape(len(tokens[path.name.split(".")[1]]), -1),
+        )
+        for path in sorted(QWEN3.glob(f"{name}.?.logits.f32"))
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_golden_models_have_the_logits_of_their_weights(name: str) -> None:
+    assert sequences(FILES[name])
+    for activations, least, most in (("float", 0.0, 1e-5), ("int15", 0.0, 2e-3), ("int8", 1e-3, 0.1)):
+        llm = LLM(QWEN3 / f"{name}.gguf", threads=1, kv="f32", activations=activations)
+        for tokens, expected in sequences(FILES[name]):
+            assert least <= relative_error(expected, llm.logits(tokens)) < most, activations
+
+
+@pytest.mark.parametrize("activations", ["int8", "int15"])
+def test_isas_and_chunks_give_the_same_bits(activations: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sterna import _native
+
+    tokens = sequences("ternary")[0][0]
+    expected = LLM(QWEN3 / "pq2_0.gguf", threads=1, activations=activations).logits(tokens)
+    for isa in _native.available_isas():
+        monkeypatch.setenv("STERNA_ISA", isa)
+        llm = LLM(QWEN3 / "pq2_0.gguf", threads=2, activations=activations)
+        assert np.array_equal(llm.logits(tokens), expected)
+        assert np.array_equal(llm.logits(tokens[:5]), expected[:5])
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("q2_0-g64", Encoding.Q2_0), ("q2_0-g128-legacy", Encoding.PQ2_0), ("ptq1_0", Encoding.PTQ1_0)],
+)
+def test_type_42_is_told_by_its_size(name: str, encoding: Encoding) -> None:
+    tensors = read_gguf(QWEN3 / f"{name}.gguf").tensors.values()
+    assert {tensor.encoding for tensor in tensors if len(tensor.shape) == 2} == {encoding}
+
+
+@pytest.mark.parametrize("type", ["q2_0", "pq2_0", "ptq1_0", "f16"])
+def test_conversions_between_groups_are_exact(type: str, tmp_path: Path) -> None:
+    source = open_checkpoint(QWEN3 / "pq2_0.gguf").load().tensors
+    report = convert(QWEN3 / "pq2_0.gguf", tmp_path / "out.gguf", type=type, head=type, verify=True)
+    assert report.scale_change == 0
+    for name, tensor in open_checkpoint(tmp_path / "out.gguf").load().tensors.items():
+        assert np.array_equal(decode(tensor), decode(source[name])), name
+
+
+ROTATED = {"hadamard-ptq1_0": "hadamard", "hadamard-v2-tied-ptq1_0": "hadamard-v2-tied"}
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tmp_path: Path) -> None:
+    path = QWEN3 / f"{name}.gguf"
+    assert sequences(ROTATED[name])
+    for tokens, expected in sequences(ROTATED[name]):
+        logits = LLM(path, threads=2, kv="f32", activations="float").logits(tokens)
+        assert relative_error(expected, logits) < 1e-5
+        checkpoint = open_checkpoint(path).load()
+        plan = build_plan(checkpoint.config, checkpoint.tensors, activations="none")
+        oracle = Oracle(json.loads(json.dumps(plan.to_dict())), tensor_values(checkpoint.tensors), np.float32)
+        assert relative_error(oracle.logits(tokens[:9]), logits[:9]) < 1e-5
+        assert relative_error(expected, LLM(path, threads=1, activations="int15").logits(tokens)) < 5e-3
+    converted = convert(path, tmp_path / "pq2_0.gguf", type="pq2_0", verify=True).path
+    assert open_checkpoint(converted).config == checkpoint.config
+    with pytest.raises(UnsupportedError, match="rotated"):
+        convert(path, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 3},
+        {"version": None},
+        {"block_size": 96},
+        {"block_size": 8192},
+        {"transform": "hartley"},
+        {"sign_mode": "random"},
+        {"gdn_v_grouped": True},
+        {"something": 1},
+        {"tied_output": True},
+        {"weight_names": ["blk.0.attn_norm.weight"]},
+        {"weight_names": ["blk.9.attn_q.weight"]},
+        {"sign_widths": [1, 1]},
+        {"sign_values": [2] * 640},
+    ],
+    ids=str,
+)
+def test_a_rotation_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
+    file = read_gguf(QWEN3 / "hadamard-ptq1_0.gguf")
+    keys = dict(file.metadata) | {f"prism.hadamard.{name}": value for name, value in change.items()}
+    with pytest.raises((FormatError, UnsupportedError), match=r"^its rotation[^\n]*\.$"):
+        read_hadamard({key: value for key, value in keys.items() if value is not None}, file.tensors)
+
+
+@pytest.mark.parametrize("isa", ["", "scalar"])
+def test_the_transform_is_the_golden_one(isa: str) -> None:
+    file = np.load(QWEN3.parent / "types" / "hadamard.npz")
+    x, signs, block = file["x"], [int(sign) for sign in file["signs"]], int(file["block"])
+    width = x.shape[1]
+    tensors = {"table": float_tensor("table", x), "head": float_tensor("head", np.zeros((1, width)))}
+    for direction in ("forward", "inverse"):
+        operations = [Embed("x", "table"), Hadamard("hidden", "x", block, direction, "s")]
+        plan = Plan(len(x), Head("head"), "hidden", {"x": width, "hidden": width}, signs={"s": signs})
+        plan.operations.extend(operations)
+        backend = NativeBackend(plan, tensors, isa=isa, threads=1, blocks=1)
+        got = backend.forward([Span(range(len(x)), 0, [], len(x))])
+        assert np.abs(got - file[direction]).max() < 1e-5
+    large = np.load(QWEN3.parent / "types" / "hadamard1024.npz")
+    assert np.abs(hadamard(large["x"], 1024) - large["forward"]).max() < 1e-5
+
+
+def test_what_groups_cannot_hold_is_refused(tmp_path: Path) -> None:
+    for source, type in (("pq2_0", "i2_s"), ("pq2_0", "tq2_0"), ("pq2_0", "q1_0")):
+        with pytest.raises(UnsupportedError):
+            convert(QWEN3 / f"{source}.gguf", tmp_path / "out.gguf", type=type)
+    assert not list(tmp_path.iterdir())
