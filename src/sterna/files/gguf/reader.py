@@ -73,7 +73,8 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 def split_name(name: str, number: int, count: int) -> str:
     """The file name of part `number`, from 0 on, of a model called `name`, as llama.cpp's gguf-split names it."""
-    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
+    stem = name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
+    return f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _joined(path: Path, count: int) -> GGUFFile:
