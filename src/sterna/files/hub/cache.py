@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError
+from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.files.hub.repo_files import Choice, choose
 
 WELL_KNOWN = {
@@ -77,8 +78,8 @@ def parse_reference(name: str) -> Reference | None:
 
 
 def resolve_model(name: str | os.PathLike[str]) -> Path:
-    """The path of the model called `name`: `name` itself if that path exists, else the cached model of that name. A
-    model that is not in the cache is downloaded, which a line on stderr says.
+    """The path of the model called `name`: `name` itself if that path exists, else the embedded model or the cached
+    model of that name. A model that is not in the cache is downloaded, which a line on stderr says.
 
     Raises NotFoundError where there is nothing of that name, NetworkError where the hub cannot be reached,
     ArgumentError where a repository has several models and `name` does not say which.
@@ -89,6 +90,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
             return path
     except (OSError, ValueError):  # too long, or with a zero byte in it: no path
         pass
+    if str(name) == EMBEDDED_NAME:
+        return EMBEDDED_MODEL
     reference = parse_reference(str(name))
     if reference is None:
         raise NotFoundError(
@@ -172,11 +175,19 @@ def cached_models(is_model: Callable[[Path], bool]) -> list[CachedModel]:
     return models
 
 
+def embedded_model() -> CachedModel:
+    """The embedded model, as if it were one of the cache."""
+    size = EMBEDDED_MODEL.stat().st_size
+    return CachedModel(EMBEDDED_NAME, None, [EMBEDDED_MODEL.name], size, str(EMBEDDED_MODEL))
+
+
 def remove_cached(name: str) -> int:
     """Deletes a repository, all its revisions and the rest of interrupted downloads; returns how many bytes were freed.
 
     Raises NotFoundError where the cache has none of that name, ArgumentError for a name with a revision or a file.
     """
+    if name == EMBEDDED_NAME:
+        raise ArgumentError(f"{name} is part of Sterna and cannot be removed.")
     reference = parse_reference(name)
     if reference is None:
         raise NotFoundError(f"{name} is no model of the cache; `sterna list` shows those.")
