@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from sterna import LLM, __version__
+from sterna.cli import output
 from sterna.cli.main import main
 from sterna.cli.texts import argument_text
 from sterna.errors import OptionError
@@ -231,6 +232,8 @@ SENTENCES = [
     ("run -p x --tempp 1", "There is no flag --tempp; did you mean '--temp'?"),
     ("convert a b --typ i2_s", "There is no flag --typ; did you mean '--type'?"),
     ("rnu -p x", "There is no verb 'rnu'; did you mean 'run'?"),
+    ("run -p x --zzz", "There is no flag --zzz; `sterna run -h` lists those there are."),
+    ("run {tmp} --i2s-layout arm -p x", "--i2s-layout is for GGUF files, and {tmp} is a folder."),
     ("--verson", "There is no flag --verson; did you mean '--version'?"),
     ("eval", "sterna eval needs --text."),
     ("pull", "sterna pull needs NAME."),
@@ -247,7 +250,7 @@ def test_bad_usage_is_one_sentence_with_the_flags_own_name(
     command: Command, tmp_path: Path, line: str, sentence: str
 ) -> None:
     context = LLM(threads=1).context_length if "{context}" in sentence else 0
-    assert command(line.format(tmp=tmp_path)) == (2, "", f"Error: {sentence.format(context=context)}\n")
+    assert command(line.format(tmp=tmp_path)) == (2, "", f"Error: {sentence.format(context=context, tmp=tmp_path)}\n")
 
 
 @pytest.mark.parametrize(
@@ -337,6 +340,26 @@ def test_a_terminal_folds_what_is_too_long(tmp_path: Path) -> None:
     lines = re.sub(r"\x1b\[[0-9;]*m|\r", "", output.decode()).splitlines()
     assert max(map(len, lines)) <= 60
     assert str(path) in "".join(line[len("chat template  ") :].rstrip() for line in lines[:8])
+
+
+def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        shown = b""
+        with output.patience("loading") as advance:
+            while b"loading" not in shown:
+                shown += os.read(ours, 65536)
+            advance(0.25)
+            while b"25%" not in shown:
+                shown += os.read(ours, 65536)
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with output.patience("loading") as advance:
+        advance(0.5)
+    assert file.getvalue() == ""
 
 
 @pytest.mark.parametrize("name", ["model.GGUF", "model.Gguf"])

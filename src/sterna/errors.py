@@ -49,9 +49,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def suggestion(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about an unknown name: the known one that is nearest, or else all that are known."""
+def suggestion(name: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """The end of a sentence about an unknown name: the known one that is nearest; where none is near, `otherwise`, or
+    all that are known."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; these are: {', '.join(known)}."
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; {otherwise or 'these are: ' + ', '.join(known)}."

@@ -47,7 +47,8 @@ def usage_sentence(error: Any) -> str:
     match type(error).__name__:
         case "NoSuchOption":
             known = sorted({opt for option in options for opt in (*option.opts, *option.secondary_opts)})
-            return f"There is no flag {name}{suggestion(name, known)}"
+            others = f"`{error.ctx.command_path} -h` lists those there are"
+            return f"There is no flag {name}{suggestion(name, known, others)}"
         case "MissingParameter" if parameter is not None:
             return f"{error.ctx.command_path} needs {_label(parameter)}."
         case "BadOptionUsage" if "does not take" in error.message:

@@ -18,7 +18,7 @@ from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
-from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
 from sterna.files.atomic import publish, staging
 from sterna.files.hub.cache import resolve_model
 from sterna.tensor.encodings import Encoding
@@ -84,7 +84,7 @@ def convert(
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
-        raise ArgumentError(f"tl_tiles is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
+        raise OptionError("tl_tiles", f"is one of {', '.join(TL_TILES)}, not {tl_tiles!r}.")
     source = open_checkpoint(src, i2s_layout)
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
