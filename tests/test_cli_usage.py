@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,12 @@ class Command:
     def __call__(self, line: str, stdin: str | None = None) -> tuple[int, str, str]:
         """Exit status, stdout and stderr of a command, whose words are quoted as a shell has them."""
         self.patch.setattr(sys, "argv", ["sterna", *shlex.split(line)])
-        self.patch.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        with pytest.raises(SystemExit) as caught:
-            main()
+        with tempfile.TemporaryFile() as file:
+            file.write((stdin or "").encode())
+            file.seek(0)
+            self.patch.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(file))
+            with pytest.raises(SystemExit) as caught:
+                main()
         status = caught.value.code or 0
         assert isinstance(status, int)
         return status, *self.streams.readouterr()
@@ -265,6 +269,7 @@ def test_bad_usage_is_one_sentence_with_the_flags_own_name(
         "convert /nowhere {tmp}/a.gguf",
         "convert sterna-tern /nowhere/a.gguf",
         "rm no/such-model",
+        "train /nowhere",
     ],
 )
 def test_what_is_not_there_fails_alike_in_every_verb(
