@@ -88,6 +88,16 @@ def test_closing_ends_what_runs_and_gives_the_memory_back() -> None:
     assert backend() is None
 
 
+def test_a_stream_outlives_its_model_quietly() -> None:
+    llm = LLM(threads=1)
+    stream = llm.stream("Once", ignore_eos=True)
+    next(stream)
+    llm.close()
+    stream.close()  # type: ignore[attr-defined]
+    with pytest.raises(StopIteration):
+        next(stream)
+
+
 def test_what_others_send_while_a_model_closes_ends() -> None:
     for _ in range(20):
         llm = LLM(tiny_checkpoint(TINY), threads=1)

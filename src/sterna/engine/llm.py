@@ -120,14 +120,14 @@ class LLM:
         Every later call raises `UnsupportedError`, but for `close` itself. A callback of a request cannot wait for its
         own thread: there, `close` returns before the thread has ended.
         """
-        if self._closed:
-            return
         self._closed = True
-        loop = self._loop
+        loop = self.__dict__.pop("_loop", None)
+        if loop is None:
+            return
         self._finalizer.detach()
         loop.close()
         loop.join()
-        del self._loop, self._cache, self._file, self.checkpoint
+        del self._cache, self._file, self.checkpoint
 
     def __getattr__(self, name: str) -> NoReturn:
         """Explains what `close` has taken away."""
@@ -166,7 +166,7 @@ class LLM:
     ) -> list[Completion]:
         """Completes prompts together; the results carry token ids, the stop reason, and speeds.
 
-        `progress` is told the share of the prompts' tokens that have been computed, at least ten times a second. Raises
+        `progress` is told the share of the prompts' tokens that have been computed, about ten times a second. Raises
         `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts that
         are not valid.
         """
@@ -257,7 +257,9 @@ class LLM:
     def cancel(self, generations: Sequence[Request]) -> None:
         """Removes requests, finished or not; returns at once. Their callbacks are not called any more, but for one that
         is running now."""
-        self._loop.cancel(generations)
+        loop = self.__dict__.get("_loop")
+        if loop is not None:  # a closed model has ended them
+            loop.cancel(generations)
 
     def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
         """The model's answer to messages `{"role": ..., "content": ...}`, by the model's chat template."""

@@ -2,7 +2,7 @@
 waits for a pass.
 
 Other threads reach the loop by messages in its inbox: functions that its thread calls between two passes. So no lock is
-needed, and garbage collection may cancel requests on any thread, whatever that thread is doing. What processes do to
+needed while it runs, and garbage collection may cancel requests on any thread, whatever that thread is doing. What processes do to
 threads (exit, fork) is in `processes.py`.
 """
 
