@@ -2,8 +2,8 @@
 waits for a pass.
 
 Other threads reach the loop by messages in its inbox: functions that its thread calls between two passes. So no lock is
-needed while it runs, and garbage collection may cancel requests on any thread, whatever that thread is doing. What processes do to
-threads (exit, fork) is in `processes.py`.
+needed while it runs, and garbage collection may cancel requests on any thread, whatever that thread is doing. What
+processes do to threads (exit, fork) is in `processes.py`.
 """
 
 from __future__ import annotations
