@@ -232,6 +232,8 @@ SENTENCES = [
         "--split-size is a number of bytes, or a size such as 500M or 4G, not 'big'.",
     ),
     ("bench -r none", "-r is a whole number from 1, not 'none'."),
+    ("bench -p 5,x", "-p is a whole number from 1, not 'x'."),
+    ("run --version", "There is no flag --version; `sterna run -h` lists those there are."),
     ("bench -p 0", "-p is a whole number from 1, not 0."),
     ("run -p x --tempp 1", "There is no flag --tempp; did you mean '--temp'?"),
     ("convert a b --typ i2_s", "There is no flag --typ; did you mean '--type'?"),
@@ -385,6 +387,10 @@ def test_bench_takes_what_a_short_context_has(command: Command, context: int) ->
     fields = command.json(f"bench -c {context} -r 1")
     assert list(fields["prefill_tps"]) == [str(context - 1)]
     assert fields["depth"] + fields["decode_tokens"] <= context and fields["decode_tps"] > 0
+
+
+def test_bench_takes_several_lengths(command: Command) -> None:
+    assert list(command.json("bench -p 4,7 -p 9 -n 2 -r 1")["prefill_tps"]) == ["4", "7", "9"]
 
 
 def test_bench_refuses_what_is_asked_for_and_does_not_fit(command: Command) -> None:

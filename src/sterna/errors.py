@@ -54,7 +54,8 @@ def suggestion(name: str, known: Collection[str], otherwise: str | None = None) 
     all that are known."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1)
+    bare = {word.lstrip("-"): word for word in known}  # dashes make all flags alike
+    near = get_close_matches(name.lstrip("-"), bare, n=1)
     if near:
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{bare[near[0]]}'?"
     return f"; {otherwise or 'these are: ' + ', '.join(known)}."

@@ -60,7 +60,7 @@ def bench(
     name: str,
     options: EngineOptions | None = None,
     *,
-    prompt_lengths: Sequence[int] | None = None,
+    prompt_lengths: Sequence[int] = (),
     decode_tokens: int | None = None,
     repetitions: int = 5,
     depth: int | None = None,

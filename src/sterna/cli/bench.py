@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,13 @@ from sterna.errors import ArgumentError
 from sterna.files.embedded import EMBEDDED_NAME
 
 
+class Lengths(Whole):
+    """Whole numbers with commas between them."""
+
+    def read(self, name: str, text: str) -> list[int]:
+        return [super(Lengths, self).read(name, length) for length in text.split(",")]
+
+
 @with_flags()
 def bench(
     *,
@@ -23,8 +30,8 @@ def bench(
         str | None, typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, ...")
     ] = None,
     prompt_lengths: Annotated[
-        list[int] | None,
-        value_flag(Whole(1), "-p", help="Prompt length; may be repeated; default: 512, or what the context has."),
+        list[Any] | None,  # each a list
+        value_flag(Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or what the context has."),
     ] = None,
     decode_tokens: Annotated[
         int | None, value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or what the context has.")
@@ -50,7 +57,7 @@ def bench(
             model if synthetic is None else synthetic_checkpoint(synthetic),
             synthetic or model or EMBEDDED_NAME,
             options,
-            prompt_lengths=prompt_lengths,
+            prompt_lengths=[length for lengths in prompt_lengths or () for length in lengths],
             decode_tokens=decode_tokens,
             repetitions=repetitions,
             depth=depth,
