@@ -81,8 +81,8 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
 
 def test_help_tells_the_context_of_the_embedded_model(command: Command) -> None:
     context = LLM(threads=1).context_length
-    for verb in ("run", "info", "bench", "eval"):
-        assert f"sterna-tern has a context of {context:,} tokens" in command.text(f"{verb} -h")
+    for verb in ("", "run", "info", "bench", "eval"):
+        assert f"has a context of {context:,} tokens" in " ".join(command.text(f"{verb} -h").split())
 
 
 def test_without_a_verb_there_is_help_and_the_status_of_bad_usage(command: Command) -> None:

@@ -18,18 +18,28 @@ class Verbs(TyperGroup):
             raise ArgumentError(f"There is no verb '{args[0]}'{suggestion(args[0], list(self.commands))}")
         return super().resolve_command(ctx, args)
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        describe_embedded(formatter)
+
 
 class ModelVerb(TyperCommand):
-    """A verb that takes a model. Its help ends with what the embedded one can do, as read from its file."""
+    """A verb that takes a model. Its help ends with what the embedded one can do."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from sterna.checkpoint import open_checkpoint
-        from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
+        describe_embedded(formatter)
 
-        context = open_checkpoint(EMBEDDED_MODEL).config.context_length
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(f"{EMBEDDED_NAME} has a context of {context:,} tokens, prompt and text together.")
+
+def describe_embedded(formatter: Any) -> None:
+    """Writes at the end of a help how long the texts of the embedded model can be, as read from its file."""
+    from sterna.checkpoint import open_checkpoint
+    from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
+
+    context = open_checkpoint(EMBEDDED_MODEL).config.context_length
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(
+            f"{EMBEDDED_NAME}, the embedded model, has a context of {context:,} tokens: prompt and text together."
+        )
 
 
 def is_usage_error(error: BaseException) -> bool:
