@@ -198,4 +198,6 @@ def with_names(options: Kind | None, kind: type[Kind], named: Mapping[str, Any])
     for name in named:
         if name not in known:
             raise ArgumentError(f"There is no option '{name}'{suggestion(name, known)}")
-    return replace(kind() if options is None else options, **named)
+    if options is None:
+        return kind(**named)
+    return replace(options, **named) if named else options

@@ -111,10 +111,11 @@ class Generation(Request):
         self._deliver, self._delivered = deliver, 0
         self._echo = self._echo_due = prompt_text if params.echo else ""
         self._logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
-        self._scores_prompt = params.echo and params.logprobs is not None
-        if self._scores_prompt:
+        self._scoring: SamplingParams | None = None
+        """How the tokens of an echoed prompt are scored; None where they are not."""
+        if params.echo and params.logprobs is not None:
             self._logprobs = [TokenLogprob(self.token_ids[0], None, [])]
-        self._scoring_params = SamplingParams(logprobs=params.logprobs)
+            self._scoring = SamplingParams(logprobs=params.logprobs)
         self._scored = range(0)
         """Positions of the prompt whose hidden rows the next pass gives, to score the tokens after them."""
         self._chooses = True
@@ -141,25 +142,20 @@ class Generation(Request):
 
     @property
     def needs_every_row(self) -> bool:
-        return self._scores_prompt
+        return self._scoring is not None
 
     def outputs(self, start: int, end: int, drafted: int) -> int:
         self._chooses = end == len(self.token_ids)
-        if self._scores_prompt and self._logprobs is not None:
+        if self._scoring is not None and self._logprobs is not None:
             # Rows that are computed again after a preemption were scored the first time.
             first = max(start, len(self._logprobs) - 1)
             self._scored = range(first, max(first, min(end, self.prompt_tokens - 1)))
         return len(self._scored) + (1 + drafted if self._chooses else 0)
 
     def samplings(self, draft: Sequence[int]) -> list[RowSampling]:
-        chosen = [self._sampling(draft[:count]) for count in range(len(draft) + 1)] if self._chooses else []
-        return [self._scoring(self.token_ids[position + 1]) for position in self._scored] + chosen
-
-    def _scoring(self, token: int) -> RowSampling:
-        """Chooses `token` and nothing else, so that its log-probability is told."""
-        mask = np.zeros(token // 32 + 1, np.uint32)
-        mask[-1] = 1 << token % 32
-        return RowSampling(self._scoring_params, seed=0, step=0, mask=mask)
+        scoring = self._scoring
+        scored = [_only(self.token_ids[at + 1], scoring) for at in self._scored] if scoring is not None else []
+        return scored + ([self._sampling(draft[:count]) for count in range(len(draft) + 1)] if self._chooses else [])
 
     def _sampling(self, drafted: Sequence[int]) -> RowSampling:
         params, step = self.params, len(self.token_ids) - self.prompt_tokens + len(drafted)
@@ -273,3 +269,10 @@ class Generation(Request):
         self.text = self.text[: min(found)]
         self.stop_reason = "stop"
         return True
+
+
+def _only(token: int, params: SamplingParams) -> RowSampling:
+    """Chooses `token` and nothing else, so that its log-probability is told."""
+    mask = np.zeros(token // 32 + 1, np.uint32)
+    mask[-1] = 1 << token % 32
+    return RowSampling(params, seed=0, step=0, mask=mask)
