@@ -283,8 +283,10 @@ def test_what_is_not_there_fails_alike_in_every_verb(
 
 
 CLOSED, FULL = "it is closed", "No space left on device"
+needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 
+@needs_full_device
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "line",
@@ -305,6 +307,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(line: str) -> None:
     assert shell(f"sterna {line} | true; echo ${{PIPESTATUS[0]}} >&2").stderr == "141\n"
 
 
+@needs_full_device
 def test_errors_that_cannot_be_told_leave_their_status() -> None:
     for target in ("2>&-", "2> /dev/full"):
         assert shell(f"sterna run -p a -n 0 {target}").returncode == 2

@@ -131,7 +131,11 @@ class AsyncLLM:
 
     async def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As `LLM.logits`."""
-        return await asyncio.to_thread(self.llm.head, await self.hidden(token_ids))
+        return await self.head(await self.hidden(token_ids))
+
+    async def head(self, hidden: np.ndarray) -> np.ndarray:
+        """As `LLM.head`."""
+        return await asyncio.to_thread(self.llm.head, hidden)
 
     async def _run(self, requests: Sequence[Request], events: _Events[Request]) -> None:
         """As `LLM._run`; `done` of the requests must be `events.put`."""
