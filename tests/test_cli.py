@@ -14,19 +14,8 @@ import pytest
 
 from sterna.files.gguf import write_gguf
 
+from .command import sterna
 from .helpers import DATA, gguf_metadata, tiny_tensors
-
-
-def sterna(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sterna", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL if stdin is None else None,
-    )
 
 
 def test_run_writes_text() -> None:

@@ -6,13 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sterna.engine.async_llm import AsyncLLM
     from sterna.engine.llm import LLM
     from sterna.model.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "Tokenizer", "__version__"]
+__all__ = ["LLM", "AsyncLLM", "Tokenizer", "__version__"]
 
-_HOMES = {"LLM": "sterna.engine.llm", "Tokenizer": "sterna.model.tokenizer"}
+_HOMES = {
+    "LLM": "sterna.engine.llm",
+    "AsyncLLM": "sterna.engine.async_llm",
+    "Tokenizer": "sterna.model.tokenizer",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,3 +25,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sterna' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,8 @@
 """The errors that Sterna raises on purpose, and its warning. Each has one plain sentence that says what is wrong and
 what to do."""
 
+from collections.abc import Collection
+
 
 class SternaError(Exception):
     """Base of all errors below; the CLI prints its sentence and exits 1."""
@@ -26,9 +28,39 @@ class ArgumentError(SternaError):
     """A caller passed a value that cannot work (a wrong shape, a number out of range)."""
 
 
+class OptionError(ArgumentError):
+    """An option has a value that it cannot have. Its sentence begins with the option's name, for which the CLI puts
+    that of the flag."""
+
+    def __init__(self, option: str, predicate: str) -> None:
+        super().__init__(f"{option} {predicate}")
+        self.option, self.predicate = option, predicate
+
+
 class ContextLengthError(SternaError):
     """A prompt does not fit into the context."""
 
 
 class ModelWarning(UserWarning):
     """A model can be used, but is probably not what its maker meant."""
+
+
+def shown(value: object) -> str:
+    """A caller's value as a sentence can have it: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of too many digits, or somebody's broken class
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def suggestion(name: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """The end of a sentence about an unknown name: the known one that is nearest; where none is near, `otherwise`, or
+    all that are known."""
+    from difflib import get_close_matches
+
+    bare = {word.lstrip("-"): word for word in known}  # dashes make all flags alike
+    near = get_close_matches(name.lstrip("-"), bare, n=1)
+    if near:
+        return f"; did you mean '{bare[near[0]]}'?"
+    return f"; {otherwise or 'these are: ' + ', '.join(known)}."

@@ -41,6 +41,8 @@ class BenchResult:
     isa: str
     prefill_tps: dict[str, float]
     decode_tps: float
+    decode_tokens: int
+    depth: int
     bytes_per_token: int
     memory_gbs: float
     decode_roofline: float
@@ -58,20 +60,24 @@ def bench(
     name: str,
     options: EngineOptions | None = None,
     *,
-    prompt_lengths: Sequence[int] = (512,),
-    decode_tokens: int = 128,
+    prompt_lengths: Sequence[int] = (),
+    decode_tokens: int | None = None,
     repetitions: int = 5,
-    depth: int = 8,
+    depth: int | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> BenchResult:
     """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model` and `options` as `LLM` takes them; `progress` is called with the share done. Raises `ArgumentError` for
-    lengths that do not fit the context.
+    `model` and `options` as `LLM` takes them; `progress` is called with the share done. Lengths that are not given are
+    512, 128 and 8, or what the context has room for. Raises `ArgumentError` for lengths that do not fit the context.
     """
     started = time.perf_counter()
     llm = LLM(model, options)
     load_s = time.perf_counter() - started
+    context = llm.context_length
+    prompt_lengths = prompt_lengths or [min(512, context - 1)]
+    depth = depth or max(1, min(8, context - (decode_tokens or 2)))
+    decode_tokens = decode_tokens or max(2, min(128, context - depth))
     if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
         raise ArgumentError(
             f"Lengths must be from 2 to {llm.context_length - 1} in all, to fit the context of this model."
@@ -105,6 +111,8 @@ def bench(
         isa=llm.isa,
         prefill_tps=prefill_tps,
         decode_tps=decode_tps,
+        decode_tokens=decode_tokens,
+        depth=depth,
         bytes_per_token=bytes_per_token,
         memory_gbs=memory_gbs,
         decode_roofline=decode_tps * bytes_per_token / memory_gbs / 1e9,

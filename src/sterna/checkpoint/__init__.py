@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sterna.checkpoint.checkpoint import Checkpoint
-from sterna.errors import ArgumentError
+from sterna.errors import OptionError
 from sterna.files.gguf.names import is_gguf
 from sterna.files.gguf.reader import begins_as_gguf
 from sterna.files.hub.cache import resolve_model
@@ -27,7 +27,7 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     (`sterna.ternary.i2s`). The tensors of the result are always in `x86`.
     """
     if i2s_layout not in LAYOUTS:
-        raise ArgumentError(f"i2s_layout must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
+        raise OptionError("i2s_layout", f"is one of {', '.join(LAYOUTS)}, not {i2s_layout!r}.")
     path = resolve_model(name)
     # A reader is imported only when it is needed, so that a program starts sooner.
     if not path.is_dir() and path.suffix != ".safetensors":
@@ -38,7 +38,7 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
         return open_gguf(path, i2s_layout)
     if i2s_layout != "x86":
         what = "a folder" if path.is_dir() else "a safetensors file"
-        raise ArgumentError(f"{path} is {what}; i2s_layout is for GGUF files.")
+        raise OptionError("i2s_layout", f"is for GGUF files, and {path} is {what}.")
     if path.is_dir() and is_hf_folder(path):
         from sterna.checkpoint.hf.folder import open_hf
 

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sterna.cli.options import Json, Model, with_flags
+from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import print_json, progress
+from sterna.engine.checks import Whole
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError
+from sterna.files.embedded import EMBEDDED_NAME
+
+
+class Lengths(Whole):
+    """Whole numbers with commas between them."""
+
+    def read(self, name: str, text: str) -> list[int]:
+        return [super(Lengths, self).read(name, length) for length in text.split(",")]
 
 
 @with_flags()
 def bench(
     *,
     model: Model = None,
-    synthetic: Annotated[str | None, typer.Option("--synthetic", help="A random model of a published shape.")] = None,
-    prompt_lengths: Annotated[list[int] | None, typer.Option("-p", help="Prompt length; may be repeated.")] = None,
-    decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
+    synthetic: Annotated[
+        str | None, typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, ...")
+    ] = None,
+    prompt_lengths: Annotated[
+        list[Any] | None,  # each a list
+        value_flag(Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or what the context has."),
+    ] = None,
+    decode_tokens: Annotated[
+        int | None, value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or what the context has.")
+    ] = None,
     options: EngineOptions,
-    repetitions: Annotated[int, typer.Option("-r", help="Repetitions, of which medians are taken.", min=1)] = 5,
-    depth: Annotated[int, typer.Option("--depth", help="Positions before the first token of decode.", min=1)] = 8,
+    repetitions: Annotated[int, value_flag(Whole(1), "-r", help="Repetitions, of which medians are taken.")] = 5,
+    depth: Annotated[
+        int | None, value_flag(Whole(1), "--depth", help="Positions before the first token of decode; default: 8.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Prefill and decode speed, and their shares of the machine's memory bandwidth and int8 rate."""
+    """Measure speed beside the machine's limits.
+
+    Prefill and decode, and their shares of the machine's memory bandwidth and int8 rate.
+    """
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
     from sterna.bench.synthetic import synthetic_checkpoint
@@ -34,9 +55,9 @@ def bench(
     with progress("measuring") as advance:
         result = measure(
             model if synthetic is None else synthetic_checkpoint(synthetic),
-            synthetic or model or "embedded",
+            synthetic or model or EMBEDDED_NAME,
             options,
-            prompt_lengths=prompt_lengths or [512 if synthetic or model else 256],
+            prompt_lengths=[length for lengths in prompt_lengths or () for length in lengths],
             decode_tokens=decode_tokens,
             repetitions=repetitions,
             depth=depth,
@@ -47,7 +68,7 @@ def bench(
         return
     for length, speed in result.prefill_tps.items():
         print(f"prefill {length:>5}  {speed:10.1f} tokens/s")
-    print(f"decode {decode_tokens:>6}  {result.decode_tps:10.1f} tokens/s")
+    print(f"decode {result.decode_tokens:>6}  {result.decode_tps:10.1f} tokens/s")
     read = f"{result.bytes_per_token / 1e6:.1f} MB a token"
     print(f"decode reads {read}: {result.decode_roofline:.0%} of {result.memory_gbs:.1f} GB/s")
     print(f"prefill does {result.prefill_roofline:.0%} of {result.int8_gmacs:.0f} G int8 multiply-adds/s")

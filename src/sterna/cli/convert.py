@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import I2SLayout, Json
+from sterna.cli.options import I2SLayout, Json, value_flag
 from sterna.cli.output import print_json, progress
-from sterna.errors import ArgumentError
+from sterna.engine.checks import OneOf
+from sterna.errors import OptionError, shown
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -42,11 +43,18 @@ def convert(
     i2s_layout: I2SLayout = "x86",
     tl_tiles: Annotated[
         str,
-        typer.Option("--tl-tiles", help="Tiles of a TL1 file: preset (of bitnet.cpp), or setup (its setup_env.py)."),
+        value_flag(
+            OneOf("preset", "setup"),
+            "--tl-tiles",
+            help="Tiles of a TL1 file: preset (of bitnet.cpp), or setup (its setup_env.py).",
+        ),
     ] = "preset",
     json: Json = False,
 ) -> None:
-    """Convert a model to GGUF or to a Hugging Face folder; ternary weights keep their codes exactly."""
+    """Convert a model to GGUF or a folder.
+
+    The folder is one of Hugging Face's. Ternary weights keep their codes exactly.
+    """
     from sterna.checkpoint.convert import convert as run
 
     with progress(f"{dst.name}") as advance:
@@ -59,7 +67,7 @@ def convert(
             strict=strict,
             verify=verify,
             force=force,
-            split_bytes=None if split_size is None else parse_size(split_size),
+            split_bytes=None if split_size is None else parse_size(split_size, "--split-size"),
             i2s_layout=i2s_layout,
             tl_tiles=tl_tiles,
             progress=advance,
@@ -79,9 +87,9 @@ def convert(
         print("Read back and compared with the source: equal.")
 
 
-def parse_size(text: str) -> int:
-    """Bytes of `4G`, `500M` or a plain number. Raises ArgumentError for anything else."""
+def parse_size(text: str, flag: str) -> int:
+    """Bytes of `4G`, `500M` or a plain number. Raises OptionError, naming `flag`, for anything else."""
     matched = re.fullmatch(r"(\d{1,15})([KMG]?)B?", text.upper())
     if matched is None:
-        raise ArgumentError(f"{text!r} is no size; write a number of bytes, or one such as 500M or 4G.")
+        raise OptionError(flag, f"is a number of bytes, or a size such as 500M or 4G, not {shown(text)}.")
     return int(matched[1]) * UNITS[matched[2]]

@@ -9,19 +9,25 @@ from typing import Annotated
 import typer
 
 from sterna.cli.options import Json, Model, with_flags
-from sterna.cli.output import print_json, progress, read_text, report_head
+from sterna.cli.output import print_json, progress, report_head
+from sterna.cli.texts import read_text
 from sterna.engine.options import EngineOptions
 
 
 @with_flags()
 def evaluate(
     *,
-    text: Annotated[Path, typer.Option("--text", help="A UTF-8 text file.", show_default=False)],
+    text: Annotated[
+        Path, typer.Option("--text", metavar="FILE", help="A UTF-8 text file; -: stdin.", show_default=False)
+    ],
     model: Model = None,
     options: EngineOptions,
     json: Json = False,
 ) -> None:
-    """Bits per byte and perplexity of a text file."""
+    """Measure how well a model predicts a text.
+
+    Bits per byte and perplexity of a text file.
+    """
     content = read_text(text)
     from sterna.engine.llm import LLM
     from sterna.evaluate.perplexity import evaluate_text

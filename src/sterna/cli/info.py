@@ -6,15 +6,19 @@ import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sterna.cli.options import I2SLayout, Json, Model
-from sterna.cli.output import print_json
+from sterna.cli.options import I2SLayout, Json, Model, with_flags
+from sterna.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from sterna.checkpoint.checkpoint import LoadedCheckpoint
 
 
-def info(model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False) -> None:
-    """Architecture, size, share of zeros, tokenizer, chat template, and what is not ternary in a model."""
+@with_flags()
+def info(*, model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = False) -> None:
+    """Show what a model is made of.
+
+    Architecture, size, share of zeros, tokenizer, chat template, and what is not ternary.
+    """
     from sterna.checkpoint import open_checkpoint
     from sterna.files.embedded import EMBEDDED_MODEL
 
@@ -60,7 +64,6 @@ def describe(checkpoint: LoadedCheckpoint) -> dict[str, Any]:
 
 
 def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -84,15 +87,17 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
     }
     if facts["warnings"]:
         rows["warnings"] = " ".join(facts["warnings"])
-    console, grid = Console(), Table.grid(padding=(0, 2))
+    out, grid = console(), Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")
     for name, value in rows.items():
         grid.add_row(name, plain(value))
-    console.print(grid)
+    out.print(grid)
     table = Table("part", "tensors", "parameters", "type", "bytes", "ternary")
     for part in facts["parts"]:
         numbers = f"{part['tensors']:,}", f"{part['parameters']:,}", part["type"], f"{part['bytes']:,}"
         table.add_row(plain(part["name"]), *numbers, "yes" if part["ternary"] else "no")
-    console.print(table)
+    out.print(table)
 
 
 def _tokenizer_line(facts: dict[str, Any]) -> str:

@@ -2,59 +2,99 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import traceback
+import warnings
 from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from sterna import __version__
 from sterna.cli import bench, convert, info, pull, rm, run, train
 from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
-from sterna.errors import ArgumentError, SternaError
+from sterna.cli.options import flag_labels
+from sterna.cli.streams import OutputError, give_up_output, prepare_streams, say
+from sterna.cli.usage import ModelVerb, Verbs, is_usage_error, usage_sentence
+from sterna.errors import ArgumentError, OptionError, SternaError
+
+FAILURE, BAD_USAGE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
+"""Exit statuses, the same for every verb (docs/cli.md)."""
 
 app = typer.Typer(
-    help="Train, convert, pack and run ternary (BitNet b1.58) language models.",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help without boxes: readable in 80 columns, and in a file
 )
-app.command("run")(run.run)
-app.command("info")(info.info)
+app.command("run", cls=ModelVerb)(run.run)
+app.command("info", cls=ModelVerb)(info.info)
 app.command("pull")(pull.pull)
 app.command("list")(list_verb.list_models)
 app.command("rm")(rm.remove)
-app.command("bench")(bench.bench)
+app.command("bench", cls=ModelVerb)(bench.bench)
 app.command("convert")(convert.convert)
-app.command("eval")(eval_verb.evaluate)
-app.command("train")(train.train)
+app.command("eval", cls=ModelVerb)(eval_verb.evaluate)
+app.command("train", short_help="Train a ternary model from scratch.")(train.train)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sterna {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _sterna(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("-V", "--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train, convert, pack and run ternary (BitNet b1.58) language models."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(BAD_USAGE)
 
 
 def main() -> None:
-    """Runs the command line; exits 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a character that the terminal lacks is no error
+    """Runs the command line, and exits with the status that docs/cli.md has for what happened."""
+    prepare_streams()
+    warnings.showwarning = _show_warning
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        status = app(prog_name="sterna", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except OutputError as error:
+        give_up_output()
+        status = READER_LEFT if error.reader_left else fail(str(error))
+    except OptionError as error:
+        fail(f"{flag_labels().get(error.option, error.option)} {error.predicate}", BAD_USAGE)
     except ArgumentError as error:
-        fail(str(error), status=2)
+        fail(str(error), BAD_USAGE)
     except SternaError as error:
         fail(str(error))
     except MemoryError:
         fail("There is not enough memory for this model or context.")
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
     except Exception as error:
+        if is_usage_error(error):
+            fail(usage_sentence(error), BAD_USAGE)
         place = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         fail(f"Something that should not happen did: {what}. Please report it.")
-
-
-def fail(sentence: str, status: int = 1) -> None:
-    """Prints one sentence on stderr and exits."""
-    print(f"Error: {sentence}", file=sys.stderr)
     sys.exit(status)
+
+
+def fail(sentence: str, status: int = FAILURE) -> NoReturn:
+    """Prints one sentence on stderr and exits."""
+    say(f"Error: {sentence}")
+    sys.exit(status)
+
+
+def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
+    say(f"Warning: {message}")

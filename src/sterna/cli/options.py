@@ -10,15 +10,31 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from sterna.engine.checks import Rule
 from sterna.engine.options import EngineOptions
+from sterna.engine.sampling import SamplingParams
+from sterna.errors import ArgumentError
 
+
+def _model_names(incomplete: str) -> list[str]:
+    """Names of models that complete what was typed; a shell adds files where there are none."""
+    from sterna.files.embedded import EMBEDDED_NAME
+    from sterna.files.hub.cache import WELL_KNOWN
+
+    return [name for name in (EMBEDDED_NAME, *WELL_KNOWN) if name.startswith(incomplete)]
+
+
+MODEL_HELP = (
+    "A GGUF file, a folder, ORG/REPO of the hub or a well-known name; default: sterna-tern, the embedded model."
+)
 Model = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[MODEL]",
-        help="A GGUF file, a folder, ORG/REPO of the hub or a well-known name; default: the embedded model.",
-        show_default=False,
-    ),
+    typer.Argument(metavar="[MODEL]", help=MODEL_HELP, show_default=False, autocompletion=_model_names),
+]
+"""A parameter that is the model: `with_flags` lets it be given by -m, too."""
+_ModelFlag = Annotated[
+    str | None,
+    typer.Option("-m", "--model", metavar="MODEL", help="The same as MODEL.", autocompletion=_model_names),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -27,7 +43,8 @@ Verb = Callable[..., None]
 
 def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
     """Replaces each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) by
-    flags, one for every field whose metadata names one. `defaults`: those that differ from the fields' own.
+    flags, one for every field that names one, and lets `model` be given by a flag, too. `defaults`: those that differ
+    from the fields' own.
 
     The verb's parameters are keyword-only, so that those without a default can stand anywhere.
     """
@@ -42,12 +59,18 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
                 parameters += [_flag(*flag, defaults) for flag in _flags(groups[parameter.name])]
             else:
                 parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            if parameter.name == "model":
+                parameters.append(parameter.replace(name="model_flag", annotation=_ModelFlag))
 
         @wraps(verb)
         def run(**values: Any) -> None:
             for name, kind in groups.items():
-                taken = {field.name: values.pop(field.name) for field, _ in _flags(kind)}
-                values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in taken.items()})
+                values[name] = kind(**{field.name: values.pop(field.name) for field, _ in _flags(kind)})
+            named = values.pop("model_flag", None)
+            if named is not None and values["model"] is not None:
+                raise ArgumentError("Give the model once: as MODEL or with -m/--model.")
+            if named is not None:
+                values["model"] = named
             verb(**values)
 
         # typer reads both the signature and the annotations.
@@ -58,11 +81,36 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
     return adapt
 
 
+def value_flag(rule: Rule, *names: str, help: str, show_default: bool = True) -> Any:
+    """A flag with a value that `rule` reads; a wrong one is an `OptionError` that names the flag."""
+    label = "/".join(names)
+    return typer.Option(
+        *names,
+        parser=lambda value: rule.read(label, value) if isinstance(value, str) else value,
+        metavar=rule.metavar,
+        help=help,
+        show_default=show_default,
+    )
+
+
+@cache
+def flag_labels() -> dict[str, str]:
+    """What sentences call the options that have flags: `-n/--max-tokens` for `max_tokens`."""
+    return {
+        field.name: "/".join(_names(field)) for kind in (EngineOptions, SamplingParams) for field, _ in _flags(kind)
+    }
+
+
 @cache
 def _flags(kind: Any) -> list[tuple[Field[Any], Any]]:
     """The fields of a dataclass of options that have flags, and their types."""
     hints = get_type_hints(kind)
-    return [(field, hints[field.name]) for field in fields(kind) if "names" in field.metadata]
+    return [(field, hints[field.name]) for field in fields(kind) if _names(field)]
+
+
+def _names(field: Field[Any]) -> tuple[str, ...]:
+    names: tuple[str, ...] = field.metadata["flags"]
+    return names
 
 
 def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Parameter:
@@ -71,22 +119,17 @@ def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Par
     if hint == tuple[str, ...]:
         hint, default = list[str], list(default)
     return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[hint, _option(field, not (default is None or default is False or default == []))],
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, _option(field, default)]
     )
 
 
-def _option(field: Field[Any], show_default: bool) -> Any:
-    return typer.Option(
-        *field.metadata["names"],
-        help=field.metadata["help"],
-        metavar=field.metadata["metavar"],
-        show_default=show_default,
-    )
+def _option(field: Field[Any], default: Any) -> Any:
+    if default is False:
+        return typer.Option(*_names(field), help=field.metadata["help"])
+    shows = not (default is None or default == [])
+    return value_flag(field.metadata["rule"], *_names(field), help=field.metadata["help"], show_default=shows)
 
 
 _I2S_LAYOUT = next(field for field, _ in _flags(EngineOptions) if field.name == "i2s_layout")
-I2SLayout = Annotated[str, _option(_I2S_LAYOUT, show_default=True)]
+I2SLayout = Annotated[str, _option(_I2S_LAYOUT, _I2S_LAYOUT.default)]
 """For verbs that open a file without running it."""

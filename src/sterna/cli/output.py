@@ -1,17 +1,19 @@
-"""Input and output that verbs share."""
+"""What verbs print, and how they show that they work."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from sterna.errors import FormatError, NotFoundError
+from sterna.cli.streams import say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sterna.engine.llm import LLM
 
 
@@ -21,37 +23,30 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
 
 
+def console() -> Console:
+    """Where tables go: as wide as the terminal, and in a file or a pipe as wide as they are."""
+    from rich.console import Console
+
+    # A file has no width; what is cut or folded there is lost to whoever reads or searches it.
+    return Console(width=None if sys.stdout.isatty() else 100_000)
+
+
 def report_head(llm: LLM) -> None:
     """Prints on stderr how far a requantised head changes the logits; nothing where it is as in the file."""
     error = llm.head_error
     if error is not None:
-        print(
+        say(
             f"Head as {llm.options.head}: logits are off by {error.relative:.2%}, the top token is the same in "
-            f"{error.top1:.0%} of {error.rows} positions.",
-            file=sys.stderr,
+            f"{error.top1:.0%} of {error.rows} positions."
         )
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
-    try:
-        return as_text(path.read_bytes(), str(path))
-    except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
+PATIENCE_SECONDS = 1.0
+"""How long people wait before they wonder."""
 
 
-def as_text(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text, line ends as they are. Raises `FormatError`, naming `name`, for other bytes."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise FormatError(f"{name} is not UTF-8 text.") from None
-
-
-class Advance(Protocol):
-    """Moves a bar to a share from 0 to 1."""
-
-    def __call__(self, share: float) -> None: ...
+Advance = Callable[[float], None]
+"""Moves a bar to a share from 0 to 1."""
 
 
 @contextmanager
@@ -64,3 +59,34 @@ def progress(title: str) -> Iterator[Advance]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share: bar.update(task, completed=share)
+
+
+@contextmanager
+def patience(title: str) -> Iterator[Advance]:
+    """As `progress`, but for work that is mostly short: the bar comes after a second, and it moves to and fro until a
+    share is told."""
+    if not sys.stderr.isatty():
+        yield lambda share: None
+        return
+    shares: list[float] = []
+    over = threading.Event()
+
+    def show() -> None:
+        if over.wait(PATIENCE_SECONDS):
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+            task = bar.add_task(title, total=None)
+            while not over.wait(0.1):
+                if shares:
+                    bar.update(task, total=1.0, completed=shares[-1])
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield shares.append
+    finally:
+        over.set()
+        thread.join()

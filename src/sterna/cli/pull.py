@@ -15,10 +15,17 @@ def pull(
     revision: Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit; default: main.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="Access token; default: HF_TOKEN.")] = None,
 ) -> None:
-    """Download a model, or bring it up to date; a broken-off download is resumed. Prints the path."""
+    """Download a model from the hub.
+
+    One that is here is brought up to date; a broken-off download is resumed. Prints the path.
+    """
     from sterna.errors import ArgumentError
+    from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
     from sterna.files.hub import cache
 
+    if name == EMBEDDED_NAME:
+        print(EMBEDDED_MODEL)
+        return
     reference = cache.parse_reference(name)
     if reference is not None and revision:
         reference = cache.parse_reference(str(replace(reference, revision=revision)))

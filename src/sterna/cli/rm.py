@@ -8,7 +8,10 @@ import typer
 
 
 def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="As `sterna list` shows it.")]) -> None:
-    """Delete a downloaded repository from the cache, with all its revisions."""
+    """Delete a downloaded model.
+
+    Its repository leaves the cache with all its revisions.
+    """
     from sterna.files.hub.cache import remove_cached
 
     print(f"Freed {remove_cached(name) / 1e6:,.1f} MB.")

@@ -2,67 +2,98 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sterna.cli.options import Json, Model, with_flags
-from sterna.cli.output import as_text, print_json, read_text, report_head
+from sterna.cli.output import patience, print_json, report_head
+from sterna.cli.streams import say
+from sterna.cli.texts import argument_text, read_prompt
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
-from sterna.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from sterna.engine.generation import Completion
+    from sterna.engine.llm import LLM
 
 
 @with_flags(max_tokens=256, temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
 def run(
     *,
     model: Model = None,
-    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="The text to continue.")] = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="A file that holds the prompt.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f", "--file", metavar="FILE", help="A file that holds the prompt; -: stdin.", show_default=False
+        ),
+    ] = None,
+    escape: Annotated[
+        bool,
+        typer.Option(
+            "-e",
+            "--escape/--no-escape",
+            help="Whether \\n, \\t and other escapes in -p and --stop mean what they mean in C; default: yes.",
+            show_default=False,
+        ),
+    ] = True,
     params: SamplingParams,
     options: EngineOptions,
     json: Json = False,
     stats: Annotated[bool, typer.Option("--stats", help="Speeds on stderr at the end.")] = False,
 ) -> None:
-    """Complete a prompt: from -p, from a file, or from stdin."""
-    text = read_prompt(prompt, file)
+    """Continue a prompt.
+
+    It comes from -p, from a file or from stdin; what is printed is the continuation alone.
+    """
+    text = read_prompt(prompt, file, escape)
+    params = replace(params, stop=tuple(argument_text(stop, "--stop", escape) for stop in params.stop))
     from sterna.engine.llm import LLM
 
-    llm = LLM(model, options)
+    with patience("loading"):
+        llm = LLM(model, options)
     report_head(llm)
-    stream = llm.stream_completion(text, params)
-    for piece, result in stream:
-        if not json:
-            print(piece, end="", flush=True)
-        if result is not None:
-            completion = result
+    completion = write(llm, text, params, silent=json)
     if json:
         print_json(asdict(completion))
-    else:
-        print()
+    if fills_context(llm, params, completion):
+        most = llm.checkpoint.config.context_length
+        hint = f"--ctx takes up to {most}" if most > llm.context_length else "this model has no more"
+        say(f"The context of {llm.context_length} tokens is full; {hint}.")
     if stats:
         drafted = (
             f"{completion.accepted_tokens} of {completion.draft_tokens} drafted tokens right; " if params.lookup else ""
         )
-        print(
+        say(
             f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, "
             f"{completion.completion_tokens} generated at {completion.decode_tps:.1f}/s, "
-            f"ended by {completion.stop_reason}; {drafted}{llm.threads} threads, {llm.isa}",
-            file=sys.stderr,
+            f"ended by {completion.stop_reason}; {drafted}{llm.threads} threads, {llm.isa}"
         )
 
 
-def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt from wherever it was given. Raises `ArgumentError` where it was given twice or not at all."""
-    if prompt is not None and file is not None:
-        raise ArgumentError("Give the prompt with -p or with -f, not with both.")
-    if prompt is not None:
-        return prompt
-    if file is not None:
-        return read_text(file)
-    if sys.stdin is None or sys.stdin.isatty():
-        raise ArgumentError("There is no prompt: give one with -p TEXT, -f FILE or on stdin.")
-    return as_text(sys.stdin.buffer.read(), "stdin")
+def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completion:
+    """Prints the continuation as it comes, unless `silent`, and returns it."""
+    with patience("reading the prompt") as advance:
+        stream = llm.stream_completion(text, params, progress=advance)
+        piece, completion = next(stream)
+    try:
+        while True:
+            if not silent:
+                print(piece, end="", flush=True)
+            if completion is not None:
+                return completion
+            piece, completion = next(stream)
+    finally:
+        if not silent:
+            print()
+
+
+def fills_context(llm: LLM, params: SamplingParams, completion: Completion) -> bool:
+    """Whether the text ended because the context is full, and not because of a limit that was asked for."""
+    full = completion.prompt_tokens + completion.completion_tokens >= llm.context_length
+    return completion.stop_reason == "length" and full and completion.completion_tokens != params.max_tokens

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from sterna.errors import UnsupportedError
+from sterna.errors import NotFoundError, UnsupportedError
 
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")],
 ) -> None:
     """Train a model; a run that was interrupted continues from its last checkpoint."""
+    if not config.exists():
+        raise NotFoundError(f"{config} cannot be read: no such file is there.")
     try:
         from sterna.train.trainer import run_training
     except ModuleNotFoundError as error:

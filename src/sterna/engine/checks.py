@@ -1,28 +1,203 @@
-"""Checks of the values of options."""
+"""What the values of options may be. A rule checks a value, says in words what it would take, and gives the value back
+in Python's own type, whatever library's number it was."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
+from typing import Any, TypeVar
 
-from sterna.errors import ArgumentError
-
-
-def whole(value: object, least: int, end: int) -> bool:
-    """Whether `value` is a whole number (no boolean) from `least` to before `end`."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) < end
+from sterna.errors import ArgumentError, OptionError, shown, suggestion
 
 
-def real(value: object) -> bool:
-    """Whether `value` is a finite number."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond any float
-        return False
+class Rule:
+    """What one option may be."""
+
+    words: str
+    """What it is, as the sentence "It is {words}." says it."""
+    metavar: str = "TEXT"
+    """What stands for a value in the help of a flag."""
+
+    def take(self, name: str, value: object) -> Any:
+        """The value in Python's own type. Raises `OptionError`, naming the option `name`, for any other."""
+        return self._checked(name, value, self.words)
+
+    def read(self, name: str, text: str) -> Any:
+        """The value that a flag's text means. Raises `OptionError`, naming the flag `name`, for any other text."""
+        return self._checked(name, self._parsed(text), self.words)
+
+    def _checked(self, name: str, value: object, words: str) -> Any:
+        try:
+            return self._taken(value)
+        except (TypeError, ValueError, OverflowError):
+            raise OptionError(name, f"is {words}, not {shown(value)}.") from None
+
+    def _parsed(self, text: str) -> object:
+        """The value that a text means; the text itself where it means nothing."""
+        return text
+
+    def _taken(self, value: object) -> Any:
+        """The value in Python's own type; raises TypeError, ValueError or OverflowError for any other."""
+        raise NotImplementedError
 
 
-def one_of(name: str, value: object, known: Collection[str]) -> None:
-    """Raises ArgumentError where `value` is none of the `known` ones."""
-    if value not in known:
-        raise ArgumentError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+class Whole(Rule):
+    """A whole number from `least`, to `most` if there is a limit; None too, if `optional`. `none` says what None is
+    for; a flag has -1 for it, as llama.cpp's flags have."""
+
+    metavar = "N"
+
+    def __init__(self, least: int, most: int | None = None, *, optional: bool = False, none: str | None = None) -> None:
+        self.least, self.most, self.none = least, most, none
+        self.optional = optional or none is not None
+        self.words = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+        self.words += "" if none is None else f", or None {none}"
+
+    def read(self, name: str, text: str) -> Any:
+        number = self._parsed(text)
+        if number == -1 and self.none is not None:
+            return None
+        return self._checked(name, number, self.words.replace("None", "-1"))
+
+    def _parsed(self, text: str) -> object:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+
+    def _taken(self, value: object) -> int | None:
+        if value is None and self.optional:
+            return None
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError
+        number = int(value)
+        if number < self.least or (self.most is not None and number > self.most):
+            raise ValueError
+        return number
+
+
+class Number(Rule):
+    """A finite number from `least` (or above `above`) to `most`, where these are given."""
+
+    metavar = "X"
+
+    def __init__(self, *, least: float | None = None, above: float | None = None, most: float | None = None) -> None:
+        self.least, self.above, self.most = least, above, most
+        self.words = "a number"
+        if least is not None:
+            self.words += f" from {least:g}" + ("" if most is None else f" to {most:g}")
+        elif above is not None:
+            self.words += f" above {above:g}" + ("" if most is None else f", at most {most:g}")
+
+    def _parsed(self, text: str) -> object:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def _taken(self, value: object) -> float:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        if self.least is not None and number < self.least or self.above is not None and number <= self.above:
+            raise ValueError
+        if self.most is not None and number > self.most:
+            raise ValueError
+        return number
+
+
+class OneOf(Rule):
+    """One of some words."""
+
+    def __init__(self, *known: str) -> None:
+        self.words, self.metavar, self._known = f"one of {', '.join(known)}", "|".join(known), known
+
+    def _taken(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self._known:
+            raise ValueError
+        return value
+
+
+class Switch(Rule):
+    """True or False."""
+
+    words = "True or False"
+
+    def _taken(self, value: object) -> bool:
+        is_numpys = getattr(getattr(value, "dtype", None), "kind", None) == "b"
+        if not isinstance(value, bool) and not is_numpys:
+            raise TypeError
+        return bool(value)
+
+
+class Strings(Rule):
+    """Strings that are not empty; None is none, and a single string is one."""
+
+    words = "a string or a list of strings, none of them empty"
+
+    def read(self, name: str, text: str) -> str:
+        """One of the strings."""
+        if not text:
+            raise OptionError(name, "is a string that is not empty.")
+        return text
+
+    def _taken(self, value: object) -> tuple[str, ...]:
+        strings = () if value is None else (value,) if isinstance(value, str) else value
+        if not isinstance(strings, (list, tuple)) or not all(isinstance(text, str) and text for text in strings):
+            raise ValueError
+        return tuple(str(text) for text in strings)
+
+
+class Biases(Rule):
+    """A number for each of some token ids."""
+
+    words = "a mapping of token ids to numbers"
+
+    def _taken(self, value: object) -> dict[int, float]:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        ids, biases = Whole(0), Number()
+        return {ids._taken(token): biases._taken(bias) for token, bias in value.items()}  # type: ignore[misc]
+
+
+def option(default: Any, rule: Rule, *flags: str, help: str = "") -> Any:
+    """A field of `Options`: its default, what it may be, and the names of its flag, if it has one, with their help."""
+    metadata = {"rule": rule, "flags": flags, "help": help}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of dataclasses whose fields are all made by `option`. Raises `OptionError` for a value against its rule."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = entry.metadata["rule"].take(entry.name, getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
+
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+def with_names(options: Kind | None, kind: type[Kind], named: Mapping[str, Any]) -> Kind:
+    """`options`, or the defaults of `kind` where there are none, with the `named` ones replaced.
+
+    Raises `ArgumentError` for an unknown name and for an object of another kind, `OptionError` for a wrong value.
+    """
+    if options is not None and not isinstance(options, kind):
+        raise ArgumentError(
+            f"Options are {kind.__name__} or are given by name, such as name=value; not {shown(options)}."
+        )
+    known = [entry.name for entry in fields(kind)]
+    for name in named:
+        if name not in known:
+            raise ArgumentError(f"There is no option '{name}'{suggestion(name, known)}")
+    if options is None:
+        return kind(**named)
+    return replace(options, **named) if named else options

@@ -20,23 +20,27 @@ from sterna.model.tokenizer import StreamDecoder
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A generated token's log-probability: log-softmax of the raw logits, before temperature, penalties, bias and
-    masks."""
+    """A token's log-probability: log-softmax of the raw logits, before temperature, penalties, bias and masks."""
 
     token_id: int
-    logprob: float
+    logprob: float | None
+    """None for the first token of an echoed prompt, which nothing predicts."""
     top: list[tuple[int, float]]
     """The most likely ids at this position and their log-probabilities, best first."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The result of one prompt. Speeds are tokens a second; a speed that cannot be measured (no second token) is 0."""
+    """The result of one prompt. Speeds are tokens a second; a speed that cannot be measured (no second token) is 0.
+
+    `text`, `token_ids` and `logprobs` begin with the prompt's if that is echoed.
+    """
 
     text: str
     token_ids: list[int]
     prompt_tokens: int
     completion_tokens: int
+    """How many tokens were generated."""
     stop_reason: str
     """`eos`, `stop` (a stop string) or `length` (max_tokens or the context is full)."""
     prefill_tps: float
@@ -49,7 +53,9 @@ class Completion:
     accepted_tokens: int = 0
     """Drafted tokens that were right, and so needed no pass of their own."""
     logprobs: list[TokenLogprob] | None = None
-    """One entry for each generated token; None unless they were asked for."""
+    """One entry for each of `token_ids`; None unless they were asked for."""
+    seed: int = 0
+    """The seed that the text came from, given or drawn."""
 
 
 class Constraint(Protocol):
@@ -81,13 +87,15 @@ class Generation(Request):
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
         adapter_id: int = 0,
+        prompt_text: str = "",
     ) -> None:
-        """`deliver` receives the text piece by piece; without it, the text is in `completion()` alone."""
+        """`deliver` receives the text piece by piece; without it, the text is in `completion()` alone. `prompt_text`:
+        what an echo puts before it."""
         super().__init__(list(prompt_ids), done, adapter_id)
-        self.prompt_tokens = len(prompt_ids)
         self.params = params
         self.draft_tokens = self.accepted_tokens = 0
-        self.seed = int.from_bytes(os.urandom(8), "little") if params.seed is None else params.seed
+        # Six bytes: a number that every reader of JSON keeps exactly.
+        self.seed = int.from_bytes(os.urandom(6), "little") if params.seed is None else params.seed
         self.stop_reason: str | None = None
         self.text = ""
         self._limit = context_length
@@ -101,7 +109,17 @@ class Generation(Request):
         """Characters of the text in which no stop string ends, or counts."""
         self._decoder = decoder
         self._deliver, self._delivered = deliver, 0
+        self._echo = self._echo_due = prompt_text if params.echo else ""
         self._logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
+        self._scoring: SamplingParams | None = None
+        """How the tokens of an echoed prompt are scored; None where they are not."""
+        if params.echo and params.logprobs is not None:
+            self._logprobs = [TokenLogprob(self.token_ids[0], None, [])]
+            self._scoring = SamplingParams(logprobs=params.logprobs)
+        self._scored = range(0)
+        """Positions of the prompt whose hidden rows the next pass gives, to score the tokens after them."""
+        self._chooses = True
+        """Whether the next pass gives rows after which a token is chosen."""
         self._first_token = self._ended = 0.0
 
     @property
@@ -122,11 +140,22 @@ class Generation(Request):
         room = self._limit - len(self.token_ids) - 1
         return self._lookup.propose(min(most, self.params.lookup, room)) if self._lookup else ()
 
+    @property
+    def needs_every_row(self) -> bool:
+        return self._scoring is not None
+
     def outputs(self, start: int, end: int, drafted: int) -> int:
-        return 1 + drafted if end == len(self.token_ids) else 0
+        self._chooses = end == len(self.token_ids)
+        if self._scoring is not None and self._logprobs is not None:
+            # Rows that are computed again after a preemption were scored the first time.
+            first = max(start, len(self._logprobs) - 1)
+            self._scored = range(first, max(first, min(end, self.prompt_tokens - 1)))
+        return len(self._scored) + (1 + drafted if self._chooses else 0)
 
     def samplings(self, draft: Sequence[int]) -> list[RowSampling]:
-        return [self._sampling(draft[:count]) for count in range(len(draft) + 1)]
+        scoring = self._scoring
+        scored = [_only(self.token_ids[at + 1], scoring) for at in self._scored] if scoring is not None else []
+        return scored + ([self._sampling(draft[:count]) for count in range(len(draft) + 1)] if self._chooses else [])
 
     def _sampling(self, drafted: Sequence[int]) -> RowSampling:
         params, step = self.params, len(self.token_ids) - self.prompt_tokens + len(drafted)
@@ -143,7 +172,12 @@ class Generation(Request):
         )
 
     def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:
-        accepted = 0
+        accepted, scored = 0, len(self._scored)
+        for position, choice in zip(self._scored, choices[:scored], strict=True):
+            self._log(self.token_ids[position + 1], choice)
+        if not self._chooses:
+            return 0
+        choices = choices[scored:]
         self.draft_tokens += len(draft)
         for choice, drafted in zip(choices, [*draft, None], strict=True):
             self.append(choice)
@@ -167,8 +201,7 @@ class Generation(Request):
             self._first_token = now
         self._ended = now
         self.token_ids.append(token)
-        if self._logprobs is not None:
-            self._logprobs.append(TokenLogprob(token, choice.logprob, list(choice.top)))
+        self._log(token, choice)
         if self._constraint is not None:
             self._constraint.advance(token)
         if token in self._stops_at:
@@ -177,6 +210,10 @@ class Generation(Request):
         self.text += self._decoder.push(token)
         if not self._cut_at_stop() and len(self.token_ids) >= self._limit:
             self._finish("length")
+
+    def _log(self, token: int, choice: Choice) -> None:
+        if self._logprobs is not None:
+            self._logprobs.append(TokenLogprob(token, choice.logprob, list(choice.top)))
 
     def _hand_over(self) -> None:
         """Delivers new text. A tail that may be the beginning of a stop string is held back until later tokens or the
@@ -190,8 +227,9 @@ class Generation(Request):
                     if self.text.endswith(stop[:n]):
                         end = min(end, len(self.text) - n)
                         break
-        if end > self._delivered:
-            piece, self._delivered = self.text[self._delivered : end], end
+        piece = self._echo_due + self.text[self._delivered : end]
+        self._echo_due, self._delivered = "", end
+        if piece:
             self._deliver(piece)
 
     def completion(self) -> Completion:
@@ -199,8 +237,8 @@ class Generation(Request):
         ids, cached = self.completion_ids, self.cached_tokens or 0
         prefill, decode = self._first_token - self.started, self._ended - self._first_token
         return Completion(
-            text=self.text,
-            token_ids=ids,
+            text=self._echo + self.text,
+            token_ids=list(self.token_ids) if self.params.echo else ids,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=len(ids),
             stop_reason=self.stop_reason or "",
@@ -210,6 +248,7 @@ class Generation(Request):
             draft_tokens=self.draft_tokens,
             accepted_tokens=self.accepted_tokens,
             logprobs=self._logprobs,
+            seed=self.seed,
         )
 
     def _finish(self, reason: str) -> None:
@@ -230,3 +269,10 @@ class Generation(Request):
         self.text = self.text[: min(found)]
         self.stop_reason = "stop"
         return True
+
+
+def _only(token: int, params: SamplingParams) -> RowSampling:
+    """Chooses `token` and nothing else, so that its log-probability is told."""
+    mask = np.zeros(token // 32 + 1, np.uint32)
+    mask[-1] = 1 << token % 32
+    return RowSampling(params, seed=0, step=0, mask=mask)

@@ -5,26 +5,30 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from math import prod
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar, overload
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar, overload
 
 import numpy as np
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
+from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
 from sterna.engine.kv_cache import KvCache
-from sterna.engine.loop import Loop
-from sterna.engine.machine import checked_threads, choose_isa, default_threads
+from sterna.engine.loop import CLOSED, Loop
+from sterna.engine.machine import choose_isa, default_threads
 from sterna.engine.native import NativeBackend
 from sterna.engine.options import ACTIVATIONS, EngineOptions
+from sterna.engine.progress import Progress, Waiting
+from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt
 from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
-from sterna.errors import ArgumentError, ContextLengthError, UnsupportedError
+from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
@@ -33,29 +37,28 @@ POOL_TOKENS = 65536
 """Positions that the KV cache holds, unless two contexts need more. Only address space is reserved: memory is taken
 when it is first used."""
 
-Options = TypeVar("Options", EngineOptions, SamplingParams)
-Prompt = str | Sequence[int] | np.ndarray
+L = TypeVar("L", bound="LLM")
 
 
 class LLM:
     """A language model on the CPU, for callers on any thread.
 
     `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
-    embedded model. Options are those of `EngineOptions`, as an object or by their names.
+    embedded model, `sterna-tern`. Options are those of `EngineOptions`, as an object or by their names.
+    `close`, or the end of a `with` block, gives the memory back; otherwise that comes with the last reference.
     Raises `NotFoundError`, `NetworkError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
     def __init__(
         self, model: str | Path | Checkpoint | None = None, options: EngineOptions | None = None, **named: Any
     ) -> None:
-        self.options = _with_names(EngineOptions() if options is None else options, named)
-        threads = self.options.threads
-        self.threads = default_threads() if threads is None else checked_threads(threads)
+        self.options = with_names(options, EngineOptions, named)
+        self.threads = default_threads() if self.options.threads is None else self.options.threads
         self._file = _checkpoint(model, self.options.i2s_layout)
         config = self._file.config
         limit = config.context_length
         if self.options.ctx is not None and self.options.ctx > limit:
-            raise ArgumentError(f"ctx must be from 2 to {limit}, the context length of this model.")
+            raise OptionError("ctx", f"is at most {limit}, the context of this model, not {self.options.ctx}.")
         self.context_length = self.options.ctx or limit
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
@@ -85,7 +88,52 @@ class LLM:
         self._head_error: HeadError | None = None
         self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
-        weakref.finalize(self, self._loop.close).atexit = False
+        self._description = (
+            f"{self._file.name!r}: {config.architecture}, "
+            f"{sum(prod(tensor.shape) for tensor in self._file.tensors.values()):,} parameters, "
+            f"context {self.context_length}, {self.threads} threads, {self.isa}"
+        )
+        self._closed = False
+        self._finalizer = weakref.finalize(self, self._loop.close)
+        self._finalizer.atexit = False
+
+    def __repr__(self) -> str:
+        return f"<LLM {self._description}{', closed' if self._closed else ''}>"
+
+    def __enter__(self: L) -> L:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "An LLM cannot be pickled or copied, for its weights and its thread belong to this process; "
+            "make one from the model's path wherever it is needed."
+        )
+
+    def close(self) -> None:
+        """Ends the engine's thread and gives the memory back; requests that have not finished fail.
+
+        Every later call raises `UnsupportedError`, but for `close` itself. A callback of a request cannot wait for its
+        own thread: there, `close` returns before the thread has ended.
+        """
+        self._closed = True
+        loop = self.__dict__.pop("_loop", None)
+        if loop is None:
+            return
+        self._finalizer.detach()
+        loop.close()
+        loop.join()
+        del self._cache, self._file, self.checkpoint
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Explains what `close` has taken away."""
+        if name in ("_loop", "_cache", "_file", "checkpoint") and self.__dict__.get("_closed"):
+            raise UnsupportedError(CLOSED)
+        raise AttributeError(f"'LLM' object has no attribute {name!r}")
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -101,35 +149,46 @@ class LLM:
     def generate(self, prompts: Any, params: SamplingParams | None = None, **named: Any) -> str | list[str]:
         """Completes one prompt (text or token ids; str out) or a list of prompts (list out).
 
-        Options are those of `SamplingParams`, as an object or by their names, as in all methods here.
+        Options are those of `SamplingParams`, as an object or by their names, as in all methods here; `progress` as in
+        `complete`.
         """
-        if _is_one_prompt(prompts):
+        if is_one_prompt(prompts):
             return self.complete([prompts], params, **named)[0].text
         return [completion.text for completion in self.complete(prompts, params, **named)]
 
     def complete(
-        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | None = None,
+        *,
+        progress: Progress | None = None,
+        **named: Any,
     ) -> list[Completion]:
         """Completes prompts together; the results carry token ids, the stop reason, and speeds.
 
-        Raises `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts
-        that are not valid.
+        `progress` is told the share of the prompts' tokens that have been computed, about ten times a second. Raises
+        `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts that
+        are not valid.
         """
-        if _is_one_prompt(prompts):
-            raise ArgumentError("complete takes a list of prompts.")
         finished: SimpleQueue[Request] = SimpleQueue()
-        generations = [self.generation(prompt, params, done=finished.put, **named) for prompt in prompts]
-        self._run(generations, finished)
+        generations = self.generations(prompts, params, done=finished.put, **named)
+        self._run(generations, finished, progress)
         return [generation.completion() for generation in generations]
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None, **named: Any) -> Iterator[str]:
-        """Yields the completion piece by piece; the pieces joined are what `generate` gives."""
+        """Yields the completion piece by piece; the pieces joined are what `generate` gives. `progress` as in
+        `complete`."""
         for piece, _ in self.stream_completion(prompt, params, **named):
             if piece:
                 yield piece
 
     def stream_completion(
-        self, prompt: Prompt, params: SamplingParams | None = None, **named: Any
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        progress: Progress | None = None,
+        **named: Any,
     ) -> Iterator[tuple[str, Completion | None]]:
         """As `stream`, with the `Completion` beside the last piece and None beside the others."""
         events: SimpleQueue[str | Request] = SimpleQueue()
@@ -137,8 +196,12 @@ class LLM:
         try:
             self._check_thread()
             self.submit([generation])
-            while isinstance(event := events.get(), str):
+            waiting = Waiting([generation], progress)
+            event = waiting.next(events)
+            waiting.over()
+            while isinstance(event, str):
                 yield event, None
+                event = events.get()
             if generation.error is not None:
                 raise generation.error
             yield "", generation.completion()
@@ -159,15 +222,16 @@ class LLM:
         both are called on the engine's thread, so they must return quickly. `constraint` says which tokens may come
         next; with it nothing is drafted.
         """
-        sampling = _with_names(SamplingParams() if params is None else params, named)
+        sampling = with_names(params, SamplingParams, named)
         if any(token >= self.vocab_size for token in sampling.logit_bias):
-            raise ArgumentError(f"logit_bias has a token id outside the vocabulary of {self.vocab_size}.")
+            raise OptionError("logit_bias", f"has a token id outside the vocabulary of {self.vocab_size}.")
         if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
             eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
+        ids = self._checked(self._encode(prompt), self.context_length - 1)
         return Generation(
-            self._checked(self._encode(prompt), self.context_length - 1),
+            ids,
             sampling,
             context_length=self.context_length,
             eos_ids=eos_ids,
@@ -175,7 +239,16 @@ class LLM:
             done=done,
             deliver=deliver,
             constraint=constraint,
+            prompt_text=self._text_of(prompt, ids) if sampling.echo else "",
         )
+
+    def generations(
+        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, *, done: Done, **named: Any
+    ) -> list[Generation]:
+        """A `generation` for each of a list of prompts. Raises `ArgumentError` for a single prompt."""
+        if is_one_prompt(prompts):
+            raise ArgumentError("complete takes a list of prompts.")
+        return [self.generation(prompt, params, done=done, **named) for prompt in prompts]
 
     def submit(self, generations: Sequence[Request]) -> None:
         """Queues requests; returns at once."""
@@ -184,11 +257,17 @@ class LLM:
     def cancel(self, generations: Sequence[Request]) -> None:
         """Removes requests, finished or not; returns at once. Their callbacks are not called any more, but for one that
         is running now."""
-        self._loop.cancel(generations)
+        loop = self.__dict__.get("_loop")
+        if loop is not None:  # a closed model has ended them
+            loop.cancel(generations)
 
     def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
         """The model's answer to messages `{"role": ..., "content": ...}`, by the model's chat template."""
         return self.generate(self.tokenizer.encode_chat(messages), params, **named)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The token ids of a text, as `generate` makes them of a prompt: after BOS, where the model wants one."""
+        return self.tokenizer.encode(text)
 
     def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
         """One vector a text: the last hidden state (or the mean, where the model says so), L2-normalised; float32
@@ -197,29 +276,41 @@ class LLM:
         Texts end with the token that the model's tokenizer puts after them, if any. Raises `UnsupportedError` for a
         model with another pooling.
         """
+        finished: SimpleQueue[Request] = SimpleQueue()
+        requests = self.embedding_requests(texts, finished.put)
+        self._run(requests, finished)
+        return self.embeddings(requests)
+
+    def embedding_requests(self, texts: Sequence[Prompt], done: Done) -> list[HiddenRequest]:
+        """Requests for `submit`, of which `embeddings` makes vectors once they have ended; raises as `embed`."""
         if isinstance(texts, str):
             raise ArgumentError("embed takes a list of texts.")
         pooling = self.checkpoint.config.pooling
         if pooling not in ("last", "mean"):
             raise UnsupportedError(f"This model pools its hidden states by '{pooling}'; Sterna does last and mean.")
-        finished: SimpleQueue[Request] = SimpleQueue()
         requests = []
         for text in texts:
             ids = self._encode(text)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
-            ids = self._checked(ids, self.context_length)
-            requests.append(HiddenRequest(ids, finished.put, every=pooling == "mean"))
-        self._run(requests, finished)
-        vectors = np.empty((len(texts), self.hidden_size), np.float32)
+            requests.append(HiddenRequest(self._checked(ids, self.context_length), done, every=pooling == "mean"))
+        return requests
+
+    def embeddings(self, requests: Sequence[HiddenRequest]) -> np.ndarray:
+        """The vectors of `embedding_requests` that have ended: float32 `[n, hidden_size]`, L2-normalised."""
+        vectors = np.empty((len(requests), self.hidden_size), np.float32)
         for vector, request in zip(vectors, requests, strict=True):
             vector[:] = request.rows.mean(axis=0)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
+    def hidden_request(self, token_ids: Sequence[int] | np.ndarray, done: Done) -> HiddenRequest:
+        """A request for `submit`, for the hidden rows of every position."""
+        return HiddenRequest(self._checked(token_ids, self.context_length), done)
+
     def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Hidden states of every position after the last norm, by one causal pass; float32 `[n, hidden_size]`."""
         finished: SimpleQueue[Request] = SimpleQueue()
-        request = HiddenRequest(self._checked(token_ids, self.context_length), finished.put)
+        request = self.hidden_request(token_ids, finished.put)
         self._run([request], finished)
         return request.rows
 
@@ -252,15 +343,19 @@ class LLM:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
         return self._loop.call(lambda: self._loop.backend.logits(rows))
 
-    def _run(self, requests: Sequence[Request], finished: SimpleQueue[Request]) -> None:
+    def _run(
+        self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None
+    ) -> None:
         """Runs requests, whose `done` must be `finished.put`, until all have ended. Raises the first error of one."""
         try:
             self._check_thread()
             self.submit(requests)
+            waiting = Waiting(requests, progress)
             for _ in requests:
-                error = finished.get().error
+                error = waiting.next(finished).error
                 if error is not None:
                     raise error
+            waiting.over()
         finally:
             self.cancel(requests)
 
@@ -271,48 +366,24 @@ class LLM:
     def _encode(self, prompt: Prompt) -> Sequence[int] | np.ndarray:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
-    def _checked(self, token_ids: Sequence[int] | np.ndarray, limit: int) -> list[int]:
-        if not isinstance(token_ids, (list, tuple, range, np.ndarray)) or not all(map(_is_integer, token_ids)):
-            raise ArgumentError("A prompt must be text or a list of token ids.")
-        ids = [int(token) for token in token_ids]
-        if not ids:
-            raise ArgumentError("The prompt is empty, and this model has no token that begins a text.")
-        if not all(0 <= token < self.vocab_size for token in ids):
-            raise ArgumentError(f"A token id is outside the vocabulary of {self.vocab_size}.")
-        if len(ids) > limit:
-            raise ContextLengthError(
-                f"The prompt has {len(ids)} tokens, but the context of {self.context_length} has room for {limit}; "
-                "shorten the prompt or raise the context."
-            )
-        return ids
+    def _text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The text of a prompt; empty for ids of a model without a tokenizer."""
+        if isinstance(prompt, str):
+            return prompt
+        if not self.checkpoint.has_tokenizer:
+            return ""
+        decoder = self.tokenizer.stream()
+        return "".join(map(decoder.push, ids)) + decoder.flush()
 
-
-def _with_names(options: Options, named: Mapping[str, Any]) -> Options:
-    """`options` with the `named` ones replaced. Raises `ArgumentError` for an unknown name."""
-    try:
-        return replace(options, **named)
-    except TypeError as error:
-        raise ArgumentError(f"These options do not fit: {error}.") from None
+    def _checked(self, token_ids: Sequence[int] | np.ndarray, room: int) -> list[int]:
+        return checked_ids(token_ids, self.vocab_size, self.context_length, room)
 
 
 def _checkpoint(model: str | Path | Checkpoint | None, i2s_layout: str) -> LoadedCheckpoint:
     if model is None or isinstance(model, Checkpoint):
         if i2s_layout != "x86":
-            raise ArgumentError("i2s_layout is for models in GGUF files.")
+            raise OptionError("i2s_layout", "is for GGUF files; the layout of this model is known.")
         return open_checkpoint(EMBEDDED_MODEL).load() if model is None else model.load()
     if not isinstance(model, (str, Path)) or not str(model) or "\0" in str(model):
         raise ArgumentError("A model is the path of a GGUF file or of a folder, or its name on the hub.")
     return open_checkpoint(model, i2s_layout).load()
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_one_prompt(prompts: Any) -> bool:
-    """Whether this is a text or a list of token ids, not a list of prompts. Raises `ArgumentError` for other types."""
-    if isinstance(prompts, str):
-        return True
-    if not isinstance(prompts, (list, tuple, range, np.ndarray)):
-        raise ArgumentError("Prompts must be text, a list of token ids, or a list of these.")
-    return len(prompts) > 0 and _is_integer(prompts[0])

@@ -2,8 +2,8 @@
 waits for a pass.
 
 Other threads reach the loop by messages in its inbox: functions that its thread calls between two passes. So no lock is
-needed, and garbage collection may cancel requests on any thread, whatever that thread is doing. What processes do to
-threads (exit, fork) is in `processes.py`.
+needed while it runs, and garbage collection may cancel requests on any thread, whatever that thread is doing. What
+processes do to threads (exit, fork) is in `processes.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from sterna.errors import ArgumentError, FormatError, UnsupportedError
 
 T = TypeVar("T")
 
+CLOSED = "The model was closed."
+
 
 class Loop:
     """Runs requests to their end, in batches. Its thread starts with the first message."""
@@ -35,7 +37,8 @@ class Loop:
         self.scheduler = scheduler
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._thread: processes.LoopThread | None = None
-        self._stopping = False
+        self._stopping = self._closed = False
+        self._refusing = threading.RLock()
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before.
@@ -64,6 +67,8 @@ class Loop:
 
         def settle() -> None:
             try:
+                if self._closed:
+                    raise UnsupportedError(CLOSED)
                 result.set_result(function())
             except BaseException as error:
                 result.set_exception(error)
@@ -77,13 +82,17 @@ class Loop:
         return threading.current_thread() is self._thread
 
     def close(self) -> None:
-        """Ends the thread after the pass that it is in; requests that have not finished fail."""
+        """Ends the thread after the pass that it is in; requests that have not finished fail, and so do later ones."""
 
         def close() -> None:
-            self._stopping = True
-            self.fail(self.scheduler.requests, UnsupportedError("The model was closed."))
+            self._stopping = self._closed = True
 
         self._inbox.put(close)
+
+    def join(self) -> None:
+        """Waits until the thread has ended, after `close`; returns at once on the thread itself."""
+        if self._thread is not None and not self.is_own_thread:
+            self._thread.join()
 
     def stop(self) -> None:
         """Ends the thread after the pass that it is in; requests that have not finished wait for ever."""
@@ -104,7 +113,7 @@ class Loop:
 
     def forked(self) -> None:
         """In the child of a fork: the thread is the parent's, and so are the requests."""
-        self._thread, self._inbox = None, SimpleQueue()
+        self._thread, self._inbox, self._refusing = None, SimpleQueue(), threading.RLock()
         self.fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
 
     def fail(self, requests: Sequence[Request], error: BaseException) -> None:
@@ -116,7 +125,9 @@ class Loop:
     def _send(self, message: Callable[[], object]) -> None:
         processes.check_alive()
         self._inbox.put(message)
-        if self._thread is None:
+        if self._closed:
+            self._refuse()
+        elif self._thread is None:
             with processes.starting:
                 if self._thread is None:
                     # Known before it runs: a callback may ask whether it is on this thread.
@@ -133,6 +144,16 @@ class Loop:
                 self._inbox.get()()
             else:
                 self._step()
+        if self._closed:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Ends what a closed loop still has or is sent: on its own thread what was sent before the loop knew that it is
+        closed, on the sender's what is sent later."""
+        with self._refusing:
+            while not self._inbox.empty():
+                self._inbox.get()()
+            self.fail(self.scheduler.requests, UnsupportedError(CLOSED))
 
     def _step(self) -> None:
         """One forward pass over what the scheduler chose."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from numbers import Integral
 from pathlib import Path
 
 from sterna import _native
-from sterna.engine.options import MAX_THREADS
+from sterna.engine.options import MAX_THREADS, THREADS
 from sterna.errors import ArgumentError
 
 
 def default_threads() -> int:
-    """`STERNA_THREADS`, or the processors that this process may run on. Raises `ArgumentError` if malformed."""
+    """`STERNA_THREADS`, or the processors that this process may run on. Raises `OptionError` if malformed."""
     text = os.environ.get("STERNA_THREADS", "")
     if text:
-        return checked_threads(int(text) if text.isascii() and text.isdigit() else 0, "STERNA_THREADS")
+        threads: int = THREADS.read("STERNA_THREADS", text)
+        return threads
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(processors, cpu_quota(), MAX_THREADS)
 
@@ -28,13 +28,6 @@ def cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return max(1, -(-int(quota) // int(period)))
     except (OSError, ValueError, ZeroDivisionError):  # no control group, or "max": no limit
         return MAX_THREADS
-
-
-def checked_threads(threads: int, name: str = "threads") -> int:
-    """`threads` if it is from 1 to 1024, else `ArgumentError`."""
-    if not isinstance(threads, Integral) or not 1 <= threads <= MAX_THREADS:
-        raise ArgumentError(f"{name} must be a whole number from 1 to {MAX_THREADS}.")
-    return int(threads)
 
 
 def choose_isa() -> str:

@@ -34,10 +34,13 @@ class Request(ABC):
     """When the request was first admitted: seconds of `time.perf_counter`."""
     submitted: bool = False
     cancelled: bool = False
+    prompt_tokens: int = field(init=False)
+    """How many tokens the request came with."""
     last_turn: int = 0
     """When the request last entered a pass, on a clock that counts the turns of all requests."""
 
     def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.token_ids)
         if self.adapter_id:
             self.blocks.salt = self.adapter_id.to_bytes(8, "little")
 

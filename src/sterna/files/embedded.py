@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
-EMBEDDED_MODEL = Path(__file__).parents[1] / "models" / "sterna-tern.gguf"
+EMBEDDED_NAME = "sterna-tern"
+EMBEDDED_MODEL = Path(__file__).parents[1] / "models" / f"{EMBEDDED_NAME}.gguf"

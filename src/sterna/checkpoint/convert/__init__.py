@@ -18,7 +18,7 @@ from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
-from sterna.errors import ArgumentError, NotFoundError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
 from sterna.files.atomic import publish, staging
 from sterna.files.hf_files import TEMPLATES
 from sterna.files.hub.cache import resolve_model
@@ -34,6 +34,8 @@ __all__ = ["Report", "convert", "verify"]
 TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """Encodings that a conversion can write; others can only be copied."""
 LEAST_SPLIT = 1 << 16
+FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
+"""Endings of files that are parts of a Hugging Face folder, which a folder's own name does not have."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def convert(
     tl_tiles: str = "preset",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
-    """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder.
+    """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, in whatever case, else a Hugging Face
+    folder.
 
     `src`: a GGUF file, a Hugging Face folder, or a checkpoint of `sterna train`. `type` is the encoding of the layers'
     matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding;
@@ -82,10 +85,10 @@ def convert(
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
-        raise ArgumentError(f"tl_tiles is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
+        raise OptionError("tl_tiles", f"is one of {', '.join(TL_TILES)}, not {tl_tiles!r}.")
     source = open_checkpoint(src, i2s_layout)
     dst = Path(dst)
-    folder = dst.suffix != ".gguf"
+    folder = dst.suffix.lower() != ".gguf"
     _check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
@@ -191,6 +194,10 @@ def _check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
     """Raises, before any work is done, where the result could not be put at `dst`."""
     if not dst.name:
         raise ArgumentError(f"{dst} is no name for a file or folder.")
+    if dst.suffix.lower() in FILE_SUFFIXES:
+        raise ArgumentError(
+            f"{dst} is not a folder's name; a Hugging Face model is a folder: give a name without {dst.suffix}."
+        )
     if not dst.parent.is_dir():
         raise NotFoundError(f"The folder {dst.parent} is not there.")
     if not dst.exists():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
+from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.files.gguf.names import model_files
 from sterna.files.hf_files import INDEX
 from sterna.files.hub.names import SEPARATOR, WELL_KNOWN, Reference, is_address, parse_reference
@@ -38,8 +39,8 @@ class CachedModel:
 
 
 def resolve_model(name: str | os.PathLike[str]) -> Path:
-    """The path of the model called `name`: what `find_local` finds at that path, else the cached model of that name. A
-    model that is not in the cache is downloaded, which a line on stderr says.
+    """The path of the model called `name`: what `find_local` finds at that path, else the embedded model or the cached
+    model of that name. A model that is not in the cache is downloaded, which a line on stderr says.
 
     Raises NotFoundError where there is nothing of that name, NetworkError where the hub cannot be reached,
     ArgumentError where a repository has several models and `name` does not say which.
@@ -50,6 +51,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
     found = find_local(path)
     if found is not None:
         return found
+    if text == EMBEDDED_NAME:
+        return EMBEDDED_MODEL
     reference = parse_reference(text)
     if reference is None:
         raise _unknown(text, path)
@@ -190,11 +193,19 @@ def cached_models(is_model: Callable[[Path], bool]) -> list[CachedModel]:
     return models
 
 
+def embedded_model() -> CachedModel:
+    """The embedded model, as if it were one of the cache."""
+    size = EMBEDDED_MODEL.stat().st_size
+    return CachedModel(EMBEDDED_NAME, None, [EMBEDDED_MODEL.name], size, str(EMBEDDED_MODEL))
+
+
 def remove_cached(name: str) -> int:
     """Deletes a repository, all its revisions and the rest of interrupted downloads; returns how many bytes were freed.
 
     Raises NotFoundError where the cache has none of that name, ArgumentError for a name with a revision or a file.
     """
+    if name == EMBEDDED_NAME:
+        raise ArgumentError(f"{name} is part of Sterna and cannot be removed.")
     reference = parse_reference(name)
     if reference is None:
         raise NotFoundError(f"{name} is no model of the cache; `sterna list` shows those.")

@@ -1,0 +1,165 @@
+"""`AsyncLLM`: the methods of `LLM` for asyncio. The event loop never waits for the engine or for a long text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+from sterna.checkpoint import Checkpoint
+from sterna.engine.generation import Completion
+from sterna.engine.llm import LLM
+from sterna.engine.options import EngineOptions
+from sterna.engine.prompts import Prompt, is_one_prompt
+from sterna.engine.request import Request
+from sterna.engine.sampling import SamplingParams
+from sterna.errors import ArgumentError
+
+E = TypeVar("E")
+A = TypeVar("A", bound="AsyncLLM")
+
+
+class AsyncLLM:
+    """An `LLM` whose methods are awaited. Texts of many tasks share the engine's batches.
+
+    `model`: an `LLM` that exists already, or what `LLM` takes; loading it blocks, so a program that serves meanwhile
+    loads with `await asyncio.to_thread(AsyncLLM, model)`. A cancelled task, or a closed iterator, takes its requests
+    out of the engine before the next pass. Errors are those of `LLM`.
+    """
+
+    def __init__(
+        self, model: LLM | str | Path | Checkpoint | None = None, options: EngineOptions | None = None, **named: Any
+    ) -> None:
+        if isinstance(model, LLM) and (options is not None or named):
+            raise ArgumentError("An LLM that exists already keeps its options; give none beside it.")
+        self.llm = model if isinstance(model, LLM) else LLM(model, options, **named)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self.llm)[1:]}"
+
+    async def __aenter__(self: A) -> A:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As `LLM.close`."""
+        await asyncio.to_thread(self.llm.close)
+
+    @overload
+    async def generate(
+        self, prompts: str | Sequence[int] | np.ndarray, params: SamplingParams | None = None, **named: Any
+    ) -> str: ...
+    @overload
+    async def generate(
+        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
+    ) -> list[str]: ...
+    async def generate(self, prompts: Any, params: SamplingParams | None = None, **named: Any) -> str | list[str]:
+        """As `LLM.generate`."""
+        if is_one_prompt(prompts):
+            return (await self.complete([prompts], params, **named))[0].text
+        return [completion.text for completion in await self.complete(prompts, params, **named)]
+
+    async def complete(
+        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
+    ) -> list[Completion]:
+        """As `LLM.complete`."""
+        events: _Events[Request] = _Events()
+        make = self.llm.generations
+        generations = await asyncio.to_thread(make, prompts, params, done=events.put, **named)
+        await self._run(generations, events)
+        return [generation.completion() for generation in generations]
+
+    async def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, **named: Any
+    ) -> AsyncGenerator[str, None]:
+        """As `LLM.stream`: `async for piece in llm.stream(...)`."""
+        async with aclosing(self.stream_completion(prompt, params, **named)) as pieces:
+            async for piece, _ in pieces:
+                if piece:
+                    yield piece
+
+    async def stream_completion(
+        self, prompt: Prompt, params: SamplingParams | None = None, **named: Any
+    ) -> AsyncGenerator[tuple[str, Completion | None], None]:
+        """As `LLM.stream_completion`."""
+        events: _Events[str | Request] = _Events()
+        make = self.llm.generation
+        generation = await asyncio.to_thread(make, prompt, params, done=events.put, deliver=events.put, **named)
+        try:
+            self.llm.submit([generation])
+            while isinstance(event := await events.get(), str):
+                yield event, None
+            if generation.error is not None:
+                raise generation.error
+            yield "", generation.completion()
+        finally:
+            self.llm.cancel([generation])
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any
+    ) -> str:
+        """As `LLM.chat`."""
+        ids = await asyncio.to_thread(lambda: self.llm.tokenizer.encode_chat(messages))
+        return await self.generate(ids, params, **named)
+
+    async def tokenize(self, text: str) -> list[int]:
+        """As `LLM.tokenize`."""
+        return await asyncio.to_thread(self.llm.tokenize, text)
+
+    async def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
+        """As `LLM.embed`."""
+        events: _Events[Request] = _Events()
+        requests = await asyncio.to_thread(self.llm.embedding_requests, texts, events.put)
+        await self._run(requests, events)
+        return await asyncio.to_thread(self.llm.embeddings, requests)
+
+    async def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As `LLM.hidden`."""
+        events: _Events[Request] = _Events()
+        request = await asyncio.to_thread(self.llm.hidden_request, token_ids, events.put)
+        await self._run([request], events)
+        return request.rows
+
+    async def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As `LLM.logits`."""
+        return await self.head(await self.hidden(token_ids))
+
+    async def head(self, hidden: np.ndarray) -> np.ndarray:
+        """As `LLM.head`."""
+        return await asyncio.to_thread(self.llm.head, hidden)
+
+    async def _run(self, requests: Sequence[Request], events: _Events[Request]) -> None:
+        """As `LLM._run`; `done` of the requests must be `events.put`."""
+        try:
+            self.llm.submit(requests)
+            for _ in requests:
+                error = (await events.get()).error
+                if error is not None:
+                    raise error
+        finally:
+            self.llm.cancel(requests)
+
+
+class _Events(Generic[E]):
+    """Carries events from the engine's thread to a task of the event loop that is running."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[E] = asyncio.Queue()
+        self.get: Callable[[], Any] = self._queue.get
+
+    def put(self, event: E) -> None:
+        """Queues an event, from any thread; it is lost where the event loop is closed, for nobody waits there."""
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
+        except RuntimeError:
+            pass
