@@ -12,6 +12,7 @@ import typer
 from sterna.cli import bench, convert, info, pull, rm, run, train
 from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
+from sterna.cli.interrupts import as_exceptions
 from sterna.errors import ArgumentError, SternaError
 
 app = typer.Typer(
@@ -32,14 +33,13 @@ app.command("train")(train.train)
 
 
 def main() -> None:
-    """Runs the command line; exits 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
+    """Runs the command line; exits 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C (128 + number of a signal)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal lacks is no error
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        with as_exceptions():
+            app()
     except ArgumentError as error:
         fail(str(error), status=2)
     except SternaError as error:

@@ -33,12 +33,16 @@ def run(
 
     llm = LLM(model, options)
     report_head(llm)
-    stream = llm.stream_completion(text, params)
-    for piece, result in stream:
+    try:
+        for piece, result in llm.stream_completion(text, params):
+            if not json:
+                print(piece, end="", flush=True)
+            if result is not None:
+                completion = result
+    except KeyboardInterrupt:
         if not json:
-            print(piece, end="", flush=True)
-        if result is not None:
-            completion = result
+            print()
+        raise
     if json:
         print_json(asdict(completion))
     else:
