@@ -167,7 +167,7 @@ class LLM:
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
         return Generation(
-            self._checked(self._encode(prompt), self.context_length - 1),
+            self._checked(self._encode(prompt, self.context_length - 1), self.context_length - 1),
             sampling,
             context_length=self.context_length,
             eos_ids=eos_ids,
@@ -205,7 +205,7 @@ class LLM:
         finished: SimpleQueue[Request] = SimpleQueue()
         requests = []
         for text in texts:
-            ids = self._encode(text)
+            ids = self._encode(text, self.context_length)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
             ids = self._checked(ids, self.context_length)
@@ -268,8 +268,9 @@ class LLM:
         if self._loop.is_own_thread:
             raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
-    def _encode(self, prompt: Prompt) -> Sequence[int] | np.ndarray:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
+        """Token ids, of a text only so many that it is known to be longer than `limit`."""
+        return self.tokenizer.encode(prompt, limit=limit) if isinstance(prompt, str) else prompt
 
     def _checked(self, token_ids: Sequence[int] | np.ndarray, limit: int) -> list[int]:
         if not isinstance(token_ids, (list, tuple, range, np.ndarray)) or not all(map(_is_integer, token_ids)):
@@ -281,7 +282,7 @@ class LLM:
             raise ArgumentError(f"A token id is outside the vocabulary of {self.vocab_size}.")
         if len(ids) > limit:
             raise ContextLengthError(
-                f"The prompt has {len(ids)} tokens, but the context of {self.context_length} has room for {limit}; "
+                f"The prompt has more than the {limit} tokens that the context of {self.context_length} has room for; "
                 "shorten the prompt or raise the context."
             )
         return ids

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,16 @@ class TextScore:
     seconds: float
 
 
-def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None) -> TextScore:
-    """Scores every token of `text` once, with at least half a context before it where the text has that much.
+def evaluate_text(llm: LLM, text: str | Iterable[str], progress: Callable[[float], None] | None = None) -> TextScore:
+    """Scores every token of a text (or of its parts, joined) once, with at least half a context before it where the
+    text has that much.
 
     The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
-    called with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
+    called with the share done, 0 to 1. Of a text in parts only the token ids are kept, 4 bytes each. Raises
+    `FormatError` for a text without a token to score.
     """
     started = time.perf_counter()
-    tokens = np.asarray(llm.tokenizer.encode(text), np.int64)
+    tokens, text_bytes = _read(llm, [text] if isinstance(text, str) else text)
     spans = windows(len(tokens), llm.context_length)
     if not spans:
         raise FormatError("The text is too short: it has no token to score.")
@@ -48,16 +51,32 @@ def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambd
             logits = llm.head(hidden[at : at + HEAD_ROWS])
             targets = tokens[first + at : first + at + len(logits)]
             nats += float(negative_log_likelihood(logits, targets).sum())
-        progress(done / len(spans))
+        if progress is not None:
+            progress(done / len(spans))
     count = len(tokens) - 1
     return TextScore(
-        bits_per_byte=bits_per_byte(nats, len(text.encode())),
+        bits_per_byte=bits_per_byte(nats, text_bytes),
         perplexity=math.exp(min(nats / count, 700.0)),
         nll_per_token=nats / count,
         tokens=count,
-        bytes=len(text.encode()),
+        bytes=text_bytes,
         seconds=time.perf_counter() - started,
     )
+
+
+def _read(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
+    """The token ids of a text, int32 [n], and how many bytes of UTF-8 it has."""
+    tokens, text_bytes = array("i"), 0
+
+    def counted() -> Iterator[str]:
+        nonlocal text_bytes
+        for part in parts:
+            text_bytes += len(part.encode())
+            yield part
+
+    for ids in llm.tokenizer.encode_parts(counted()):
+        tokens.extend(ids)
+    return np.frombuffer(tokens, np.int32), text_bytes
 
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
