@@ -73,7 +73,13 @@ JSON = {
         for split in (True, False)
     },
 }
-KINDS = [*JSON, "scores", "merges", "across spaces", *(f"pre {name}" for name in {pre: name for name, pre in PRE.items()}.values())]
+KINDS = [
+    *JSON,
+    "scores",
+    "merges",
+    "across spaces",
+    *(f"pre {name}" for name in {pre: name for name, pre in PRE.items()}.values()),
+]
 
 
 @cache

@@ -41,9 +41,10 @@ def read_text(path: Path) -> str:
 
 
 def as_text(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text, line ends as they are. Raises `FormatError`, naming `name`, for other bytes."""
+    """UTF-8 bytes as text, line ends as they are; a byte order mark at the beginning is passed over. Raises
+    `FormatError`, naming `name`, for other bytes."""
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FormatError(f"{name} is not UTF-8 text.") from None
 

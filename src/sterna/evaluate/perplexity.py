@@ -31,41 +31,17 @@ class TextScore:
     seconds: float
 
 
-def evaluate_text(llm: LLM, text: str | Iterable[str], progress: Callable[[float], None] | None = None) -> TextScore:
-    """Scores every token of a text (or of its parts, joined) once, with at least half a context before it where the
-    text has that much.
+def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None) -> TextScore:
+    """Scores every token of `text` once, with at least half a context before it where the text has that much.
 
     The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
-    called with the share done, 0 to 1. Of a text in parts only the token ids are kept, 4 bytes each. Raises
-    `FormatError` for a text without a token to score.
+    called with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
     """
-    started = time.perf_counter()
-    tokens, text_bytes = _read(llm, [text] if isinstance(text, str) else text)
-    spans = windows(len(tokens), llm.context_length)
-    if not spans:
-        raise FormatError("The text is too short: it has no token to score.")
-    nats = 0.0
-    for done, (start, end, first) in enumerate(spans, 1):
-        hidden = llm.hidden(tokens[start : end - 1])[first - 1 - start :]
-        for at in range(0, len(hidden), HEAD_ROWS):
-            logits = llm.head(hidden[at : at + HEAD_ROWS])
-            targets = tokens[first + at : first + at + len(logits)]
-            nats += float(negative_log_likelihood(logits, targets).sum())
-        if progress is not None:
-            progress(done / len(spans))
-    count = len(tokens) - 1
-    return TextScore(
-        bits_per_byte=bits_per_byte(nats, text_bytes),
-        perplexity=math.exp(min(nats / count, 700.0)),
-        nll_per_token=nats / count,
-        tokens=count,
-        bytes=text_bytes,
-        seconds=time.perf_counter() - started,
-    )
+    return evaluate_tokens(llm, *read_tokens(llm, [text]), progress)
 
 
-def _read(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
-    """The token ids of a text, int32 [n], and how many bytes of UTF-8 it has."""
+def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
+    """The token ids of a text that comes in parts, int32 [n], and how many bytes of UTF-8 it has."""
     tokens, text_bytes = array("i"), 0
 
     def counted() -> Iterator[str]:
@@ -77,6 +53,33 @@ def _read(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
     for ids in llm.tokenizer.encode_parts(counted()):
         tokens.extend(ids)
     return np.frombuffer(tokens, np.int32), text_bytes
+
+
+def evaluate_tokens(
+    llm: LLM, tokens: np.ndarray, text_bytes: int, progress: Callable[[float], None] = lambda share: None
+) -> TextScore:
+    """As `evaluate_text`, of what `read_tokens` gives."""
+    started = time.perf_counter()
+    spans = windows(len(tokens), llm.context_length)
+    if not spans:
+        raise FormatError("The text is too short: it has no token to score.")
+    nats = 0.0
+    for done, (start, end, first) in enumerate(spans, 1):
+        hidden = llm.hidden(tokens[start : end - 1])[first - 1 - start :]
+        for at in range(0, len(hidden), HEAD_ROWS):
+            logits = llm.head(hidden[at : at + HEAD_ROWS])
+            targets = tokens[first + at : first + at + len(logits)]
+            nats += float(negative_log_likelihood(logits, targets).sum())
+        progress(done / len(spans))
+    count = len(tokens) - 1
+    return TextScore(
+        bits_per_byte=bits_per_byte(nats, text_bytes),
+        perplexity=math.exp(min(nats / count, 700.0)),
+        nll_per_token=nats / count,
+        tokens=count,
+        bytes=text_bytes,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

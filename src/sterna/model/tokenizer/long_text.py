@@ -32,6 +32,12 @@ TRIALS = 32
 
 # After a letter or digit, best before white space, else before punctuation. An apostrophe may belong to the letters.
 _PLACES = (re.compile(r"[^\W_](?=\s)"), re.compile(r"[^\W_](?=[^\w\s'’])"))
+# What other steps of a tokenizer.json than `Prepend` do where a text begins, and how it is turned off.
+_AT_THE_BEGINNING: dict[str, dict[str, Any]] = {
+    "Metaspace": {"prepend_scheme": "never"},
+    "ByteLevel": {"add_prefix_space": False},
+    "Strip": {"strip_left": False},
+}
 
 
 class LongText:
@@ -126,12 +132,8 @@ def _without_beginning(step: Any) -> Any:
     """A normalizer or pre-tokenizer of a tokenizer.json without what it does only where a text begins."""
     if step is None or step["type"] == "Prepend":
         return None
-    changes: dict[str, Any] = {
-        "Metaspace": {"prepend_scheme": "never"},
-        "ByteLevel": {"add_prefix_space": False},
-        "Strip": {"strip_left": False},
-    }.get(step["type"], {})
+    changed = step | _AT_THE_BEGINNING.get(step["type"], {})
     for steps in ("normalizers", "pretokenizers"):
         if steps in step:
-            changes[steps] = [kept for inner in step[steps] if (kept := _without_beginning(inner)) is not None]
-    return step | changes
+            changed[steps] = [kept for inner in step[steps] if (kept := _without_beginning(inner)) is not None]
+    return changed
