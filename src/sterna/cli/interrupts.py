@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,8 +31,8 @@ def exit_at_once() -> None:
 
 @contextmanager
 def as_exceptions() -> Iterator[None]:
-    """In the block a signal raises KeyboardInterrupt; at its end SystemExit with the signal's status, whatever error
-    the interruption caused on its way."""
+    """In the block a signal raises KeyboardInterrupt, so that temporary files are removed. At the end of the block the
+    process ends with the signal's status, whatever error the interruption caused, and waits for no thread."""
     status, last = 0, -ECHO_SECONDS
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -48,7 +49,10 @@ def as_exceptions() -> Iterator[None]:
     finally:
         exit_at_once()
         if status:
-            raise SystemExit(status)
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(status)
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -71,7 +71,9 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
         return plan
     origin = plan.origin(inputs)
     saved = read_origin(plan.state, {key: origin[key] for key in ("model", "data")})
-    return Plan(config, base, saved.step, list(changes(saved.config, origin[CONFIG])) if saved.config else [])
+    changed = list(changes(saved.config, origin[CONFIG])) if saved.config else []
+    fresh = " (its moments begin anew)"
+    return Plan(config, base, saved.step, [line + fresh * line.startswith("training.optimizer ") for line in changed])
 
 
 def describe(plan: Plan) -> list[str]:

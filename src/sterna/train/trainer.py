@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -165,8 +166,7 @@ def _memory_errors(config: RunConfig) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         # torch has no class for its CPU allocator's error.
-        text = str(error).lower()
-        if not isinstance(error, MemoryError) and "not enough memory" not in text and "out of memory" not in text:
+        if not isinstance(error, MemoryError) and not re.search("(allocate|enough|out of) memory", str(error)):
             raise
         raise SternaError(
             f"There is not enough memory for training.batch_size = {config.training.batch_size} windows of "

@@ -1,0 +1,1 @@
+"""Situations from public bug reports."""
