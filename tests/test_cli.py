@@ -57,7 +57,10 @@ def test_prompts_from_stdin_and_file_and_option_agree(tmp_path: Path) -> None:
         sterna("run", "-p", "The ship", *options).stdout,
         sterna("run", "-f", str(tmp_path / "prompt.txt"), *options).stdout,
         sterna("run", *options, stdin="The ship").stdout,
+        sterna("run", *options, stdin="\ufeffThe ship").stdout,
     }
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfThe ship")
+    texts.add(sterna("run", "-f", str(tmp_path / "prompt.txt"), *options).stdout)
     assert len(texts) == 1
 
 
@@ -138,6 +141,10 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         fields["nll_per_token"] * fields["tokens"] / 0.6931472 / fields["bytes"]
     )
     assert 0 < fields["bits_per_byte"] < 3 and fields["perplexity"] > 1
+    piped = json.loads(sterna("eval", "--text", "-", "--json", stdin="\ufeff" + text).stdout)
+    assert {key: piped[key] for key in piped if key != "seconds"} == {
+        key: fields[key] for key in fields if key != "seconds"
+    }
 
 
 @pytest.mark.parametrize(
