@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from sterna.checkpoint.convert import convert
+from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write, publish, staging
+from sterna.files.embedded import EMBEDDED_MODEL
+from sterna.files.sizes import readable
 
 WRITER = """
 import sys, time
+from sterna.checkpoint.convert import convert
+from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write, staging
 with {kind}(sys.argv[1]) as opened:
     if {kind} is staging:
@@ -93,3 +100,17 @@ def test_errors_of_the_disk_name_the_target(tmp_path: Path) -> None:
         open(tmp_path / "absent")
     assert other.value.filename == str(tmp_path / "absent")
     assert hidden(tmp_path) == []
+
+
+def test_sizes_have_the_unit_that_shows_them() -> None:
+    sizes = [0, 999, 1000, 41_000, 999_949, 73_500_000, 1_200_000_000, 3_456_700_000_000]
+    assert [readable(size) for size in sizes] == [
+        "0 bytes", "999 bytes", "1.0 kB", "41.0 kB", "999.9 kB", "73.5 MB", "1.2 GB", "3,456.7 GB",
+    ]  # fmt: skip
+
+
+def test_a_full_disk_is_told_in_sizes_that_say_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(10**9, 10**9, 4_096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(SternaError, match=r"out\.gguf needs \d+\.\d MB, and 4\.1 kB are free on its disk\."):
+        convert(EMBEDDED_MODEL, tmp_path / "out.gguf")

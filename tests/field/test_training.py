@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,16 @@ def test_memory_that_is_not_there_is_said_by_training(folder: Path, monkeypatch:
     monkeypatch.setattr(Decoder, "forward", forward)
     with pytest.raises(SternaError, match=r"training\.batch_size = 1 windows of model\.context_length = 16"):
         train(folder)
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for(folder: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    result = sterna("train", write(folder), preexec_fn=limit)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"Error: {folder / 'o' / 'state.safetensors'}: File too large."
+    assert [path.name for path in (folder / "o").iterdir() if path.name.startswith(".")] == []
 
 
 def test_overrides_are_toml_or_words(folder: Path) -> None:

@@ -58,14 +58,15 @@ class Plan:
 def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and looks at what it names; writes nothing.
 
-    Raises ArgumentError for a wrong config, files that cannot be read, a text that is too short and a batch that no
-    memory here can hold; FormatError for a state of another model or corpus.
+    Raises ArgumentError for a wrong config, files that cannot be read, a text that is too short, a device that is not
+    there and a batch that no memory here can hold; FormatError for a state of another model or corpus.
     """
     config, base = load_config(config_path, overrides), config_path.parent
     plan = Plan(config, base, 0, [])
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
     if not any(map(any, beginning(document_parts(plan.valid), config.training.eval_bytes))):
         raise ArgumentError(f"data.valid has no text in its first {config.training.eval_bytes} bytes.")
+    torch_device(config.training.device)
     _check_memory(config)
     if not plan.state.exists():
         return plan
@@ -74,6 +75,16 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     changed = list(changes(saved.config, origin[CONFIG])) if saved.config else []
     fresh = " (its moments begin anew)"
     return Plan(config, base, saved.step, [line + fresh * line.startswith("training.optimizer ") for line in changed])
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
+    return device
 
 
 def describe(plan: Plan) -> list[str]:

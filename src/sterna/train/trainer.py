@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from sterna.checkpoint.convert import convert
-from sterna.errors import ArgumentError, SternaError
+from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
 from sterna.train.config import RunConfig
 from sterna.train.corpus import Report, document_parts
@@ -25,7 +25,7 @@ from sterna.train.lock import locked
 from sterna.train.loss import next_token_loss
 from sterna.train.model import Decoder
 from sterna.train.optimizer import make_optimizers, schedule, weight_decay
-from sterna.train.plan import Plan, plan_training
+from sterna.train.plan import Plan, plan_training, torch_device
 from sterna.train.state import DivergedError, load_state, save_state
 
 __all__ = ["DivergedError", "TrainingResult", "run_training"]
@@ -46,16 +46,6 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _device(name: str) -> torch.device:
-    """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
-    return device
-
-
 def run_training(config_path: Path, report: Report = _to_stderr, overrides: Sequence[str] = ()) -> TrainingResult:
     """Trains as the TOML file says, from the run's checkpoint if there is one, then evaluates and exports.
 
@@ -67,7 +57,7 @@ def run_training(config_path: Path, report: Report = _to_stderr, overrides: Sequ
     output folder, SternaError where memory does not suffice.
     """
     plan = plan_training(config_path, overrides)
-    device = _device(plan.config.training.device)
+    device = torch_device(plan.config.training.device)
     with locked(plan.output), _memory_errors(plan.config):
         return _run(plan, device, report)
 
