@@ -188,6 +188,13 @@ def test_stdin_that_is_no_text_and_stdout_that_lacks_characters() -> None:
     assert plain.returncode == 0 and plain.stdout.isascii() and json.loads(plain.stdout)["completion_tokens"] == 8
 
 
+def test_a_prompt_without_end_is_not_read_for_ever() -> None:
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run([sys.executable, "-m", "sterna", "run"], stdin=endless, capture_output=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith(b"Error: stdin is longer than any context")
+    assert sterna("run", "-f", "/dev/zero").stderr.startswith("Error: /dev/zero is longer than any context")
+
+
 def test_bench_json_has_the_documented_fields() -> None:
     fields = json.loads(sterna("bench", "-p", "16", "-n", "8", "-r", "1", "--head", "q4_0", "--json").stdout)
     assert fields["head"] == "q4_0" and 0 < fields["head_error"] < 0.2 and 0 <= fields["head_top1"] <= 1

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sterna.errors import FormatError, NotFoundError
+from sterna.errors import ContextLengthError, FormatError, NotFoundError
 
 if TYPE_CHECKING:
     from sterna.engine.llm import LLM
@@ -32,17 +32,24 @@ def report_head(llm: LLM) -> None:
         )
 
 
+MAX_PROMPT_BYTES = 1 << 26
+"""More than any context holds: what is longer (a pipe that never ends) is not read to its end."""
+
+
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises `FormatError` for other bytes, `NotFoundError` where it cannot be read."""
+    """The text of a UTF-8 file. Raises as `as_text`, and `NotFoundError` where it cannot be read."""
     try:
-        return as_text(path.read_bytes(), str(path))
+        with open(path, "rb") as file:
+            return as_text(file.read(MAX_PROMPT_BYTES + 1), str(path))
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def as_text(data: bytes, name: str) -> str:
     """UTF-8 bytes as text, line ends as they are; a byte order mark at the beginning is passed over. Raises
-    `FormatError`, naming `name`, for other bytes."""
+    `FormatError`, naming `name`, for other bytes, `ContextLengthError` for more than `MAX_PROMPT_BYTES`."""
+    if len(data) > MAX_PROMPT_BYTES:
+        raise ContextLengthError(f"{name} is longer than any context has room for; shorten the prompt.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

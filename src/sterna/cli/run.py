@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sterna.cli.options import Json, Model, with_flags
-from sterna.cli.output import as_text, print_json, read_text, report_head
+from sterna.cli.output import MAX_PROMPT_BYTES, as_text, print_json, read_text, report_head
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError
@@ -69,4 +69,4 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
         return read_text(file)
     if sys.stdin is None or sys.stdin.isatty():
         raise ArgumentError("There is no prompt: give one with -p TEXT, -f FILE or on stdin.")
-    return as_text(sys.stdin.buffer.read(), "stdin")
+    return as_text(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1), "stdin")
