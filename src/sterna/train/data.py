@@ -34,7 +34,10 @@ DISTINCT_BYTES = 3_000_000
 novels have one million; random letters have as many as there are."""
 BATCH = 8 * WINDOW
 """Characters encoded at a time, on all cores: 0.1 s on two."""
-_RUNS = re.compile(r"\w+|\s+|[^\w\s]+")
+# A word of the pre-tokenizer is a part of a run of letters and digits, of white space or of other characters, perhaps
+# with one character before it and line ends after it.
+_RUNS = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")
+_LONG_RUNS = re.compile(_RUNS.pattern.replace("+", f"{{{LONGEST_WORD + 1},}}"))
 
 
 def train_tokenizer(texts: Iterable[Iterable[str]], vocab_size: int, report: Report = lambda line: None) -> Tokenizer:
@@ -89,11 +92,12 @@ def _sample(pieces: Iterable[str], report: Report, stopped: Callable[[], bool]) 
         seen.update(map(hash, new))
         size += len("".join(new).encode())
         characters += len(piece)
-        if max(map(len, runs), default=0) <= LONGEST_WORD:
-            yield piece
-        else:
-            for run in _RUNS.findall(piece):
-                yield from (run[start : start + LONGEST_WORD] for start in range(0, len(run), LONGEST_WORD))
+        at = 0
+        for run in _LONG_RUNS.finditer(piece) if max(map(len, runs)) > LONGEST_WORD else ():
+            yield piece[at : run.start()]
+            at = run.end()
+            yield from (piece[start : min(start + LONGEST_WORD, at)] for start in range(run.start(), at, LONGEST_WORD))
+        yield piece[at:]
         if size > DISTINCT_BYTES:
             report(f"The tokenizer is made from the first {characters:,} characters: they have so many distinct words.")
             return

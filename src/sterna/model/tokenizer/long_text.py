@@ -67,8 +67,9 @@ class LongText:
     def later(self) -> tokenizers.Tokenizer:
         """The encoder for pieces after the first: without what it does only where a text begins, such as a space that
         it puts there."""
-        parts = [json.loads(part.__getstate__()) for part in self._begin if part is not None]
-        if all(_without_beginning(part) == part for part in parts):
+        steps = [self._encoder.normalizer, self._encoder.pre_tokenizer]
+        states = [json.loads(step.__getstate__()) for step in steps if step is not None]
+        if all(_without_beginning(state) == state for state in states):
             return self._encoder
         from tokenizers import Tokenizer
 
@@ -79,10 +80,6 @@ class LongText:
         later.encode_special_tokens = self._encoder.encode_special_tokens
         return later
 
-    @property
-    def _begin(self) -> tuple[Any, Any]:
-        return self._encoder.normalizer, self._encoder.pre_tokenizer
-
     def _cut(self, text: str) -> int:
         """Where to cut a text that is longer than a window: after 1 to `window` characters."""
         with library_errors("The tokenizer of this model cannot encode the text"):
@@ -90,11 +87,12 @@ class LongText:
                 for start in (self._window - self._context, 0):
                     found = [match.end() for match in place.finditer(text, start, self._window + 1)]
                     for at in reversed(found[-TRIALS:]):
-                        if self._parts(text[max(0, at - self._context) : at], text[at : at + self._context]):
+                        left, right = text[max(0, at - self._context) : at], text[at : at + self._context]
+                        if self._are_separate(left, right):
                             return at
             return self._cut_word(text[: self._window])
 
-    def _parts(self, left: str, right: str) -> bool:
+    def _are_separate(self, left: str, right: str) -> bool:
         """Whether two texts side by side have the ids that each has alone, whatever comes before and after them."""
         left, right = self._shown(left), self._shown(right)
         if self._ids(left + right) != self._ids(left) + self._ids(right):
