@@ -46,7 +46,10 @@ def test_prompts_from_stdin_and_file_and_option_agree(tmp_path: Path) -> None:
         sterna("run", "-p", "The ship", *options).stdout,
         sterna("run", "-f", str(tmp_path / "prompt.txt"), *options).stdout,
         sterna("run", *options, stdin="The ship").stdout,
+        sterna("run", *options, stdin="\ufeffThe ship").stdout,
     }
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfThe ship")
+    texts.add(sterna("run", "-f", str(tmp_path / "prompt.txt"), *options).stdout)
     assert len(texts) == 1
 
 
@@ -127,6 +130,10 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         fields["nll_per_token"] * fields["tokens"] / 0.6931472 / fields["bytes"]
     )
     assert 0 < fields["bits_per_byte"] < 3 and fields["perplexity"] > 1
+    piped = json.loads(sterna("eval", "--text", "-", "--json", stdin="\ufeff" + text).stdout)
+    assert {key: piped[key] for key in piped if key != "seconds"} == {
+        key: fields[key] for key in fields if key != "seconds"
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,6 +175,13 @@ def test_stdin_that_is_no_text_and_stdout_that_lacks_characters() -> None:
     assert closed.returncode == 2 and b"Traceback" not in closed.stderr
     plain = sterna("run", "-p", "“Quoted”", "-n", "8", "--json", "--seed", "1", PYTHONIOENCODING="ascii")
     assert plain.returncode == 0 and plain.stdout.isascii() and json.loads(plain.stdout)["completion_tokens"] == 8
+
+
+def test_a_prompt_without_end_is_not_read_for_ever() -> None:
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run([sys.executable, "-m", "sterna", "run"], stdin=endless, capture_output=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith(b"Error: stdin is longer than any context")
+    assert sterna("run", "-f", "/dev/zero").stderr.startswith("Error: /dev/zero is longer than any context")
 
 
 def test_bench_json_has_the_documented_fields() -> None:

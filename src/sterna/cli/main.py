@@ -14,6 +14,7 @@ from sterna import __version__
 from sterna.cli import bench, convert, info, pull, rm, run, train
 from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
+from sterna.cli.interrupts import as_exceptions
 from sterna.cli.options import flag_labels
 from sterna.cli.streams import OutputError, give_up_output, prepare_streams, say
 from sterna.cli.usage import ModelVerb, Verbs, is_usage_error, usage_sentence
@@ -64,8 +65,9 @@ def main() -> None:
     prepare_streams()
     warnings.showwarning = _show_warning
     try:
-        status = app(prog_name="sterna", standalone_mode=False)
-        sys.stdout.flush()
+        with as_exceptions():
+            status = app(prog_name="sterna", standalone_mode=False)
+            sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except OutputError as error:

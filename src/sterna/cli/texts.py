@@ -6,10 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-from sterna.errors import ArgumentError, FormatError, NotFoundError, OptionError
+from sterna.errors import ArgumentError, ContextLengthError, FormatError, NotFoundError, OptionError
 
 STDIN = "-"
 """What stands for standard input where a file is named."""
+
+MAX_PROMPT_BYTES = 1 << 26
+"""More than any context holds: what is longer (a pipe that never ends) is not read to its end."""
 
 _ESCAPE = re.compile(rb"\\(?:x[0-9A-Fa-f]{2}|[nrt\\\"'])")
 _MEANINGS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -27,7 +30,7 @@ def read_prompt(prompt: str | None, file: Path | None, escape: bool) -> str:
         return argument_text(prompt, "-p/--prompt", escape)
     if file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise ArgumentError("There is no prompt: give one with -p TEXT, -f FILE or on stdin.")
-    text = read_text(Path(STDIN) if file is None else file).removeprefix("\ufeff")
+    text = read_text(Path(STDIN) if file is None else file)
     return text[: -2 if text.endswith("\r\n") else -1] if text.endswith("\n") else text
 
 
@@ -50,24 +53,28 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, or of stdin for `-`; line ends are as they are. Raises `FormatError` for other bytes,
-    `NotFoundError` where it cannot be read."""
+    """The text of a UTF-8 file, or of stdin for `-`; line ends are as they are, a byte order mark at the beginning is
+    passed over. Raises as `as_text`, and `NotFoundError` where it cannot be read."""
     if str(path) != STDIN:
         try:
-            return as_text(path.read_bytes(), str(path))
+            with open(path, "rb") as file:
+                return as_text(file.read(MAX_PROMPT_BYTES + 1), str(path))
         except OSError as error:
             raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
     if sys.stdin is None:
         raise NotFoundError("stdin cannot be read: it is closed.")
     try:
-        return as_text(sys.stdin.buffer.read(), "stdin")
+        return as_text(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1), "stdin")
     except OSError as error:
         raise NotFoundError(f"stdin cannot be read: {error.strerror}.") from None
 
 
 def as_text(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text. Raises `FormatError`, naming `name`, for other bytes."""
+    """UTF-8 bytes as text. Raises `FormatError`, naming `name`, for other bytes, `ContextLengthError` for more than
+    `MAX_PROMPT_BYTES`."""
+    if len(data) > MAX_PROMPT_BYTES:
+        raise ContextLengthError(f"{name} is longer than any context has room for; shorten the prompt.")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FormatError(f"{name} is not UTF-8 text.") from None

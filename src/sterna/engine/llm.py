@@ -229,7 +229,7 @@ class LLM:
             eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
-        ids = self._checked(self._encode(prompt), self.context_length - 1)
+        ids = self._checked(self._encode(prompt, self.context_length - 1), self.context_length - 1)
         return Generation(
             ids,
             sampling,
@@ -290,7 +290,7 @@ class LLM:
             raise UnsupportedError(f"This model pools its hidden states by '{pooling}'; Sterna does last and mean.")
         requests = []
         for text in texts:
-            ids = self._encode(text)
+            ids = self._encode(text, self.context_length)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
             requests.append(HiddenRequest(self._checked(ids, self.context_length), done, every=pooling == "mean"))
@@ -363,8 +363,9 @@ class LLM:
         if self._loop.is_own_thread:
             raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
-    def _encode(self, prompt: Prompt) -> Sequence[int] | np.ndarray:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
+        """Token ids, of a text only so many that it is known to be longer than `limit`."""
+        return self.tokenizer.encode(prompt, limit=limit) if isinstance(prompt, str) else prompt
 
     def _text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The text of a prompt; empty for ids of a model without a tokenizer."""

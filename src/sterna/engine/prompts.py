@@ -36,7 +36,7 @@ def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int)
         raise ArgumentError(f"A token id is outside the vocabulary of {vocab_size}.")
     if len(ids) > room:
         raise ContextLengthError(
-            f"The prompt has {len(ids)} tokens, but the context of {context_length} has room for {room}; "
+            f"The prompt has more than the {room} tokens that the context of {context_length} has room for; "
             "shorten the prompt or raise the context."
         )
     return ids

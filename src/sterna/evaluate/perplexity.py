@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,29 @@ def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambd
     The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
     called with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
     """
+    return evaluate_tokens(llm, *read_tokens(llm, [text]), progress)
+
+
+def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
+    """The token ids of a text that comes in parts, int32 [n], and how many bytes of UTF-8 it has."""
+    tokens, text_bytes = array("i"), 0
+
+    def counted() -> Iterator[str]:
+        nonlocal text_bytes
+        for part in parts:
+            text_bytes += len(part.encode())
+            yield part
+
+    for ids in llm.tokenizer.encode_parts(counted()):
+        tokens.extend(ids)
+    return np.frombuffer(tokens, np.int32), text_bytes
+
+
+def evaluate_tokens(
+    llm: LLM, tokens: np.ndarray, text_bytes: int, progress: Callable[[float], None] = lambda share: None
+) -> TextScore:
+    """As `evaluate_text`, of what `read_tokens` gives."""
     started = time.perf_counter()
-    tokens = np.asarray(llm.tokenizer.encode(text), np.int64)
     spans = windows(len(tokens), llm.context_length)
     if not spans:
         raise FormatError("The text is too short: it has no token to score.")
@@ -51,11 +73,11 @@ def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambd
         progress(done / len(spans))
     count = len(tokens) - 1
     return TextScore(
-        bits_per_byte=bits_per_byte(nats, len(text.encode())),
+        bits_per_byte=bits_per_byte(nats, text_bytes),
         perplexity=math.exp(min(nats / count, 700.0)),
         nll_per_token=nats / count,
         tokens=count,
-        bytes=len(text.encode()),
+        bytes=text_bytes,
         seconds=time.perf_counter() - started,
     )
 

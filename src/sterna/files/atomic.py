@@ -1,11 +1,17 @@
-"""Writes files atomically: a file appears complete or not at all."""
+"""Writes files atomically: a file appears complete or not at all.
+
+What is not complete lies beside its target under a hidden name, and its writer holds a lock on it (flock), which ends
+with the process. So a later writer of the same target knows what a killed process left, and removes it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,35 +22,41 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Opens a temporary file beside `path` for writing; it replaces `path` when the block ends without an error.
 
     The bytes are on disk (fsync) before the name changes. After an error the temporary file is gone and `path` is
-    untouched.
+    untouched. Raises OSError, which names `path`.
     """
     path = Path(path)
     umask = os.umask(0)
     os.umask(umask)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
-        try:
-            yield file  # type: ignore[misc]
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with _errors_name(path):
+        _remove_stale(path)
+        temporary, lock = _locked(path, _new_file)
+        with os.fdopen(lock, "w+b") as file:
+            try:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~umask)
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
 def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder on the disk where `beside` is or will be, deleted at the end with all that is still in it.
 
-    `publish` gives a file made in it its final name.
+    `publish` gives a file made in it its final name. Raises OSError, which names `beside`.
     """
     beside = Path(beside)
-    folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _errors_name(beside):
+        _remove_stale(beside)
+        folder, lock = _locked(beside, _new_folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def publish(staged: Path, path: Path) -> None:
@@ -58,3 +70,61 @@ def publish(staged: Path, path: Path) -> None:
     if staged.is_dir() and path.exists():
         os.rename(path, staged.parent / "replaced")
     os.replace(staged, path)
+
+
+def _new_file(folder: Path, prefix: str) -> tuple[Path, int]:
+    file, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=".tmp")
+    return Path(name), file
+
+
+def _new_folder(folder: Path, prefix: str) -> tuple[Path, int]:
+    name = tempfile.mkdtemp(dir=folder, prefix=prefix, suffix=".tmp")
+    return Path(name), os.open(name, os.O_RDONLY)
+
+
+def _locked(target: Path, new: Callable[[Path, str], tuple[Path, int]]) -> tuple[Path, int]:
+    """A new temporary file or folder, and the descriptor that holds its lock."""
+    while True:
+        path, lock = new(target.parent, f".{target.name}.")
+        _lock(lock, wait=True)
+        if path.exists():
+            return path, lock
+        os.close(lock)  # another writer of the target removed it before it was locked
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Whether the lock was got. Disks without locks (some network disks) give none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes the temporary files and folders of `target` whose writers have ended."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.tmp")
+    with os.scandir(target.parent) as entries:
+        stale = [entry for entry in entries if pattern.fullmatch(entry.name) and not entry.is_symlink()]
+    for entry in stale:
+        try:
+            lock = os.open(entry.path, os.O_RDONLY if entry.is_dir() else os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            if _lock(lock, wait=False):
+                shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else os.unlink(entry.path)
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _errors_name(target: Path) -> Iterator[None]:
+    """Errors of the disk name the target, not the temporary file that nobody asked for."""
+    try:
+        yield
+    except OSError as error:
+        hidden = os.path.join(target.parent, f".{target.name}.")
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(hidden)):
+            error.filename = os.fspath(target)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -188,23 +189,43 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
             "intervals of [training] must be positive",
         ),
         (
-            training.warmup_steps >= 0
-            and training.weight_decay >= 0
-            and training.z_loss >= 0
-            and training.gradient_clip > 0
-            and training.seed >= 0,
-            "training.warmup_steps, weight_decay, z_loss, gradient_clip and seed must not be negative",
+            all(0 <= getattr(training, key) < math.inf for key in ("warmup_steps", "weight_decay", "z_loss", "seed")),
+            "training.warmup_steps, weight_decay, z_loss and seed must be finite and not negative",
         ),
+        (training.gradient_clip > 0, "training.gradient_clip must be positive; inf clips nothing"),
     ):
         if not condition:
             raise ArgumentError(f"{sentence}.")
     return config
 
 
-def load_config(path: Path) -> RunConfig:
-    """Reads and checks a TOML file. Raises ArgumentError for a missing file, broken TOML and wrong keys."""
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads and checks a TOML file, with some keys replaced: `training.steps=100`, `model.hidden_size=256`.
+
+    A value is TOML, or else a string without its quotes. Raises ArgumentError for a missing file, broken TOML, wrong
+    keys and what is no override.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
+    for override in overrides:
+        _set(table, override)
     return parse_config(table)
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, name = key.strip().split(".")
+    try:
+        value = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        value = {}
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ArgumentError(f"{section} is no section of the training config.")
+        table = inner
+    if not equals or not name:
+        raise ArgumentError(f"{override!r} overrides nothing; write KEY=VALUE, such as training.steps=100.")
+    table[name] = value["value"] if value.keys() == {"value"} else text.strip()

@@ -4,51 +4,68 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
-from collections.abc import Iterator
-from itertools import islice
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from sterna.errors import ArgumentError
 from sterna.files.atomic import atomic_write
+from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
+from sterna.train.background import in_background
+from sterna.train.corpus import END_OF_TEXT, Report, document_parts, documents
 
-END_OF_TEXT = "<|endoftext|>"
+__all__ = ["documents", "encode_documents", "prepare", "random_windows", "train_tokenizer"]
+
 END_OF_TEXT_ID = 0
 TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
+LONGEST_WORD = 256
+"""Characters. Learning merges takes time quadratic in the length of a word, so longer ones are cut before."""
+DISTINCT_BYTES = 3_000_000
+"""How many bytes of distinct words the merges are learnt from; each takes about 90 bytes of memory. 127 MB of English
+novels have one million; random letters have as many as there are."""
+BATCH = 8 * WINDOW
+"""Characters encoded at a time, on all cores: 0.1 s on two."""
+# A word of the pre-tokenizer is a part of a run of letters and digits, of white space or of other characters, perhaps
+# with one character before it and line ends after it.
+_RUNS = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")
+_LONG_RUNS = re.compile(_RUNS.pattern.replace("+", f"{{{LONGEST_WORD + 1},}}"))
 
 
-def documents(paths: list[Path]) -> Iterator[str]:
-    """The documents of UTF-8 text files (.xz is unpacked), separated by lines `<|endoftext|>`. Raises ArgumentError."""
-    for path in paths:
-        try:
-            opener = lzma.open if path.suffix == ".xz" else open
-            with opener(path, "rt", encoding="utf-8", newline="\n") as file:
-                lines: list[str] = []
-                for line in file:
-                    if line.rstrip("\r\n") != END_OF_TEXT:
-                        lines.append(line)
-                        continue
-                    if lines:
-                        yield "".join(lines)
-                    lines = []
-                if lines:
-                    yield "".join(lines)
-        except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
-            raise ArgumentError(f"Cannot read the text file {path}: {error}.") from error
+def train_tokenizer(texts: Iterable[Iterable[str]], vocab_size: int, report: Report = lambda line: None) -> Tokenizer:
+    """A byte-level BPE tokenizer, in GGUF's terms `gpt2` with the pre type `llama-bpe`, from texts in parts.
 
-
-def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer, in GGUF's terms `gpt2` with the pre type `llama-bpe`.
-
-    Token 0 is `<|endoftext|>`, the only special token: it opens a text and ends it. Raises ArgumentError where the
-    texts give fewer than `vocab_size` tokens.
+    Token 0 is `<|endoftext|>`, the only special token: it opens a text and ends it. Words longer than `LONGEST_WORD`
+    are cut; the rest of the texts is not read once there are `DISTINCT_BYTES` of distinct words, which is reported.
+    Raises ArgumentError where the texts give fewer than `vocab_size` tokens.
     """
+    tokenizer = _untrained()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # Training locks the tokenizer, so texts are cut by another one.
+    pieces = chain.from_iterable(map(LongText(_untrained(), byte_level=True).pieces, texts))
+    in_background(lambda stopped: tokenizer.train_from_iterator(_sample(pieces, report, stopped), trainer))
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise ArgumentError(
+            f"The corpus gives only {tokenizer.get_vocab_size()} of the {vocab_size} tokens of model.vocab_size; "
+            "lower it or take more text."
+        )
+    return tokenizer
+
+
+def _untrained() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -60,56 +77,111 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, END_OF_TEXT_ID)]
     )
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != vocab_size:
-        raise ArgumentError(
-            f"The corpus gives only {tokenizer.get_vocab_size()} of the {vocab_size} tokens of model.vocab_size; "
-            "lower it or take more text."
-        )
     return tokenizer
 
 
-def encode_documents(tokenizer: Tokenizer, texts: Iterator[str], path: Path) -> None:
-    """Writes the texts to `path` as uint16 token ids, each after the token `<|endoftext|>`. These characters inside a
-    text are encoded as ordinary text."""
+def _sample(pieces: Iterable[str], report: Report, stopped: Callable[[], bool]) -> Iterator[str]:
+    """The texts that merges are learnt from: no longer words, and no more distinct ones, than the trainer can bear."""
+    seen: set[int] = set()
+    size = characters = 0
+    for piece in pieces:
+        if stopped():
+            return
+        runs = set(_RUNS.findall(piece))
+        new = [run for run in runs if hash(run) not in seen]
+        seen.update(map(hash, new))
+        size += len("".join(new).encode())
+        characters += len(piece)
+        at = 0
+        for run in _LONG_RUNS.finditer(piece) if max(map(len, runs)) > LONGEST_WORD else ():
+            yield piece[at : run.start()]
+            at = run.end()
+            yield from (piece[start : min(start + LONGEST_WORD, at)] for start in range(run.start(), at, LONGEST_WORD))
+        yield piece[at:]
+        if size > DISTINCT_BYTES:
+            report(f"The tokenizer is made from the first {characters:,} characters: they have so many distinct words.")
+            return
+
+
+def encode_documents(tokenizer: Tokenizer, texts: Iterable[Iterable[str]], path: Path) -> None:
+    """Writes the texts, which come in parts, to `path` as uint16 token ids, each after the token `<|endoftext|>`. These
+    characters inside a text are encoded as ordinary text."""
     tokenizer.encode_special_tokens = True
+    long_text = LongText(tokenizer, byte_level=True)
     with atomic_write(path) as file:
-        while batch := list(islice(texts, 8)):
-            for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-                file.write(np.array([END_OF_TEXT_ID, *encoding.ids], dtype=np.uint16).tobytes())
+        batch: list[tuple[bool, str]] = []
+        size = 0
+        for text in texts:
+            for number, piece in enumerate(long_text.pieces(text)):
+                batch.append((number == 0, piece))
+                size += len(piece)
+                if size >= BATCH:
+                    _write_tokens(tokenizer, batch, file)
+                    batch, size = [], 0
+        _write_tokens(tokenizer, batch, file)
 
 
-def prepare(folder: Path, base: Path, train: list[str], vocab_size: int) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
+def _write_tokens(tokenizer: Tokenizer, batch: list[tuple[bool, str]], file: BinaryIO) -> None:
+    """Pieces of texts; the first piece of a text is marked, and `<|endoftext|>` goes before it."""
+    encodings = tokenizer.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
+    for (opens, _), encoding in zip(batch, encodings, strict=True):
+        file.write(np.array([END_OF_TEXT_ID] * opens + encoding.ids, dtype=np.uint16).tobytes())
+
+
+def prepare(
+    folder: Path, base: Path, train: list[str], vocab_size: int, report: Report = lambda line: None
+) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
     """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp that identifies them.
 
     They are made from the files `train`, relative to `base`, and kept in `folder`; they are made again where the names
-    or sizes of the files differ or what was kept is damaged. Raises ArgumentError for files that cannot be read.
+    or sizes of the files differ or what was kept is damaged. `report` receives lines of progress. Raises ArgumentError
+    for files that cannot be read.
     """
     paths = [base / name for name in train]
-    try:
-        sizes = [path.stat().st_size for path in paths]
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"Cannot read a corpus file: {error}.") from error
-    inputs = {"files": [list(entry) for entry in zip(train, sizes, strict=True)], "vocab_size": vocab_size}
-    if not _is_kept(folder, inputs):
+    inputs = corpus_inputs(base, train, vocab_size)
+    if not is_kept(folder, inputs):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
-        tokenizer = train_tokenizer(documents(paths), vocab_size)
+        reading = document_parts(paths, report, _Shares("Making the tokenizer", report))
+        tokenizer = train_tokenizer(reading, vocab_size, report)
         with atomic_write(folder / TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
-        encode_documents(tokenizer, documents(paths), folder / TOKENS_FILE)
+        reading = document_parts(paths, progress=_Shares("Encoding the corpus", report))
+        encode_documents(tokenizer, reading, folder / TOKENS_FILE)
         with atomic_write(folder / STAMP_FILE) as file:
             file.write(json.dumps(inputs | _outputs(folder)).encode())
     tokenizer = Tokenizer.from_file(os.fspath(folder / TOKENIZER_FILE))
     return tokenizer, np.memmap(folder / TOKENS_FILE, dtype=np.uint16, mode="r"), inputs | _outputs(folder)
+
+
+class _Shares:
+    """Reports the share that is done, every few seconds."""
+
+    def __init__(self, what: str, report: Report, seconds: float = 5.0) -> None:
+        self._what, self._report, self._seconds = what, report, seconds
+        self._next = time.monotonic() + seconds
+
+    def __call__(self, share: float) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._seconds
+            self._report(f"{self._what}: {share:.0%}")
+
+
+def corpus_inputs(base: Path, train: list[str], vocab_size: int) -> dict[str, Any]:
+    """What the tokenizer and the tokens are made of. Raises ArgumentError for what is no file."""
+    files = []
+    for name in train:
+        try:
+            status = (base / name).stat()
+        except (OSError, ValueError) as error:
+            raise ArgumentError(f"Cannot read a corpus file: {error}.") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ArgumentError(f"Cannot read the corpus {base / name}: it is no file.")
+        files.append([name, status.st_size])
+    return {"files": files, "vocab_size": vocab_size}
 
 
 def _outputs(folder: Path) -> dict[str, Any]:
@@ -118,7 +190,7 @@ def _outputs(folder: Path) -> dict[str, Any]:
     return {"tokenizer_sha256": digest, "tokens_bytes": (folder / TOKENS_FILE).stat().st_size}
 
 
-def _is_kept(folder: Path, inputs: dict[str, Any]) -> bool:
+def is_kept(folder: Path, inputs: dict[str, Any]) -> bool:
     """Whether `folder` holds undamaged files that were made from these inputs."""
     try:
         return json.loads((folder / STAMP_FILE).read_bytes()) == inputs | _outputs(folder)

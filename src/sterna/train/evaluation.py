@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from sterna.evaluate.windows import bits_per_byte, windows
+from sterna.model.tokenizer.long_text import LongText
 from sterna.train.data import END_OF_TEXT_ID
 from sterna.train.model import Decoder
 
 
 def text_bits_per_byte(
-    model: Decoder, tokenizer: Tokenizer, texts: list[str], context: int, batch_size: int = 8
+    model: Decoder, tokenizer: Tokenizer, texts: Iterable[Iterable[str]], context: int, batch_size: int = 8
 ) -> float:
-    """Bits per byte of `texts`, each opened by `<|endoftext|>`, every token scored once; float32 arithmetic."""
+    """Bits per byte of `texts`, which come in parts, each opened by `<|endoftext|>`, every token scored once; float32
+    arithmetic."""
     device = next(model.parameters()).device
     nats, text_bytes = 0.0, 0
     model.eval()
     with torch.no_grad():
         for text in texts:
-            text_bytes += len(text.encode())
-            tokens = torch.tensor([END_OF_TEXT_ID, *tokenizer.encode(text, add_special_tokens=False).ids])
+            ids, size = _encode(tokenizer, text)
+            text_bytes += size
+            tokens = torch.from_numpy(ids)
             spans = windows(len(tokens), context)
             for begin in range(0, len(spans), batch_size):
                 group = spans[begin : begin + batch_size]
@@ -36,12 +43,24 @@ def text_bits_per_byte(
     return bits_per_byte(nats, text_bytes)
 
 
-def beginning(texts: list[str], limit: int) -> list[str]:
+def _encode(tokenizer: Tokenizer, text: Iterable[str]) -> tuple[np.ndarray, int]:
+    """The ids of a text after `<|endoftext|>`, int32 [n], and how many bytes of UTF-8 it has."""
+    ids, size = array("i", [END_OF_TEXT_ID]), 0
+    for piece in LongText(tokenizer, byte_level=True).pieces(text):
+        ids.extend(tokenizer.encode(piece, add_special_tokens=False).ids)
+        size += len(piece.encode())
+    return np.frombuffer(ids, np.int32), size
+
+
+def beginning(texts: Iterable[Iterable[str]], limit: int) -> list[list[str]]:
     """The first of `texts`, the last of them cut, so that they are at most `limit` bytes of UTF-8 in all."""
-    first: list[str] = []
+    first: list[list[str]] = []
     for text in texts:
-        first.append(text.encode()[:limit].decode(errors="ignore"))
-        limit -= len(first[-1].encode())
-        if limit <= 0:
-            break
+        first.append([])
+        for part in text:
+            kept = part.encode()[:limit].decode(errors="ignore")
+            first[-1].append(kept)
+            limit -= len(part.encode())
+            if limit <= 0:
+                return first
     return first

@@ -10,6 +10,12 @@ from torch import nn
 from sterna.train.bitlinear import BitLinear
 from sterna.train.config import TrainingSection
 
+SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
+    torch.optim.AdamW: frozenset(("step", "exp_avg", "exp_avg_sq")),
+    torch.optim.Muon: frozenset(("momentum_buffer",)),
+}
+"""The state tensors that torch's optimizers keep for each parameter."""
+
 
 def schedule(step: int, training: TrainingSection) -> float:
     """The factor on every learning rate: linear warm-up, constant, linear decay over the last `decay_fraction`."""
@@ -50,9 +56,16 @@ class Optimizers:
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
         """The state tensors of one parameter; writing into the dictionary restores them."""
+        return self._of(parameter).state[parameter]
+
+    def slots_of(self, parameter: nn.Parameter) -> frozenset[str]:
+        """The names that the state tensors of one parameter have after a step."""
+        return SLOTS[type(self._of(parameter))]
+
+    def _of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         for optimizer, _ in self.parts:
             if any(parameter is own for group in optimizer.param_groups for own in group["params"]):
-                return optimizer.state[parameter]
+                return optimizer
         raise KeyError("The parameter belongs to no optimizer.")
 
 

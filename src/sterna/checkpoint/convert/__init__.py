@@ -22,6 +22,7 @@ from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError
 from sterna.files.atomic import publish, staging
 from sterna.files.hf_files import TEMPLATES
 from sterna.files.hub.cache import resolve_model
+from sterna.files.sizes import readable
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.recode import Changes, half_order, interleaved_order, permute_rows, recode
@@ -230,4 +231,4 @@ def _is_ours(path: Path) -> bool:
 def _check_space(dst: Path, size: int) -> None:
     free = shutil.disk_usage(dst.parent).free
     if free < size:
-        raise SternaError(f"{dst} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on its disk.")
+        raise SternaError(f"{dst} needs {readable(size)}, and {readable(free)} are free on its disk.")

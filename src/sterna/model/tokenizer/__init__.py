@@ -6,11 +6,12 @@ are never recognised in text that somebody typed; they enter through `encode_cha
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sterna.errors import NotFoundError, UnsupportedError
 from sterna.files.hub.cache import resolve_model
@@ -18,9 +19,13 @@ from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.chat.text import typed_mask
 from sterna.model.tokenizer import gguf
 from sterna.model.tokenizer.bpe import library_errors
+from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
+
+if TYPE_CHECKING:
+    import tokenizers
 
 __all__ = ["StreamDecoder", "Tokenizer"]
 
@@ -79,13 +84,23 @@ class Tokenizer:
         """The model's Jinja template, None where it has none."""
         return self._vocabulary.chat_template
 
-    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    def encode(
+        self, text: str, add_special: bool = True, parse_special: bool = False, limit: int | None = None
+    ) -> list[int]:
         """The ids of `text`, after BOS if `add_special` and the model wants one.
 
-        `parse_special` recognises special tokens written in the text; leave it off for text that users typed.
+        `parse_special` recognises special tokens written in the text; leave it off for text that users typed. Encoding
+        ends early where there are more than `limit` ids.
         """
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
-        return ids + self._encode_fragments(self._splitter.split(text) if parse_special else [text])
+        return ids + self._encode_fragments(self._splitter.split(text) if parse_special else [text], limit)
+
+    def encode_parts(self, parts: Iterable[str], add_special: bool = True) -> Iterator[list[int]]:
+        """The ids that `encode` gives for a text that comes in parts, piece by piece. Neither the text nor its ids are
+        ever in memory as a whole."""
+        if add_special and self.add_bos and self.bos_id is not None:
+            yield [self.bos_id]
+        yield from self._encode_run(parts, first=True)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True, continuation: bool = False) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD.
@@ -146,34 +161,52 @@ class Tokenizer:
     def _splitter(self) -> SpecialSplitter:
         return SpecialSplitter(self._special, self._vocabulary.lstrip, self._vocabulary.rstrip)
 
-    def _encode_fragments(self, fragments: Iterable[str | int]) -> list[int]:
+    @cached_property
+    def _long_text(self) -> LongText:
+        return LongText(self._vocabulary.encoder, self._vocabulary.byte_level)
+
+    def _encode_fragments(self, fragments: Iterable[str | int], limit: int | None = None) -> list[int]:
         """Ids of ordinary text and special tokens in turn."""
         ids: list[int] = []
         for index, fragment in enumerate(fragments):
-            if isinstance(fragment, int):
-                ids.append(fragment)
-            elif fragment:
-                text = fragment.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-                ids += self._encode_run(text, first=index == 0)
+            for more in [[fragment]] if isinstance(fragment, int) else self._encode_run([fragment], first=index == 0):
+                ids += more
+                if limit is not None and len(ids) > limit:
+                    return ids
         return ids
 
-    def _encode_run(self, text: str, first: bool) -> list[int]:
-        prefix = self._vocabulary.prefix
-        if self._vocabulary.byte_level or prefix is Prefix.LIBRARY:
-            return self._ids(text)
-        if prefix is Prefix.EACH_RUN or (prefix is Prefix.FIRST_RUN and first and text[0] not in " ▁"):
-            text = " " + text
+    def _encode_run(self, parts: Iterable[str], first: bool) -> Iterator[list[int]]:
+        """Ids of ordinary text between special tokens, piece by piece; `first`: nothing is before it."""
+        encoder, prefix = self._vocabulary.encoder, self._vocabulary.prefix
+        for piece in self._long_text.pieces(_without_surrogates(parts)):
+            if prefix is Prefix.EACH_RUN or (prefix is Prefix.FIRST_RUN and first and piece[0] not in " ▁"):
+                piece = " " + piece
+            yield self._encode_piece(encoder, piece)
+            encoder, prefix = self._long_text.later, Prefix.NONE
+
+    def _encode_piece(self, encoder: tokenizers.Tokenizer, text: str) -> list[int]:
+        def ids_of_text(text: str) -> list[int]:
+            with library_errors("The tokenizer of this model cannot encode the text"):
+                return encoder.encode(text, add_special_tokens=False).ids
+
+        if self._vocabulary.byte_level or self._vocabulary.prefix is Prefix.LIBRARY:
+            return ids_of_text(text)
         # A typed "▁" would decode to a space; as byte tokens it decodes to itself.
         typed = [self._byte_ids[name] for name in ("<0xE2>", "<0x96>", "<0x81>") if name in self._byte_ids]
         parts = text.split("▁") if len(typed) == 3 else [text]
-        ids = self._ids(parts[0].replace(" ", "▁"))
+        ids = ids_of_text(parts[0].replace(" ", "▁"))
         for part in parts[1:]:
-            ids += typed + self._ids(part.replace(" ", "▁"))
+            ids += typed + ids_of_text(part.replace(" ", "▁"))
         return ids
 
-    def _ids(self, text: str) -> list[int]:
-        with library_errors("The tokenizer of this model cannot encode the text"):
-            return self._vocabulary.encoder.encode(text, add_special_tokens=False).ids
+
+def _without_surrogates(parts: Iterable[str]) -> Iterator[str]:
+    """The same text with surrogate pairs joined, and U+FFFD for each half that stands alone."""
+    decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
+    for part in parts:
+        for start in range(0, len(part), WINDOW):
+            yield decoder.decode(part[start : start + WINDOW].encode("utf-16-le", "surrogatepass"))
+    yield decoder.decode(b"", final=True)
 
 
 def _open(path: Path) -> Vocabulary:

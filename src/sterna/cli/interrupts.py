@@ -1,0 +1,61 @@
+"""What Ctrl-C (SIGINT), SIGTERM and SIGHUP do: the command cleans up and exits with 128 + the signal's number.
+
+A signal that the caller has ignored (`nohup`, `&` in a script) stays ignored. This file is imported before anything
+else, so it imports nothing large.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ECHO_SECONDS = 1.0
+"""A closing terminal and some launchers send a signal twice; the second must not interrupt the cleaning up."""
+
+
+def exit_at_once() -> None:
+    """From here on a signal ends the process without cleaning up: where there is nothing to clean up, because the
+    command has not begun or has ended."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    _handle(leave)
+
+
+@contextmanager
+def as_exceptions() -> Iterator[None]:
+    """In the block a signal raises KeyboardInterrupt, so that temporary files are removed. At the end of the block the
+    process ends with the signal's status, whatever error the interruption caused, and waits for no thread."""
+    status, last = 0, -ECHO_SECONDS
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal status, last
+        echo = time.monotonic() - last < ECHO_SECONDS
+        last = time.monotonic()
+        status = status or 128 + number
+        if not echo:
+            raise KeyboardInterrupt
+
+    _handle(interrupt)
+    try:
+        yield
+    finally:
+        exit_at_once()
+        if status:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(status)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)

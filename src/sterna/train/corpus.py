@@ -1,0 +1,89 @@
+"""Reads corpus files part by part, so that memory does not grow with them, and finds where their documents end."""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from sterna.errors import ArgumentError
+from sterna.files.text import line_parts, open_text
+
+END_OF_TEXT = "<|endoftext|>"
+_BLANKS = " \t\r\n\f\v\u00a0\ufeff"
+_INSIDE_A_LINE = re.compile(re.escape(END_OF_TEXT) + r"(?:[ \t]*\r?\n)?")
+_BEGINNINGS = tuple(END_OF_TEXT[:length] for length in range(len(END_OF_TEXT) - 1, 0, -1))
+
+Report = Callable[[str], None]
+"""Receives a sentence for the person who waits."""
+Progress = Callable[[float], None]
+"""Receives the share of the files' bytes that has been read, 0 to 1."""
+
+
+def documents(paths: list[Path]) -> Iterator[str]:
+    """The documents of `document_parts`, each as one text."""
+    return map("".join, document_parts(paths))
+
+
+def document_parts(
+    paths: list[Path], report: Report = lambda line: None, progress: Progress = lambda share: None
+) -> Iterator[Iterator[str]]:
+    """The documents of UTF-8 text files (.xz is unpacked), none of them empty; each in parts of at most 64k characters,
+    to be read before the next document. Raises ArgumentError.
+
+    The first `<|endoftext|>` of a file says how its documents are parted. Where it stands alone in its line (blanks may
+    be beside it), such lines are separators, and `<|endoftext|>` inside a line is text, which is reported. Where it
+    stands inside a line, it is a separator everywhere. Byte order marks are passed over.
+    """
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+    for index, path in enumerate(paths):
+        before = sum(sizes[:index])
+        lines = _lines(path, lambda read, before=before: progress((before + read) / max(sum(sizes), 1)))  # type: ignore[misc]
+        for is_separator, parts in groupby(_separated(lines, path, report), lambda part: part is None):
+            if not is_separator:
+                yield parts  # type: ignore[misc]
+
+
+def _lines(path: Path, read: Callable[[int], None]) -> Iterator[str]:
+    """A file's lines, long ones in parts; `read` receives how many bytes of the file have been read."""
+    try:
+        with open(path, "rb") as raw, open_text(lzma.open(raw) if path.suffix == ".xz" else raw) as file:
+            for line in line_parts(file):
+                yield line
+                read(raw.tell())
+    except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
+        raise ArgumentError(f"Cannot read the text file {path}: {error}.") from error
+
+
+def _separated(lines: Iterable[str], path: Path, report: Report) -> Iterator[str | None]:
+    """Text that is not empty, and None for each separator."""
+    by_lines: bool | None = None
+    at_start, held, reported = True, "", False
+    for line in lines:
+        if at_start:
+            line = line.removeprefix("\ufeff")
+            if by_lines is not False and line.strip(_BLANKS) == END_OF_TEXT:
+                by_lines = True
+                yield None
+                continue
+        at_start = line.endswith("\n")
+        text = held + line
+        held = "" if at_start else next((part for part in _BEGINNINGS if text.endswith(part)), "")
+        text = text.removesuffix(held)
+        if END_OF_TEXT in text and by_lines:
+            if not reported:
+                report(
+                    f"{path} has {END_OF_TEXT} inside a line: there it is text, as lines of their own part documents."
+                )
+            reported = True
+        elif END_OF_TEXT in text:
+            by_lines = False
+            *ended, text = _INSIDE_A_LINE.split(text)
+            for piece in ended:
+                yield from (piece, None) if piece else (None,)
+        if text:
+            yield text
+    if held:
+        yield held

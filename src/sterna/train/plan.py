@@ -1,0 +1,137 @@
+"""What a training run is going to do, before it does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from sterna.errors import ArgumentError
+from sterna.files.sizes import readable
+from sterna.train.bitlinear import BitLinear
+from sterna.train.config import RunConfig, load_config
+from sterna.train.corpus import document_parts
+from sterna.train.data import TOKENS_FILE, corpus_inputs, is_kept
+from sterna.train.evaluation import beginning
+from sterna.train.model import Decoder
+from sterna.train.state import CONFIG, changes, read_origin
+
+STATE_FILE = "state.safetensors"
+PYTORCH_BYTES = 300_000_000
+"""What the program takes once PyTorch is imported."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked config, the files it speaks of, and the step from which its run goes on."""
+
+    config: RunConfig
+    base: Path
+    """The folder of the TOML file, at which its paths start."""
+    step: int
+    """Of the state in the output folder, 0 where there is none."""
+    changes: list[str]
+    """`section.key OLD -> NEW` for what the config changes of the one that the state was saved with."""
+
+    @property
+    def output(self) -> Path:
+        return self.base / self.config.output
+
+    @property
+    def state(self) -> Path:
+        return self.output / STATE_FILE
+
+    @property
+    def valid(self) -> list[Path]:
+        return [self.base / name for name in self.config.data.valid]
+
+    def origin(self, stamp: dict[str, object]) -> dict[str, object]:
+        """What a state of this run records; `stamp` identifies its data."""
+        return {
+            "model": asdict(self.config.model.model_config()),
+            "data": stamp,
+            CONFIG: asdict(self.config) | {"output": None},
+        }
+
+
+def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Reads the config and looks at what it names; writes nothing.
+
+    Raises ArgumentError for a wrong config, files that cannot be read, a text that is too short, a device that is not
+    there and a batch that no memory here can hold; FormatError for a state of another model or corpus.
+    """
+    config, base = load_config(config_path, overrides), config_path.parent
+    plan = Plan(config, base, 0, [])
+    inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
+    if not any(map(any, beginning(document_parts(plan.valid), config.training.eval_bytes))):
+        raise ArgumentError(f"data.valid has no text in its first {config.training.eval_bytes} bytes.")
+    torch_device(config.training.device)
+    _check_memory(config)
+    if not plan.state.exists():
+        return plan
+    origin = plan.origin(inputs)
+    saved = read_origin(plan.state, {key: origin[key] for key in ("model", "data")})
+    changed = list(changes(saved.config, origin[CONFIG])) if saved.config else []
+    fresh = " (its moments begin anew)"
+    return Plan(config, base, saved.step, [line + fresh * line.startswith("training.optimizer ") for line in changed])
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
+    return device
+
+
+def describe(plan: Plan) -> list[str]:
+    """A plan for people, a line each: model, data, steps, memory, output."""
+    config = plan.config
+    training, model = config.training, config.model
+    with torch.device("meta"):
+        decoder = Decoder(model.model_config())
+    parameters = sum(parameter.numel() for parameter in decoder.parameters())
+    ternary = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, BitLinear))
+    inputs = corpus_inputs(plan.base, config.data.train, model.vocab_size)
+    if is_kept(plan.output, inputs):
+        corpus = f"{(plan.output / TOKENS_FILE).stat().st_size // 2:,} tokens, made before"
+    else:
+        size = sum(size for _, size in inputs["files"])
+        corpus = f"{readable(size)} in {len(inputs['files'])} file(s); its tokenizer and tokens are made first"
+    tokens = training.batch_size * model.context_length
+    begins = f"resumes after step {plan.step:,}" if plan.state.exists() else "begins anew"
+    return [
+        f"model:  {parameters:,} parameters, {ternary:,} of them ternary",
+        f"data:   {corpus}",
+        f"steps:  {training.steps:,} of {tokens:,} tokens, {training.steps * tokens:,} in all; {begins}",
+        f"memory: about {readable(memory(config, parameters, ternary))} on {training.device}",
+        f"output: {plan.output.resolve()}",
+        *([f"changed since step {plan.step:,}: {', '.join(plan.changes)}"] if plan.changes else []),
+    ]
+
+
+def memory(config: RunConfig, parameters: int, ternary: int) -> int:
+    """About how many bytes a run takes at its peak: PyTorch itself, weights, gradients, moments, and the numbers that a
+    step keeps for its backward pass (measured with four layers of 128 and three of 256: 5% and 8% off)."""
+    model, training = config.model, config.training
+    moments = 2 * parameters - (ternary if training.optimizer == "muon" else 0)
+    layer = 40 * model.hidden_size + 16 * model.intermediate_size
+    step = training.batch_size * model.context_length * (model.num_layers * layer + 4 * model.vocab_size)
+    return PYTORCH_BYTES + 4 * (2 * parameters + moments + step)
+
+
+def _check_memory(config: RunConfig) -> None:
+    """Raises ArgumentError where one batch's logits alone do not fit into the machine."""
+    model, training = config.model, config.training
+    least = training.batch_size * model.context_length * model.vocab_size * 4
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if training.device == "cpu" and least > total:
+        raise ArgumentError(
+            f"training.batch_size = {training.batch_size} needs more than {readable(least)} of memory with this "
+            f"[model], and this machine has {readable(total)}; lower it."
+        )
