@@ -86,7 +86,7 @@ def convert(
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
-        raise OptionError("tl_tiles", f"is one of {', '.join(TL_TILES)}, not {tl_tiles!r}.")
+        raise OptionError("tl_tiles", f"is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
     source = open_checkpoint(src, i2s_layout)
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
