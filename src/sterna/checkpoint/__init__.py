@@ -27,7 +27,7 @@ def open_checkpoint(name: str | os.PathLike[str], i2s_layout: str = "x86") -> Ch
     (`sterna.ternary.i2s`). The tensors of the result are always in `x86`.
     """
     if i2s_layout not in LAYOUTS:
-        raise OptionError("i2s_layout", f"is one of {', '.join(LAYOUTS)}, not {i2s_layout!r}.")
+        raise OptionError("i2s_layout", f"is {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {i2s_layout!r}.")
     path = resolve_model(name)
     # A reader is imported only when it is needed, so that a program starts sooner.
     if not path.is_dir() and path.suffix != ".safetensors":

@@ -111,10 +111,12 @@ class Number(Rule):
 
 
 class OneOf(Rule):
-    """One of some words."""
+    """One of some words, at least two."""
 
     def __init__(self, *known: str) -> None:
-        self.words, self.metavar, self._known = f"one of {', '.join(known)}", "|".join(known), known
+        few = f"{', '.join(known[:-1])} or {known[-1]}"
+        self.words = few if len(known) <= 3 else f"one of {', '.join(known)}"
+        self.metavar, self._known = "|".join(known), known
 
     def _taken(self, value: object) -> str:
         if not isinstance(value, str) or value not in self._known:
