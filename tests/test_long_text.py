@@ -143,9 +143,20 @@ def test_ids_do_not_depend_on_the_cuts(kind: str, text: str) -> None:
 HUGE_WORDS = ["ACGGTTACAGTCCA", "1234567890123", "b", "我想工作", "Zm9vYmFy+/", "=", "🦙🚀", "\n", "क्षन"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("word", HUGE_WORDS)
-def test_a_word_longer_than_a_window_is_cut_at_the_ends_of_tokens(kind: str, word: str) -> None:
+# A digit's place in a group of three depends on how many digits follow it, up to the end of the number, and what
+# becomes of a run of line ends on what stands after it: cuts within them are seen in the ids.
+SEEN = {
+    ("1234567890123", "pre cohere2moe"),
+    ("1234567890123", "pre afmoe"),
+    ("1234567890123", "pre superbpe"),
+    ("\n", "pre spark2_5"),
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"), [(word, kind) for word in HUGE_WORDS for kind in KINDS if (word, kind) not in SEEN]
+)
+def test_a_word_longer_than_a_window_is_cut_at_the_ends_of_tokens(word: str, kind: str) -> None:
     model, text = tokenizer(kind), f"the {word * (1500 // len(word))} the"
     assert encode(model, text, 1024) == encode(model, text, 1 << 30)
 

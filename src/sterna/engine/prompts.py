@@ -23,7 +23,8 @@ def is_one_prompt(prompts: Any) -> bool:
 
 
 def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int) -> list[int]:
-    """Token ids as a list of ints. `room`: how many of them the context has room for.
+    """Token ids as a list of ints. `room`: how many of them the context has room for; of a longer text its encoding has
+    given only some.
 
     Raises `ArgumentError` for what is no list of ids of the vocabulary, `ContextLengthError` for too many.
     """
@@ -36,7 +37,7 @@ def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int)
         raise ArgumentError(f"A token id is outside the vocabulary of {vocab_size}.")
     if len(ids) > room:
         raise ContextLengthError(
-            f"The prompt has more than the {room} tokens that the context of {context_length} has room for; "
+            f"The prompt has {len(ids)} tokens or more, but the context of {context_length} has room for {room}; "
             "shorten the prompt or raise the context."
         )
     return ids
