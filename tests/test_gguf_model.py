@@ -176,7 +176,6 @@ def test_missing_key_is_named(tmp_path: Path, missing: str) -> None:
 
 def test_tensors_that_cannot_run_are_refused(tmp_path: Path) -> None:
     tensors = helpers.tiny_tensors()
-    ternary = tensors["blk.0.attn_q.weight"]
     cases: list[tuple[Tensor, type[SternaError], str]] = [
         (helpers.float_tensor("blk.0.attn_q.bias", np.ones(64)), UnsupportedError, "attn_q.bias"),
         (helpers.float_tensor("rope_freqs.weight", np.ones(7)), FormatError, "rope_freqs"),
