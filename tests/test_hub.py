@@ -245,6 +245,8 @@ def test_hostile_listings_cannot_leave_the_cache(hub: FakeHub, sterna: Shell) ->
     [
         (["a-f16.gguf", "a-i2_s.gguf", "a-TQ2_0.gguf"], None, "a-i2_s.gguf", 1),
         (["a-f16.gguf", "a-TQ2_0.gguf", "a-tq1_0.gguf"], None, "a-TQ2_0.gguf", 1),
+        (["B-8B-F16.gguf", "B-8B-PQ2_0.gguf", "B-8B-Q2_0.gguf", "B-8B-Q2_0_g64.gguf"], None, "B-8B-PQ2_0.gguf", 1),
+        (["B-8B-F16.gguf", "B-8B-PQ2_0.gguf", "B-8B-Q2_0.gguf", "B-8B-Q2_0_g64.gguf"], "q2_0", "B-8B-Q2_0.gguf", 1),
         (["a-bf16-i2_s.gguf", "a-bf16.gguf"], "bf16", "a-bf16.gguf", 1),
         (["a-bf16-i2_s.gguf", "a-q4_k.gguf"], None, "a-bf16-i2_s.gguf", 1),
         (["a-Q8_0.gguf", "config.json", "model.safetensors"], None, "", 1),

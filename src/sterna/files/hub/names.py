@@ -21,6 +21,12 @@ WELL_KNOWN = {
     "falcon-e-1b": "tiiuae/Falcon-E-1B-Instruct-GGUF",
     "falcon-e-3b": "tiiuae/Falcon-E-3B-Instruct-GGUF",
     "llama3-8b-1.58": "HF1BitLLM/Llama3-8B-1.58-100B-tokens",
+    "ternary-bonsai-1.7b": "prism-ml/Ternary-Bonsai-1.7B-gguf",
+    "ternary-bonsai-4b": "prism-ml/Ternary-Bonsai-4B-gguf",
+    "ternary-bonsai-8b": "prism-ml/Ternary-Bonsai-8B-gguf",
+    "bonsai-1.7b": "prism-ml/Bonsai-1.7B-gguf",
+    "bonsai-4b": "prism-ml/Bonsai-4B-gguf",
+    "bonsai-8b": "prism-ml/Bonsai-8B-gguf",
 }
 """Short names of published ternary models."""
 
