@@ -68,11 +68,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> make_head(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_linear(found->second, plan.head.activations(), kernels, name);
+    return make_head(found->second, plan.head.activations(), kernels, name);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -90,7 +90,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels)
       compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(make_head(plan, tensors, kernels)),
+      head_(head_of(plan, tensors, kernels)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)

@@ -13,6 +13,7 @@
 
 #include <utility>
 
+#include "blocks.hpp"
 #include "float_ops.hpp"
 
 namespace sterna {
@@ -41,6 +42,10 @@ void quantize_int15(const float* x, std::size_t n, const Int15Row& out) {
         for (std::size_t i = 0; i < 4; ++i)
             out.eights[4 * group + i] = -8 * static_cast<std::int32_t>((values[4 * i] + values[4 * i + 1]) +
                                                                        (values[4 * i + 2] + values[4 * i + 3]));
+        std::int16_t* numbers = out.values + 16 * group;
+        for (std::size_t i = 0; i < 16; ++i) numbers[i] = static_cast<std::int16_t>(values[i]);
+        out.sixteens[group] = static_cast<float>(128 * high_sum + low_sum);
+        if (group % 2 != 0) out.thirty_twos[group / 2] = out.sixteens[group - 1] + out.sixteens[group];
         out.high_sums[group] = static_cast<std::int16_t>(high_sum);
         out.low_sums[group] = static_cast<std::int16_t>(low_sum);
     }
@@ -52,22 +57,11 @@ inline float fold(float* lanes) {
     return lanes[0];
 }
 
-// The layouts are those of decode.hpp. kScale: the offset of a block's float16 scale; kStep: how many blocks' scales
-// are converted together.
-template <Encoding E>
-struct Int15Format {
-    static constexpr Encoding kEncoding = E;
-    static constexpr std::size_t kValues = format_of(E).values, kBytes = format_of(E).bytes;
-};
-struct Q4_0 : Int15Format<Encoding::q4_0> {
-    static constexpr std::size_t kScale = 0, kStep = 4;
-};
-struct Q8_0 : Int15Format<Encoding::q8_0> {
-    static constexpr std::size_t kScale = 0, kStep = 4;
-};
-struct Q6_K : Int15Format<Encoding::q6_k> {
-    static constexpr std::size_t kScale = 208, kStep = 2;
-};
+// Where a block keeps its float16 scale.
+template <class Format>
+constexpr std::size_t kScaleAt = 0;
+template <>
+constexpr std::size_t kScaleAt<Q6_K> = 208;
 
 // The activations of some tokens from a column on; the members are those of Int15Activations.
 struct Int15Columns {
@@ -163,7 +157,7 @@ void int15_rows(const Int15Task& task, std::size_t first_token) {
             std::uint64_t halfs = 0;
             for (std::size_t i = 0; i < kCount; ++i) {
                 std::uint16_t half;
-                std::memcpy(&half, block + i * kBytes + Format::kScale, 2);
+                std::memcpy(&half, block + i * kBytes + kScaleAt<Format>, 2);
                 halfs |= static_cast<std::uint64_t>(half) << (16 * i);
             }
             float scales[4];
@@ -179,8 +173,9 @@ void int15_rows(const Int15Task& task, std::size_t first_token) {
             block += kCount * kBytes;
             columns = columns.from(kCount * Format::kValues);
         };
+        constexpr std::size_t kStep = Format::kValues == 32 ? 4 : 2;  // blocks whose scales are converted together
         std::size_t left = blocks;
-        for (; left >= Format::kStep; left -= Format::kStep) take(std::make_index_sequence<Format::kStep>());
+        for (; left >= kStep; left -= kStep) take(std::make_index_sequence<kStep>());
         if (left >= 2) take(std::make_index_sequence<2>());
         if (left % 2 != 0) take(std::make_index_sequence<1>());
         for (std::size_t t = 0; t < T; ++t) out[t * out_stride + r] = Blocks::total(even[t], odd[t]) / token_scales[t];
@@ -198,25 +193,11 @@ void int15_tokens(const Int15Task& task) {
     }
 }
 
-template <class... Format>
-struct Int15Formats {
-    // Whether the list has exactly the rows of formats.hpp with int15 activations.
-    static constexpr bool complete() {
-        std::size_t rows = 0;
-        for (const auto& format : kFormats) rows += format.activations == Quantizer::int15;
-        return rows == sizeof...(Format) && (... && (format_of(Format::kEncoding).activations == Quantizer::int15));
-    }
-    static_assert(complete());
-
-    template <class Blocks>
-    static void dot(const Int15Task& task) {
-        (void)(... || (task.encoding == Format::kEncoding && (int15_tokens<Blocks, Format>(task), true)));
-    }
-};
-
 template <class Blocks>
 void int15_dot(const Int15Task& task) {
-    Int15Formats<Q4_0, Q8_0, Q6_K>::dot<Blocks>(task);
+    if (task.encoding == Encoding::q4_0) return int15_tokens<Blocks, Q4_0>(task);
+    if (task.encoding == Encoding::q8_0) return int15_tokens<Blocks, Q8_0>(task);
+    return int15_tokens<Blocks, Q6_K>(task);
 }
 
 }  // namespace
