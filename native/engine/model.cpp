@@ -83,7 +83,7 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads)
     : kernels_(kernels),
       caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
@@ -104,6 +104,10 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels)
         multiply_adds_ += step->multiply_adds();
     }
     head_input_.require(head_->form());
+    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
+        for (const auto& step : compiled_.steps) step->prepare(thread, n_threads);
+        head_->prepare(thread, n_threads);
+    });
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {

@@ -19,23 +19,21 @@ namespace {
 struct Block {
     std::uint8_t codes[256];
     std::uint16_t d = 0, m = 0;  // float16
-    std::int8_t scales[16], mins[16];
+    std::int8_t scales[16] = {}, mins[16] = {};
 };
 
-constexpr int kBits1 = 1, kBits2 = 2, kBits4 = 4, kBits8 = 8;
-
 // kGroup: values that share a scale. kBits, kMoreBits: the bits of a code, as one or two fields, the lower first.
-// kBias: number(code) = code - kBias. kSigned: codes are int8 as they are. kTable: code is the place in kValues.
-// kNested: groups have integers in `scales` and `mins`. kOffset: values have an offset, m times the min of their group,
-// or -m.
+// kBias: number(code) = code - kBias. kSigned: codes are int8 as they are. kTable: a code is a place in kTableNumbers.
+// kNested: groups have integers in `scales` and `mins`, with kNibbleScales of four bits each. kOffset: values have an
+// offset, m times the min of their group, or -m.
 template <Encoding E, int Group, int Bits, int MoreBits, int Bias>
 struct BlockFormat {
     static constexpr Encoding kEncoding = E;
     static constexpr std::size_t kValues = format_of(E).values, kBytes = format_of(E).bytes;
     static constexpr int kGroup = Group, kBits = Bits, kMoreBits = MoreBits, kBias = Bias;
     static constexpr std::size_t kGroups = kValues / Group;
-    static constexpr bool kNested = kValues == 256, kSigned = Bits == kBits8;
-    static constexpr bool kOffset = false, kTable = false;
+    static constexpr bool kNested = kValues == 256, kSigned = Bits == 8;
+    static constexpr bool kOffset = false, kTable = false, kNibbleScales = false;
 };
 
 inline std::uint16_t word_at(const std::uint8_t* p) {
@@ -57,14 +55,14 @@ inline void take_fifths(const std::uint8_t* fifths, std::uint8_t* codes) {
     for (int i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>(codes[i] | (bits >> i & 1u) << 4);
 }
 
-struct Q4_0 : BlockFormat<Encoding::q4_0, 32, kBits4, 0, 8> {
+struct Q4_0 : BlockFormat<Encoding::q4_0, 32, 4, 0, 8> {
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
         take_nibbles(src + 2, block.codes);
     }
 };
 
-struct Q4_1 : BlockFormat<Encoding::q4_1, 32, kBits4, 0, 0> {
+struct Q4_1 : BlockFormat<Encoding::q4_1, 32, 4, 0, 0> {
     static constexpr bool kOffset = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
@@ -73,7 +71,7 @@ struct Q4_1 : BlockFormat<Encoding::q4_1, 32, kBits4, 0, 0> {
     }
 };
 
-struct Q5_0 : BlockFormat<Encoding::q5_0, 32, kBits4, kBits1, 16> {
+struct Q5_0 : BlockFormat<Encoding::q5_0, 32, 4, 1, 16> {
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
         take_nibbles(src + 6, block.codes);
@@ -81,7 +79,7 @@ struct Q5_0 : BlockFormat<Encoding::q5_0, 32, kBits4, kBits1, 16> {
     }
 };
 
-struct Q5_1 : BlockFormat<Encoding::q5_1, 32, kBits4, kBits1, 0> {
+struct Q5_1 : BlockFormat<Encoding::q5_1, 32, 4, 1, 0> {
     static constexpr bool kOffset = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
@@ -91,7 +89,7 @@ struct Q5_1 : BlockFormat<Encoding::q5_1, 32, kBits4, kBits1, 0> {
     }
 };
 
-struct Q8_0 : BlockFormat<Encoding::q8_0, 32, kBits8, 0, 0> {
+struct Q8_0 : BlockFormat<Encoding::q8_0, 32, 8, 0, 0> {
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
         std::memcpy(block.codes, src + 2, 32);
@@ -99,7 +97,7 @@ struct Q8_0 : BlockFormat<Encoding::q8_0, 32, kBits8, 0, 0> {
 };
 
 // Codes stand for numbers that lie closer together near 0.
-struct IQ4_NL : BlockFormat<Encoding::iq4_nl, 32, kBits4, 0, 0> {
+struct IQ4_NL : BlockFormat<Encoding::iq4_nl, 32, 4, 0, 0> {
     static constexpr bool kTable = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
@@ -111,8 +109,8 @@ alignas(16) constexpr std::int8_t kTableNumbers[16] = {-127, -104, -83, -65, -49
                                                        1,    13,   25,  38,  53,  69,  89,  113};
 
 // 16 scale bytes (scale in the low nibble, min in the high one), 64 bytes of bit pairs, d, dmin.
-struct Q2_K : BlockFormat<Encoding::q2_k, 16, kBits2, 0, 0> {
-    static constexpr bool kOffset = true;
+struct Q2_K : BlockFormat<Encoding::q2_k, 16, 2, 0, 0> {
+    static constexpr bool kOffset = true, kNibbleScales = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src + 80);
         block.m = word_at(src + 82);
@@ -126,7 +124,7 @@ struct Q2_K : BlockFormat<Encoding::q2_k, 16, kBits2, 0, 0> {
 };
 
 // 32 bytes of third bits, 64 of bit pairs, 12 of scales (six bits, minus 32), d.
-struct Q3_K : BlockFormat<Encoding::q3_k, 16, kBits2, kBits1, 4> {
+struct Q3_K : BlockFormat<Encoding::q3_k, 16, 2, 1, 4> {
     static void take(const std::uint8_t* src, Block& block) {
         const std::uint8_t* scales = src + 96;
         block.d = word_at(src + 108);
@@ -161,7 +159,7 @@ inline void take_all_nibbles(const std::uint8_t* __restrict nibbles, std::uint8_
 }
 
 // d, dmin, 12 bytes of scales and mins, 128 of nibbles.
-struct Q4_K : BlockFormat<Encoding::q4_k, 32, kBits4, 0, 0> {
+struct Q4_K : BlockFormat<Encoding::q4_k, 32, 4, 0, 0> {
     static constexpr bool kOffset = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
@@ -172,7 +170,7 @@ struct Q4_K : BlockFormat<Encoding::q4_k, 32, kBits4, 0, 0> {
 };
 
 // d, dmin, 12 bytes of scales and mins, 32 of fifth bits (bit g for group g), 128 of nibbles.
-struct Q5_K : BlockFormat<Encoding::q5_k, 32, kBits4, kBits1, 0> {
+struct Q5_K : BlockFormat<Encoding::q5_k, 32, 4, 1, 0> {
     static constexpr bool kOffset = true;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src);
@@ -188,7 +186,7 @@ struct Q5_K : BlockFormat<Encoding::q5_k, 32, kBits4, kBits1, 0> {
 
 // 128 bytes of low nibbles, 64 of high bit pairs, 16 int8 scales, d. In each half of 128 values, value 32 q + i takes
 // its low bits from byte i + 32 * (q % 2), nibble q / 2, and its high bits from byte i at bit 2 q.
-struct Q6_K : BlockFormat<Encoding::q6_k, 16, kBits4, kBits2, 32> {
+struct Q6_K : BlockFormat<Encoding::q6_k, 16, 4, 2, 32> {
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src + 208);
         std::memcpy(block.scales, src + 192, 16);

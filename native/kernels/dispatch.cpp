@@ -189,6 +189,17 @@ Answers answers(const Kernels& k) {
     k.float_dot({Encoding::f32, {floats, kN * 4, 1}, {b.data(), kN}, 1, kN, {out + 5 * kN + 2, 1}});
     for (std::size_t i = 0; i < kInt15 / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
     multiply(Encoding::q4_0, out + 5 * kN + 3);
+
+    // The same bytes as panels of two rows: row by row for the first token, then in tiles for six equal ones.
+    constexpr std::size_t kSame = 6, kPanelCols = kInt15 / 2;
+    const Encoding q4_0 = Encoding::q4_0;
+    std::vector<std::uint8_t> panels(k.panel_bytes(q4_0, kPanelCols));
+    k.pack_panels(q4_0, {blocks_q.data(), kPanelCols / 32 * 18, 2}, kPanelCols, panels.data());
+    std::vector<float> same;
+    for (std::size_t t = 0; t < kSame; ++t) same.insert(same.end(), values.begin(), values.begin() + kPanelCols);
+    const Int15Vectors tokens(k, same.data(), kSame, kPanelCols);
+    k.panel_dot({q4_0, panels.data(), 2, tokens.view(), 1, kPanelCols, {out + 5 * kN + 4, 2}});
+    k.panel_dot({q4_0, panels.data(), 2, tokens.view(), kSame, kPanelCols, {out + 5 * kN + 6, 2}});
     return result;
 }
 

@@ -21,33 +21,37 @@ namespace {
 
 constexpr int kInt15Lanes = 8;
 
+typedef std::int16_t Int16x16 __attribute__((vector_size(32)));
+typedef std::int8_t Int8x16 __attribute__((vector_size(16)));
+
 void quantize_int15(const float* x, std::size_t n, const Int15Row& out) {
     Lanes largest = splat(1e-5f);
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
     const float scale = 16256.0f / max_of(largest);  // 127 * 128
     *out.scale = scale;
     for (std::size_t group = 0; group < n / 16; ++group) {
-        int high_sum = 0, low_sum = 0;
-        float values[kLanes];
         const Lanes rounded = round_even(load(x + 16 * group) * splat(scale));
-        store(values, max(min(rounded, splat(16256.0f)), splat(-16256.0f)));
-        for (std::size_t i = 0; i < 16; ++i) {
-            const int v = static_cast<int>(values[i]);
-            const int h = (v + 64) >> 7, l = v - 128 * h;
-            out.high[16 * group + i] = static_cast<std::int8_t>(h);
-            out.low[16 * group + i] = static_cast<std::int8_t>(l);
-            high_sum += h;
-            low_sum += l;
+        std::int16_t* values = out.values + 16 * group;
+        store_int16(values, max(min(rounded, splat(16256.0f)), splat(-16256.0f)));
+        Int16x16 v;
+        std::memcpy(&v, values, sizeof(v));
+        const Int16x16 high = (v + 64) >> 7, low = v - (high << 7);
+        const Int8x16 high_bytes = __builtin_convertvector(high, Int8x16);
+        const Int8x16 low_bytes = __builtin_convertvector(low, Int8x16);
+        std::memcpy(out.high + 16 * group, &high_bytes, 16);
+        std::memcpy(out.low + 16 * group, &low_bytes, 16);
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            const std::int32_t four = values[4 * i] + values[4 * i + 1] + values[4 * i + 2] + values[4 * i + 3];
+            out.eights[4 * group + i] = -8 * four;
+            sum += four;
         }
-        for (std::size_t i = 0; i < 4; ++i)
-            out.eights[4 * group + i] = -8 * static_cast<std::int32_t>((values[4 * i] + values[4 * i + 1]) +
-                                                                       (values[4 * i + 2] + values[4 * i + 3]));
-        std::int16_t* numbers = out.values + 16 * group;
-        for (std::size_t i = 0; i < 16; ++i) numbers[i] = static_cast<std::int16_t>(values[i]);
-        out.sixteens[group] = static_cast<float>(128 * high_sum + low_sum);
-        if (group % 2 != 0) out.thirty_twos[group / 2] = out.sixteens[group - 1] + out.sixteens[group];
+        int high_sum = 0;
+        for (std::size_t i = 0; i < 16; ++i) high_sum += out.high[16 * group + i];
         out.high_sums[group] = static_cast<std::int16_t>(high_sum);
-        out.low_sums[group] = static_cast<std::int16_t>(low_sum);
+        out.low_sums[group] = static_cast<std::int16_t>(sum - 128 * high_sum);
+        out.sixteens[group] = static_cast<float>(sum);
+        if (group % 2 != 0) out.thirty_twos[group / 2] = out.sixteens[group - 1] + out.sixteens[group];
     }
 }
 

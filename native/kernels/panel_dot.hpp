@@ -75,16 +75,19 @@ template <class Format>
 inline RowScales group_scales(const RowScales& block, const std::uint8_t* unit, std::size_t g, std::size_t v) {
     if constexpr (!Format::kNested) return {block.scale, RowVec{} - block.offset};
     const std::uint8_t* at = unit + g * Panel<Format>::kScales / Panel<Format>::kGroups + kPanelWidth * v;
-    RowScales scales{block.scale * rows_of_int8(at), RowVec{}};
-    if constexpr (Format::kOffset) scales.offset = block.offset * rows_of_int8(at + kPanelRows);
+    const RowInts bytes = rows_of_int8(at);
+    if constexpr (Format::kNibbleScales)
+        return {block.scale * to_float(bytes & 15), block.offset * to_float(bytes >> 4 & 15)};
+    RowScales scales{block.scale * to_float(bytes), RowVec{}};
+    if constexpr (Format::kOffset) scales.offset = block.offset * to_float(rows_of_int8(at + kPanelRows));
     return scales;
 }
 
 // Adds a group to the product of a token; `x` is the sum of its activations.
-template <class Format>
+template <bool Offset>
 inline void add_group(RowVec& product, const RowVec& sum, const RowScales& scales, float x) {
     product += scales.scale * sum;
-    if constexpr (Format::kOffset) product -= scales.offset * x;
+    if constexpr (Offset) product -= scales.offset * x;
 }
 
 template <class Format>
@@ -132,7 +135,7 @@ void panel_rows(const PanelTask& task, std::size_t first_token) {
                         for (std::size_t t = 0; t < T; ++t) {
                             RowVec sum = to_float(total(sums[t][v]));  // whole numbers up to 2^24: exact
                             if constexpr (Format::kBias != 0) sum -= Format::kBias * *sums_of[t];
-                            add_group<Format>(products[t][v], sum, scales, *sums_of[t]);
+                            add_group<Format::kOffset>(products[t][v], sum, scales, *sums_of[t]);
                         }
                     }
                     for (std::size_t t = 0; t < T; ++t) ++sums_of[t];
@@ -179,17 +182,16 @@ void unpack_panel(const std::uint8_t* at, std::size_t units, std::size_t panel, 
 }
 
 // Adds a piece of `groups` groups to the products of T tokens, products[t][kTileVecs].
-template <class Format, std::size_t T>
+template <int Group, bool Offset, std::size_t T>
 void panel_tile(const PanelPiece& piece, std::size_t groups, const std::int16_t* x, const float* sums_of,
                 std::size_t x_stride, RowVec* products) {
-    constexpr std::size_t kPairs = Panel<Format>::kPairs;
     const PairVec(*numbers)[kTileVecs] = piece.numbers;
     for (std::size_t group = 0; group < groups; ++group) {
         PairSum sums[T][kTileVecs];
         for (auto& of_token : sums)
             for (auto& sum : of_token) sum = no_pairs();
 #pragma GCC unroll 4
-        for (std::size_t pair = 0; pair < kPairs; ++pair, ++numbers, x += 2) {
+        for (std::size_t pair = 0; pair < Group / 2; ++pair, ++numbers, x += 2) {
             PairVec w[kTileVecs];
 #pragma GCC unroll 4
             for (std::size_t v = 0; v < kTileVecs; ++v) w[v] = (*numbers)[v];
@@ -200,14 +202,13 @@ void panel_tile(const PanelPiece& piece, std::size_t groups, const std::int16_t*
                 for (std::size_t v = 0; v < kTileVecs; ++v) add_pairs(sums[t][v], w[v], all);
             }
         }
-        constexpr std::size_t kSumsApart = Format::kGroup;
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < kTileVecs; ++v) {
             const RowScales scales = piece.scales[group][v];
 #pragma GCC unroll 8
             for (std::size_t t = 0; t < T; ++t)
-                add_group<Format>(products[t * kTileVecs + v], to_float(total(sums[t][v])), scales,
-                                  sums_of[t * x_stride / kSumsApart + group]);
+                add_group<Offset>(products[t * kTileVecs + v], to_float(total(sums[t][v])), scales,
+                                  sums_of[t * x_stride / Group + group]);
         }
     }
 }
@@ -215,7 +216,7 @@ void panel_tile(const PanelPiece& piece, std::size_t groups, const std::int16_t*
 // At most kPassTokens tokens. T counts from 0 to kTileTokens - 1.
 template <class Format, std::size_t... T>
 void panel_tiles(std::index_sequence<T...>, const PanelTask& task, std::size_t first_token, std::size_t n_tokens) {
-    constexpr decltype(&panel_tile<Format, 1>) kByTokens[] = {panel_tile<Format, T + 1>...};
+    constexpr decltype(&panel_tile<16, false, 1>) kByTokens[] = {panel_tile<Format::kGroup, Format::kOffset, T + 1>...};
     using P = Panel<Format>;
     const Int15Activations& x = task.x;
     const std::size_t tiles = (n_tokens + kTileTokens - 1) / kTileTokens, width = (n_tokens + tiles - 1) / tiles;

@@ -101,11 +101,11 @@ inline RowVec to_float(const RowInts& v) {
     return __builtin_convertvector(v, RowVec);
 }
 
-inline RowVec rows_of_int8(const std::uint8_t* p) {
+inline RowInts rows_of_int8(const std::uint8_t* p) {
     typedef std::int8_t Bytes __attribute__((vector_size(kPanelWidth)));
     Bytes bytes;
     std::memcpy(&bytes, p, sizeof(bytes));
-    return to_float(__builtin_convertvector(bytes, RowInts));
+    return __builtin_convertvector(bytes, RowInts);
 }
 
 }  // namespace

@@ -60,8 +60,11 @@ void pack_panel(const Rows& rows, std::size_t cols, std::uint8_t* out) {
                 if (Format::kNested)
                     for (std::size_t g = 0; g < P::kGroups; ++g) {
                         std::uint8_t* place = at + g * P::kScales / P::kGroups + r;
-                        std::memcpy(place, &block.scales[unit * P::kGroups + g], 1);
-                        if (Format::kOffset) std::memcpy(place + kPanelRows, &block.mins[unit * P::kGroups + g], 1);
+                        const std::int8_t scale = block.scales[unit * P::kGroups + g];
+                        const std::int8_t min = block.mins[unit * P::kGroups + g];
+                        place[0] = static_cast<std::uint8_t>(Format::kNibbleScales ? scale + 16 * min : scale);
+                        if (Format::kOffset && !Format::kNibbleScales)
+                            place[kPanelRows] = static_cast<std::uint8_t>(min);
                     }
                 else
                     put_halfs(at);

@@ -53,7 +53,12 @@ void panel_reference_rows(const PanelTask& task) {
                     if (Format::kOffset) block.m = word_at(halfs + kHalf + 2 * r);
                     const std::uint8_t* of_group = at + g * P::kScales / P::kGroups + r;
                     block.scales[0] = static_cast<std::int8_t>(of_group[0]);
-                    if (Format::kOffset) block.mins[0] = static_cast<std::int8_t>(of_group[kPanelRows]);
+                    if (Format::kNibbleScales) {
+                        block.scales[0] = of_group[0] & 15;
+                        block.mins[0] = static_cast<std::int8_t>(of_group[0] >> 4);
+                    } else if (Format::kOffset) {
+                        block.mins[0] = static_cast<std::int8_t>(of_group[kPanelRows]);
+                    }
                     for (std::size_t t = 0; t < n; ++t) {
                         const std::size_t token = (first + t) * x.stride;
                         const std::int16_t *a = numbers[r] + g * Format::kGroup,

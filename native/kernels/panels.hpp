@@ -3,8 +3,9 @@
 //
 //   block of a panel   d [16] float16, m [16] float16 (if the format has offsets; these come first only where groups
 //                      have integers of their own), then its units
-//   unit, 32 columns   scales: d [16], m [16] float16, or for each of its groups int8 scales [16], mins [16];
-//                      then its fields of 4, 2, 1 or 8 bits: for each of them `bits` words of 32 bits for each row
+//   unit, 32 columns   scales: d [16], m [16] float16, or for each of its groups int8 scales [16], mins [16]
+//                      (in nibbles: scale + 16 * min [16]); then its fields of 4, 2, 1 or 8 bits: for each of them
+//                      `bits` words of 32 bits for each row
 //   word of b bits     16 / b pairs of columns; the even columns' codes are in the low half, the odd columns' in the
 //                      high half, the first pair lowest
 //
@@ -30,7 +31,8 @@ struct Panel {
     static constexpr std::size_t kPairs = Format::kGroup / 2;       // of a group
     static constexpr std::size_t kHalfs = 2 * kPanelRows * (Format::kOffset ? 2 : 1);
     static constexpr std::size_t kHeader = Format::kNested ? kHalfs : 0;
-    static constexpr std::size_t kScales = Format::kNested ? kGroups * kPanelRows * (Format::kOffset ? 2 : 1) : kHalfs;
+    static constexpr std::size_t kScales =
+        Format::kNested ? kGroups * kPanelRows * (Format::kOffset && !Format::kNibbleScales ? 2 : 1) : kHalfs;
     static constexpr std::size_t kUnitBytes = kScales + 4 * kPanelRows * (Format::kBits + Format::kMoreBits);
     static constexpr std::size_t kBytes = kHeader + kUnits * kUnitBytes;
 };

@@ -42,6 +42,9 @@ public:
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
 
+    // Repacks this thread's share of the matrix, once, before it is used.
+    virtual void prepare(std::size_t, std::size_t) {}
+
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
 

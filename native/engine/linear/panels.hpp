@@ -13,6 +13,8 @@ public:
     }
     Panels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
+    void prepare(std::size_t thread, std::size_t n_threads) override;
+
 private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float*,
                        const Products& out) const override {

@@ -17,7 +17,9 @@ from sterna.errors import ArgumentError
 def bench(
     *,
     model: Model = None,
-    synthetic: Annotated[str | None, typer.Option("--synthetic", help="A random model of a published shape.")] = None,
+    synthetic: Annotated[
+        str | None, typer.Option("--synthetic", help="A random model: SHAPE or SHAPE:ENCODING.")
+    ] = None,
     prompt_lengths: Annotated[list[int] | None, typer.Option("-p", help="Prompt length; may be repeated.")] = None,
     decode_tokens: Annotated[int, typer.Option("-n", help="Tokens to generate.")] = 128,
     options: EngineOptions,
