@@ -103,8 +103,8 @@ std::size_t at_least_one(std::size_t threads) {
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
-    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa)
-        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa)) {}
+    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads)
+        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads)) {}
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
@@ -327,7 +327,8 @@ NB_MODULE(_native, m) {
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 
     nb::class_<PyModel>(m, "Model")
-        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), "plan"_a, "tensors"_a, "isa"_a)
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t>(), "plan"_a, "tensors"_a,
+             "isa"_a, "threads"_a)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
              "output_rows"_a, "pools"_a, "threads"_a)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)

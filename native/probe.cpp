@@ -16,6 +16,7 @@
 #include "engine/buffer.hpp"
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/int15_vectors.hpp"
 #include "random_rows.hpp"
 
 namespace {
@@ -127,24 +128,25 @@ void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
-// Quantises the activations and multiplies; writes the halves of the activations, their scales, and the products.
-void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+// Quantises the activations and multiplies rows as they lie, or as panels; writes the halves of the activations, their
+// scales, and the products.
+void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols,
+               bool panels) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<float>();
-    std::vector<std::int8_t> high(x.size()), low(x.size());
-    std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
-    std::vector<std::int32_t> eights(x.size() / 4);
-    std::vector<float> scales(n_tokens), out(n_rows * n_tokens);
-    for (std::size_t t = 0; t < n_tokens; ++t)
-        k.quantize_int15(x.data() + t * cols, cols,
-                         {high.data() + t * cols, low.data() + t * cols, high_sums.data() + t * cols / 16,
-                          low_sums.data() + t * cols / 16, eights.data() + t * cols / 4, scales.data() + t});
-    const Int15Activations int15{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                                 scales.data(), cols};
-    k.int15_dot({encoding, {rows.data(), rows.size() / n_rows, n_rows}, int15, n_tokens, cols, {out.data(), n_rows}});
-    write_array(high);
-    write_array(low);
-    write_array(scales);
+    const Int15Vectors int15(k, x.data(), n_tokens, cols);
+    std::vector<float> out(n_rows * n_tokens);
+    const Rows stored{rows.data(), rows.size() / n_rows, n_rows};
+    if (panels) {
+        std::vector<std::uint8_t> packed((n_rows + 15) / 16 * k.panel_bytes(encoding, cols));
+        k.pack_panels(encoding, stored, cols, packed.data());
+        k.panel_dot({encoding, packed.data(), n_rows, int15.view(), n_tokens, cols, {out.data(), n_rows}});
+    } else {
+        k.int15_dot({encoding, stored, int15.view(), n_tokens, cols, {out.data(), n_rows}});
+    }
+    write_array(int15.high);
+    write_array(int15.low);
+    write_array(int15.scales);
     write_array(out);
 }
 
@@ -178,8 +180,8 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         write_array(out);
     } else if (operation == "float_dot") {
         float_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
-    } else if (operation == "int15_dot") {
-        int15_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
+    } else if (operation == "int15_dot" || operation == "panel_dot") {
+        int15_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3), operation == "panel_dot");
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});

@@ -8,6 +8,7 @@
 
 #include "engine/buffer.hpp"
 #include "engine/tensor.hpp"
+#include "kernels/int15_vectors.hpp"
 
 namespace sterna {
 namespace {
@@ -95,35 +96,49 @@ void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) 
         [&](float* out) { kernels.lookup_dot(task(whole.n_tokens, out), scratch.get()); });
 }
 
+// Where the float16 numbers of a block lie.
+struct Halfs {
+    Encoding encoding;
+    std::vector<std::size_t> at;
+};
+
+const std::vector<Halfs> kHalfs = {{Encoding::q4_0, {0}},      {Encoding::q8_0, {0}},   {Encoding::q6_k, {208}},
+                                   {Encoding::q4_1, {0, 2}},   {Encoding::q5_0, {0}},   {Encoding::q5_1, {0, 2}},
+                                   {Encoding::q2_k, {80, 82}}, {Encoding::q3_k, {108}}, {Encoding::q4_k, {0, 2}},
+                                   {Encoding::q5_k, {0, 2}},   {Encoding::iq4_nl, {0}}};
+constexpr std::size_t kAsTheyLie = 3;  // encodings at the beginning whose rows int15_dot takes
+
 void compare_int15(const Kernels& kernels, Random& random, const Case& sizes) {
-    static constexpr struct {
-        Encoding encoding;
-        std::size_t scale_at;  // where a block's float16 scale lies
-    } kEncodings[] = {{Encoding::q4_0, 0}, {Encoding::q8_0, 0}, {Encoding::q6_k, 208}};
-    const auto& [encoding, scale_at] = kEncodings[below(random, std::size(kEncodings))];
+    const std::size_t which = below(random, kHalfs.size());
+    const auto& [encoding, halfs] = kHalfs[which];
     const Format& format = format_of(encoding);
     const std::size_t cols = 256 * sizes.blocks, bytes = row_bytes(encoding, cols);
     std::vector<std::uint8_t> rows(sizes.n_rows * bytes);
     for (auto& byte : rows) byte = static_cast<std::uint8_t>(random());
-    for (std::size_t at = scale_at; at < rows.size(); at += format.bytes) rows[at + 1] &= 0xbf;  // finite scales
-    std::vector<float> x(sizes.n_tokens * cols), scales(sizes.n_tokens);
+    for (const std::size_t half : halfs)
+        for (std::size_t at = half; at < rows.size(); at += format.bytes) rows[at + 1] &= 0xbf;  // finite
+    std::vector<float> x(sizes.n_tokens * cols);
     for (auto& v : x)
         v = static_cast<float>(static_cast<std::int32_t>(random())) * (random() % 2 ? 0x1p-31f : 0x1p-36f);
-    std::vector<std::int8_t> high(x.size()), low(x.size());
-    std::vector<std::int16_t> high_sums(x.size() / 16), low_sums(x.size() / 16);
-    std::vector<std::int32_t> eights(x.size() / 4);
-    for (std::size_t t = 0; t < sizes.n_tokens; ++t)
-        kernels.quantize_int15(&x[t * cols], cols,
-                               {&high[t * cols], &low[t * cols], &high_sums[t * cols / 16], &low_sums[t * cols / 16],
-                                &eights[t * cols / 4], &scales[t]});
-    const Int15Activations int15{high.data(),   low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                                 scales.data(), cols};
-    const auto call = [&](auto* dot) {
-        return [&, dot](float* out) {
-            dot({encoding, {rows.data(), bytes, sizes.n_rows}, int15, sizes.n_tokens, cols, {out, sizes.out_stride}});
+    const Int15Vectors int15(kernels, x.data(), sizes.n_tokens, cols);
+    const Rows stored{rows.data(), bytes, sizes.n_rows};
+    const auto panel_dot = [&](const Kernels& of) {
+        return [&](float* out) {
+            const std::size_t panels = (sizes.n_rows + 15) / 16;
+            Buffer<std::uint8_t> packed(panels * of.panel_bytes(encoding, cols));
+            of.pack_panels(encoding, stored, cols, packed.get());
+            of.panel_dot(
+                {encoding, packed.get(), sizes.n_rows, int15.view(), sizes.n_tokens, cols, {out, sizes.out_stride}});
         };
     };
-    compare(sizes, format.name, call(kernels_for("scalar").int15_dot), call(kernels.int15_dot));
+    compare(sizes, format.name, panel_dot(kernels_for("scalar")), panel_dot(kernels));
+    if (which >= kAsTheyLie) return;
+    const auto int15_dot = [&](const Kernels& of) {
+        return [&](float* out) {
+            of.int15_dot({encoding, stored, int15.view(), sizes.n_tokens, cols, {out, sizes.out_stride}});
+        };
+    };
+    compare(sizes, format.name, int15_dot(kernels_for("scalar")), int15_dot(kernels));
 }
 
 }  // namespace

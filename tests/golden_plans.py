@@ -123,7 +123,8 @@ def products() -> GoldenPlan:
             continue
         values = rng.standard_normal((rows, columns)).astype(np.float32)
         blocks = random_blocks(encoding, rows, columns) if encoding.block > 1 else encode("w", values, encoding)
-        add(f"{encoding.value} {encoding.activations}", replace(blocks, name=encoding.value), encoding.activations)
+        for activations in dict.fromkeys(("none", encoding.activations)):
+            add(f"{encoding.value} {activations}", replace(blocks, name=encoding.value), activations)
     codes = rng.integers(-1, 2, (rows, columns)).astype(np.int8)
     scales = rng.uniform(0.5, 2, (rows, 1)).astype(np.float16).astype(np.float32)
     fine = rng.uniform(0.5, 2, (rows, columns // 64)).astype(np.float16).astype(np.float32)

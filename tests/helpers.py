@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sterna.bench.synthetic import HALFS_AT
 from sterna.checkpoint import Checkpoint
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
@@ -168,21 +169,7 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
 
 def block_scales_at(encoding: Encoding) -> tuple[int, ...]:
     """Offsets of the float16 numbers in a block, for encodings that have some."""
-    return {
-        Encoding.Q4_0: (0,),
-        Encoding.Q4_1: (0, 2),
-        Encoding.Q5_0: (0,),
-        Encoding.Q5_1: (0, 2),
-        Encoding.Q8_0: (0,),
-        Encoding.Q2_K: (80, 82),
-        Encoding.Q3_K: (108,),
-        Encoding.Q4_K: (0, 2),
-        Encoding.Q5_K: (0, 2),
-        Encoding.IQ4_NL: (0,),
-        Encoding.Q6_K: (208,),
-        Encoding.TQ1_0: (52,),
-        Encoding.TQ2_0: (64,),
-    }.get(encoding, ())
+    return (HALFS_AT | {Encoding.TQ1_0: (52,), Encoding.TQ2_0: (64,)}).get(encoding, ())
 
 
 def random_blocks(encoding: Encoding, rows: int = 3, columns: int = 512) -> Tensor:

@@ -151,6 +151,7 @@ def test_eval_scores_a_text(tmp_path: Path) -> None:
         (["eval", "--text", "{binary}"], 1, "UTF-8"),
         (["eval", "--text", "{empty}"], 1, "short"),
         (["bench", "--synthetic", "9T"], 2, "2B4T"),
+        (["bench", "--synthetic", "llama-1b:q9_z"], 2, "q4_0"),
         (["bench", "-p", "9999"], 2, "context"),
         (["info", "--i2s-layout", "neon"], 2, "x86-rows"),
         (["frobnicate"], 2, "frobnicate"),

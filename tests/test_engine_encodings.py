@@ -27,10 +27,7 @@ from . import helpers
 
 GROUPS = [e for e in Encoding if isinstance(e.packing, TernaryBlocks) and e.packing.group and e.packing.pack]
 """Encodings with a scale for each block of ternary or binary weights."""
-INT15 = {Encoding.Q4_0, Encoding.Q8_0, Encoding.Q6_K}
-"""Encodings whose kernels take int15 activations."""
-FLOAT = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding in INT15 or encoding.is_float)]
-"""Encodings whose rows are decoded before they are multiplied."""
+BLOCKS = [encoding for encoding in Encoding if not (encoding.is_ternary or encoding.is_float)]
 
 
 def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: int = 1) -> np.ndarray:
@@ -80,16 +77,24 @@ def test_matrices_with_scales_of_blocks_multiply_exactly(
     assert np.array_equal(product(matrix, x[:1], int8), got[:1])
 
 
-@pytest.mark.parametrize("encoding", FLOAT)
-def test_matrices_of_other_block_formats_take_float_activations(encoding: Encoding) -> None:
-    matrix = helpers.random_blocks(encoding, 40, 512)
-    x = activations(6, 512)
+@pytest.mark.parametrize("n_tokens", [1, 4, 70])
+@pytest.mark.parametrize("encoding", BLOCKS)
+def test_matrices_of_block_formats_take_int15_activations(encoding: Encoding, n_tokens: int) -> None:
+    matrix = helpers.random_blocks(encoding, 100, 768)  # 100 rows: the last panel has four
+    x = activations(n_tokens, 768)
     got = product(matrix, x, int8=False)
-    expected = x.astype(np.float64) @ decode(matrix).T.astype(np.float64)
+    expected = linear(decode(matrix), x, "int15")
     assert helpers.relative_error(expected, got) < 1e-6
+    assert helpers.relative_error(linear(decode(matrix), x), got) < 2e-4
     for isa in _native.available_isas():
         assert np.array_equal(product(matrix, x, False, isa, threads=2), got), isa
     assert np.array_equal(product(matrix, x[:1], False), got[:1])
+
+
+def test_rows_of_a_few_blocks_are_multiplied() -> None:
+    for columns in (32, 96, 576):
+        matrix, x = helpers.random_blocks(Encoding.Q4_1, 48, columns), activations(9, columns)
+        assert helpers.relative_error(linear(decode(matrix), x, "int15"), product(matrix, x, int8=False)) < 1e-6
 
 
 @pytest.mark.parametrize("encoding", GROUPS)

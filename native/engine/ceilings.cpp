@@ -1,15 +1,12 @@
 #include "ceilings.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "huge_pages.hpp"
 #include "thread_pool.hpp"
 
 namespace sterna {
@@ -35,21 +32,12 @@ double best_seconds(std::size_t n_threads, const Work& work) {
     return best;
 }
 
-constexpr std::size_t kHugePage = std::size_t{1} << 21;
-
-struct Free {
-    void operator()(std::uint8_t* memory) const { ::operator delete[](memory, std::align_val_t{kHugePage}); }
-};
-
 }  // namespace
 
 double read_bandwidth(const Kernels& kernels, std::size_t bytes, std::size_t n_threads) {
     const std::size_t share = bytes / n_threads / 4096 * 4096;
     const std::size_t size = share * n_threads + 8192;  // room for the prefetch past the end
-    const std::unique_ptr<std::uint8_t[], Free> buffer(new (std::align_val_t{kHugePage}) std::uint8_t[size]);
-#if defined(MADV_HUGEPAGE)
-    madvise(buffer.get(), size, MADV_HUGEPAGE);  // as for weights in the best case
-#endif
+    const HugePages buffer(size);                       // as for weights in the best case
     std::memset(buffer.get(), 0, size);
     std::atomic<std::uint64_t> sink{0};
     const double seconds = best_seconds(

@@ -17,6 +17,7 @@ public:
         reads = {x};
         writes = {out};
     }
+    void prepare(std::size_t thread, std::size_t n_threads) override { matrix_->prepare(thread, n_threads); }
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {

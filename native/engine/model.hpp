@@ -15,8 +15,8 @@ namespace sterna {
 class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
-    // Throws std::invalid_argument, with one sentence, where anything does not fit.
-    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels);
+    // Throws std::invalid_argument, with one sentence, where anything does not fit. n_threads repack matrices.
+    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }

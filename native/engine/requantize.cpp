@@ -3,7 +3,7 @@
 #include <atomic>
 #include <stdexcept>
 
-#include "linear/linear.hpp"
+#include "linear/int15.hpp"
 #include "thread_pool.hpp"
 
 namespace sterna {
@@ -12,7 +12,7 @@ void requantize(const Kernels& kernels, const Tensor& tensor, Encoding encoding,
                 std::span<std::uint8_t> out) {
     const std::unique_ptr<Linear> matrix = make_linear(tensor, {}, kernels, "to requantise");
     const std::size_t rows = matrix->out_features(), cols = matrix->in_features(), stride = row_bytes(encoding, cols);
-    if (format_of(encoding).activations != Quantizer::int15 || out.size() != rows * stride)
+    if (!Int15::takes_encoding(encoding) || out.size() != rows * stride)
         throw std::invalid_argument("Matrices can be requantised to q4_0, q8_0 and q6_k.");
     std::atomic<bool> finite{true};
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {

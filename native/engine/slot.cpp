@@ -56,6 +56,9 @@ std::size_t QuantizedCopy::place(std::byte* memory, std::size_t tokens) {
         placer.take(int15_.high_sums, tokens * stride_ / 16);
         placer.take(int15_.low_sums, tokens * stride_ / 16);
         placer.take(int15_.eights, tokens * stride_ / 4);
+        placer.take(int15_.values, tokens * stride_);
+        placer.take(int15_.sixteens, tokens * stride_ / 16);
+        placer.take(int15_.thirty_twos, tokens * stride_ / 32);
     }
     return placer.used();
 }
@@ -70,15 +73,16 @@ void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::s
     }
     kernels.quantize_int15(values, stride_,
                            {int15_.high + at, int15_.low + at, int15_.high_sums + at / 16, int15_.low_sums + at / 16,
-                            int15_.eights + at / 4, scales_ + token});
+                            int15_.eights + at / 4, int15_.values + at, int15_.sixteens + at / 16,
+                            int15_.thirty_twos + at / 32, scales_ + token});
 }
 
 void QuantizedCopy::view(Activations& activations) const {
     if (form_.quantizer == Quantizer::int8)
         activations.int8 = {codes_, sums_, scales_, stride_, groups_};
     else
-        activations.int15 = {int15_.high,   int15_.low, int15_.high_sums, int15_.low_sums,
-                             int15_.eights, scales_,    stride_};
+        activations.int15 = {int15_.high,   int15_.low,      int15_.high_sums,   int15_.low_sums, int15_.eights,
+                             int15_.values, int15_.sixteens, int15_.thirty_twos, scales_,         stride_};
 }
 
 Slot::Slot(std::string name, std::size_t width) : name(std::move(name)), width(width), stride(padded(width)) {}

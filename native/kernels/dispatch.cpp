@@ -6,6 +6,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "int15_vectors.hpp"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
@@ -173,18 +175,11 @@ Answers answers(const Kernels& k) {
     for (auto& byte : blocks_q) byte = static_cast<std::uint8_t>(noise.next());
     std::vector<float> values(kInt15);
     for (auto& v : values) v = noise.real();
-    std::vector<std::int8_t> high(kInt15), low(kInt15);
-    std::vector<std::int16_t> high_sums(kInt15 / 16), low_sums(kInt15 / 16);
-    std::vector<std::int32_t> eights(kInt15 / 4);
-    float scale = 0.0f;
-    k.quantize_int15(values.data(), kInt15,
-                     {high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(), &scale});
-    const Int15Activations int15{high.data(), low.data(), high_sums.data(), low_sums.data(), eights.data(),
-                                 &scale,      kInt15};
+    const Int15Vectors int15(k, values.data(), 1, kInt15);
     const auto multiply = [&](Encoding encoding, float* product) {
         const Format& format = format_of(encoding);
         const std::size_t bytes = kInt15 / format.values * format.bytes;
-        k.int15_dot({encoding, {blocks_q.data(), bytes, 1}, int15, 1, kInt15, {product, 1}});
+        k.int15_dot({encoding, {blocks_q.data(), bytes, 1}, int15.view(), 1, kInt15, {product, 1}});
     };
     for (std::size_t i = 0; i + 34 <= blocks_q.size(); i += 34) blocks_q[i + 1] = 0x20;
     multiply(Encoding::q8_0, out + 5 * kN);
@@ -194,6 +189,17 @@ Answers answers(const Kernels& k) {
     k.float_dot({Encoding::f32, {floats, kN * 4, 1}, {b.data(), kN}, 1, kN, {out + 5 * kN + 2, 1}});
     for (std::size_t i = 0; i < kInt15 / 32; ++i) blocks_q[i * 18 + 1] = 0x20;
     multiply(Encoding::q4_0, out + 5 * kN + 3);
+
+    // The same bytes as panels of two rows: row by row for the first token, then in tiles for six equal ones.
+    constexpr std::size_t kSame = 6, kPanelCols = kInt15 / 2;
+    const Encoding q4_0 = Encoding::q4_0;
+    std::vector<std::uint8_t> panels(k.panel_bytes(q4_0, kPanelCols));
+    k.pack_panels(q4_0, {blocks_q.data(), kPanelCols / 32 * 18, 2}, kPanelCols, panels.data());
+    std::vector<float> same;
+    for (std::size_t t = 0; t < kSame; ++t) same.insert(same.end(), values.begin(), values.begin() + kPanelCols);
+    const Int15Vectors tokens(k, same.data(), kSame, kPanelCols);
+    k.panel_dot({q4_0, panels.data(), 2, tokens.view(), 1, kPanelCols, {out + 5 * kN + 4, 2}});
+    k.panel_dot({q4_0, panels.data(), 2, tokens.view(), kSame, kPanelCols, {out + 5 * kN + 6, 2}});
     return result;
 }
 

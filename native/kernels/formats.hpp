@@ -1,6 +1,5 @@
 // Every encoding of stored values, one row each. Python's rows (src/sterna/tensor/encodings.py) have the same names,
-// blocks and activations, which a test compares. A new row needs decode_NAME (decode.hpp, decode_blocks.hpp) and, with
-// int15 activations, block sums (int15_dot.hpp).
+// blocks and activations, which a test compares. A new row needs a type in blocks.hpp.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +16,16 @@ enum class Quantizer : std::uint8_t { none, int8, int15 };
     ROW(f16, 1, 2, none, nullptr)           \
     ROW(bf16, 1, 2, none, nullptr)          \
     ROW(q4_0, 32, 18, int15, encode_q4_0)   \
-    ROW(q4_1, 32, 20, none, nullptr)        \
-    ROW(q5_0, 32, 22, none, nullptr)        \
-    ROW(q5_1, 32, 24, none, nullptr)        \
+    ROW(q4_1, 32, 20, int15, nullptr)       \
+    ROW(q5_0, 32, 22, int15, nullptr)       \
+    ROW(q5_1, 32, 24, int15, nullptr)       \
     ROW(q8_0, 32, 34, int15, encode_q8_0)   \
-    ROW(q2_k, 256, 84, none, nullptr)       \
-    ROW(q3_k, 256, 110, none, nullptr)      \
-    ROW(q4_k, 256, 144, none, nullptr)      \
-    ROW(q5_k, 256, 176, none, nullptr)      \
+    ROW(q2_k, 256, 84, int15, nullptr)      \
+    ROW(q3_k, 256, 110, int15, nullptr)     \
+    ROW(q4_k, 256, 144, int15, nullptr)     \
+    ROW(q5_k, 256, 176, int15, nullptr)     \
     ROW(q6_k, 256, 210, int15, encode_q6_k) \
-    ROW(iq4_nl, 32, 18, none, nullptr)      \
+    ROW(iq4_nl, 32, 18, int15, nullptr)     \
     ROW(i2_s, 128, 32, int8, nullptr)
 
 #define STERNA_NAME(name, values, bytes, activations, encode) name,

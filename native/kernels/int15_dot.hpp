@@ -13,6 +13,7 @@
 
 #include <utility>
 
+#include "blocks.hpp"
 #include "float_ops.hpp"
 
 namespace sterna {
@@ -20,29 +21,37 @@ namespace {
 
 constexpr int kInt15Lanes = 8;
 
+typedef std::int16_t Int16x16 __attribute__((vector_size(32)));
+typedef std::int8_t Int8x16 __attribute__((vector_size(16)));
+
 void quantize_int15(const float* x, std::size_t n, const Int15Row& out) {
     Lanes largest = splat(1e-5f);
     for (std::size_t k = 0; k < n; k += kLanes) largest = max(largest, abs(load(x + k)));
     const float scale = 16256.0f / max_of(largest);  // 127 * 128
     *out.scale = scale;
     for (std::size_t group = 0; group < n / 16; ++group) {
-        int high_sum = 0, low_sum = 0;
-        float values[kLanes];
         const Lanes rounded = round_even(load(x + 16 * group) * splat(scale));
-        store(values, max(min(rounded, splat(16256.0f)), splat(-16256.0f)));
-        for (std::size_t i = 0; i < 16; ++i) {
-            const int v = static_cast<int>(values[i]);
-            const int h = (v + 64) >> 7, l = v - 128 * h;
-            out.high[16 * group + i] = static_cast<std::int8_t>(h);
-            out.low[16 * group + i] = static_cast<std::int8_t>(l);
-            high_sum += h;
-            low_sum += l;
+        std::int16_t* values = out.values + 16 * group;
+        store_int16(values, max(min(rounded, splat(16256.0f)), splat(-16256.0f)));
+        Int16x16 v;
+        std::memcpy(&v, values, sizeof(v));
+        const Int16x16 high = (v + 64) >> 7, low = v - (high << 7);
+        const Int8x16 high_bytes = __builtin_convertvector(high, Int8x16);
+        const Int8x16 low_bytes = __builtin_convertvector(low, Int8x16);
+        std::memcpy(out.high + 16 * group, &high_bytes, 16);
+        std::memcpy(out.low + 16 * group, &low_bytes, 16);
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            const std::int32_t four = values[4 * i] + values[4 * i + 1] + values[4 * i + 2] + values[4 * i + 3];
+            out.eights[4 * group + i] = -8 * four;
+            sum += four;
         }
-        for (std::size_t i = 0; i < 4; ++i)
-            out.eights[4 * group + i] = -8 * static_cast<std::int32_t>((values[4 * i] + values[4 * i + 1]) +
-                                                                       (values[4 * i + 2] + values[4 * i + 3]));
+        int high_sum = 0;
+        for (std::size_t i = 0; i < 16; ++i) high_sum += out.high[16 * group + i];
         out.high_sums[group] = static_cast<std::int16_t>(high_sum);
-        out.low_sums[group] = static_cast<std::int16_t>(low_sum);
+        out.low_sums[group] = static_cast<std::int16_t>(sum - 128 * high_sum);
+        out.sixteens[group] = static_cast<float>(sum);
+        if (group % 2 != 0) out.thirty_twos[group / 2] = out.sixteens[group - 1] + out.sixteens[group];
     }
 }
 
@@ -52,22 +61,11 @@ inline float fold(float* lanes) {
     return lanes[0];
 }
 
-// The layouts are those of decode.hpp. kScale: the offset of a block's float16 scale; kStep: how many blocks' scales
-// are converted together.
-template <Encoding E>
-struct Int15Format {
-    static constexpr Encoding kEncoding = E;
-    static constexpr std::size_t kValues = format_of(E).values, kBytes = format_of(E).bytes;
-};
-struct Q4_0 : Int15Format<Encoding::q4_0> {
-    static constexpr std::size_t kScale = 0, kStep = 4;
-};
-struct Q8_0 : Int15Format<Encoding::q8_0> {
-    static constexpr std::size_t kScale = 0, kStep = 4;
-};
-struct Q6_K : Int15Format<Encoding::q6_k> {
-    static constexpr std::size_t kScale = 208, kStep = 2;
-};
+// Where a block keeps its float16 scale.
+template <class Format>
+constexpr std::size_t kScaleAt = 0;
+template <>
+constexpr std::size_t kScaleAt<Q6_K> = 208;
 
 // The activations of some tokens from a column on; the members are those of Int15Activations.
 struct Int15Columns {
@@ -163,7 +161,7 @@ void int15_rows(const Int15Task& task, std::size_t first_token) {
             std::uint64_t halfs = 0;
             for (std::size_t i = 0; i < kCount; ++i) {
                 std::uint16_t half;
-                std::memcpy(&half, block + i * kBytes + Format::kScale, 2);
+                std::memcpy(&half, block + i * kBytes + kScaleAt<Format>, 2);
                 halfs |= static_cast<std::uint64_t>(half) << (16 * i);
             }
             float scales[4];
@@ -179,8 +177,9 @@ void int15_rows(const Int15Task& task, std::size_t first_token) {
             block += kCount * kBytes;
             columns = columns.from(kCount * Format::kValues);
         };
+        constexpr std::size_t kStep = Format::kValues == 32 ? 4 : 2;  // blocks whose scales are converted together
         std::size_t left = blocks;
-        for (; left >= Format::kStep; left -= Format::kStep) take(std::make_index_sequence<Format::kStep>());
+        for (; left >= kStep; left -= kStep) take(std::make_index_sequence<kStep>());
         if (left >= 2) take(std::make_index_sequence<2>());
         if (left % 2 != 0) take(std::make_index_sequence<1>());
         for (std::size_t t = 0; t < T; ++t) out[t * out_stride + r] = Blocks::total(even[t], odd[t]) / token_scales[t];
@@ -198,25 +197,11 @@ void int15_tokens(const Int15Task& task) {
     }
 }
 
-template <class... Format>
-struct Int15Formats {
-    // Whether the list has exactly the rows of formats.hpp with int15 activations.
-    static constexpr bool complete() {
-        std::size_t rows = 0;
-        for (const auto& format : kFormats) rows += format.activations == Quantizer::int15;
-        return rows == sizeof...(Format) && (... && (format_of(Format::kEncoding).activations == Quantizer::int15));
-    }
-    static_assert(complete());
-
-    template <class Blocks>
-    static void dot(const Int15Task& task) {
-        (void)(... || (task.encoding == Format::kEncoding && (int15_tokens<Blocks, Format>(task), true)));
-    }
-};
-
 template <class Blocks>
 void int15_dot(const Int15Task& task) {
-    Int15Formats<Q4_0, Q8_0, Q6_K>::dot<Blocks>(task);
+    if (task.encoding == Encoding::q4_0) return int15_tokens<Blocks, Q4_0>(task);
+    if (task.encoding == Encoding::q8_0) return int15_tokens<Blocks, Q8_0>(task);
+    return int15_tokens<Blocks, Q6_K>(task);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // AVX2: codes and activations are multiplied by maddubs; sums stay in 16 bits as long as they cannot overflow.
 #include "isa_kernels.hpp"
+#include "panel_dot.hpp"
 #include "ternary_lookup.hpp"
 #include "ternary_x86.hpp"
 
@@ -73,6 +74,6 @@ struct Maddubs : TileX86<MaddubsOp> {
 }  // namespace
 
 extern const Kernels kAvx2Kernels =
-    make_kernels("avx2", ternary_dot<Maddubs>, Lookup::dot, int15_dot<Int15Avx2>, multiply_add<MaddubsOp>);
+    make_kernels("avx2", ternary_dot<Maddubs>, Lookup::dot, int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
 
 }  // namespace sterna

@@ -2,12 +2,13 @@
 #include "dpbusd_x86.hpp"
 #include "int15_vnni.hpp"
 #include "isa_kernels.hpp"
+#include "panel_dot.hpp"
 
 namespace sterna {
 
 using Op = DpbusdOp<32, 2, 6>;
 
 extern const Kernels kAvxVnniKernels =
-    make_kernels("avxvnni", ternary_dot<Dpbusd<Op>>, nullptr, int15_dot<Int15Vnni>, multiply_add<Op>);
+    make_kernels("avxvnni", ternary_dot<Dpbusd<Op>>, nullptr, int15_dot<Int15Vnni>, panel_dot, multiply_add<Op>);
 
 }  // namespace sterna

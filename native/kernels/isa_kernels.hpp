@@ -8,18 +8,22 @@
 #include "float_dot.hpp"
 #include "float_ops.hpp"
 #include "int15_dot.hpp"
+#include "panel_pack.hpp"
 
 namespace sterna {
 namespace {
 
 constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
                                decltype(Kernels::lookup_dot) lookup_dot, decltype(Kernels::int15_dot) int15_dot,
-                               decltype(Kernels::multiply_add) multiply_add) {
+                               decltype(Kernels::panel_dot) panel_dot, decltype(Kernels::multiply_add) multiply_add) {
     return {.isa = isa,
             .ternary_dot = ternary_dot,
             .lookup_dot = lookup_dot,
             .float_dot = float_dot,
             .int15_dot = int15_dot,
+            .panel_dot = panel_dot,
+            .panel_bytes = panel_bytes,
+            .pack_panels = pack_panels,
             .decode = decode,
             .encode = encode,
             .quantize_int8 = quantize_int8,

@@ -1,6 +1,7 @@
 // NEON with the dot product extension: sdot multiplies four columns of four rows with those of one token.
 #include "int15_neon.hpp"
 #include "isa_kernels.hpp"
+#include "panel_dot.hpp"
 #include "ternary_neon.hpp"
 
 namespace sterna {
@@ -36,6 +37,6 @@ struct Sdot {
 }  // namespace
 
 extern const Kernels kNeonKernels =
-    make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, int15_dot<Int15Neon>, multiply_add<Sdot>);
+    make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
 
 }  // namespace sterna

@@ -2,6 +2,7 @@
 // tokens, twice the work of sdot.
 #include "int15_neon.hpp"
 #include "isa_kernels.hpp"
+#include "panel_dot.hpp"
 #include "ternary_neon.hpp"
 
 namespace sterna {
@@ -38,7 +39,7 @@ struct Smmla {
 
 }  // namespace
 
-extern const Kernels kNeonI8mmKernels =
-    make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr, int15_dot<Int15Neon>, multiply_add<Smmla>);
+extern const Kernels kNeonI8mmKernels = make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr,
+                                                     int15_dot<Int15Neon>, panel_dot, multiply_add<Smmla>);
 
 }  // namespace sterna

@@ -1,5 +1,6 @@
 // The baseline: what every processor of the architecture runs, and what the others are compared with.
 #include "isa_kernels.hpp"
+#include "panel_reference.hpp"
 
 namespace sterna {
 namespace {
@@ -34,6 +35,6 @@ std::uint64_t multiply_add(std::size_t rounds) {
 }  // namespace
 
 extern const Kernels kScalarKernels =
-    make_kernels("scalar", ternary_dot, nullptr, int15_dot<Int15Reference>, multiply_add);
+    make_kernels("scalar", ternary_dot, nullptr, int15_dot<Int15Reference>, panel_reference, multiply_add);
 
 }  // namespace sterna

@@ -31,6 +31,12 @@ struct Kernels {
     void (*float_dot)(const FloatTask& task);
     void (*int15_dot)(const Int15Task& task);
 
+    // The same sums for block formats repacked to panels of sixteen rows (panels.hpp). panel_bytes: of one panel; 0 if
+    // the encoding has no panels. pack_panels: the rows' panels, the last one filled up with zeros.
+    void (*panel_dot)(const PanelTask& task);
+    std::size_t (*panel_bytes)(Encoding encoding, std::size_t cols);
+    void (*pack_panels)(Encoding encoding, const Rows& rows, std::size_t cols, std::uint8_t* out);
+
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);
 
@@ -41,7 +47,7 @@ struct Kernels {
     // kPad.
     void (*quantize_int8)(const float* x, std::size_t n, std::int8_t* codes, float* scale, std::int32_t* sum);
 
-    // scale = 16256 / max(|x|, 1e-5), v = round(x * scale) = 128 * high + low; sums over groups of 16, and
+    // scale = 16256 / max(|x|, 1e-5), v = round(x * scale) = 128 * high + low; sums over groups of 16 and 32, and
     // -8 * (sum of v) over groups of 4. n is a multiple of kPad.
     void (*quantize_int15)(const float* x, std::size_t n, const Int15Row& out);
 

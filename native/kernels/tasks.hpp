@@ -38,8 +38,10 @@ struct Int8Activations {
 struct Int15Activations {
     const std::int8_t *high, *low;             // [n_tokens, stride]
     const std::int16_t *high_sums, *low_sums;  // [n_tokens, stride / 16]: sums over groups of 16
-    const std::int32_t* eights;  // [n_tokens, stride / 4]: -8 * (sum of 128 * high + low) over groups of 4
-    const float* scales;         // [n_tokens]
+    const std::int32_t* eights;           // [n_tokens, stride / 4]: -8 * (sum of 128 * high + low) over groups of 4
+    const std::int16_t* values;           // [n_tokens, stride]: 128 * high + low
+    const float *sixteens, *thirty_twos;  // [n_tokens, stride / 16 or 32]: sums of values over groups
+    const float* scales;                  // [n_tokens]
     std::size_t stride;
 };
 
@@ -66,6 +68,16 @@ struct Int15Task {
     Products out;
 };
 
+// Panels of sixteen rows (panels.hpp); cols is a multiple of the encoding's block.
+struct PanelTask {
+    Encoding encoding;
+    const std::uint8_t* panels;
+    std::size_t rows;
+    Int15Activations x;
+    std::size_t n_tokens, cols;
+    Products out;
+};
+
 // Rows of F32, F16 or BF16; cols is a multiple of 16.
 struct FloatTask {
     Encoding encoding;
@@ -80,6 +92,8 @@ struct Int15Row {
     std::int8_t *high, *low;
     std::int16_t *high_sums, *low_sums;
     std::int32_t* eights;
+    std::int16_t* values;
+    float *sixteens, *thirty_twos;
     float* scale;
 };
 

@@ -81,7 +81,7 @@ class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales). The
     vectors are not copied, and kept alive."""
 
-    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str) -> None: ...
+    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, threads: int) -> None: ...
     def forward(
         self,
         tokens: np.ndarray,

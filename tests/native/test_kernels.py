@@ -26,7 +26,7 @@ from sterna.ternary.blocks import (
 from sterna.ternary.i2s import pack_i2s
 from sterna.ternary.quantize import absmax
 
-from ..helpers import random_blocks
+from ..helpers import block_scales_at, random_blocks
 from .probe import Probe, build
 
 ENCODINGS = [name for name, *_ in _native.formats()]
@@ -178,6 +178,32 @@ def test_int15_dot(probe: Probe, encoding: str, cols: int, kind: str) -> None:
         alone = probe.call("int15_dot", ENCODINGS.index(encoding), n_rows, 1, cols, arrays=(stored, x[t]))[3]
         assert np.array_equal(floats(alone), floats(out).reshape(n_tokens, n_rows)[t])
     assert_same_bits(f"int15_dot {encoding} {cols} {kind}", high + low + scales_out + out)
+
+
+@pytest.mark.parametrize("kind", ["random", "least bytes", "most bytes"])
+@pytest.mark.parametrize("encoding", [e.value for e in Encoding if e.value in ENCODINGS and e.activations == "int15"])
+def test_panel_dot(probe: Probe, encoding: str, kind: str) -> None:
+    rng = np.random.default_rng(11)
+    n_rows, cols = 50, 768  # three panels and two rows
+    tensor = random_blocks(Encoding(encoding), n_rows, cols)
+    if kind != "random":
+        blocks = tensor.data.reshape(-1, Encoding(encoding).block_bytes)
+        halfs = [at + byte for at in block_scales_at(Encoding(encoding)) for byte in (0, 1)]
+        blocks[:, np.setdiff1d(np.arange(blocks.shape[1]), halfs)] = 0 if kind == "least bytes" else 0xFF
+    weights = decode(tensor).astype(np.float64)
+    index = ENCODINGS.index(encoding)
+    x = rng.standard_normal((70, cols)).astype(np.float32)  # from five tokens on in tiles, 64 at a time
+    x[1], x[2], x[3] = np.where(rng.random(cols) < 0.5, 3.0, -3.0), 5.0, 0.0
+    high, low, scales, out = probe.call("panel_dot", index, n_rows, len(x), cols, arrays=(tensor.data, x))
+    values = (128.0 * np.frombuffer(high, np.int8) + np.frombuffer(low, np.int8)).reshape(x.shape)
+    values /= floats(scales)[:, None].astype(np.float64)
+    got = floats(out).reshape(len(x), n_rows)
+    magnitude = np.abs(values) @ np.abs(weights).T + np.abs(values).sum(axis=1, keepdims=True) * np.abs(weights).max()
+    assert (np.abs(got - values @ weights.T) / (magnitude + 1e-30)).max() < 1e-6
+    for n in (1, 2, 3, 4):
+        few = probe.call("panel_dot", index, n_rows, n, cols, arrays=(tensor.data, x[:n]))[3]
+        assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
+    assert_same_bits(f"panel_dot {encoding} {kind}", out)
 
 
 @pytest.mark.parametrize(

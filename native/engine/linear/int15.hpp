@@ -1,4 +1,4 @@
-// Route for blocks of quantised values and int15 activations: sums within a block, which has one scale, are integers.
+// Route for heads in Q4_0, Q8_0 and Q6_K with int15 activations: rows are multiplied as they lie in the file.
 #pragma once
 
 #include "linear.hpp"
@@ -7,8 +7,11 @@ namespace sterna {
 
 class Int15 final : public Linear {
 public:
+    static bool takes_encoding(Encoding encoding) {
+        return encoding == Encoding::q4_0 || encoding == Encoding::q8_0 || encoding == Encoding::q6_k;
+    }
     static bool takes(const Tensor& tensor, const ActivationForm& form) {
-        return format_of(tensor.encoding).activations == Quantizer::int15 && form == ActivationForm{Quantizer::int15};
+        return takes_encoding(tensor.encoding) && form == ActivationForm{Quantizer::int15};
     }
     Int15(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name)
         : Linear(tensor, form, kernels, name) {}

@@ -14,12 +14,13 @@ constexpr std::size_t kTokens = 64;
 
 Activations Activations::part(std::size_t first, std::size_t n) const {
     const std::size_t at = first * stride;
-    return {n,
-            stride,
-            values + at,
-            {int8.codes + at, int8.sums + first * int8.groups, int8.scales + first * int8.groups, stride, int8.groups},
-            {int15.high + at, int15.low + at, int15.high_sums + at / 16, int15.low_sums + at / 16,
-             int15.eights + at / 4, int15.scales + first, stride}};
+    return {
+        n,
+        stride,
+        values + at,
+        {int8.codes + at, int8.sums + first * int8.groups, int8.scales + first * int8.groups, stride, int8.groups},
+        {int15.high + at, int15.low + at, int15.high_sums + at / 16, int15.low_sums + at / 16, int15.eights + at / 4,
+         int15.values + at, int15.sixteens + at / 16, int15.thirty_twos + at / 32, int15.scales + first, stride}};
 }
 
 Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name)

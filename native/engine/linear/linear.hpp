@@ -42,6 +42,9 @@ public:
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
 
+    // Repacks this thread's share of the matrix, once, before it is used.
+    virtual void prepare(std::size_t, std::size_t) {}
+
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
 
@@ -78,6 +81,11 @@ protected:
 // where no route takes it with activations of this form.
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
                                     const std::string& name);
+
+// The same for a head. It meets few tokens, and its bytes often serve the embedding too: encodings that have kernels
+// for rows as they lie are not repacked.
+std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
+                                  const std::string& name);
 
 inline std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;

@@ -3,6 +3,7 @@
 
 #include "floats.hpp"
 #include "int15.hpp"
+#include "panels.hpp"
 #include "ternary.hpp"
 #include "ternary_groups.hpp"
 #include "ternary_int15.hpp"
@@ -23,10 +24,17 @@ constexpr Route route() {
                 -> std::unique_ptr<Linear> { return std::make_unique<T>(tensor, form, kernels, name); }};
 }
 
+constexpr Route kHead = route<Int15>();
 constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
-                             route<Int15>(),   route<Floats>(),        route<Decoded>()};
+                             route<Panels>(),  route<Floats>(),        route<Decoded>()};
 
 }  // namespace
+
+std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
+                                  const std::string& name) {
+    return kHead.takes(tensor, form) ? kHead.make(tensor, form, kernels, name)
+                                     : make_linear(tensor, form, kernels, name);
+}
 
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
                                     const std::string& name) {

@@ -27,7 +27,8 @@ def bench(
     *,
     model: Model = None,
     synthetic: Annotated[
-        str | None, typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, ...")
+        str | None,
+        typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, llama-1b:q4_k."),
     ] = None,
     prompt_lengths: Annotated[
         list[Any] | None,  # each a list

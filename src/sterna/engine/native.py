@@ -46,7 +46,7 @@ class NativeBackend:
         self.threads = threads
         natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads)
         try:
-            self._model = _native.Model(plan.to_dict(), natives, isa)
+            self._model = _native.Model(plan.to_dict(), natives, isa, threads)
         except ValueError as error:
             raise FormatError(str(error)) from None
         self._pools = make_pools(plan, blocks, least_blocks, kv)

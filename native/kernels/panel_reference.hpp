@@ -1,0 +1,87 @@
+// The definition of panel_dot (panels.hpp), number by number: what scalar processors run, and what the other kernels
+// are compared with.
+#pragma once
+
+#include "panels.hpp"
+
+namespace sterna {
+namespace {
+
+// Field `pair` of a row's words of `bits` bits: of its even column, or of its odd one.
+inline int field_of(const std::uint8_t* words, int bits, int pair, int odd) {
+    const std::uint16_t half = word_at(words + 4 * kPanelRows * (pair * bits / 16) + 2 * odd);
+    return half >> (pair * bits % 16) & ((1 << bits) - 1);
+}
+
+// numbers[r][k] of the rows and columns of a unit.
+template <class Format>
+void unit_numbers(const std::uint8_t* fields, std::int16_t (&numbers)[kPanelRows][kUnit]) {
+    for (int r = 0; r < kPanelRows; ++r)
+        for (int k = 0; k < static_cast<int>(kUnit); ++k) {
+            int code = field_of(fields + 4 * r, Format::kBits, k / 2, k % 2);
+            if constexpr (Format::kMoreBits != 0)
+                code |= field_of(fields + 4 * kPanelRows * Format::kBits + 4 * r, Format::kMoreBits, k / 2, k % 2)
+                        << Format::kBits;
+            numbers[r][k] = static_cast<std::int16_t>(number<Format>(static_cast<std::uint8_t>(code)));
+        }
+}
+
+template <class Format>
+void panel_reference_rows(const PanelTask& task) {
+    using P = Panel<Format>;
+    constexpr std::size_t kTokens = 16, kHalf = 2 * kPanelRows;
+    const Int15Activations& x = task.x;
+    const float* group_sums = Format::kGroup == 16 ? x.sixteens : x.thirty_twos;
+    for (std::size_t first = 0; first < task.n_tokens; first += kTokens) {
+        const std::size_t n = task.n_tokens - first < kTokens ? task.n_tokens - first : kTokens;
+        const std::uint8_t* at = task.panels;
+        for (std::size_t row = 0; row < task.rows; row += kPanelRows) {
+            float products[kTokens][kPanelRows] = {};
+            const std::uint8_t* halfs = at;
+            for (std::size_t unit = 0; unit < task.cols / kUnit; ++unit, at += P::kUnitBytes) {
+                if (unit % P::kUnits == 0) {
+                    halfs = at;
+                    at += P::kHeader;
+                }
+                std::int16_t numbers[kPanelRows][kUnit];
+                unit_numbers<Format>(at + P::kScales, numbers);
+                if (!Format::kNested) halfs = at;
+                for (std::size_t i = 0; i < P::kGroups * kPanelRows; ++i) {
+                    const std::size_t g = i / kPanelRows, r = i % kPanelRows;
+                    Block block;
+                    block.d = word_at(halfs + 2 * r);
+                    if (Format::kOffset) block.m = word_at(halfs + kHalf + 2 * r);
+                    const std::uint8_t* of_group = at + g * P::kScales / P::kGroups + r;
+                    block.scales[0] = static_cast<std::int8_t>(of_group[0]);
+                    if (Format::kNibbleScales) {
+                        block.scales[0] = of_group[0] & 15;
+                        block.mins[0] = static_cast<std::int8_t>(of_group[0] >> 4);
+                    } else if (Format::kOffset) {
+                        block.mins[0] = static_cast<std::int8_t>(of_group[kPanelRows]);
+                    }
+                    for (std::size_t t = 0; t < n; ++t) {
+                        const std::size_t token = (first + t) * x.stride;
+                        const std::int16_t *a = numbers[r] + g * Format::kGroup,
+                                           *b = x.values + token + unit * kUnit + g * Format::kGroup;
+                        std::int32_t sum = 0;
+                        for (int k = 0; k < Format::kGroup; ++k) sum += a[k] * b[k];
+                        products[t][r] += group_scale<Format>(block, 0) * static_cast<float>(sum);
+                        if constexpr (Format::kOffset)
+                            products[t][r] -= group_offset<Format>(block, 0) *
+                                              group_sums[token / Format::kGroup + unit * P::kGroups + g];
+                    }
+                }
+            }
+            for (std::size_t t = 0; t < n; ++t)
+                for (std::size_t r = 0; r < kPanelRows && row + r < task.rows; ++r)
+                    task.out.data[(first + t) * task.out.stride + row + r] = products[t][r] / x.scales[first + t];
+        }
+    }
+}
+
+void panel_reference(const PanelTask& task) {
+    with_block_format(task.encoding, [&]<class Format>(Format) { panel_reference_rows<Format>(task); });
+}
+
+}  // namespace
+}  // namespace sterna
