@@ -269,8 +269,14 @@ class LLM:
             raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
-        """Token ids, of a text only so many that it is known to be longer than `limit`."""
-        return self.tokenizer.encode(prompt, limit=limit) if isinstance(prompt, str) else prompt
+        """The ids of a text, or those given. A text of more than `limit` tokens is not encoded to its end: raises
+        `ContextLengthError`."""
+        if not isinstance(prompt, str):
+            return prompt
+        ids = self.tokenizer.encode(prompt, limit=limit)
+        if len(ids) > limit:
+            raise self._too_long(f"more than {limit}", limit)
+        return ids
 
     def _checked(self, token_ids: Sequence[int] | np.ndarray, limit: int) -> list[int]:
         if not isinstance(token_ids, (list, tuple, range, np.ndarray)) or not all(map(_is_integer, token_ids)):
@@ -281,11 +287,14 @@ class LLM:
         if not all(0 <= token < self.vocab_size for token in ids):
             raise ArgumentError(f"A token id is outside the vocabulary of {self.vocab_size}.")
         if len(ids) > limit:
-            raise ContextLengthError(
-                f"The prompt has more than the {limit} tokens that the context of {self.context_length} has room for; "
-                "shorten the prompt or raise the context."
-            )
+            raise self._too_long(str(len(ids)), limit)
         return ids
+
+    def _too_long(self, tokens: str, limit: int) -> ContextLengthError:
+        return ContextLengthError(
+            f"The prompt has {tokens} tokens, but the context of {self.context_length} has room for {limit}; "
+            "shorten the prompt or raise the context."
+        )
 
 
 def _with_names(options: Options, named: Mapping[str, Any]) -> Options:
