@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sterna import LLM, _native
 from sterna.engine.machine import cpu_quota
 from sterna.errors import ArgumentError, ContextLengthError, NotFoundError
 from sterna.files.gguf.writer import write_gguf
+from sterna.model.tokenizer import Tokenizer
 
 from .helpers import gguf_metadata, tiny_tensors
 
@@ -98,6 +100,23 @@ def test_a_full_context_ends_with_length() -> None:
 def test_a_prompt_that_does_not_fit_is_a_clear_error(llm: LLM) -> None:
     with pytest.raises(ContextLengthError, match="has 600 tokens"):
         llm.generate([5] * 600)
+
+
+def test_a_text_that_does_not_fit_is_not_encoded_to_its_end(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[str] = []
+    encode = Tokenizer._encode_piece
+
+    def counted(self: Tokenizer, encoder: Any, text: str) -> list[int]:
+        pieces.append(text)
+        return encode(self, encoder, text)
+
+    monkeypatch.setattr(Tokenizer, "_encode_piece", counted)
+    text = "The ship. " * 100_000
+    with pytest.raises(ContextLengthError, match="has more than 511 tokens"):
+        llm.generate(text)
+    with pytest.raises(ContextLengthError, match="has more than 512 tokens"):
+        llm.embed([text])
+    assert 0 < sum(map(len, pieces)) < len(text) / 5
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from sterna.engine.machine import choose_isa, default_threads
 from sterna.engine.native import NativeBackend
 from sterna.engine.options import ACTIVATIONS, EngineOptions
 from sterna.engine.progress import Progress, Waiting
-from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt
+from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt, too_long
 from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
@@ -364,8 +364,14 @@ class LLM:
             raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
-        """Token ids, of a text only so many that it is known to be longer than `limit`."""
-        return self.tokenizer.encode(prompt, limit=limit) if isinstance(prompt, str) else prompt
+        """The ids of a text, or those given. A text of more than `limit` tokens is not encoded to its end: raises
+        `ContextLengthError`."""
+        if not isinstance(prompt, str):
+            return prompt
+        ids = self.tokenizer.encode(prompt, limit=limit)
+        if len(ids) > limit:
+            raise too_long(f"more than {limit}", self.context_length, limit)
+        return ids
 
     def _text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The text of a prompt; empty for ids of a model without a tokenizer."""

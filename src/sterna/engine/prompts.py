@@ -23,8 +23,7 @@ def is_one_prompt(prompts: Any) -> bool:
 
 
 def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int) -> list[int]:
-    """Token ids as a list of ints. `room`: how many of them the context has room for; of a longer text its encoding has
-    given only some.
+    """Token ids as a list of ints. `room`: how many of them the context has room for.
 
     Raises `ArgumentError` for what is no list of ids of the vocabulary, `ContextLengthError` for too many.
     """
@@ -36,11 +35,16 @@ def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int)
     if not all(0 <= token < vocab_size for token in ids):
         raise ArgumentError(f"A token id is outside the vocabulary of {vocab_size}.")
     if len(ids) > room:
-        raise ContextLengthError(
-            f"The prompt has {len(ids)} tokens or more, but the context of {context_length} has room for {room}; "
-            "shorten the prompt or raise the context."
-        )
+        raise too_long(str(len(ids)), context_length, room)
     return ids
+
+
+def too_long(tokens: str, context_length: int, room: int) -> ContextLengthError:
+    """The error for a prompt of so many `tokens`, where the context has `room` for fewer."""
+    return ContextLengthError(
+        f"The prompt has {tokens} tokens, but the context of {context_length} has room for {room}; "
+        "shorten the prompt or raise the context."
+    )
 
 
 def _is_integer(value: Any) -> bool:
