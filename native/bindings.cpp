@@ -219,19 +219,18 @@ nb::tuple gguf_string_index(Bytes file, std::size_t position, std::size_t count,
     return nb::make_tuple(starts, position);
 }
 
-// The I2_S codes and the scales of blocks in another ternary layout; no codes where I2_S cannot hold them.
-nb::tuple repack(Bytes blocks, const std::string& encoding, std::size_t columns) {
-    const TernaryBlocks& layout = ternary_blocks(encoding);
-    const std::size_t weights = blocks.size() / layout.bytes * layout.block;
-    auto codes = make_result<std::uint8_t>({columns == 0 ? 0 : weights / columns * (padded(columns) / 4)});
-    Repacked found;
+// The I2_S codes and the scales of TQ1_0 or TQ2_0 blocks.
+nb::tuple repack_tq(Bytes blocks, const std::string& encoding) {
+    const std::size_t bytes = blocks.size() / tq_block_bytes(encoding) * (kTqBlock / 4);
+    auto codes = make_result<std::uint8_t>({bytes});
+    std::vector<float> found;
     {
         const nb::gil_scoped_release release;
-        found = to_i2s(layout, view(blocks), columns, codes.data());
+        found = tq_to_i2s(encoding, view(blocks), codes.data());
     }
-    auto scales = make_result<float>({found.scales.size()});
-    std::copy(found.scales.begin(), found.scales.end(), scales.data());
-    return nb::make_tuple(found.has_code_3 ? nb::none() : nb::object(nb::cast(codes)), scales);
+    auto scales = make_result<float>({found.size()});
+    std::copy(found.begin(), found.end(), scales.data());
+    return nb::make_tuple(codes, scales);
 }
 
 }  // namespace
@@ -274,7 +273,7 @@ NB_MODULE(_native, m) {
           "Where every stride-th string begins, and the position behind the last; ValueError as gguf_strings.");
     m.def("i2s_has_code_3", &code_3_in, "tensors"_a,
           "For each vector of I2_S codes, whether it holds the meaningless code 3.");
-    m.def("to_i2s", &repack, "blocks"_a, "encoding"_a, "columns"_a);
+    m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 
     m.def(
         "read_bandwidth",

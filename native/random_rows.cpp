@@ -102,10 +102,11 @@ struct Halfs {
     std::vector<std::size_t> at;
 };
 
-const std::vector<Halfs> kHalfs = {{Encoding::q4_0, {0}},      {Encoding::q8_0, {0}},   {Encoding::q6_k, {208}},
-                                   {Encoding::q4_1, {0, 2}},   {Encoding::q5_0, {0}},   {Encoding::q5_1, {0, 2}},
-                                   {Encoding::q2_k, {80, 82}}, {Encoding::q3_k, {108}}, {Encoding::q4_k, {0, 2}},
-                                   {Encoding::q5_k, {0, 2}},   {Encoding::iq4_nl, {0}}};
+const std::vector<Halfs> kHalfs = {
+    {Encoding::q4_0, {0}},    {Encoding::q8_0, {0}},    {Encoding::q6_k, {208}},    {Encoding::q4_1, {0, 2}},
+    {Encoding::q5_0, {0}},    {Encoding::q5_1, {0, 2}}, {Encoding::q2_k, {80, 82}}, {Encoding::q3_k, {108}},
+    {Encoding::q4_k, {0, 2}}, {Encoding::q5_k, {0, 2}}, {Encoding::iq4_nl, {0}},    {Encoding::q2_0, {0}},
+    {Encoding::pq2_0, {0}},   {Encoding::ptq1_0, {26}}, {Encoding::q1_0, {0}},      {Encoding::stq1_0, {40}}};
 constexpr std::size_t kAsTheyLie = 3;  // encodings at the beginning whose rows int15_dot takes
 
 void compare_int15(const Kernels& kernels, Random& random, const Case& sizes) {

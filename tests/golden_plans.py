@@ -119,7 +119,7 @@ def products() -> GoldenPlan:
         plan.operations.append(Linear(name, "x", matrix.name, None, activations, group_size))
 
     for encoding in Encoding:
-        if encoding.is_ternary:
+        if encoding.activations == "int8":
             continue
         values = rng.standard_normal((rows, columns)).astype(np.float32)
         blocks = random_blocks(encoding, rows, columns) if encoding.block > 1 else encode("w", values, encoding)
@@ -127,17 +127,11 @@ def products() -> GoldenPlan:
             add(f"{encoding.value} {activations}", replace(blocks, name=encoding.value), activations)
     codes = rng.integers(-1, 2, (rows, columns)).astype(np.int8)
     scales = rng.uniform(0.5, 2, (rows, 1)).astype(np.float16).astype(np.float32)
-    fine = rng.uniform(0.5, 2, (rows, columns // 64)).astype(np.float16).astype(np.float32)
-    for encoding, scale in (
-        (Encoding.I2_S, 0.75),
-        (Encoding.TQ1_0, scales),
-        (Encoding.TQ2_0, scales),
-        (Encoding.Q2_0, fine),
-        (Encoding.PTQ1_0, fine[:, ::2]),
-    ):
+    for encoding, scale in ((Encoding.I2_S, 0.75), (Encoding.TQ1_0, scales), (Encoding.TQ2_0, scales)):
         matrix = pack_ternary(encoding.value, codes, scale, encoding)[0]
-        for activations, group_size in (("none", 0), ("int8", 0), ("int8", 64), ("int8", 128), ("int15", 0)):
+        for activations, group_size in (("none", 0), ("int8", 0), ("int8", 64), ("int8", 128)):
             add(f"{encoding.value} {activations} {group_size}", matrix, activations, group_size)
+    add("i2_s int15 0", tensors["i2_s"], "int15")
     return make(plan, tensors, tokens)
 
 

@@ -26,6 +26,11 @@ enum class Quantizer : std::uint8_t { none, int8, int15 };
     ROW(q5_k, 256, 176, int15, nullptr)     \
     ROW(q6_k, 256, 210, int15, encode_q6_k) \
     ROW(iq4_nl, 32, 18, int15, nullptr)     \
+    ROW(q2_0, 64, 18, int15, nullptr)       \
+    ROW(pq2_0, 128, 34, int15, nullptr)     \
+    ROW(ptq1_0, 128, 28, int15, nullptr)    \
+    ROW(q1_0, 128, 18, int15, nullptr)      \
+    ROW(stq1_0, 256, 42, int15, nullptr)    \
     ROW(i2_s, 128, 32, int8, nullptr)
 
 #define STERNA_NAME(name, values, bytes, activations, encode) name,

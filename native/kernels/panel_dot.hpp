@@ -110,11 +110,11 @@ void panel_rows(const PanelTask& task, std::size_t first_token) {
         }
         for (std::size_t b = 0; b < task.cols / Format::kValues; ++b) {
             RowScales block[kRegisters16];
-            if constexpr (Format::kNested)
+            if constexpr (P::kHeader != 0)
                 for (std::size_t v = 0; v < kRegisters16; ++v) block[v] = halfs_at<Format>(at, v);
             at += P::kHeader;
             for (std::size_t unit = 0; unit < P::kUnits; ++unit, at += P::kUnitBytes) {
-                if constexpr (!Format::kNested)
+                if constexpr (P::kHeader == 0)
                     for (std::size_t v = 0; v < kRegisters16; ++v) block[v] = halfs_at<Format>(at, v);
                 unrolled<P::kGroups>([&](auto group) {
                     PairSum sums[T][kRegisters16];
@@ -164,7 +164,7 @@ template <class Format>
 void unpack_panel(const std::uint8_t* at, std::size_t units, std::size_t panel, PanelPiece& piece) {
     using P = Panel<Format>;
     const std::size_t first = panel * kRegisters16;
-    RowScales block[kRegisters16];
+    RowScales block[kRegisters16] = {};
     for (std::size_t unit = 0; unit < units; ++unit, at += P::kUnitBytes) {
         if (unit % P::kUnits == 0) {
             for (std::size_t v = 0; v < kRegisters16; ++v) block[v] = halfs_at<Format>(at, v);

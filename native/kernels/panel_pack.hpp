@@ -54,7 +54,7 @@ void pack_panel(const Rows& rows, std::size_t cols, std::uint8_t* out) {
         };
         for (std::size_t b = 0; b < cols / Format::kValues; ++b, src += Format::kBytes) {
             Format::take(src, block);
-            if (Format::kNested) put_halfs(at);
+            if (P::kHeader != 0) put_halfs(at);
             at += P::kHeader;
             for (std::size_t unit = 0; unit < P::kUnits; ++unit, at += P::kUnitBytes) {
                 if (Format::kNested)
@@ -66,7 +66,7 @@ void pack_panel(const Rows& rows, std::size_t cols, std::uint8_t* out) {
                         if (Format::kOffset && !Format::kNibbleScales)
                             place[kPanelRows] = static_cast<std::uint8_t>(min);
                     }
-                else
+                else if (P::kHeader == 0)
                     put_halfs(at);
                 const std::uint8_t* codes = block.codes + unit * kUnit;
                 std::uint8_t* fields = at + P::kScales + 4 * r;

@@ -45,7 +45,7 @@ void panel_reference_rows(const PanelTask& task) {
                 }
                 std::int16_t numbers[kPanelRows][kUnit];
                 unit_numbers<Format>(at + P::kScales, numbers);
-                if (!Format::kNested) halfs = at;
+                if (P::kHeader == 0) halfs = at;
                 for (std::size_t i = 0; i < P::kGroups * kPanelRows; ++i) {
                     const std::size_t g = i / kPanelRows, r = i % kPanelRows;
                     Block block;

@@ -2,7 +2,7 @@
 // of a register, sums are never folded across lanes, and the bytes of a matrix are one stream.
 //
 //   block of a panel   d [16] float16, m [16] float16 (if the format has offsets; these come first only where groups
-//                      have integers of their own), then its units
+//                      have integers of their own, or several units one d), then its units
 //   unit, 32 columns   scales: d [16], m [16] float16, or for each of its groups int8 scales [16], mins [16]
 //                      (in nibbles: scale + 16 * min [16]); then its fields of 4, 2, 1 or 8 bits: for each of them
 //                      `bits` words of 32 bits for each row
@@ -30,9 +30,9 @@ struct Panel {
     static constexpr std::size_t kGroups = kUnit / Format::kGroup;  // of a unit
     static constexpr std::size_t kPairs = Format::kGroup / 2;       // of a group
     static constexpr std::size_t kHalfs = 2 * kPanelRows * (Format::kOffset ? 2 : 1);
-    static constexpr std::size_t kHeader = Format::kNested ? kHalfs : 0;
-    static constexpr std::size_t kScales =
-        Format::kNested ? kGroups * kPanelRows * (Format::kOffset && !Format::kNibbleScales ? 2 : 1) : kHalfs;
+    static constexpr std::size_t kHeader = Format::kNested || kUnits > 1 ? kHalfs : 0;
+    static constexpr std::size_t kIntegers = kGroups * kPanelRows * (Format::kOffset && !Format::kNibbleScales ? 2 : 1);
+    static constexpr std::size_t kScales = Format::kNested ? kIntegers : kHalfs - kHeader;
     static constexpr std::size_t kUnitBytes = kScales + 4 * kPanelRows * (Format::kBits + Format::kMoreBits);
     static constexpr std::size_t kBytes = kHeader + kUnits * kUnitBytes;
 };

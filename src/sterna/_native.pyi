@@ -28,10 +28,9 @@ def gguf_string_index(file: np.ndarray, position: int, count: int, stride: int) 
 def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
     """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which has no meaning."""
 
-def to_i2s(blocks: np.ndarray, encoding: str, columns: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """Rows of `columns` weights in blocks of a ternary encoding (uint8 vector) as I2_S codes (uint8 vector), each row
-    padded to whole blocks, and scales (float32 vector): one if all blocks that are not entirely zero share it, else one
-    for each block. None for the codes where I2_S cannot hold them (the weight +2 of Q2_0)."""
+def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one if
+    all blocks that are not entirely zero share it, else one for each block."""
 
 def requantize(
     tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int

@@ -9,16 +9,14 @@ namespace sterna {
 class TernaryGroups final : public Linear {
 public:
     static bool takes(const Tensor& tensor, const ActivationForm& form) {
-        const bool wide = form == ActivationForm{Quantizer::int15} && !tensor.group_scales.empty();
-        return tensor.encoding == Encoding::i2_s && (form.quantizer == Quantizer::int8 || wide);
+        return tensor.encoding == Encoding::i2_s && form.quantizer == Quantizer::int8;
     }
     TernaryGroups(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
 private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                        float* scratch, const Products& out) const override;
-    void share_dots(const std::int8_t* x, std::size_t stride, std::size_t n_tokens, std::size_t share, const Rows& rows,
-                    float* dots) const;
+    void share_dots(const Activations& x, std::size_t share, const Rows& rows, float* dots) const;
 
     std::size_t groups_, share_, shares_;  // share: columns with one scale of codes and one of activations
 };

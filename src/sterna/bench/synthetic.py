@@ -38,6 +38,11 @@ HALFS_AT = {
     Encoding.Q5_K: (0, 2),
     Encoding.Q6_K: (208,),
     Encoding.IQ4_NL: (0,),
+    Encoding.Q2_0: (0,),
+    Encoding.PQ2_0: (0,),
+    Encoding.PTQ1_0: (26,),
+    Encoding.Q1_0: (0,),
+    Encoding.STQ1_0: (40,),
 }
 """Offsets of the float16 numbers in a block."""
 

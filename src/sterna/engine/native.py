@@ -11,9 +11,10 @@ import numpy as np
 from sterna import _native
 from sterna.engine.backend import CachePool, Choice, RowSampling, Span
 from sterna.errors import FormatError, UnsupportedError
+from sterna.model.operations import Linear
 from sterna.model.plan import Plan
-from sterna.tensor.decode import ternary_codes
-from sterna.tensor.encodings import Encoding, TernaryBlocks
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
@@ -49,6 +50,8 @@ class NativeBackend:
             self._model = _native.Model(plan.to_dict(), natives, isa, threads)
         except ValueError as error:
             raise FormatError(str(error)) from None
+        for name in repacked(plan):
+            release(tensors[name].data)
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
         self.pools = [CachePool(pool.blocks, window) for pool, window in zip(self._pools, windows, strict=True)]
@@ -97,6 +100,12 @@ class NativeBackend:
             return call(*arguments, self.threads)
         except RuntimeError as error:  # std::system_error of a thread that could not be created
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
+
+
+def repacked(plan: Plan) -> set[str]:
+    """The matrices that the engine has copied in another layout: their pages of a mapped file are not read again, but
+    where they are an embedding too."""
+    return {op.weight for op in plan.operations if isinstance(op, Linear) and op.activations == "int15"}
 
 
 def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
@@ -153,8 +162,8 @@ def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeT
     """Tensors by name as the native engine takes them: the mapped bytes, without a copy, wherever that is possible.
 
     Bytes that are not aligned (`ALIGNMENT`) are copied. Ternary rows that do not fill whole blocks are packed again,
-    each padded with zeros; the code 3, which has no meaning, becomes 0. TL1 and TL2 become I2_S. So do encodings with a
-    scale for each block, with the scales in an array where they are not all equal.
+    each padded with zeros; the code 3, which has no meaning, becomes 0. TL1 and TL2 become I2_S. So do TQ1_0 and TQ2_0,
+    with the scales of their blocks in an array where they are not all equal.
     """
     ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
     has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
@@ -165,9 +174,8 @@ def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeT
 
 
 def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
-    packing = tensor.encoding.packing
-    if isinstance(packing, TernaryBlocks) and packing.group is not None:
-        return _native_groups(tensor)
+    if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
+        return _native_tq(tensor)
     tensor = untiled(tensor)
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
@@ -182,28 +190,12 @@ def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
     return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE
 
 
-def _native_groups(tensor: Tensor) -> NativeTensor:
-    """A matrix whose blocks have scales of their own. With the code 2, which I2_S cannot hold, it becomes Q8_0, whose
-    blocks take the same scales."""
-    codes, scales = _native.to_i2s(tensor.data, tensor.encoding.value, tensor.shape[-1])
+def _native_tq(tensor: Tensor) -> NativeTensor:
+    codes, scales = _native.tq_to_i2s(tensor.data, tensor.encoding.value)
     scales *= np.float32(tensor.scale)
     if not np.isfinite(scales).all():
         raise FormatError(f"The tensor {tensor.name!r} has a block whose scale is not finite.")
-    if codes is None:
-        return Encoding.Q8_0.value, tensor.shape, _as_q8_0(tensor), 1.0, ONE_SCALE
     i2_s = Encoding.I2_S.value
     if scales.size == 1:
         return i2_s, tensor.shape, codes, float(scales[0]), ONE_SCALE
     return i2_s, tensor.shape, codes, 1.0, scales
-
-
-def _as_q8_0(tensor: Tensor) -> np.ndarray:
-    """The codes and scales of a matrix as blocks of Q8_0, uint8 [bytes]; exact, where `tensor.scale` is 1."""
-    parts = []
-    for chunk in tensor.row_chunks():
-        codes, scales = ternary_codes(tensor.rows(*chunk))
-        per_group = codes.reshape(-1, 32)
-        blocks = np.zeros(len(per_group), np.dtype([("d", "<f2"), ("q", "i1", 32)]))
-        blocks["d"], blocks["q"] = np.repeat(np.asarray(scales).reshape(-1), len(blocks) // np.size(scales)), per_group
-        parts.append(blocks.view(np.uint8))
-    return np.concatenate(parts)

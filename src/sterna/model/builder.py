@@ -20,7 +20,6 @@ from sterna.model.operations import (
     Weight,
 )
 from sterna.model.plan import CacheGroup, Head, Plan
-from sterna.tensor.encodings import FloatBlocks, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
 
@@ -121,13 +120,15 @@ class PlanBuilder:
         return self.config.hadamard is not None and weight in self.config.hadamard.weights
 
     def _activations(self, weight: Tensor) -> tuple[str, int]:
-        """How the input of a matrix is quantised, and how many columns share a scale (`Linear`)."""
-        packing = weight.encoding.packing
-        if isinstance(packing, FloatBlocks):
-            return weight.encoding.activations, 0
-        if isinstance(packing, TernaryBlocks) and self.ternary_activations == "int8":
-            return "int8", packing.activation_group
-        return self.ternary_activations, 0
+        """How the input of a matrix is quantised, and how many columns share a scale (`Linear`).
+
+        The `int8` of ternary matrices is what BitNet models are trained with; an encoding whose kernels take int15
+        keeps that.
+        """
+        own, wanted = weight.encoding.activations, self.ternary_activations
+        if not weight.encoding.is_ternary or (own == "int15" and wanted == "int8"):
+            return own, 0
+        return wanted, 0
 
     def _append(self, operation: Operation, width: int) -> None:
         assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"

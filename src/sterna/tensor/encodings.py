@@ -40,8 +40,6 @@ class TernaryBlocks:
     """Columns that share a scale; None: the whole tensor has one scale, `Tensor.scale`."""
     flat: bool = False
     """Blocks run over the flattened matrix, not along each row."""
-    activation_group: int = 0
-    """Columns that share a scale of int8 activations; 0: all columns of a token do, as BitNet models are trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ I2_S = TernaryBlocks(
 TQ1_0 = TernaryBlocks(tq.TQ1_0.unpack, tq.TQ1_0.pack, tq.TQ1_0.count_zeros, tq.BLOCK)
 TQ2_0 = TernaryBlocks(tq.unpack_tq2_0, tq.pack_tq2_0, tq.count_zeros_tq2_0, tq.BLOCK)
 Q2_0, PQ2_0, Q1_0, PTQ1_0 = (
-    TernaryBlocks(kind.unpack, kind.pack, kind.count_zeros, kind.block, activation_group=64)
+    TernaryBlocks(kind.unpack, kind.pack, kind.count_zeros, kind.block)
     for kind in (group_scaled.Q2_0, group_scaled.PQ2_0, group_scaled.Q1_0, tq.PTQ1_0)
 )
 STQ1_0 = TernaryBlocks(group_scaled.unpack_stq1_0, None, group_scaled.count_zeros_stq1_0, group_scaled.STQ1_0_BLOCK)
@@ -111,11 +109,11 @@ class Encoding(str, Enum):
     I2_S = "i2_s", 36, 40, 128, 32, I2_S, "int8", 2**-2, "Q4_0"
     TQ1_0 = "tq1_0", 34, 36, 256, 54, TQ1_0, "int8", 2**-2, "Q4_0"
     TQ2_0 = "tq2_0", 35, 37, 256, 66, TQ2_0, "int8", 2**-2, "Q4_0"
-    Q2_0 = "q2_0", 42, 41, 64, 18, Q2_0, "int8", 2**-2, "Q4_0"
-    PQ2_0 = "pq2_0", 142, 141, 128, 34, PQ2_0, "int8", 2**-2, "Q4_0"
-    PTQ1_0 = "ptq1_0", 143, 143, 128, 28, PTQ1_0, "int8", 2**-2, "Q4_0"
-    Q1_0 = "q1_0", 41, 40, 128, 18, Q1_0, "int8", 2**-2, "Q4_0"
-    STQ1_0 = "stq1_0", None, None, 256, 42, STQ1_0, "int8", 2**-2
+    Q2_0 = "q2_0", 42, 41, 64, 18, Q2_0, "int15", 2**-2, "Q4_0"
+    PQ2_0 = "pq2_0", 142, 141, 128, 34, PQ2_0, "int15", 2**-2, "Q4_0"
+    PTQ1_0 = "ptq1_0", 143, 143, 128, 28, PTQ1_0, "int15", 2**-2, "Q4_0"
+    Q1_0 = "q1_0", 41, 40, 128, 18, Q1_0, "int15", 2**-2, "Q4_0"
+    STQ1_0 = "stq1_0", None, None, 256, 42, STQ1_0, "int15", 2**-2
     TL1 = "tl1", None, None, 0, 0, TL1, "int8", 2**-2
     TL2 = "tl2", None, None, 0, 0, TL2, "int8", 2**-2
 
