@@ -18,6 +18,7 @@ constexpr std::size_t kPanels = 1, kTileTokens = 6, kPieceUnits = 16;
 #else
 constexpr std::size_t kPanels = 1, kTileTokens = 3, kPieceUnits = 16;
 #endif
+constexpr std::size_t kAhead = 4096;  // bytes: a panel is prefetched this far ahead of the multiplications
 constexpr std::size_t kTileVecs = kPanels * kPanelRegisters, kFewTokens = 4, kPassTokens = 64;
 constexpr std::size_t kVecBytes = sizeof(RowVec), kRegisters16 = kPanelRegisters;
 
@@ -98,6 +99,7 @@ inline const float* group_sums(const Int15Activations& x, std::size_t token) {
 template <class Format, std::size_t T>
 void panel_rows(const PanelTask& task, std::size_t first_token) {
     using P = Panel<Format>;
+    constexpr std::size_t kChains = T == 1 ? 4 : T == 2 ? 2 : 1;  // sums of a product, which do not wait for each other
     const Int15Activations& x = task.x;
     const std::uint8_t* at = task.panels;
     for (std::size_t row = 0; row < task.rows; row += kPanelRows) {
@@ -114,12 +116,14 @@ void panel_rows(const PanelTask& task, std::size_t first_token) {
                 for (std::size_t v = 0; v < kRegisters16; ++v) block[v] = halfs_at<Format>(at, v);
             at += P::kHeader;
             for (std::size_t unit = 0; unit < P::kUnits; ++unit, at += P::kUnitBytes) {
+                for (std::size_t line = 0; line < P::kUnitBytes; line += 64) __builtin_prefetch(at + kAhead + line);
                 if constexpr (P::kHeader == 0)
                     for (std::size_t v = 0; v < kRegisters16; ++v) block[v] = halfs_at<Format>(at, v);
                 unrolled<P::kGroups>([&](auto group) {
-                    PairSum sums[T][kRegisters16];
+                    PairSum sums[T][kRegisters16][kChains];
                     for (auto& of_token : sums)
-                        for (auto& sum : of_token) sum = no_pairs();
+                        for (auto& of_register : of_token)
+                            for (auto& sum : of_register) sum = no_pairs();
                     unrolled<P::kPairs>([&](auto pair) {
                         constexpr int kPair = group * P::kPairs + pair;
                         PairVec codes[kRegisters16];
@@ -127,13 +131,16 @@ void panel_rows(const PanelTask& task, std::size_t first_token) {
                             codes[v] = codes_of<Format, kPair>(at + P::kScales, v);
                         for (std::size_t t = 0; t < T; ++t) {
                             const PairOfAll all = pair_of_all(values[t] + 2 * kPair);
-                            for (std::size_t v = 0; v < kRegisters16; ++v) add_pairs(sums[t][v], codes[v], all);
+                            for (std::size_t v = 0; v < kRegisters16; ++v)
+                                add_pairs(sums[t][v][pair % kChains], codes[v], all);
                         }
                     });
                     for (std::size_t v = 0; v < kRegisters16; ++v) {
                         const RowScales scales = group_scales<Format>(block[v], at, group, v);
                         for (std::size_t t = 0; t < T; ++t) {
-                            RowVec sum = to_float(total(sums[t][v]));  // whole numbers up to 2^24: exact
+                            RowInts whole = total(sums[t][v][0]);
+                            for (std::size_t c = 1; c < kChains; ++c) whole += total(sums[t][v][c]);
+                            RowVec sum = to_float(whole);  // whole numbers up to 2^24: exact
                             if constexpr (Format::kBias != 0) sum -= Format::kBias * *sums_of[t];
                             add_group<Format::kOffset>(products[t][v], sum, scales, *sums_of[t]);
                         }

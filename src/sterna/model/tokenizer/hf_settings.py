@@ -16,16 +16,6 @@ from typing import Any
 from sterna.errors import FormatError
 
 MAX_CONFIG_BYTES = 1 << 22
-SETTINGS_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-"""The files that `read_settings` reads, where they are there."""
 
 
 @dataclass(frozen=True)
