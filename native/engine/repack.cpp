@@ -6,27 +6,13 @@
 #include <stdexcept>
 
 #include "../kernels/dispatch.hpp"
+#include "../kernels/trits.hpp"
 
 namespace sterna {
 namespace {
 
 constexpr std::size_t kI2sBytes = kTqBlock / 4;
 constexpr std::uint8_t kZeros = 0x55;  // the field 1, which is the code 0, four times
-
-// Each of `Size` bytes holds `Digits` fields in base 3, as a fraction of 256: multiplying by 3 moves the next field
-// above bit 7.
-template <std::size_t Size, std::size_t Digits>
-std::uint8_t* take_digits(const std::uint8_t* q, std::uint8_t* fields) {
-    std::uint8_t rest[Size];
-    std::memcpy(rest, q, Size);
-    for (std::size_t digit = 0; digit < Digits; ++digit, fields += Size)
-        for (std::size_t b = 0; b < Size; ++b) {
-            const auto shifted = static_cast<std::uint16_t>(rest[b] * 3);
-            fields[b] = static_cast<std::uint8_t>(shifted >> 8);
-            rest[b] = static_cast<std::uint8_t>(shifted);
-        }
-    return fields;
-}
 
 // A block of TQ1_0: 52 bytes of fields, then a float16 scale.
 struct Tq1 {

@@ -103,7 +103,7 @@ struct Scale final : TokenStep<Scale> {
     std::size_t x, out;
 };
 
-// The butterfly of each block, with the signs of the columns before it (forward) or after it.
+// The Walsh-Hadamard transform of each block of columns; the signs multiply before it (forward) or after it (inverse).
 struct Hadamard final : TokenStep<Hadamard> {
     Hadamard(std::vector<float> signs, std::size_t block, bool forward, std::size_t x, std::size_t out)
         : signs(std::move(signs)), block(block), forward(forward), x(x), out(out) {
@@ -115,13 +115,14 @@ struct Hadamard final : TokenStep<Hadamard> {
         float* row = run.slots[out].row(t);
         const std::size_t n = signs.size();
         for (std::size_t k = 0; k < n; ++k) row[k] = forward ? source[k] * signs[k] : source[k];
-        for (float* run_of = row; run_of < row + n; run_of += block)
+        for (float* start = row; start < row + n; start += block)
             for (std::size_t step = 1; step < block; step *= 2)
-                for (std::size_t k = 0; k < block; k += 2 * step) add_and_subtract(run_of + k, step);
+                for (std::size_t k = 0; k < block; k += 2 * step) butterfly(start + k, step);
         const auto factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block)));
         for (std::size_t k = 0; k < n; ++k) row[k] *= forward ? factor : factor * signs[k];
     }
-    static void add_and_subtract(float* __restrict first, std::size_t step) {
+    // Sums and differences of `step` pairs that lie `step` apart.
+    static void butterfly(float* __restrict first, std::size_t step) {
         float* __restrict second = first + step;
         for (std::size_t i = 0; i < step; ++i) {
             const float a = first[i], b = second[i];

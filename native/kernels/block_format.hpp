@@ -23,7 +23,8 @@ struct Block {
 // kGroup: values that share a scale. kBits, kMoreBits: the bits of a code, as one or two fields, the lower first.
 // kBias: number(code) = code - kBias. kSigned: codes are int8 as they are. kTable: a code is a place in kTableNumbers.
 // kNested: groups have integers in `scales` and `mins`, with kNibbleScales of four bits each. kOffset: values have an
-// offset, m times the min of their group, or -m.
+// offset, m times the min of their group, or -m. Panels, if a format has it: the format whose panels are the same, so
+// that both share one kernel.
 template <Encoding E, int Group, int Bits, int MoreBits, int Bias>
 struct BlockFormat {
     static constexpr Encoding kEncoding = E;

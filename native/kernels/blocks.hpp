@@ -203,14 +203,27 @@ void decode_blocks(const std::uint8_t* __restrict src, std::size_t n, float* __r
     }
 }
 
+template <class... Format>
+struct BlockFormats {
+    // Whether these are exactly the rows of formats.hpp with int15 activations.
+    static constexpr bool complete() {
+        std::size_t rows = 0;
+        for (const auto& format : kFormats) rows += format.activations == Quantizer::int15;
+        return rows == sizeof...(Format) && (... && (format_of(Format::kEncoding).activations == Quantizer::int15));
+    }
+    static_assert(complete());
+
+    template <class Call>
+    static bool call(Encoding encoding, const Call& call) {
+        return (... || (encoding == Format::kEncoding && (call(Format{}), true)));
+    }
+};
+
 // Calls call(Format{}) for the type of an encoding; false if it is not made of blocks.
 template <class Call>
 inline bool with_block_format(Encoding encoding, const Call& call) {
-    const auto among = [&]<class... Format>(Format... format) {
-        return (... || (encoding == Format::kEncoding && (call(format), true)));
-    };
-    return among(Q4_0{}, Q4_1{}, Q5_0{}, Q5_1{}, Q8_0{}, Q2_K{}, Q3_K{}, Q4_K{}, Q5_K{}, Q6_K{}, IQ4_NL{}, Q2_0{},
-                 PQ2_0{}, PTQ1_0{}, Q1_0{}, STQ1_0{});
+    return BlockFormats<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, Q2_0, PQ2_0, PTQ1_0, Q1_0,
+                        STQ1_0>::call(encoding, call);
 }
 
 }  // namespace

@@ -269,7 +269,12 @@ void panel_tokens(const PanelTask& task) {
 }
 
 void panel_dot(const PanelTask& task) {
-    with_block_format(task.encoding, [&]<class Format>(Format) { panel_tokens<Format>(task); });
+    with_block_format(task.encoding, [&]<class Format>(Format) {
+        if constexpr (requires { typename Format::Panels; })
+            panel_tokens<typename Format::Panels>(task);
+        else
+            panel_tokens<Format>(task);
+    });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "block_format.hpp"
+#include "trits.hpp"
 
 namespace sterna {
 namespace {
@@ -28,25 +29,13 @@ struct LowFirst : TernaryFormat<E> {
 
 using Q2_0 = LowFirst<Encoding::q2_0, 2>;
 using PQ2_0 = LowFirst<Encoding::pq2_0, 2>;
-using Q1_0 = LowFirst<Encoding::q1_0, 1>;
-
-// Each of `Size` bytes holds `Digits` codes in base 3, as a fraction of 256: multiplying by 3 moves the next one above
-// bit 7.
-template <std::size_t Size, std::size_t Digits>
-inline std::uint8_t* take_digits(const std::uint8_t* q, std::uint8_t* codes) {
-    std::uint8_t rest[Size];
-    std::memcpy(rest, q, Size);
-    for (std::size_t digit = 0; digit < Digits; ++digit, codes += Size)
-        for (std::size_t b = 0; b < Size; ++b) {
-            const auto shifted = static_cast<std::uint16_t>(rest[b] * 3);
-            codes[b] = static_cast<std::uint8_t>(shifted >> 8);
-            rest[b] = static_cast<std::uint8_t>(shifted);
-        }
-    return codes;
-}
+struct Q1_0 : LowFirst<Encoding::q1_0, 1> {
+    using Panels = PQ2_0;
+};
 
 // 24 bytes of five digits, 2 of four, d.
 struct PTQ1_0 : TernaryFormat<Encoding::ptq1_0> {
+    using Panels = PQ2_0;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src + 26);
         take_digits<2, 4>(src + 24, take_digits<8, 5>(src + 16, take_digits<16, 5>(src, block.codes)));
