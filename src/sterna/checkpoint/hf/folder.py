@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sterna.checkpoint.checkpoint import Checkpoint, about, check, warn
+from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
-from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.errors import FormatError, SternaError, UnsupportedError, warn
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
