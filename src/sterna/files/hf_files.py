@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ BESIDE = (
     "chat_template.json",
 )
 """What says more about the tokenizer and about generation: end tokens, chat templates."""
+
+
+def is_model_folder(names: Collection[str]) -> bool:
+    """Whether a folder or repository with files of these names holds a model: `config.json` and weights."""
+    return CONFIG in names and (WHOLE in names or INDEX in names)
 
 
 def small_files(files: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError, listed
 from sterna.files.gguf.names import model_files
-from sterna.files.hf_files import CONFIG, INDEX, WHOLE
+from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_model_folder
 from sterna.files.local import entries_of, models_in, names_in
 
 MAX_LOOKED_AT = 2000
@@ -78,6 +78,5 @@ def _models_below(folder: Path) -> list[Path]:
         if looked_at > MAX_LOOKED_AT:
             break
         if place != folder:
-            is_model = CONFIG in files and (WHOLE in files or INDEX in files)
-            found += [place] if is_model else [place / file for file in model_files(files)]
+            found += [place] if is_model_folder(files) else [place / file for file in model_files(files)]
     return sorted(found)

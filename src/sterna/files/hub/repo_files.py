@@ -10,7 +10,7 @@ from typing import Any
 
 from sterna.errors import ArgumentError, NotFoundError, listed
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, is_gguf, model_files, split_name, stem
-from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, small_files, weight_files
+from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, is_model_folder, small_files, weight_files
 
 SAFETENSORS = "safetensors"
 PREFERENCE = (
@@ -50,7 +50,7 @@ def choose(files: Sequence[str], wanted: str | None, name: str, read_index: Read
     """
     files = [file for file in files if is_inside(file)]
     models = model_files(files)
-    has_folder = CONFIG in files and (WHOLE in files or INDEX in files)
+    has_folder = is_model_folder(files)
     if wanted is not None and is_gguf(wanted):
         found = gguf_files(file for file in files if wanted in (file, PurePosixPath(file).name))
     elif wanted is not None and (wanted in (CONFIG, WHOLE, INDEX) or _SHARD.fullmatch(wanted)):
