@@ -74,12 +74,14 @@ class Checkpoint:
         return any((self.folder / name).is_file() for name in TOKENIZER)
 
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; raises as `Tokenizer` does, and FormatError where the model has none."""
+        """The model's tokenizer. Raises as `Tokenizer` and `open_regular` do, FormatError where the model has none."""
         if self.kind in ("gguf", "memory"):
             return Tokenizer.from_gguf_metadata(self.metadata)
         for name in TOKENIZER:
             if (self.folder / name).is_file():
-                open_regular(self.folder / name).close()  # refuses what a broken download left in its place
+                open_regular(
+                    self.folder / name
+                ).close()  # raises for a pipe, and for a web page or pointer in place of the file
         return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER[0])
 
     @property
