@@ -64,7 +64,7 @@ def publish(staged: Path, path: Path) -> None:
 
     A folder that has the name is moved into the staging folder, and is deleted with it.
     """
-    for file in sorted(path for path in staged.rglob("*") if path.is_file()) if staged.is_dir() else [staged]:
+    for file in (each for each in staged.rglob("*") if each.is_file()) if staged.is_dir() else [staged]:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
     if staged.is_dir() and path.exists():

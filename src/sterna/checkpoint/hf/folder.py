@@ -13,6 +13,7 @@ import numpy as np
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
 from sterna.errors import FormatError, SternaError, UnsupportedError, warn
+from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
@@ -39,7 +40,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
     """
     folder = Path(path)
-    raw = read_json(folder / "config.json")
+    raw = read_json(folder / CONFIG)
     with about(folder):
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         architecture_class(raw)
@@ -63,7 +64,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
 def is_hf_model(folder: Path) -> bool:
     """Whether the `config.json` of a folder describes a model of an architecture that Sterna knows."""
     try:
-        architecture_class(read_json(folder / "config.json"))
+        architecture_class(read_json(folder / CONFIG))
     except SternaError:
         return False
     return True
@@ -126,7 +127,7 @@ def _same(one: StoredTensor, other: StoredTensor) -> bool:
 
 def _pooling(folder: Path) -> str:
     """The pooling that `1_Pooling/config.json` of sentence-transformers gives; `last` where there is no such file."""
-    path = folder / "1_Pooling" / "config.json"
+    path = folder / POOLING
     if not path.is_file():
         return "last"
     keys = read_json(path)
