@@ -128,6 +128,7 @@ def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tm
         {"weight_names": ["blk.9.attn_q.weight"]},
         {"sign_widths": [1, 1]},
         {"sign_values": [2] * 640},
+        {"sign_values": [float("inf")] * 640},
     ],
     ids=str,
 )
@@ -136,6 +137,13 @@ def test_a_rotation_that_is_not_understood_is_refused(change: dict[str, Any]) ->
     keys = dict(file.metadata) | {f"prism.hadamard.{name}": value for name, value in change.items()}
     with pytest.raises((FormatError, UnsupportedError), match=r"^its rotation[^\n]*\.$"):
         read_hadamard({key: value for key, value in keys.items() if value is not None}, file.tensors)
+
+
+@pytest.mark.parametrize("key", ["version", "transform", "sign_mode", "block_size", "gdn_v_grouped", "tied_output"])
+def test_a_list_in_place_of_a_value_is_refused(key: str) -> None:
+    file = read_gguf(QWEN3 / "hadamard-ptq1_0.gguf")
+    with pytest.raises(UnsupportedError, match=rf"^its prism\.hadamard\.{key} is a list"):
+        read_hadamard({**file.metadata, f"prism.hadamard.{key}": np.array([1, 2])}, file.tensors)
 
 
 @pytest.mark.parametrize("isa", ["", "scalar"])

@@ -1,7 +1,13 @@
-"""The errors that Sterna raises on purpose, and its warning. Each has one plain sentence that says what is wrong and
-what to do."""
+"""The errors that Sterna raises on purpose, its warning, and parts of their sentences.
 
-from collections.abc import Collection
+Each error has one plain sentence that says what is wrong and what to do.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+
+MAX_NAMED = 20
+"""The most names that a sentence lists."""
 
 
 class SternaError(Exception):
@@ -29,8 +35,8 @@ class ArgumentError(SternaError):
 
 
 class OptionError(ArgumentError):
-    """An option has a value that it cannot have. Its sentence begins with the option's name, for which the CLI puts
-    that of the flag."""
+    """An option has a value that it cannot have. The sentence is the option's name and a predicate; the CLI replaces
+    the name with that of the flag."""
 
     def __init__(self, option: str, predicate: str) -> None:
         super().__init__(f"{option} {predicate}")
@@ -45,8 +51,19 @@ class ModelWarning(UserWarning):
     """A model can be used, but is probably not what its maker meant."""
 
 
+def warn(sentence: str) -> None:
+    """Gives a `ModelWarning`; the CLI prints its sentence on stderr."""
+    warnings.warn(sentence, ModelWarning, stacklevel=3)
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names separated by commas, as a sentence lists them: at most `MAX_NAMED`, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(map(str, names[:MAX_NAMED])) + more
+
+
 def shown(value: object) -> str:
-    """A caller's value as a sentence can have it: its `repr`, cut where it is long."""
+    """A caller's value as a sentence quotes it: its `repr`, of which at most 60 characters are kept."""
     try:
         text = repr(value)
     except Exception:  # a whole number of too many digits, or somebody's broken class
@@ -55,8 +72,8 @@ def shown(value: object) -> str:
 
 
 def suggestion(name: str, known: Collection[str], otherwise: str | None = None) -> str:
-    """The end of a sentence about an unknown name: the known one that is nearest; where none is near, `otherwise`, or
-    all that are known."""
+    """The end of a sentence about an unknown name: the most similar known name; where none is similar, `otherwise`, or
+    all known names."""
     from difflib import get_close_matches
 
     bare = {word.lstrip("-"): word for word in known}  # dashes make all flags alike

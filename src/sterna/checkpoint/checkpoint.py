@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna.errors import FormatError, ModelWarning, SternaError
+from sterna.errors import FormatError, SternaError, listed, warn
 from sterna.files.hf_files import TOKENIZER
 from sterna.files.regular import open_regular
 from sterna.model.config import ModelConfig
@@ -20,9 +19,6 @@ from sterna.model.validate import check_config, check_tensors
 from sterna.tensor.decode import as_float32
 from sterna.tensor.summary import one_value
 from sterna.tensor.tensor import AnyTensor, Tensor, whole
-
-MAX_NAMED = 20
-"""Matrices that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,9 @@ class Checkpoint:
         matrices = (tensor for tensor in tensors.values() if len(tensor.shape) > 1)
         equal = [f"{matrix.name} ({value:g})" for matrix in matrices if (value := one_value(matrix)) is not None]
         if equal:
-            more = f" and {len(equal) - MAX_NAMED} more" if len(equal) > MAX_NAMED else ""
             warn(
                 f"{self.path} has matrices in which all weights are equal, as no model has after training (a broken "
-                f"upload or download?): {', '.join(equal[:MAX_NAMED])}{more}."
+                f"upload or download?): {listed(equal)}."
             )
 
     @property
@@ -79,12 +74,14 @@ class Checkpoint:
         return any((self.folder / name).is_file() for name in TOKENIZER)
 
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; raises as `Tokenizer` does, and FormatError where the model has none."""
+        """The model's tokenizer. Raises as `Tokenizer` and `open_regular` do, FormatError where the model has none."""
         if self.kind in ("gguf", "memory"):
             return Tokenizer.from_gguf_metadata(self.metadata)
         for name in TOKENIZER:
             if (self.folder / name).is_file():
-                open_regular(self.folder / name).close()  # refuses what a broken download left in its place
+                open_regular(
+                    self.folder / name
+                ).close()  # raises for a pipe, and for a web page or pointer in place of the file
         return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER[0])
 
     @property
@@ -116,11 +113,6 @@ def about(path: Path) -> Iterator[None]:
         yield
     except SternaError as error:
         raise type(error)(f"{path} cannot be run: {error}") from error
-
-
-def warn(sentence: str) -> None:
-    """Warns whoever opens a model; the CLI prints the sentence on stderr."""
-    warnings.warn(sentence, ModelWarning, stacklevel=2)
 
 
 def check(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:

@@ -39,7 +39,7 @@ def _config(metadata: Mapping[str, str]) -> ModelConfig:
         raw = json.loads(metadata["model"])
     except (KeyError, ValueError, RecursionError) as error:
         raise FormatError(
-            "it does not say what model it belongs to: it is no checkpoint of a training run, and no model that the "
-            "config.json of its folder, if there is one, describes."
+            "it does not say what model it belongs to: it is no checkpoint of a training run, and no model that a "
+            "config.json beside it describes."
         ) from error
     return config_from_dict(raw)

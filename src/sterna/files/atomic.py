@@ -1,7 +1,7 @@
 """Writes files atomically: a file appears complete or not at all.
 
-What is not complete lies beside its target under a hidden name, and its writer holds a lock on it (flock), which ends
-with the process. So a later writer of the same target knows what a killed process left, and removes it.
+An incomplete file or folder lies beside its target under a hidden name. Its writer holds a lock on it (flock), which
+ends with the process, so a later writer of the same target recognises and removes what a killed process left.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def publish(staged: Path, path: Path) -> None:
 
     A folder that has the name is moved into the staging folder, and is deleted with it.
     """
-    for file in sorted(path for path in staged.rglob("*") if path.is_file()) if staged.is_dir() else [staged]:
+    for file in (each for each in staged.rglob("*") if each.is_file()) if staged.is_dir() else [staged]:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
     if staged.is_dir() and path.exists():
@@ -93,7 +93,7 @@ def _locked(target: Path, new: Callable[[Path, str], tuple[Path, int]]) -> tuple
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the lock was got. Disks without locks (some network disks) give none."""
+    """Whether the lock was taken: never on disks without locks (some network disks)."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -120,7 +120,7 @@ def _remove_stale(target: Path) -> None:
 
 @contextmanager
 def _errors_name(target: Path) -> Iterator[None]:
-    """Errors of the disk name the target, not the temporary file that nobody asked for."""
+    """Errors of the disk that name the temporary file, or none, name the target instead."""
     try:
         yield
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ TEMPLATES = "additional_chat_templates/"
 TOKENIZER = ("tokenizer.json", "tokenizer.model")
 """What a tokenizer is read from, best first."""
 PIECES = ("vocab.json", "merges.txt")
-"""The tokenizer of a folder that has none of `TOKENIZER`."""
+"""The tokenizer's files in a folder that has none of `TOKENIZER`."""
 BESIDE = (
     "generation_config.json",
     "tokenizer_config.json",
@@ -30,7 +30,12 @@ BESIDE = (
     "chat_template.jinja",
     "chat_template.json",
 )
-"""What says more about the tokenizer and about generation: end tokens, chat templates."""
+"""Settings of the tokenizer and of generation: special tokens, tokens that end a text, chat templates."""
+
+
+def is_model_folder(names: Collection[str]) -> bool:
+    """Whether a folder or repository with files of these names holds a model: `config.json` and weights."""
+    return CONFIG in names and (WHOLE in names or INDEX in names)
 
 
 def small_files(files: Iterable[str]) -> list[str]:
@@ -46,9 +51,9 @@ def small_files(files: Iterable[str]) -> list[str]:
 def weight_files(has: Callable[[str], bool], read_index: Callable[[], Mapping[str, Any]], index: object) -> list[str]:
     """The files that hold a folder's weights, by their paths in it; empty where there are none.
 
-    `model.safetensors` goes before an index, which may be left over from other shards. `has` says whether the folder
-    has a file; `read_index` gives the content of its index, which `index` names in errors. Raises FormatError for an
-    index that is broken, or that names a file outside the folder.
+    `model.safetensors` takes precedence over an index, which may be left over from other shards. `has` says whether the
+    folder has a file; `read_index` gives the content of its index, which `index` names in errors. Raises FormatError
+    for an index that is broken, or that names a file outside the folder.
     """
     if has(WHOLE):
         return [WHOLE]

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from sterna.errors import NotFoundError, SternaError
 from sterna.files.gguf.names import gguf_files, model_files
 from sterna.files.gguf.reader import read_gguf
-from sterna.files.hf_files import CONFIG, INDEX, WHOLE, weight_files
+from sterna.files.hf_files import CONFIG, INDEX, is_model_folder, weight_files
 from sterna.files.regular import check_kind
 from sterna.files.safetensors.reader import read_json
 
@@ -57,13 +57,13 @@ def find_local(path: Path) -> Path | None:
 def is_hf_folder(folder: Path) -> bool:
     """Whether `config.json` describes what a folder holds: weights beside it, or at least no GGUF files."""
     names = names_in(folder)
-    return CONFIG in names and (WHOLE in names or INDEX in names or not gguf_files(names))
+    return is_model_folder(names) or (CONFIG in names and not gguf_files(names))
 
 
 def _model_in(folder: Path) -> Path:
     """The only GGUF model of a folder that is no model itself; else the folder."""
     names = names_in(folder)
-    if STATE_FILE in names or (CONFIG in names and (WHOLE in names or INDEX in names)):
+    if STATE_FILE in names or is_model_folder(names):
         return folder
     models = models_in(folder, names)
     return folder / models[0] if len(models) == 1 else folder

@@ -8,12 +8,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, SternaError, UnsupportedError, listed
 from sterna.files.gguf.names import model_files
-from sterna.files.hf_files import CONFIG, INDEX, WHOLE
+from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_model_folder
 from sterna.files.local import entries_of, models_in, names_in
 
-MAX_NAMED = 20
 MAX_LOOKED_AT = 2000
 """Folders and files among which models, or similar names, are looked for."""
 
@@ -41,14 +40,14 @@ def no_model(folder: Path) -> SternaError:
     names = names_in(folder)
     models = models_in(folder, names)
     if len(models) > 1:
-        return ArgumentError(f"{folder} holds several models: name one of its files ({_listed(models)}).")
+        return ArgumentError(f"{folder} holds several models: name one of its files ({listed(models)}).")
     nested = [] if CONFIG in names else _models_below(folder)
     if nested:
-        return NotFoundError(f"{folder} holds no model itself, but there is one in {_listed(nested)}.")
+        return NotFoundError(f"{folder} holds no model itself, but there is one in {listed(nested)}.")
     for error, pattern, sentence in INSTEAD:
         found = [name for name in names if fnmatchcase(name.lower(), pattern)]
         if found:
-            return error(f"{folder} {sentence.format(_listed(found))}.")
+            return error(f"{folder} {sentence.format(listed(found))}.")
     what = "is empty" if not entries_of(folder) else "holds no model that Sterna reads"
     return NotFoundError(f"{folder} {what}: a model is a GGUF file, or a folder with {CONFIG} and {WHOLE}.")
 
@@ -79,10 +78,5 @@ def _models_below(folder: Path) -> list[Path]:
         if looked_at > MAX_LOOKED_AT:
             break
         if place != folder:
-            is_model = CONFIG in files and (WHOLE in files or INDEX in files)
-            found += [place] if is_model else [place / file for file in model_files(files)]
+            found += [place] if is_model_folder(files) else [place / file for file in model_files(files)]
     return sorted(found)
-
-
-def _listed(names: Sequence[object]) -> str:
-    return ", ".join(map(str, names[:MAX_NAMED])) + (", ..." if len(names) > MAX_NAMED else "")

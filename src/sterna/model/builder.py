@@ -33,7 +33,7 @@ class PlanBuilder:
         self.tensors = tensors
         self.ternary_activations = activations
         head = "token_embd.weight" if config.tied_head else "output.weight"
-        self.plan = Plan(config.vocab_size, Head(head, *self._activations(tensors[head])), output="hidden")
+        self.plan = Plan(config.vocab_size, Head(head, self._activations(tensors[head])), output="hidden")
 
     def embed(self, out: str, weight: str) -> None:
         self._append(Embed(Slot(out), Weight(weight)), self.config.hidden_size)
@@ -49,7 +49,7 @@ class PlanBuilder:
         """Matrices that read the same slot: `matrices` maps each output slot to a tensor's name without `.weight`.
 
         A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output, and one that multiplies
-        rotated activations reads these; a `NAME.bias` is added.
+        rotated activations reads its input rotated; a `NAME.bias` is added.
         """
         inputs = dict.fromkeys(matrices, x)
         for out, name in matrices.items():
@@ -68,7 +68,7 @@ class PlanBuilder:
                 Slot(inputs[out]),
                 Weight(weight.name),
                 Weight(bias) if bias in self.tensors else None,
-                *self._activations(weight),
+                self._activations(weight),
             )
             self._append(operation, weight.shape[0])
 
@@ -111,7 +111,7 @@ class PlanBuilder:
         self._append(Hadamard(Slot(out), Slot(x), rotation.block_size, direction, signs), width)
 
     def finish(self) -> Plan:
-        """The plan, with hidden rows as the head reads them."""
+        """The whole plan: where the head multiplies rotated activations, the hidden rows are rotated last."""
         if self._is_rotated(self.plan.head.weight):
             self.hadamard(self.plan.output, self.plan.output, "forward")
         return self.plan
@@ -119,16 +119,16 @@ class PlanBuilder:
     def _is_rotated(self, weight: str) -> bool:
         return self.config.hadamard is not None and weight in self.config.hadamard.weights
 
-    def _activations(self, weight: Tensor) -> tuple[str, int]:
-        """How the input of a matrix is quantised, and how many columns share a scale (`Linear`).
+    def _activations(self, weight: Tensor) -> str:
+        """How the input of a matrix is quantised (`Linear`).
 
-        The `int8` of ternary matrices is what BitNet models are trained with; an encoding whose kernels take int15
-        keeps that.
+        BitNet models are trained with int8 inputs of ternary matrices. Models in group-scaled encodings are not, so
+        these keep int15 where int8 is wanted.
         """
         own, wanted = weight.encoding.activations, self.ternary_activations
         if not weight.encoding.is_ternary or (own == "int15" and wanted == "int8"):
-            return own, 0
-        return wanted, 0
+            return own
+        return wanted
 
     def _append(self, operation: Operation, width: int) -> None:
         assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"

@@ -27,7 +27,7 @@ class FloatBlocks:
 @dataclass(frozen=True, eq=False)
 class TernaryBlocks:
     """A packing of the codes -1, 0 and 1, and of their scales, in blocks. Binary weights have the codes -1 and 1; Q2_0
-    and PQ2_0 can also hold 2, which a ternary model has nowhere."""
+    and PQ2_0 can also hold 2, which no ternary model uses."""
 
     unpack: Callable[[np.ndarray, Shape], tuple[np.ndarray, np.ndarray | None]]
     """Stored bytes to int8 codes of a shape and float32 scales `[..., columns / group]`, None where there are none."""

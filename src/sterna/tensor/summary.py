@@ -14,7 +14,7 @@ from sterna.tensor.encodings import TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
 LOOKED_AT = 256
-"""Weights (in tiles, bytes) at the beginning of a tensor that are compared first."""
+"""How many weights (of a tensor in tiles: bytes) at the beginning of a tensor are compared first."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def parts(tensors: Iterable[Tensor]) -> list[Part]:
 def one_value(tensor: Tensor) -> float | None:
     """The value that all weights of a tensor have; None where two differ, or where it cannot be decoded.
 
-    The first weights show it in any matrix that was trained, so that the rest is read in broken ones alone.
+    In a matrix that was trained some of the first weights differ, so the rest is read in broken ones alone.
     """
     try:
         if _differs_at_once(tensor):
@@ -95,8 +95,8 @@ def one_value(tensor: Tensor) -> float | None:
 
 
 def _differs_at_once(tensor: Tensor) -> bool:
-    """Whether two of a tensor's first weights differ. Of one in tiles its bytes are compared: equal weights have equal
-    ones."""
+    """Whether two of a tensor's first weights differ. Tiles are compared as bytes, because equal weights have equal
+    bytes."""
     if tensor.encoding.is_tiled:
         return bool((tensor.data[:LOOKED_AT] != tensor.data[0]).any())
     block, size = tensor.encoding.block, tensor.encoding.block_bytes

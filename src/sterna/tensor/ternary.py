@@ -37,12 +37,12 @@ def float_ternary(tensor: Tensor) -> tuple[np.ndarray, float] | None:
 
 
 def pack_ternary(name: str, codes: np.ndarray, scale: float | np.ndarray, encoding: Encoding) -> tuple[Tensor, float]:
-    """A tensor of int8 codes [out, in] in I2_S, TQ1_0 or TQ2_0, and the largest relative change of a scale.
+    """A tensor of int8 codes [out, in] in a ternary encoding, and the largest relative change of a scale.
 
-    `scale` is one for all, or float32 [out, in / group], as `ternary_codes` gives it. TQ1_0 and TQ2_0 round it to
+    `scale` is one for all, or float32 [out, in / group], as `ternary_codes` gives it. Encodings in blocks round it to
     float16; blocks of zeros get the scale 0 there, as llama.cpp writes them.
-    Raises RowLengthError for rows that are no whole blocks, and UnsupportedError where the scales cannot be kept:
-    different ones in I2_S, or one beyond float16.
+    Raises RowLengthError for rows that are no whole blocks, and UnsupportedError where the encoding cannot hold the
+    codes (0 in Q1_0) or the scales (different ones in I2_S or in one block, or one beyond float16).
     """
     packing = encoding.packing
     assert isinstance(packing, TernaryBlocks)
@@ -150,7 +150,10 @@ def _scales_in_use(codes: np.ndarray, scales: np.ndarray) -> list[float]:
 
 
 def _regrouped(name: str, codes: np.ndarray, scales: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Scales [out, groups] for the blocks of `encoding`. Larger blocks need equal scales, but of groups of zeros."""
+    """Scales [out, in / block] for the blocks of `encoding`, from scales [out, in / group] of groups of another length.
+
+    A block that holds several groups needs equal scales of all but the groups of zeros; UnsupportedError otherwise.
+    """
     packing = encoding.packing
     assert isinstance(packing, TernaryBlocks) and packing.group is not None
     wanted, given = codes.shape[-1] // packing.group, scales.shape[-1]

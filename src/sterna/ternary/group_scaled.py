@@ -2,7 +2,6 @@
 
 Q2_0 (blocks of 64) and Q1_0 are llama.cpp's (ggml's `block_q2_0`, `block_q1_0`); PQ2_0, and what older versions of
 PrismML's fork call Q2_0, have blocks of 128. STQ1_0 is Tencent's (AngelSlim "Sherry"): of four weights one is 0.
-Sterna's name for Q1_0 in blocks of 32, which the fork wrote for some weeks of 2026, is Q1_0_G32.
 """
 
 from __future__ import annotations
@@ -15,21 +14,26 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Fields:
-    """A block: the scale, then fields of `bits` bits, the first in the lowest bits of the first byte.
+    """A packing of blocks: the float16 scale d, then fields of `bits` bits, the first in the lowest bits of the first
+    byte.
 
-    A weight is `d * (step * field + first)`: with two bits -1, 0, +1 and +2, with one bit -1 and +1.
+    A weight is `d * code` with `code = step * field - 1`: with two bits -1, 0, +1 and +2, with one bit -1 and +1.
     """
 
     name: str
     block: int
+    """Weights in a block."""
     bits: int
+    """1 or 2."""
 
     @property
     def step(self) -> int:
+        """Difference between the codes of a field and of the next larger one."""
         return 1 if self.bits == 2 else 2
 
     @property
     def dtype(self) -> np.dtype:
+        """A block: the scale, then the bytes of fields."""
         return np.dtype([("d", "<f2"), ("q", "u1", self.block * self.bits // 8)])
 
     @property
@@ -39,7 +43,7 @@ class Fields:
     def pack(self, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
         """Packs int8 codes [..., columns], whole blocks of columns, and a scale for each block into a uint8 vector.
 
-        Raises ValueError for another number of columns or a code that the fields do not hold.
+        Raises ValueError for another number of columns, or a code that the fields cannot hold.
         """
         if codes.shape[-1] % self.block:
             raise ValueError(f"{self.name} keeps rows of multiples of {self.block} weights, not {codes.shape[-1]}")
@@ -77,7 +81,6 @@ _ONES = np.array([sum(byte >> shift & 3 == 1 for shift in (0, 2, 4, 6)) for byte
 Q2_0 = Fields("Q2_0", 64, 2)
 PQ2_0 = Fields("PQ2_0", 128, 2)
 Q1_0 = Fields("Q1_0", 128, 1)
-Q1_0_G32 = Fields("Q1_0_G32", 32, 1)
 
 STQ1_0_BLOCK = 256
 STQ1_0 = np.dtype([("q", "u1", 32), ("sign", "u1", 8), ("d", "<f2")])

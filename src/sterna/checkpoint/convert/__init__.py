@@ -36,7 +36,7 @@ TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """Encodings that a conversion can write; others can only be copied."""
 LEAST_SPLIT = 1 << 16
 FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
-"""Endings of files that are parts of a Hugging Face folder, which a folder's own name does not have."""
+"""Endings of the files in a Hugging Face folder; a target that has one was meant as a file."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def convert(
     tl_tiles: str = "preset",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
-    """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf`, in whatever case, else a Hugging Face
-    folder.
+    """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf` (upper or lower case), else a Hugging
+    Face folder.
 
     `src`: a GGUF file, a Hugging Face folder, or a checkpoint of `sterna train`. `type` is the encoding of the layers'
     matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding;

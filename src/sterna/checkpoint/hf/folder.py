@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sterna.checkpoint.checkpoint import Checkpoint, about, check, warn
+from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
-from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.errors import FormatError, SternaError, UnsupportedError, warn
+from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
@@ -29,6 +30,7 @@ ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
 """How the names of a model's tensors begin."""
 PIECE_BYTES = 1 << 22
+"""Bytes of two tensors that are compared at once."""
 
 
 def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
@@ -38,7 +40,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
     """
     folder = Path(path)
-    raw = read_json(folder / "config.json")
+    raw = read_json(folder / CONFIG)
     with about(folder):
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         architecture_class(raw)
@@ -62,20 +64,20 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
 def is_hf_model(folder: Path) -> bool:
     """Whether the `config.json` of a folder describes a model of an architecture that Sterna knows."""
     try:
-        architecture_class(read_json(folder / "config.json"))
+        architecture_class(read_json(folder / CONFIG))
     except SternaError:
         return False
     return True
 
 
 def _is_idle(name: str) -> bool:
-    """Whether a tensor has no effect: frequencies, which old versions of transformers saved."""
+    """Whether a tensor has no effect: rotary frequencies, which old versions of transformers saved."""
     return name.endswith(".rotary_emb.inv_freq")
 
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors under full names. As in transformers (`rename_source_key`), any name may lack `model.`, as those of a
-    body that was saved alone do, or have it once too often, as those of a model that was saved inside another do."""
+    """The tensors under full names. As in transformers (`rename_source_key`), any name may lack `model.` (a body was
+    saved without its head), or have it once too often (a model was saved inside another)."""
     names = {name: _full_name(name) for name in stored}
     return {
         full: replace(stored[name], name=full) for name, full in names.items() if name == full or full not in stored
@@ -90,10 +92,10 @@ def _full_name(name: str) -> str:
 
 
 def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[str, StoredTensor]:
-    """The tensors of a model whose head is its embedding if it is `tied`, under the one name that they need.
+    """The tensors, without a head that is the embedding (`tied`: the model's `config.json` says that it is).
 
-    As in transformers (`tie_weights`), the matrix may be there under either name, and two matrices with different
-    values stay two, with a warning.
+    As in transformers (`tie_weights`), the one matrix may be stored under either name. Two matrices with different
+    values are both kept, with a warning.
     """
     embedding, head = stored.get(EMBEDDING), stored.get(HEAD)
     if not tied or head is None:
@@ -109,7 +111,8 @@ def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[
 
 
 def _same(one: StoredTensor, other: StoredTensor) -> bool:
-    """Whether two tensors have the same values; compared in pieces, of which the first differs in most that differ."""
+    """Whether two tensors have the same values. They are compared piece by piece, because different tensors mostly
+    differ in the first piece."""
     if one.shape != other.shape:
         return False
     first, second = one.data, other.data
@@ -118,14 +121,13 @@ def _same(one: StoredTensor, other: StoredTensor) -> bool:
         return first.ctypes.data == second.ctypes.data or all(np.array_equal(first[p], second[p]) for p in pieces)
     if one.dtype not in ENCODINGS or other.dtype not in ENCODINGS:
         return False
-    tensors = [Tensor(tensor.name, tensor.shape, ENCODINGS[tensor.dtype], tensor.data) for tensor in (one, other)]
-    a, b = tensors
+    a, b = (Tensor(tensor.name, tensor.shape, ENCODINGS[tensor.dtype], tensor.data) for tensor in (one, other))
     return all(np.array_equal(decode(a.rows(*rows)), decode(b.rows(*rows))) for rows in a.row_chunks())
 
 
 def _pooling(folder: Path) -> str:
     """The pooling that `1_Pooling/config.json` of sentence-transformers gives; `last` where there is no such file."""
-    path = folder / "1_Pooling" / "config.json"
+    path = folder / POOLING
     if not path.is_file():
         return "last"
     keys = read_json(path)

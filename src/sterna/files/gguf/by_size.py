@@ -1,4 +1,4 @@
-"""Tensors in GGUF files whose type number has several meanings: the number of bytes up to the next tensor decides.
+"""Tensors in GGUF files whose type number has several meanings. The number of bytes up to the next tensor decides.
 
 - 38, 39 and 42 are TL1 and TL2 of bitnet.cpp; 39 is MXFP4 elsewhere. bitnet.cpp's writer (its llama.cpp fork,
   `gguf-py/gguf/gguf_writer.py`) leaves the scale tensor out of the header: its float32 lies behind the codes, padded
@@ -18,9 +18,9 @@ from sterna.ternary.tl import PRESETS, tl1_bytes, tl1_tiles, tl2_padded_bytes, t
 
 TL_TYPES = {38: Encoding.TL1, 39: Encoding.TL2, 42: Encoding.TL2}
 BLOCKS = {42: (Encoding.Q2_0, Encoding.PQ2_0, Encoding.STQ1_0)}
-"""Encodings without a scale of their own that a number may mean, beside TL."""
+"""The block formats that a type number may mean instead of TL1 or TL2."""
 OTHERS = {39: ("MXFP4 of llama.cpp", 32, 17)}
-"""Another type, which Sterna does not read, that a number may mean: its name, weights in a block, and bytes of one."""
+"""Types that Sterna does not read, by the number that they share: the name, weights in a block, bytes of a block."""
 
 
 class Place(NamedTuple):
@@ -65,7 +65,8 @@ def find_by_size(number: int, shape: tuple[int, ...], room: int, alignment: int)
 
 
 def settle(found: Sequence[list[Place]]) -> list[Place]:
-    """One place for each tensor of a file. A tensor so small that padding hides its size follows the others."""
+    """One place for each tensor of a file. Padding can hide the size of a small tensor, so that several places are
+    possible: then the one with the encoding of another tensor, whose size is clear, is taken."""
     certain = {places[0].encoding for places in found if len(places) == 1}
     return [next((place for place in places if place.encoding in certain), places[0]) for places in found]
 

@@ -1,4 +1,4 @@
-"""Metadata keys of one architecture, with their types checked."""
+"""Metadata keys with one prefix, mostly an architecture's name, with their types checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sterna.errors import FormatError, UnsupportedError
 
 
 class Keys:
-    """Metadata keys that begin with the architecture's name."""
+    """Metadata keys that begin with `architecture` and a dot: an architecture's name, or another prefix of keys."""
 
     def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
         self.metadata = metadata

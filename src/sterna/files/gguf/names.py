@@ -9,7 +9,7 @@ SPLIT_NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gg
 NO_MODEL = re.compile(r"mmproj|imatrix|^ggml-vocab|vocab-only")
 """Projectors of images, importance matrices, vocabularies: never models (as in llama.cpp, common/download.cpp)."""
 PERHAPS_NO_MODEL = re.compile(r"(?:^|[^a-z0-9])(?:lora|adapters?|draft|mtp|eagle\d?)(?:$|[^a-z0-9])")
-"""Adapters and models that draft for another one: a model only where nothing else is."""
+"""Adapters, and draft models for another model: taken for a model only where there is no other file."""
 
 
 def is_gguf(file: str) -> bool:

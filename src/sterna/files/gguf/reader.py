@@ -246,7 +246,7 @@ def _tensor(entry: _Entry, data: np.ndarray) -> Tensor:
 
 
 def _placed(entry: _Entry, place: Place, data: np.ndarray, has_scale_tensor: bool) -> Tensor:
-    """A tensor that was found by its size. In TL1 and TL2, a scale tensor of its own takes precedence over a scale
+    """A tensor that was found by its size. In TL1 and TL2, a scale tensor NAME_scale takes precedence over a scale
     behind the codes."""
     scale = 1.0
     if place.encoding.is_tiled and not has_scale_tensor:

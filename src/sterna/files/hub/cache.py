@@ -122,8 +122,8 @@ def repo_folder(repo: str) -> Path:
 
 
 def _cached_folder(repo: str) -> Path:
-    """The folder of a repository in the cache, under whatever case of its name it was fetched: to the hub, all are the
-    same."""
+    """The folder of a repository in the cache. The hub ignores the case of a repository's name, so the folder may have
+    been made under another case."""
     folder = repo_folder(repo)
     if folder.is_dir() or not folder.parent.is_dir():
         return folder

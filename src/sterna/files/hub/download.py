@@ -20,8 +20,9 @@ from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundErro
 from sterna.files.hub.repo_files import Choice
 
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
-KEPT = ", or broke off; what was downloaded is kept, so try again"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+KEPT = ", or broke off; what was downloaded is kept, so try again"
+"""End of the sentence about a hub that does not answer in the middle of a download."""
 
 
 class Hub:
@@ -106,7 +107,8 @@ class Hub:
 
     @contextmanager
     def _errors(self, revision: str, more: str = KEPT) -> Iterator[None]:
-        """Turns errors of the hub and of its library into Sterna's; `more` is said where the hub does not answer."""
+        """Turns errors of the hub and of its library into Sterna's. `more` ends the sentence about a hub that does not
+        answer."""
         from huggingface_hub import errors
 
         # The HTTP client's own error; which client it is depends on the version of the library.

@@ -31,7 +31,7 @@ WELL_KNOWN = {
 """Short names of published ternary models."""
 
 SEPARATOR = "--"
-"""Between organisation and repository in names of the cache's folders."""
+"""What separates organisation and repository in the names of the cache's folders."""
 HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _REFERENCE = re.compile(rf"(?P<repo>{_PART}(?:/{_PART})?)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^:]+))?", re.ASCII)
@@ -95,5 +95,5 @@ def _plain(name: str) -> str | None:
     if not repo or org in ("datasets", "spaces") or kind not in ("", "tree", "blob", "resolve", "raw"):
         return None
     if kind == "tree":
-        file = file.rpartition("/")[2]  # a folder of one quantisation is called like it
+        file = file.rpartition("/")[2]  # a folder of one quantisation has its name
     return f"{org}/{repo}" + (f"@{revision}" if revision else "") + (f":{file}" if file else "")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from sterna.errors import ArgumentError, NotFoundError
+from sterna.errors import ArgumentError, NotFoundError, listed
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, is_gguf, model_files, split_name, stem
-from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, small_files, weight_files
+from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, is_model_folder, small_files, weight_files
 
 SAFETENSORS = "safetensors"
 PREFERENCE = (
@@ -20,7 +20,6 @@ PREFERENCE = (
 """Which of several forms of a model is taken, best first: ternary GGUF, then the folder that these are made from, then
 others."""
 
-MAX_NAMED = 20
 MAX_SHARDS = 1 << 12
 _SHARD = re.compile(r"(?P<name>[^/]+)-(?P<number>\d{1,9})-of-(?P<count>\d{1,9})\.safetensors", re.ASCII)
 
@@ -51,7 +50,7 @@ def choose(files: Sequence[str], wanted: str | None, name: str, read_index: Read
     """
     files = [file for file in files if is_inside(file)]
     models = model_files(files)
-    has_folder = CONFIG in files and (WHOLE in files or INDEX in files)
+    has_folder = is_model_folder(files)
     if wanted is not None and is_gguf(wanted):
         found = gguf_files(file for file in files if wanted in (file, PurePosixPath(file).name))
     elif wanted is not None and (wanted in (CONFIG, WHOLE, INDEX) or _SHARD.fullmatch(wanted)):
@@ -63,20 +62,16 @@ def choose(files: Sequence[str], wanted: str | None, name: str, read_index: Read
         found = next((matches for matches in kinds if matches), models)
     if len(found) == 1:
         return _folder(files, read_index) if found == [SAFETENSORS] else _gguf(found[0], files)
-    listed = [*models, *([SAFETENSORS] if has_folder else [])]
+    known = [*models, *([SAFETENSORS] if has_folder else [])]
     if found:
-        raise ArgumentError(f"{name} is not one model but several: name one after a colon ({_listed(listed)}).")
-    if not listed:
+        raise ArgumentError(f"{name} is not one model but several: name one after a colon ({listed(known)}).")
+    if not known:
         companions = gguf_files(files)
-        beside = f" (only {_listed(companions)}, which are no models by their names)" if companions else ""
+        beside = f" (only {listed(companions)}, which are no models by their names)" if companions else ""
         raise NotFoundError(
             f"{name} holds no model that Sterna reads: neither GGUF{beside} nor {CONFIG} with {WHOLE} or {INDEX}."
         )
-    raise NotFoundError(f"{name} is not there: of that repository there are {_listed(listed)}.")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
+    raise NotFoundError(f"{name} is not there: of that repository there are {listed(known)}.")
 
 
 def _of_kind(kind: str, models: Sequence[str], has_folder: bool) -> list[str]:

@@ -69,8 +69,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_folder(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> dict[str, StoredTensor]:
     """All tensors of a folder, of whichever files `weight_files` finds; empty where it finds none.
 
-    The files say which tensors there are: an index may name the wrong one, or leave a tensor out, and promise those
-    that the model `may_lack` without there being any. Of a tensor that several files hold the last counts.
+    The files decide which tensors there are. Their index may name the wrong file for a tensor or leave a tensor out,
+    and may promise a tensor that no file holds if `may_lack` says that the model can do without it. If several files
+    hold a tensor, that of the last one is taken.
     Raises NotFoundError where a file is missing, FormatError where one is broken or lies elsewhere.
     """
     index = folder / INDEX
@@ -94,8 +95,8 @@ def read_folder(folder: Path, may_lack: Callable[[str], bool] = lambda name: Fal
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """Maps one safetensors file and describes its tensors; raises NotFoundError and FormatError as `read_folder`.
 
-    A tensor that was left out because it is another one is there under both names: safetensors' `save_model` keeps its
-    name in the metadata, with that of the tensor that was stored.
+    safetensors' `save_model` stores a shared tensor once; the metadata map its other names to the stored one. The
+    result has the tensor under all of them.
     """
     header, data = _open(path)
     aliases = _texts(path, header.pop("__metadata__", {}))

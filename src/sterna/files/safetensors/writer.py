@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from sterna.errors import ArgumentError
+from sterna.files.hf_files import INDEX, WHOLE
 from sterna.files.huge_page_writer import HugePageWriter
 from sterna.files.safetensors.reader import ITEM_BYTES
 
@@ -50,12 +51,12 @@ def write_safetensors(
     shards = in_shards(tensors, [tensor.nbytes for tensor in tensors], shard_bytes)
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
-        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        name = WHOLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         weight_map |= {tensor.name: name for tensor in shard}
         _write(folder / name, shard, written)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors)}, "weight_map": weight_map}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def in_shards(tensors: Sequence[T], sizes: Sequence[int], most: int) -> list[list[T]]:
