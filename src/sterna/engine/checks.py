@@ -4,6 +4,7 @@ in Python's own type, whatever library's number it was."""
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from sterna.errors import ArgumentError, OptionError, shown, suggestion
 
 
-class Rule:
+class Rule(ABC):
     """What one option may be."""
 
     words: str
@@ -38,9 +39,9 @@ class Rule:
         """The value that a text means; the text itself where it means nothing."""
         return text
 
+    @abstractmethod
     def _taken(self, value: object) -> Any:
         """The value in Python's own type; raises TypeError, ValueError or OverflowError for any other."""
-        raise NotImplementedError
 
 
 class Whole(Rule):
