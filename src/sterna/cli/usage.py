@@ -30,11 +30,12 @@ class ModelVerb(TyperCommand):
 
 
 def describe_embedded(formatter: Any) -> None:
-    """Writes at the end of a help how long the texts of the embedded model can be, as read from its file."""
-    from sterna.checkpoint import open_checkpoint
+    """Writes the context of the embedded model, which it reads from the header of its file, at the end of a help."""
     from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
+    from sterna.files.gguf import read_gguf  # a checkpoint would import the tokenizer, too
 
-    context = open_checkpoint(EMBEDDED_MODEL).config.context_length
+    metadata = read_gguf(EMBEDDED_MODEL).metadata
+    context = metadata[f"{metadata['general.architecture']}.context_length"]
     formatter.write_paragraph()
     with formatter.indentation():
         formatter.write_text(
