@@ -37,7 +37,7 @@ app.command("rm")(rm.remove)
 app.command("bench", cls=ModelVerb)(bench.bench)
 app.command("convert")(convert.convert)
 app.command("eval", cls=ModelVerb)(eval_verb.evaluate)
-app.command("train", short_help="Train a ternary model from scratch.")(train.train)
+app.command("train")(train.train)
 
 
 def _print_version(wanted: bool) -> None:
