@@ -16,7 +16,7 @@ from sterna.files.embedded import EMBEDDED_NAME
 
 
 class Lengths(Whole):
-    """Whole numbers with commas between them."""
+    """Whole numbers, separated by commas."""
 
     def read(self, name: str, text: str) -> list[int]:
         return [super(Lengths, self).read(name, length) for length in text.split(",")]
@@ -31,7 +31,7 @@ def bench(
         typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, llama-1b:q4_k."),
     ] = None,
     prompt_lengths: Annotated[
-        list[Any] | None,  # each a list
+        list[Any] | None,  # a list of lengths for each -p; typer knows no lists of lists
         value_flag(Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or what the context has."),
     ] = None,
     decode_tokens: Annotated[

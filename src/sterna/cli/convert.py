@@ -66,7 +66,7 @@ def convert(
 ) -> None:
     """Convert a model to GGUF or a folder.
 
-    The folder is one of Hugging Face's. Ternary weights keep their codes exactly.
+    A folder is in the format of Hugging Face. Ternary weights keep their codes exactly.
     """
     from sterna.checkpoint.convert import convert as run
 

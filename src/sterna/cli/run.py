@@ -38,7 +38,7 @@ def run(
         typer.Option(
             "-e",
             "--escape/--no-escape",
-            help="Whether \\n, \\t and other escapes in -p and --stop mean what they mean in C; default: yes.",
+            help="Whether escapes in -p and --stop, such as \\n and \\t, mean what they mean in C; default: yes.",
             show_default=False,
         ),
     ] = True,
@@ -49,7 +49,7 @@ def run(
 ) -> None:
     """Continue a prompt.
 
-    It comes from -p, from a file or from stdin; what is printed is the continuation alone.
+    The prompt comes from -p, from a file or from stdin. Only the continuation is printed.
     """
     text = read_prompt(prompt, file, escape)
     params = replace(params, stop=tuple(argument_text(stop, "--stop", escape) for stop in params.stop))
@@ -94,6 +94,6 @@ def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completi
 
 
 def fills_context(llm: LLM, params: SamplingParams, completion: Completion) -> bool:
-    """Whether the text ended because the context is full, and not because of a limit that was asked for."""
+    """Whether the text ended because the context is full, and not at `max_tokens`."""
     full = completion.prompt_tokens + completion.completion_tokens >= llm.context_length
     return completion.stop_reason == "length" and full and completion.completion_tokens != params.max_tokens
