@@ -354,12 +354,12 @@ def test_a_terminal_folds_what_is_too_long(tmp_path: Path) -> None:
 
 def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
-    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(output, "DELAY_SECONDS", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with open(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         shown = b""
-        with output.patience("loading") as advance:
+        with output.delayed_progress("loading") as advance:
             while b"loading" not in shown:
                 shown += os.read(ours, 65536)
             advance(0.25)
@@ -367,7 +367,7 @@ def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPa
                 shown += os.read(ours, 65536)
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
-    with output.patience("loading") as advance:
+    with output.delayed_progress("loading") as advance:
         advance(0.5)
     assert file.getvalue() == ""
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Advance = Callable[[float], None]
 """Moves a progress bar to a share from 0 to 1."""
 
-PATIENCE_SECONDS = 1.0
-"""How long people wait before they wonder whether anything happens."""
+DELAY_SECONDS = 1.0
+"""People who wait for longer than this want to see that something happens."""
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -60,8 +60,8 @@ def progress(title: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def patience(title: str) -> Iterator[Advance]:
-    """As `progress`, but for work that is mostly short: the bar appears after `PATIENCE_SECONDS`, and it moves to and
+def delayed_progress(title: str) -> Iterator[Advance]:
+    """As `progress`, but for work that is mostly short: the bar appears after `DELAY_SECONDS`, and it moves to and
     fro until it gets the first share."""
     if not sys.stderr.isatty():
         yield lambda share: None
@@ -70,7 +70,7 @@ def patience(title: str) -> Iterator[Advance]:
     over = threading.Event()
 
     def show() -> None:
-        if over.wait(PATIENCE_SECONDS):
+        if over.wait(DELAY_SECONDS):
             return
         from rich.console import Console
         from rich.progress import Progress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sterna.cli.options import Json, Model, with_flags
-from sterna.cli.output import patience, print_json, report_head
+from sterna.cli.output import delayed_progress, print_json, report_head
 from sterna.cli.streams import say
 from sterna.cli.texts import argument_text, read_prompt
 from sterna.engine.options import EngineOptions
@@ -55,7 +55,7 @@ def run(
     params = replace(params, stop=tuple(argument_text(stop, "--stop", escape) for stop in params.stop))
     from sterna.engine.llm import LLM
 
-    with patience("loading"):
+    with delayed_progress("loading"):
         llm = LLM(model, options)
     report_head(llm)
     completion = write(llm, text, params, silent=json)
@@ -78,7 +78,7 @@ def run(
 
 def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completion:
     """Prints the continuation as it comes, unless `silent`, and returns it."""
-    with patience("reading the prompt") as advance:
+    with delayed_progress("reading the prompt") as advance:
         stream = llm.stream_completion(text, params, progress=advance)
         piece, completion = next(stream)
     try:
