@@ -68,8 +68,9 @@ def bench(
 ) -> BenchResult:
     """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model` and `options` as `LLM` takes them; `progress` is called with the share done. Lengths that are not given are
-    512, 128 and 8, or what the context has room for. Raises `ArgumentError` for lengths that do not fit the context.
+    `model` and `options` as `LLM` takes them; `progress` is called with the share done, from 0 to 1. Defaults, where
+    the context has room for them: a prompt of 512 tokens, 128 tokens of decode, a depth of 8. Raises `ArgumentError`
+    for lengths that do not fit the context.
     """
     started = time.perf_counter()
     llm = LLM(model, options)
