@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from sterna import LLM, __version__
+from sterna.bench.throughput import bench
 from sterna.cli import output
 from sterna.cli.main import main
 from sterna.cli.texts import argument_text
-from sterna.errors import OptionError
+from sterna.engine.options import EngineOptions
+from sterna.errors import ArgumentError, OptionError
 from sterna.files.embedded import EMBEDDED_MODEL
 
 from .command import shell, sterna
@@ -399,3 +401,6 @@ def test_bench_takes_several_lengths(command: Command) -> None:
 def test_bench_refuses_what_is_asked_for_and_does_not_fit(command: Command) -> None:
     status, _, stderr = command("bench -c 100 -n 101")
     assert status == 2 and "context" in stderr
+    for lengths in ({"decode_tokens": 0}, {"depth": 0}):
+        with pytest.raises(ArgumentError, match="context"):
+            bench(None, "sterna-tern", EngineOptions(threads=1), **lengths)

@@ -77,12 +77,12 @@ def bench(
     load_s = time.perf_counter() - started
     context = llm.context_length
     prompt_lengths = prompt_lengths or [min(512, context - 1)]
-    depth = depth or max(1, min(8, context - (decode_tokens or 2)))
-    decode_tokens = decode_tokens or max(2, min(128, context - depth))
-    if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
-        raise ArgumentError(
-            f"Lengths must be from 2 to {llm.context_length - 1} in all, to fit the context of this model."
-        )
+    if depth is None:
+        depth = max(1, min(8, context - (decode_tokens or 2)))
+    if decode_tokens is None:
+        decode_tokens = max(2, min(128, context - depth))
+    if decode_tokens < 2 or any(not 1 <= n < context for n in (*prompt_lengths, depth, depth + decode_tokens - 1)):
+        raise ArgumentError(f"Lengths must be from 2 to {context - 1} in all, to fit the context of this model.")
     rng = np.random.default_rng(0)
 
     def complete(prompt_tokens: int, new_tokens: int) -> Completion:
