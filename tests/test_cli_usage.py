@@ -318,6 +318,15 @@ def test_errors_that_cannot_be_told_leave_their_status() -> None:
     assert shell("sterna run -p a -n 2 <&- >&- 2>&-").returncode == 1
 
 
+def test_an_unexpected_error_is_reported(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> int:
+        raise EOFError  # typer makes an Abort of it
+
+    monkeypatch.setattr("sterna.files.hub.cache.remove_cached", fail)
+    status, stdout, stderr = command("rm x")
+    assert (status, stdout) == (1, "") and "Error: Something that should not happen did: Abort" in stderr
+
+
 def test_warnings_are_sentences_without_places(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sterna._native.known_answers_hold", lambda isa: False)
     status, text, stderr = command("run -p a -n 2")
