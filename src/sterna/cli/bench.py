@@ -32,10 +32,13 @@ def bench(
     ] = None,
     prompt_lengths: Annotated[
         list[Any] | None,  # a list of lengths for each -p; typer knows no lists of lists
-        value_flag(Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or what the context has."),
+        value_flag(
+            Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or fewer where the context is shorter."
+        ),
     ] = None,
     decode_tokens: Annotated[
-        int | None, value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or what the context has.")
+        int | None,
+        value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or fewer where the context is shorter."),
     ] = None,
     options: EngineOptions,
     repetitions: Annotated[int, value_flag(Whole(1), "-r", help="Repetitions, of which medians are taken.")] = 5,
