@@ -1,4 +1,4 @@
-"""What fingers know of a command line, what it says where they slip, and where its words go."""
+"""The command line's conventions: help, flags, names of models, escapes, errors of usage, and its output streams."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ VERBS = ("run", "info", "pull", "list", "rm", "bench", "convert", "eval", "train
 
 
 class Command:
-    """Runs commands inside this process, which is quicker than a process of their own."""
+    """Runs commands inside this process, which is quicker than to start one for each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.patch, self.streams = monkeypatch, capsys
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
     def __call__(self, line: str, stdin: str | None = None) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr of a command, whose words are quoted as a shell has them."""
+        """Exit status, stdout and stderr of a command, whose words are quoted as in a shell."""
         self.patch.setattr(sys, "argv", ["sterna", *shlex.split(line)])
         with tempfile.TemporaryFile() as file:
             file.write((stdin or "").encode())
@@ -54,7 +54,7 @@ class Command:
         return status, *self.streams.readouterr()
 
     def text(self, line: str, stdin: str | None = None) -> str:
-        """What a command prints that succeeds and has nothing to say on stderr."""
+        """The stdout of a command, which must succeed and leave stderr empty."""
         status, stdout, stderr = self(line, stdin)
         assert (status, stderr) == (0, "")
         return stdout

@@ -21,7 +21,7 @@ class OutputError(SternaError):
 
 
 class Output(io.TextIOWrapper):
-    """Standard output. Its errors are `OutputError`, which tells them from errors of other files."""
+    """Standard output. Its errors are `OutputError`, so they differ from errors of other files."""
 
     def write(self, text: str, /) -> int:
         try:
