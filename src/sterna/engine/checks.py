@@ -189,13 +189,13 @@ Kind = TypeVar("Kind", bound=Options)
 
 
 def with_names(options: Kind | None, kind: type[Kind], named: Mapping[str, Any]) -> Kind:
-    """`options`, or the defaults of `kind` where there are none, with the `named` ones replaced.
+    """`options`, or the defaults of `kind` if that is None, with the `named` options replaced.
 
     Raises `ArgumentError` for an unknown name and for an object of another kind, `OptionError` for a wrong value.
     """
     if options is not None and not isinstance(options, kind):
         raise ArgumentError(
-            f"Options are {kind.__name__} or are given by name, such as name=value; not {shown(options)}."
+            f"Options are given by name, as in name=value, or as one object of {kind.__name__}, not {shown(options)}."
         )
     known = [entry.name for entry in fields(kind)]
     for name in named:
