@@ -1,4 +1,4 @@
-"""`AsyncLLM`: the same results as `LLM`, without holding the event loop up; what is cancelled leaves the engine."""
+"""`AsyncLLM`: the same results as `LLM`, without blocking the event loop; cancelled requests leave the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fingers know of a command line, what it says where they slip, and where its words go."""
+"""The command line's conventions: help, flags, names of models, escapes, errors of usage, and its output streams."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from sterna import LLM, __version__
+from sterna.bench.throughput import bench
 from sterna.cli import output
 from sterna.cli.main import main
 from sterna.cli.texts import argument_text
-from sterna.errors import OptionError
+from sterna.engine.options import EngineOptions
+from sterna.errors import ArgumentError, OptionError
 from sterna.files.embedded import EMBEDDED_MODEL
 
 from .command import shell, sterna
@@ -32,14 +34,14 @@ VERBS = ("run", "info", "pull", "list", "rm", "bench", "convert", "eval", "train
 
 
 class Command:
-    """Runs commands inside this process, which is quicker than a process of their own."""
+    """Runs commands inside this process, which is quicker than to start one for each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.patch, self.streams = monkeypatch, capsys
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
     def __call__(self, line: str, stdin: str | None = None) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr of a command, whose words are quoted as a shell has them."""
+        """Exit status, stdout and stderr of a command, whose words are quoted as in a shell."""
         self.patch.setattr(sys, "argv", ["sterna", *shlex.split(line)])
         with tempfile.TemporaryFile() as file:
             file.write((stdin or "").encode())
@@ -52,7 +54,7 @@ class Command:
         return status, *self.streams.readouterr()
 
     def text(self, line: str, stdin: str | None = None) -> str:
-        """What a command prints that succeeds and has nothing to say on stderr."""
+        """The stdout of a command, which must succeed and leave stderr empty."""
         status, stdout, stderr = self(line, stdin)
         assert (status, stderr) == (0, "")
         return stdout
@@ -316,6 +318,15 @@ def test_errors_that_cannot_be_told_leave_their_status() -> None:
     assert shell("sterna run -p a -n 2 <&- >&- 2>&-").returncode == 1
 
 
+def test_an_unexpected_error_is_reported(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> int:
+        raise EOFError  # typer makes an Abort of it
+
+    monkeypatch.setattr("sterna.files.hub.cache.remove_cached", fail)
+    status, stdout, stderr = command("rm x")
+    assert (status, stdout) == (1, "") and "Error: Something that should not happen did: Abort" in stderr
+
+
 def test_warnings_are_sentences_without_places(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sterna._native.known_answers_hold", lambda isa: False)
     status, text, stderr = command("run -p a -n 2")
@@ -354,12 +365,12 @@ def test_a_terminal_folds_what_is_too_long(tmp_path: Path) -> None:
 
 def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
-    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(output, "DELAY_SECONDS", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with open(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         shown = b""
-        with output.patience("loading") as advance:
+        with output.delayed_progress("loading") as advance:
             while b"loading" not in shown:
                 shown += os.read(ours, 65536)
             advance(0.25)
@@ -367,7 +378,7 @@ def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPa
                 shown += os.read(ours, 65536)
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
-    with output.patience("loading") as advance:
+    with output.delayed_progress("loading") as advance:
         advance(0.5)
     assert file.getvalue() == ""
 
@@ -399,3 +410,6 @@ def test_bench_takes_several_lengths(command: Command) -> None:
 def test_bench_refuses_what_is_asked_for_and_does_not_fit(command: Command) -> None:
     status, _, stderr = command("bench -c 100 -n 101")
     assert status == 2 and "context" in stderr
+    for lengths in ({"decode_tokens": 0}, {"depth": 0}):
+        with pytest.raises(ArgumentError, match="context"):
+            bench(None, "sterna-tern", EngineOptions(threads=1), **lengths)

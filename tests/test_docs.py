@@ -35,7 +35,7 @@ FENCE = re.compile(r"^```(?P<kind>\w+) run\n(?P<code>.*?)^```$(?:\n```text outpu
 
 @dataclass(frozen=True)
 class Example:
-    """A block to run, the line that it begins at, and what it prints (None: nobody says)."""
+    """A block to run, the line that it begins at, and what it prints (None where the page does not say)."""
 
     kind: str
     line: int

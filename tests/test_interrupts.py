@@ -23,7 +23,7 @@ class Finder:
             os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Finder)
-sys.argv = ["sterna", "info"]
+sys.argv = ["sterna", "run", "-p", "x"]
 runpy.run_module("sterna", run_name="__main__")
 """
 CONVERT = """
@@ -55,10 +55,30 @@ def ignore(number: signal.Signals) -> Callable[[], None]:
     return before_it_starts
 
 
+def interrupt_a_text(number: signal.Signals, tokens: int, actions: Callable[[], None]) -> tuple[int, str, str]:
+    """Sends a signal once the first byte of a text is printed. Exit status, the rest of stdout, and stderr.
+
+    `actions` sets what signals do before the command starts.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sterna", "run", "-p", "Once", "-n", str(tokens), "--ignore-eos"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "STERNA_ISA": "scalar", "STERNA_THREADS": "1"},
+        preexec_fn=actions,
+    )
+    assert process.stdout is not None
+    process.stdout.read(1)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("module", ["typer", "sterna.cli.convert", "sterna.engine.llm"])
 def test_a_signal_while_modules_are_imported_ends_without_a_word(number: signal.Signals, module: str) -> None:
-    program = AT_IMPORT.format(module=module, number=int(number)).replace('"info"]', '"run", "-p", "x"]')
+    program = AT_IMPORT.format(module=module, number=int(number))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, preexec_fn=default_actions
     )
@@ -80,32 +100,11 @@ def test_a_signal_leaves_no_temporary_files(tmp_path: Path, number: signal.Signa
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_text_is_generated_ends_its_line(number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sterna", "run", "-p", "Once", "-n", "100000", "--ignore-eos"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "STERNA_ISA": "scalar", "STERNA_THREADS": "1"},
-        preexec_fn=default_actions,
-    )
-    assert process.stdout is not None
-    process.stdout.read(1)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stderr) == (128 + number, "") and stdout.endswith("\n")
+    status, stdout, stderr = interrupt_a_text(number, 100_000, default_actions)
+    assert (status, stderr) == (128 + number, "") and stdout.endswith("\n")
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_the_caller_ignores_stays_ignored(number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sterna", "run", "-p", "Once", "-n", "40", "--ignore-eos"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "STERNA_ISA": "scalar", "STERNA_THREADS": "1"},
-        preexec_fn=ignore(number),
-    )
-    assert process.stdout is not None
-    process.stdout.read(1)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (0, b"")
+    status, _, stderr = interrupt_a_text(number, 40, ignore(number))
+    assert (status, stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""`LLM` as an object: its words for itself, closing, copying; what a prompt is made of and scored as; progress."""
+"""`LLM` as an object: `repr`, closing, copying; tokens and log-probabilities of a prompt; progress."""
 
 from __future__ import annotations
 

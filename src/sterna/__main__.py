@@ -1,4 +1,4 @@
-"""The command `sterna`, also as `python -m sterna`: signals have their handlers before anything large is imported."""
+"""The command `sterna`, and `python -m sterna`. It sets the handlers of signals before it imports anything large."""
 
 from sterna.cli.interrupts import exit_at_once
 

@@ -1,4 +1,4 @@
-"""The command line in the situations of `shared/field/repro.py`."""
+"""The command line in situations that failed in use."""
 
 from __future__ import annotations
 

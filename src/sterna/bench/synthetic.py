@@ -26,7 +26,7 @@ SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {
 }
 CONTEXT_LENGTH = 4096
 PATTERN_BYTES = 1 << 20
-HALFS_AT = {
+HALFS_AT: dict[Encoding, tuple[int, ...]] = {
     Encoding.Q4_0: (0,),
     Encoding.Q4_1: (0, 2),
     Encoding.Q5_0: (0,),
@@ -44,13 +44,13 @@ HALFS_AT = {
     Encoding.Q1_0: (0,),
     Encoding.STQ1_0: (40,),
 }
-"""Offsets of the float16 numbers in a block."""
+"""Byte offsets of the float16 numbers (scales and minima) in a block."""
 
 
 def synthetic_checkpoint(name: str) -> Checkpoint:
     """A model of a published shape: random ternary matrices, 40 % zeros, and a tied head in Q6_K.
 
-    `name` is a shape's, or SHAPE:ENCODING for matrices of random blocks in a block format: `llama-1b:q4_k`. Raises
+    `name`: SHAPE, or SHAPE:ENCODING for matrices of random blocks in a block format (`llama-1b:q4_k`). Raises
     `ArgumentError` for an unknown name.
     """
     shape, _, encoding_name = name.partition(":")

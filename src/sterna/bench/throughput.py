@@ -68,20 +68,21 @@ def bench(
 ) -> BenchResult:
     """Measures prefill at each length and decode after `depth` positions, alternating with the machine's ceilings.
 
-    `model` and `options` as `LLM` takes them; `progress` is called with the share done. Lengths that are not given are
-    512, 128 and 8, or what the context has room for. Raises `ArgumentError` for lengths that do not fit the context.
+    `model` and `options` as `LLM` takes them; `progress` is called with the share done, from 0 to 1. Defaults, where
+    the context has room for them: a prompt of 512 tokens, 128 tokens of decode, a depth of 8. Raises `ArgumentError`
+    for lengths that do not fit the context.
     """
     started = time.perf_counter()
     llm = LLM(model, options)
     load_s = time.perf_counter() - started
     context = llm.context_length
     prompt_lengths = prompt_lengths or [min(512, context - 1)]
-    depth = depth or max(1, min(8, context - (decode_tokens or 2)))
-    decode_tokens = decode_tokens or max(2, min(128, context - depth))
-    if decode_tokens < 2 or any(not 1 <= n < llm.context_length for n in (*prompt_lengths, depth + decode_tokens - 1)):
-        raise ArgumentError(
-            f"Lengths must be from 2 to {llm.context_length - 1} in all, to fit the context of this model."
-        )
+    if depth is None:
+        depth = max(1, min(8, context - (decode_tokens or 2)))
+    if decode_tokens is None:
+        decode_tokens = max(2, min(128, context - depth))
+    if decode_tokens < 2 or any(not 1 <= n < context for n in (*prompt_lengths, depth, depth + decode_tokens - 1)):
+        raise ArgumentError(f"Lengths must be from 2 to {context - 1} in all, to fit the context of this model.")
     rng = np.random.default_rng(0)
 
     def complete(prompt_tokens: int, new_tokens: int) -> Completion:

@@ -16,7 +16,7 @@ from sterna.files.embedded import EMBEDDED_NAME
 
 
 class Lengths(Whole):
-    """Whole numbers with commas between them."""
+    """Whole numbers, separated by commas."""
 
     def read(self, name: str, text: str) -> list[int]:
         return [super(Lengths, self).read(name, length) for length in text.split(",")]
@@ -31,11 +31,14 @@ def bench(
         typer.Option("--synthetic", metavar="SHAPE", help="A random model of a published shape: 2B4T, llama-1b:q4_k."),
     ] = None,
     prompt_lengths: Annotated[
-        list[Any] | None,  # each a list
-        value_flag(Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or what the context has."),
+        list[Any] | None,  # a list of lengths for each -p; typer knows no lists of lists
+        value_flag(
+            Lengths(1), "-p", help="Prompt lengths: 128,512; default: 512, or fewer where the context is shorter."
+        ),
     ] = None,
     decode_tokens: Annotated[
-        int | None, value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or what the context has.")
+        int | None,
+        value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or fewer where the context is shorter."),
     ] = None,
     options: EngineOptions,
     repetitions: Annotated[int, value_flag(Whole(1), "-r", help="Repetitions, of which medians are taken.")] = 5,

@@ -11,10 +11,22 @@ import typer
 
 from sterna.cli.options import I2SLayout, Json, value_flag
 from sterna.cli.output import print_json, progress
-from sterna.engine.checks import OneOf
-from sterna.errors import OptionError, shown
+from sterna.engine.checks import OneOf, Rule
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+class Size(Rule):
+    """A number of bytes: `4G`, `500M` or a plain number."""
+
+    words = "a number of bytes, or a size such as 500M or 4G"
+    metavar = "SIZE"
+
+    def _taken(self, value: object) -> int:
+        matched = re.fullmatch(r"(\d{1,15})([KMG]?)B?", str(value).upper())
+        if matched is None:
+            raise ValueError
+        return int(matched[1]) * UNITS[matched[2]]
 
 
 def convert(
@@ -39,7 +51,7 @@ def convert(
     verify: Annotated[bool, typer.Option("--verify", help="Read back and compare with SRC.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace DST.")] = False,
     split_size: Annotated[
-        str | None, typer.Option("--split-size", metavar="SIZE", help="GGUF in parts of at most SIZE, such as 4G.")
+        int | None, value_flag(Size(), "--split-size", help="GGUF in parts of at most SIZE, such as 4G.")
     ] = None,
     i2s_layout: I2SLayout = "x86",
     tl_tiles: Annotated[
@@ -54,7 +66,7 @@ def convert(
 ) -> None:
     """Convert a model to GGUF or a folder.
 
-    The folder is one of Hugging Face's. Ternary weights keep their codes exactly.
+    A folder is in the format of Hugging Face. Ternary weights keep their codes exactly.
     """
     from sterna.checkpoint.convert import convert as run
 
@@ -68,7 +80,7 @@ def convert(
             strict=strict,
             verify=verify,
             force=force,
-            split_bytes=None if split_size is None else parse_size(split_size, "--split-size"),
+            split_bytes=split_size,
             i2s_layout=i2s_layout,
             tl_tiles=tl_tiles,
             progress=advance,
@@ -86,11 +98,3 @@ def convert(
         )
     if verify:
         print("Read back and compared with the source: equal.")
-
-
-def parse_size(text: str, flag: str) -> int:
-    """Bytes of `4G`, `500M` or a plain number. Raises OptionError, naming `flag`, for anything else."""
-    matched = re.fullmatch(r"(\d{1,15})([KMG]?)B?", text.upper())
-    if matched is None:
-        raise OptionError(flag, f"is a number of bytes, or a size such as 500M or 4G, not {shown(text)}.")
-    return int(matched[1]) * UNITS[matched[2]]

@@ -16,12 +16,13 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO_SECONDS = 1.0
-"""A closing terminal and some launchers send a signal twice; the second must not interrupt the cleaning up."""
+"""A closing terminal and some launchers send a signal twice. A second one within this time is ignored, so that it does
+not interrupt the cleaning up."""
 
 
 def exit_at_once() -> None:
-    """From here on a signal ends the process without cleaning up: where there is nothing to clean up, because the
-    command has not begun or has ended."""
+    """Lets a signal end the process at once. This is for the time before a command has begun and after it has ended,
+    when there is nothing to clean up."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
@@ -31,8 +32,9 @@ def exit_at_once() -> None:
 
 @contextmanager
 def as_exceptions() -> Iterator[None]:
-    """In the block a signal raises KeyboardInterrupt, so that temporary files are removed. At the end of the block the
-    process ends with the signal's status, whatever error the interruption caused, and waits for no thread."""
+    """In the block a signal raises KeyboardInterrupt, so that temporary files are removed. At the end of the block an
+    interrupted process exits with the signal's status, whatever error the interruption caused. It does not wait for
+    threads."""
     status, last = 0, -ECHO_SECONDS
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from sterna.cli.output import console, print_json
 def list_models(json: Json = False) -> None:
     """List the models that are here.
 
-    Names, sizes and files of the embedded model and of those in the cache.
+    Names, sizes and files of the embedded model and of the models in the cache.
     """
     from sterna.checkpoint.hf.folder import is_hf_model
     from sterna.files.hub import cache

@@ -20,8 +20,8 @@ from sterna.cli.streams import OutputError, give_up_output, prepare_streams, say
 from sterna.cli.usage import ModelVerb, Verbs, is_usage_error, usage_sentence
 from sterna.errors import ArgumentError, OptionError, SternaError
 
-FAILURE, BAD_USAGE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
-"""Exit statuses, the same for every verb (docs/cli.md)."""
+FAILURE, BAD_USAGE, READER_LEFT = 1, 2, 141
+"""Exit statuses, the same for every verb (docs/cli.md); those of signals: `interrupts.py`."""
 
 app = typer.Typer(
     cls=Verbs,
@@ -37,7 +37,7 @@ app.command("rm")(rm.remove)
 app.command("bench", cls=ModelVerb)(bench.bench)
 app.command("convert")(convert.convert)
 app.command("eval", cls=ModelVerb)(eval_verb.evaluate)
-app.command("train", short_help="Train a ternary model from scratch.")(train.train)
+app.command("train")(train.train)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,15 +61,13 @@ def _sterna(
 
 
 def main() -> None:
-    """Runs the command line, and exits with the status that docs/cli.md has for what happened."""
+    """Runs the command line, and exits with a status of docs/cli.md."""
     prepare_streams()
     warnings.showwarning = _show_warning
     try:
         with as_exceptions():
             status = app(prog_name="sterna", standalone_mode=False)
             sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
     except OutputError as error:
         give_up_output()
         status = READER_LEFT if error.reader_left else fail(str(error))

@@ -17,7 +17,7 @@ from sterna.errors import ArgumentError
 
 
 def _model_names(incomplete: str) -> list[str]:
-    """Names of models that complete what was typed; a shell adds files where there are none."""
+    """Names of models that begin with what was typed. Where there are none a shell completes names of files."""
     from sterna.files.embedded import EMBEDDED_NAME
     from sterna.files.hub.cache import WELL_KNOWN
 
@@ -31,7 +31,7 @@ Model = Annotated[
     str | None,
     typer.Argument(metavar="[MODEL]", help=MODEL_HELP, show_default=False, autocompletion=_model_names),
 ]
-"""A parameter that is the model: `with_flags` lets it be given by -m, too."""
+"""The argument that names a model. `with_flags` adds the flag -m for it."""
 _ModelFlag = Annotated[
     str | None,
     typer.Option("-m", "--model", metavar="MODEL", help="The same as MODEL.", autocompletion=_model_names),
@@ -43,8 +43,8 @@ Verb = Callable[..., None]
 
 def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
     """Replaces each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) by
-    flags, one for every field that names one, and lets `model` be given by a flag, too. `defaults`: those that differ
-    from the fields' own.
+    flags, one for each field that names one, and adds the flag -m for a parameter `model`. `defaults`: the defaults
+    that differ from those of the fields.
 
     The verb's parameters are keyword-only, so that those without a default can stand anywhere.
     """
@@ -82,7 +82,7 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
 
 
 def value_flag(rule: Rule, *names: str, help: str, show_default: bool = True) -> Any:
-    """A flag with a value that `rule` reads; a wrong one is an `OptionError` that names the flag."""
+    """A flag whose value `rule` reads. For a wrong value it raises an `OptionError` that names the flag."""
     label = "/".join(names)
     return typer.Option(
         *names,
@@ -95,7 +95,7 @@ def value_flag(rule: Rule, *names: str, help: str, show_default: bool = True) ->
 
 @cache
 def flag_labels() -> dict[str, str]:
-    """What sentences call the options that have flags: `-n/--max-tokens` for `max_tokens`."""
+    """The names that error sentences have for options with flags: `-n/--max-tokens` for `max_tokens`."""
     return {
         field.name: "/".join(_names(field)) for kind in (EngineOptions, SamplingParams) for field, _ in _flags(kind)
     }

@@ -1,4 +1,4 @@
-"""What verbs print, and how they show that they work."""
+"""Output that verbs share: JSON, tables and progress bars."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from sterna.engine.llm import LLM
 
+Advance = Callable[[float], None]
+"""Moves a progress bar to a share from 0 to 1."""
+
+DELAY_SECONDS = 1.0
+"""People who wait for longer than this want to see that something happens."""
+
 
 def print_json(value: dict[str, Any]) -> None:
     """Prints a JSON object as one line of stdout, in ASCII where stdout is not UTF-8."""
@@ -24,29 +30,21 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, and in a file or a pipe as wide as they are."""
+    """A console for tables. They are as wide as the terminal; in a file or a pipe no line is folded or cut."""
     from rich.console import Console
 
-    # A file has no width; what is cut or folded there is lost to whoever reads or searches it.
+    # A file has no width, and a search would not find what is cut or folded there.
     return Console(width=None if sys.stdout.isatty() else 100_000)
 
 
 def report_head(llm: LLM) -> None:
-    """Prints on stderr how far a requantised head changes the logits; nothing where it is as in the file."""
+    """Prints on stderr how much a requantised head changes the logits; prints nothing for the head of the file."""
     error = llm.head_error
     if error is not None:
         say(
             f"Head as {llm.options.head}: logits are off by {error.relative:.2%}, the top token is the same in "
             f"{error.top1:.0%} of {error.rows} positions."
         )
-
-
-PATIENCE_SECONDS = 1.0
-"""How long people wait before they wonder."""
-
-
-Advance = Callable[[float], None]
-"""Moves a bar to a share from 0 to 1."""
 
 
 @contextmanager
@@ -62,9 +60,9 @@ def progress(title: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def patience(title: str) -> Iterator[Advance]:
-    """As `progress`, but for work that is mostly short: the bar comes after a second, and it moves to and fro until a
-    share is told."""
+def delayed_progress(title: str) -> Iterator[Advance]:
+    """As `progress`, but for work that is mostly short: the bar appears after `DELAY_SECONDS`, and it moves to and
+    fro until it gets the first share."""
     if not sys.stderr.isatty():
         yield lambda share: None
         return
@@ -72,7 +70,7 @@ def patience(title: str) -> Iterator[Advance]:
     over = threading.Event()
 
     def show() -> None:
-        if over.wait(PATIENCE_SECONDS):
+        if over.wait(DELAY_SECONDS):
             return
         from rich.console import Console
         from rich.progress import Progress

@@ -17,7 +17,7 @@ def pull(
 ) -> None:
     """Download a model from the hub.
 
-    One that is here is brought up to date; a broken-off download is resumed. Prints the path.
+    A model in the cache is brought up to date, and an interrupted download is resumed. Prints the path.
     """
     from sterna.errors import ArgumentError
     from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME

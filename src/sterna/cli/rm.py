@@ -10,7 +10,7 @@ import typer
 def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="As `sterna list` shows it.")]) -> None:
     """Delete a downloaded model.
 
-    Its repository leaves the cache with all its revisions.
+    Deletes its repository, with all revisions, from the cache.
     """
     from sterna.files.hub.cache import remove_cached
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sterna.cli.options import Json, Model, with_flags
-from sterna.cli.output import patience, print_json, report_head
+from sterna.cli.output import delayed_progress, print_json, report_head
 from sterna.cli.streams import say
 from sterna.cli.texts import argument_text, read_prompt
 from sterna.engine.options import EngineOptions
@@ -38,7 +38,7 @@ def run(
         typer.Option(
             "-e",
             "--escape/--no-escape",
-            help="Whether \\n, \\t and other escapes in -p and --stop mean what they mean in C; default: yes.",
+            help="Whether escapes in -p and --stop, such as \\n and \\t, mean what they mean in C; default: yes.",
             show_default=False,
         ),
     ] = True,
@@ -49,13 +49,13 @@ def run(
 ) -> None:
     """Continue a prompt.
 
-    It comes from -p, from a file or from stdin; what is printed is the continuation alone.
+    The prompt comes from -p, from a file or from stdin. Only the continuation is printed.
     """
     text = read_prompt(prompt, file, escape)
     params = replace(params, stop=tuple(argument_text(stop, "--stop", escape) for stop in params.stop))
     from sterna.engine.llm import LLM
 
-    with patience("loading"):
+    with delayed_progress("loading"):
         llm = LLM(model, options)
     report_head(llm)
     completion = write(llm, text, params, silent=json)
@@ -78,7 +78,7 @@ def run(
 
 def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completion:
     """Prints the continuation as it comes, unless `silent`, and returns it."""
-    with patience("reading the prompt") as advance:
+    with delayed_progress("reading the prompt") as advance:
         stream = llm.stream_completion(text, params, progress=advance)
         piece, completion = next(stream)
     try:
@@ -94,6 +94,6 @@ def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completi
 
 
 def fills_context(llm: LLM, params: SamplingParams, completion: Completion) -> bool:
-    """Whether the text ended because the context is full, and not because of a limit that was asked for."""
+    """Whether the text ended because the context is full, and not at `max_tokens`."""
     full = completion.prompt_tokens + completion.completion_tokens >= llm.context_length
     return completion.stop_reason == "length" and full and completion.completion_tokens != params.max_tokens

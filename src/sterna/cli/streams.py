@@ -1,5 +1,5 @@
-"""Standard input, output and error as the world may have left them: closed, full, without the characters of a text, or
-with a reader that has gone."""
+"""Standard input, output and error in any state: closed, full, in an encoding that lacks characters of a text, or with
+a reader that has gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sterna.errors import SternaError
 
 
 class OutputError(SternaError):
-    """Standard output takes nothing more."""
+    """Nothing more can be written to standard output."""
 
     def __init__(self, error: OSError) -> None:
         reason = "it is closed" if error.errno == EBADF else error.strerror
@@ -21,7 +21,7 @@ class OutputError(SternaError):
 
 
 class Output(io.TextIOWrapper):
-    """Standard output, whose errors are `OutputError`, so that no other file's are taken for them."""
+    """Standard output. Its errors are `OutputError`, so they differ from errors of other files."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -37,15 +37,15 @@ class Output(io.TextIOWrapper):
 
 
 def prepare_streams() -> None:
-    """Opens what is closed, so that no other file gets the number of a standard stream, and lets a character that the
-    terminal lacks be no error."""
+    """Opens the standard streams that are closed, so that no other file gets their descriptors. A character that an
+    output's encoding lacks is written as `?`."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number, which is this one. Writing to it fails, as it does when it is closed.
+            # `open` takes the lowest free descriptor, which is this one. As for a closed one, writing to 1 fails.
             os.open(os.devnull, os.O_RDONLY if descriptor < 2 else os.O_RDWR)
-    if sys.stdout is None or type(sys.stdout) is io.TextIOWrapper:  # no other program's own kind
+    if sys.stdout is None or type(sys.stdout) is io.TextIOWrapper:  # not one that a host program has replaced
         sys.stdout = _output(sys.stdout)
     if sys.stderr is None:
         sys.stderr = open(2, "w", errors="replace", closefd=False)
@@ -54,16 +54,16 @@ def prepare_streams() -> None:
 
 
 def give_up_output() -> None:
-    """Lets standard output lead nowhere: what is in its buffer would fail again when Python exits."""
-    _redirect_to_nowhere(1)
+    """Redirects standard output to the null device: Python writes its buffer at exit, and would fail again."""
+    _redirect_to_null(1)
 
 
 def say(line: str) -> None:
-    """Prints a line on stderr; where that takes nothing, nobody is told."""
+    """Prints a line on stderr. Where that fails there is no place left to report it, so the line is dropped."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
-        _redirect_to_nowhere(2)
+        _redirect_to_null(2)
 
 
 def _output(stream: io.TextIOWrapper | None) -> Output:
@@ -73,7 +73,7 @@ def _output(stream: io.TextIOWrapper | None) -> Output:
     return Output(stream.detach(), encoding=encoding, errors="replace", line_buffering=lines, write_through=through)
 
 
-def _redirect_to_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+def _redirect_to_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

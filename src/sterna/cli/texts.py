@@ -1,28 +1,31 @@
-"""Texts that verbs are given: prompts and files."""
+"""The texts that verbs take: prompts and files."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from sterna.errors import ArgumentError, ContextLengthError, FormatError, NotFoundError, OptionError
 
 STDIN = "-"
-"""What stands for standard input where a file is named."""
+"""The name of a file that means standard input."""
 
 MAX_PROMPT_BYTES = 1 << 26
-"""More than any context holds: what is longer (a pipe that never ends) is not read to its end."""
+"""More than any context holds. A longer prompt (a pipe that never ends) is not read to its end."""
 
 _ESCAPE = re.compile(rb"\\(?:x[0-9A-Fa-f]{2}|[nrt\\\"'])")
 _MEANINGS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 def read_prompt(prompt: str | None, file: Path | None, escape: bool) -> str:
-    """The prompt from wherever it was given. In that of -p escapes mean what they mean to llama.cpp, if `escape`; from
-    a file or stdin comes the text as it is, without a BOM and without the newline at its end, which editors put there.
+    """The prompt from -p, a file or stdin. If `escape`, escapes in the text of -p mean what they mean in llama.cpp. The
+    text of a file or of stdin is taken as it is, but for a BOM and for one newline at its end, which editors put there.
 
-    Raises `ArgumentError` where it was given twice or not at all, and what `read_text` raises.
+    Raises `ArgumentError` where it was given twice or was not given, and what `read_text` raises.
     """
     if prompt is not None and file is not None:
         raise ArgumentError("Give the prompt with -p or with -f, not with both.")
@@ -35,12 +38,12 @@ def read_prompt(prompt: str | None, file: Path | None, escape: bool) -> str:
 
 
 def argument_text(text: str, flag: str, escape: bool) -> str:
-    """The text that a flag was given. If `escape`, `\\n \\r \\t \\\\ \\' \\"` and `\\xHH` (a byte) become what they
-    mean; any other backslash stays.
+    """The value of a flag. If `escape`, `\\n \\r \\t \\\\ \\' \\"` and `\\xHH` (a byte) become what they mean in C; any
+    other backslash stays.
 
     Raises `OptionError`, naming the flag, where the bytes are not UTF-8.
     """
-    data = text.encode("utf-8", "surrogateescape")  # what the shell gave
+    data = text.encode("utf-8", "surrogateescape")  # the bytes that the shell gave
     try:
         return (_ESCAPE.sub(_meaning, data) if escape else data).decode("utf-8")
     except UnicodeDecodeError:
@@ -53,28 +56,36 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, or of stdin for `-`; line ends are as they are, a byte order mark at the beginning is
-    passed over. Raises as `as_text`, and `NotFoundError` where it cannot be read."""
+    """The text of a UTF-8 file, or of stdin for `-`. Line ends stay as they are; a byte order mark at the beginning is
+    left out. Raises what `open_file` and `reading` raise, and `ContextLengthError` for more than `MAX_PROMPT_BYTES`."""
+    with open_file(path) as file, reading(path):
+        data = file.read(MAX_PROMPT_BYTES + 1)
+        if len(data) > MAX_PROMPT_BYTES:
+            raise ContextLengthError(f"{_name(path)} is longer than any context has room for; shorten the prompt.")
+        return data.decode("utf-8-sig")
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file, or stdin for `-`, opened to read bytes. Raises `NotFoundError` where it cannot be opened."""
     if str(path) != STDIN:
-        try:
-            with open(path, "rb") as file:
-                return as_text(file.read(MAX_PROMPT_BYTES + 1), str(path))
-        except OSError as error:
-            raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
+        with reading(path):
+            return open(path, "rb")
     if sys.stdin is None:
         raise NotFoundError("stdin cannot be read: it is closed.")
+    return sys.stdin.buffer
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """In the block a file, or stdin for `-`, is read: raises `NotFoundError` where that fails, and `FormatError` for
+    bytes that are not UTF-8."""
     try:
-        return as_text(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1), "stdin")
+        yield
     except OSError as error:
-        raise NotFoundError(f"stdin cannot be read: {error.strerror}.") from None
-
-
-def as_text(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text. Raises `FormatError`, naming `name`, for other bytes, `ContextLengthError` for more than
-    `MAX_PROMPT_BYTES`."""
-    if len(data) > MAX_PROMPT_BYTES:
-        raise ContextLengthError(f"{name} is longer than any context has room for; shorten the prompt.")
-    try:
-        return data.decode("utf-8-sig")
+        raise NotFoundError(f"{_name(path)} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise FormatError(f"{name} is not UTF-8 text.") from None
+        raise FormatError(f"{_name(path)} is not UTF-8 text.") from None
+
+
+def _name(path: Path) -> str:
+    return "stdin" if str(path) == STDIN else str(path)

@@ -18,7 +18,10 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    """Train a model; a run that was interrupted continues from its last checkpoint."""
+    """Train a ternary model from scratch.
+
+    A run that was interrupted continues from its last checkpoint.
+    """
     if not config.exists():
         raise NotFoundError(f"{config} cannot be read: no such file is there.")
     try:

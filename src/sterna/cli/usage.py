@@ -1,4 +1,4 @@
-"""What is said of a command line that cannot be understood: one sentence, with the flag's own name."""
+"""Classes of the verbs' commands, and the sentences for command lines that are wrong."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ class Verbs(TyperGroup):
 
 
 class ModelVerb(TyperCommand):
-    """A verb that takes a model. Its help ends with what the embedded one can do."""
+    """A verb that takes a model. Its help ends with the context of the embedded model."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         describe_embedded(formatter)
 
 
 def describe_embedded(formatter: Any) -> None:
-    """Writes at the end of a help how long the texts of the embedded model can be, as read from its file."""
-    from sterna.checkpoint import open_checkpoint
+    """Writes the context of the embedded model, which it reads from the header of its file, at the end of a help."""
     from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
+    from sterna.files.gguf import read_gguf  # a checkpoint would import the tokenizer, too
 
-    context = open_checkpoint(EMBEDDED_MODEL).config.context_length
+    metadata = read_gguf(EMBEDDED_MODEL).metadata
+    context = metadata[f"{metadata['general.architecture']}.context_length"]
     formatter.write_paragraph()
     with formatter.indentation():
         formatter.write_text(
@@ -43,7 +44,8 @@ def describe_embedded(formatter: Any) -> None:
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Whether typer raised this about the command line. Which package its classes lie in depends on its version."""
+    """Whether this is typer's error for a wrong command line. The package of its class depends on typer's version, so
+    the class cannot be named."""
     return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
 
 

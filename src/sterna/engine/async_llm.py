@@ -1,4 +1,5 @@
-"""`AsyncLLM`: the methods of `LLM` for asyncio. The event loop never waits for the engine or for a long text."""
+"""`AsyncLLM`: the methods of `LLM` for asyncio. They block the event loop neither while the engine computes nor while a
+long text is encoded."""
 
 from __future__ import annotations
 
@@ -25,11 +26,11 @@ A = TypeVar("A", bound="AsyncLLM")
 
 
 class AsyncLLM:
-    """An `LLM` whose methods are awaited. Texts of many tasks share the engine's batches.
+    """An `LLM` whose methods are awaited. Requests of many tasks share the engine's batches.
 
-    `model`: an `LLM` that exists already, or what `LLM` takes; loading it blocks, so a program that serves meanwhile
-    loads with `await asyncio.to_thread(AsyncLLM, model)`. A cancelled task, or a closed iterator, takes its requests
-    out of the engine before the next pass. Errors are those of `LLM`.
+    `model`: an `LLM`, or what `LLM` takes. Loading blocks the event loop; `await asyncio.to_thread(AsyncLLM, model)`
+    does not. When a task is cancelled or an iterator is closed, the engine drops its requests before the next pass.
+    Arrays and errors are those of `LLM`. Raises `ArgumentError` for options beside an `LLM`, which has its own.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class _Events(Generic[E]):
         self.get: Callable[[], Any] = self._queue.get
 
     def put(self, event: E) -> None:
-        """Queues an event, from any thread; it is lost where the event loop is closed, for nobody waits there."""
+        """Queues an event, from any thread. A closed event loop has no task that waits, so the event is dropped."""
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
         except RuntimeError:

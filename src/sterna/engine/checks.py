@@ -1,9 +1,10 @@
-"""What the values of options may be. A rule checks a value, says in words what it would take, and gives the value back
-in Python's own type, whatever library's number it was."""
+"""Rules for the values of options. A rule checks a value, says in an error which values are valid, and returns the
+value in a type of Python (an int for a numpy integer)."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -12,20 +13,20 @@ from typing import Any, TypeVar
 from sterna.errors import ArgumentError, OptionError, shown, suggestion
 
 
-class Rule:
-    """What one option may be."""
+class Rule(ABC):
+    """The values that one option may have."""
 
     words: str
-    """What it is, as the sentence "It is {words}." says it."""
+    """The valid values, as the end of the sentence "The option is {words}."."""
     metavar: str = "TEXT"
-    """What stands for a value in the help of a flag."""
+    """The placeholder for a value in the help of a flag."""
 
     def take(self, name: str, value: object) -> Any:
-        """The value in Python's own type. Raises `OptionError`, naming the option `name`, for any other."""
+        """The value in a type of Python. Raises `OptionError`, naming the option `name`, for an invalid one."""
         return self._checked(name, value, self.words)
 
     def read(self, name: str, text: str) -> Any:
-        """The value that a flag's text means. Raises `OptionError`, naming the flag `name`, for any other text."""
+        """The value in the text of a flag. Raises `OptionError`, naming the flag `name`, for an invalid text."""
         return self._checked(name, self._parsed(text), self.words)
 
     def _checked(self, name: str, value: object, words: str) -> Any:
@@ -35,17 +36,17 @@ class Rule:
             raise OptionError(name, f"is {words}, not {shown(value)}.") from None
 
     def _parsed(self, text: str) -> object:
-        """The value that a text means; the text itself where it means nothing."""
+        """The value in a text, before it is checked; the text itself where it cannot be parsed."""
         return text
 
+    @abstractmethod
     def _taken(self, value: object) -> Any:
-        """The value in Python's own type; raises TypeError, ValueError or OverflowError for any other."""
-        raise NotImplementedError
+        """The value in a type of Python. Raises TypeError, ValueError or OverflowError for an invalid one."""
 
 
 class Whole(Rule):
-    """A whole number from `least`, to `most` if there is a limit; None too, if `optional`. `none` says what None is
-    for; a flag has -1 for it, as llama.cpp's flags have."""
+    """A whole number from `least`, up to `most` if that is given. None is valid if `optional`, or if `none` says what
+    None is for; a flag then takes -1 for it, as flags of llama.cpp do."""
 
     metavar = "N"
 
@@ -137,12 +138,12 @@ class Switch(Rule):
 
 
 class Strings(Rule):
-    """Strings that are not empty; None is none, and a single string is one."""
+    """Strings that are not empty, as a tuple. None gives an empty tuple, and a single string a tuple of one."""
 
     words = "a string or a list of strings, none of them empty"
 
     def read(self, name: str, text: str) -> str:
-        """One of the strings."""
+        """One string: its flag may be repeated. Raises `OptionError` for an empty one."""
         if not text:
             raise OptionError(name, "is a string that is not empty.")
         return text
@@ -155,7 +156,7 @@ class Strings(Rule):
 
 
 class Biases(Rule):
-    """A number for each of some token ids."""
+    """A mapping of token ids to numbers, copied into a dict."""
 
     words = "a mapping of token ids to numbers"
 
@@ -167,7 +168,7 @@ class Biases(Rule):
 
 
 def option(default: Any, rule: Rule, *flags: str, help: str = "") -> Any:
-    """A field of `Options`: its default, what it may be, and the names of its flag, if it has one, with their help."""
+    """A field of `Options`: its default, its rule, and the names and the help of its flag, if it has one."""
     metadata = {"rule": rule, "flags": flags, "help": help}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -176,7 +177,7 @@ def option(default: Any, rule: Rule, *flags: str, help: str = "") -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Base of dataclasses whose fields are all made by `option`. Raises `OptionError` for a value against its rule."""
+    """Base of dataclasses whose fields are all made by `option`. Raises `OptionError` for an invalid value."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -188,13 +189,13 @@ Kind = TypeVar("Kind", bound=Options)
 
 
 def with_names(options: Kind | None, kind: type[Kind], named: Mapping[str, Any]) -> Kind:
-    """`options`, or the defaults of `kind` where there are none, with the `named` ones replaced.
+    """`options`, or the defaults of `kind` if that is None, with the `named` options replaced.
 
     Raises `ArgumentError` for an unknown name and for an object of another kind, `OptionError` for a wrong value.
     """
     if options is not None and not isinstance(options, kind):
         raise ArgumentError(
-            f"Options are {kind.__name__} or are given by name, such as name=value; not {shown(options)}."
+            f"Options are given by name, as in name=value, or as one object of {kind.__name__}, not {shown(options)}."
         )
     known = [entry.name for entry in fields(kind)]
     for name in named:

@@ -24,7 +24,7 @@ class TokenLogprob:
 
     token_id: int
     logprob: float | None
-    """None for the first token of an echoed prompt, which nothing predicts."""
+    """None for the first token of an echoed prompt, which has no token before it."""
     top: list[tuple[int, float]]
     """The most likely ids at this position and their log-probabilities, best first."""
 
@@ -55,7 +55,7 @@ class Completion:
     logprobs: list[TokenLogprob] | None = None
     """One entry for each of `token_ids`; None unless they were asked for."""
     seed: int = 0
-    """The seed that the text came from, given or drawn."""
+    """The seed of the text, given or drawn."""
 
 
 class Constraint(Protocol):
@@ -89,12 +89,12 @@ class Generation(Request):
         adapter_id: int = 0,
         prompt_text: str = "",
     ) -> None:
-        """`deliver` receives the text piece by piece; without it, the text is in `completion()` alone. `prompt_text`:
-        what an echo puts before it."""
+        """`deliver` receives the text piece by piece; without it, only `completion()` has the text. `prompt_text`: the
+        text of the prompt, with which an echo begins."""
         super().__init__(list(prompt_ids), done, adapter_id)
         self.params = params
         self.draft_tokens = self.accepted_tokens = 0
-        # Six bytes: a number that every reader of JSON keeps exactly.
+        # Six bytes: every JSON parser reads such a number exactly.
         self.seed = int.from_bytes(os.urandom(6), "little") if params.seed is None else params.seed
         self.stop_reason: str | None = None
         self.text = ""
@@ -272,7 +272,7 @@ class Generation(Request):
 
 
 def _only(token: int, params: SamplingParams) -> RowSampling:
-    """Chooses `token` and nothing else, so that its log-probability is told."""
+    """Masks every token but `token`, so that `token` is chosen and its log-probability comes with the choice."""
     mask = np.zeros(token // 32 + 1, np.uint32)
     mask[-1] = 1 << token % 32
     return RowSampling(params, seed=0, step=0, mask=mask)

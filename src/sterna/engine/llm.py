@@ -45,7 +45,7 @@ class LLM:
 
     `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
     embedded model, `sterna-tern`. Options are those of `EngineOptions`, as an object or by their names.
-    `close`, or the end of a `with` block, gives the memory back; otherwise that comes with the last reference.
+    `close`, or the end of a `with` block, frees the memory; otherwise it is freed with the last reference.
     Raises `NotFoundError`, `NetworkError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
@@ -115,10 +115,10 @@ class LLM:
         )
 
     def close(self) -> None:
-        """Ends the engine's thread and gives the memory back; requests that have not finished fail.
+        """Ends the engine's thread and frees the memory; requests that have not finished fail.
 
-        Every later call raises `UnsupportedError`, but for `close` itself. A callback of a request cannot wait for its
-        own thread: there, `close` returns before the thread has ended.
+        Every later call but `close` raises `UnsupportedError`. In a callback of a request, which runs on the engine's
+        thread, `close` returns before the thread has ended.
         """
         self._closed = True
         loop = self.__dict__.pop("_loop", None)
@@ -130,7 +130,7 @@ class LLM:
         del self._cache, self._file, self.checkpoint
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Explains what `close` has taken away."""
+        """Raises `UnsupportedError` for the attributes that `close` deletes."""
         if name in ("_loop", "_cache", "_file", "checkpoint") and self.__dict__.get("_closed"):
             raise UnsupportedError(CLOSED)
         raise AttributeError(f"'LLM' object has no attribute {name!r}")
@@ -166,7 +166,7 @@ class LLM:
     ) -> list[Completion]:
         """Completes prompts together; the results carry token ids, the stop reason, and speeds.
 
-        `progress` is told the share of the prompts' tokens that have been computed, about ten times a second. Raises
+        `progress` is called about ten times a second with the share of the prompts' tokens that are computed. Raises
         `ContextLengthError` where a prompt leaves no room in the context, `ArgumentError` for options or prompts that
         are not valid.
         """
@@ -258,7 +258,7 @@ class LLM:
         """Removes requests, finished or not; returns at once. Their callbacks are not called any more, but for one that
         is running now."""
         loop = self.__dict__.get("_loop")
-        if loop is not None:  # a closed model has ended them
+        if loop is not None:  # `close` ends all requests
             loop.cancel(generations)
 
     def chat(self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **named: Any) -> str:
@@ -282,7 +282,7 @@ class LLM:
         return self.embeddings(requests)
 
     def embedding_requests(self, texts: Sequence[Prompt], done: Done) -> list[HiddenRequest]:
-        """Requests for `submit`, of which `embeddings` makes vectors once they have ended; raises as `embed`."""
+        """Requests for `submit`. When they have ended, `embeddings` makes vectors of them. Raises as `embed`."""
         if isinstance(texts, str):
             raise ArgumentError("embed takes a list of texts.")
         pooling = self.checkpoint.config.pooling
@@ -304,7 +304,8 @@ class LLM:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def hidden_request(self, token_ids: Sequence[int] | np.ndarray, done: Done) -> HiddenRequest:
-        """A request for `submit`, for the hidden rows of every position."""
+        """A request for `submit`, for the hidden rows of every position. When it has ended, its `rows` are float32
+        `[n, hidden_size]`. Raises as `generation` for ids that are not valid or too many."""
         return HiddenRequest(self._checked(token_ids, self.context_length), done)
 
     def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -364,8 +365,8 @@ class LLM:
             raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
-        """The ids of a text, or those given. A text of more than `limit` tokens is not encoded to its end: raises
-        `ContextLengthError`."""
+        """The ids of a text; ids are returned as they are. Raises `ContextLengthError` for a text of more than `limit`
+        tokens, which it does not encode to its end."""
         if not isinstance(prompt, str):
             return prompt
         ids = self.tokenizer.encode(prompt, limit=limit)

@@ -148,8 +148,8 @@ class Loop:
             self._refuse()
 
     def _refuse(self) -> None:
-        """Ends what a closed loop still has or is sent: on its own thread what was sent before the loop knew that it is
-        closed, on the sender's what is sent later."""
+        """Lets all messages and requests of a closed loop fail. The loop's thread does this for those that came before
+        it ended, a sender's thread for later ones."""
         with self._refusing:
             while not self._inbox.empty():
                 self._inbox.get()()

@@ -1,4 +1,4 @@
-"""Tells callers how far their requests are while they wait."""
+"""Reports to waiting callers how much of their prompts is computed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Progress = Callable[[float], None]
 """Takes the share of the prompts' tokens that have been computed, from 0 to 1; called on the caller's own thread."""
 
 SECONDS = 0.1
-"""How often progress is told."""
+"""Time between two reports."""
 
 
 class Waiting:
-    """Waits for the events of some requests, and tells `progress`, if there is one, how far they are."""
+    """Waits for the events of some requests. Meanwhile it reports to `progress`, if that is given."""
 
     def __init__(self, requests: Sequence[Request], progress: Progress | None) -> None:
         self._requests, self._progress = requests, progress
@@ -40,13 +40,13 @@ class Waiting:
         return events.get()
 
     def over(self) -> None:
-        """Tells that all prompts are computed."""
+        """Reports that all prompts are computed."""
         if self._progress is not None:
             self._progress(1.0)
 
     def _computed(self) -> float:
         total = sum(request.prompt_tokens for request in self._requests)
         done = sum(min(request.num_computed, request.prompt_tokens) for request in self._requests)
-        # A preempted request is computed again, but what was told is not taken back.
+        # A preempted request is computed again, but the reported share never falls.
         self._share = max(self._share, done / max(total, 1))
         return self._share

@@ -1,4 +1,4 @@
-"""What callers may give as prompts."""
+"""Checks of prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_one_prompt(prompts: Any) -> bool:
 def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int) -> list[int]:
     """Token ids as a list of ints. `room`: how many of them the context has room for.
 
-    Raises `ArgumentError` for what is no list of ids of the vocabulary, `ContextLengthError` for too many.
+    Raises `ArgumentError` for anything but a list of ids of the vocabulary, `ContextLengthError` for too many ids.
     """
     if not isinstance(token_ids, (list, tuple, range, np.ndarray)) or not all(map(_is_integer, token_ids)):
         raise ArgumentError("A prompt must be text or a list of token ids.")
@@ -40,7 +40,7 @@ def checked_ids(token_ids: Any, vocab_size: int, context_length: int, room: int)
 
 
 def too_long(tokens: str, context_length: int, room: int) -> ContextLengthError:
-    """The error for a prompt of so many `tokens`, where the context has `room` for fewer."""
+    """The error for a prompt of `tokens` tokens (a number in words), where the context has `room` for fewer."""
     return ContextLengthError(
         f"The prompt has {tokens} tokens, but the context of {context_length} has room for {room}; "
         "shorten the prompt or raise the context."

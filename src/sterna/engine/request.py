@@ -35,7 +35,7 @@ class Request(ABC):
     submitted: bool = False
     cancelled: bool = False
     prompt_tokens: int = field(init=False)
-    """How many tokens the request came with."""
+    """Number of tokens that the request was made with."""
     last_turn: int = 0
     """When the request last entered a pass, on a clock that counts the turns of all requests."""
 

@@ -63,7 +63,7 @@ class SamplingParams(Options):
         "--seed",
         help="The same seed gives the same text; default, and -1: random.",
     )
-    """None draws one for each text; `Completion.seed` tells which."""
+    """None draws one for each text, which `Completion.seed` has."""
     stop: tuple[str, ...] = option((), Strings(), "--stop", help="End before this string; may be repeated.")
     """Strings that end the text and are not part of it. A single string or a list is accepted, too."""
     ignore_eos: bool = option(False, Switch(), "--ignore-eos", help="Go on past the end of text.")
