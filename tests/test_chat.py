@@ -419,6 +419,8 @@ HOSTILE = {
     "center method": "{{ 'a'.center(999999999) }}",
     "search from the end": "{% set s = 'a' * 999999 %}{{ s.rfind('ab' + s) }}{{ s.rfind('ab' + s[9999:]) }}",
     "strip": "{% set s = 'a' * 999999 %}{{ s.strip('b' * 999999 + 'a') }}",
+    "strip by keyword": "{% set s = 'a' * 999999 %}{{ s.strip(characters='b' * 999999 + 'a') }}",
+    "pieces by keyword": "{{ ('a' * 1500000).split(sep='a') | length }}",
     "pieces": "{{ ('a' * 3000000).split('a') | length }}",
     "many wide fields": "{{ ('{:9999}' * 30000).format(*range(30000)) | length }}",
     "directives": "{{ ('%%' * 1000000) % () }}",

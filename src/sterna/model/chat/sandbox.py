@@ -184,13 +184,15 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
         if not isinstance(owner, str):
             return self.budget.measure(super().call(context, obj, *args, **kwargs))
+        # Jinja passes the variables of loops and blocks beside the arguments that the template wrote.
+        named = {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
         if name == "join":
             args = tuple(map(list, args))
         if name in COSTS:
-            self.budget.spend(COSTS[name](owner, *args))
+            self.budget.spend(COSTS[name](owner, *args, **named))
         owner = owner if isinstance(owner, Text) else Text(owner)
-        result = super().call(context, getattr(owner, name), *args, **kwargs)
-        return self.budget.measure(with_origin(result, owner, args, kwargs))
+        result = super().call(context, getattr(owner, name), *args, **named)
+        return self.budget.measure(with_origin(result, owner, args, named))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if isinstance(left, str) and operator == "%":
