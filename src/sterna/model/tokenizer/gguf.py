@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna.errors import FormatError, UnsupportedError
+from sterna.errors import FormatError, ModelWarning, UnsupportedError
 from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
 from sterna.model.tokenizer.pre import PRE, Pre
@@ -278,6 +278,7 @@ def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int 
     if not 0 <= token < len(tokens):
         warnings.warn(
             f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.",
+            ModelWarning,
             stacklevel=2,
         )
         return None
