@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as Library
 from sterna.errors import ArgumentError, ModelWarning
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.special import ends_a_text
+from tests.chat_templates import reference
 from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
 
 HEADER = "<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
@@ -42,15 +43,6 @@ def metadata(template: str | None, path: Path) -> dict[str, Any]:
 def chat(template: str | None, messages: list[dict[str, Any]], path: Path) -> str:
     tokenizer = Tokenizer.from_gguf_metadata(metadata(template, path))
     return tokenizer.decode(tokenizer.encode_chat(messages), skip_special=False)
-
-
-def reference(template: str, messages: list[dict[str, Any]]) -> str:
-    utilities = pytest.importorskip("transformers.utils.chat_template_utils")
-    tokens = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
-    text: str = utilities.render_jinja_template(
-        [messages], chat_template=template, add_generation_prompt=True, **tokens
-    )[0][0]
-    return text
 
 
 def test_parts_are_read_by_their_type(tmp_path: Path) -> None:
