@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sterna.errors import FormatError, SternaError, UnsupportedError
+from sterna.errors import FormatError, ModelWarning, SternaError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.special import SpecialSplitter
 from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
@@ -128,7 +128,7 @@ def test_many_lengths_of_special_tokens_do_not_slow_a_text_down() -> None:
 @pytest.mark.parametrize("token", [13, 2**63])
 def test_ids_outside_the_vocabulary_count_as_absent_with_a_warning(token: int) -> None:
     change = {"tokenizer.ggml.bos_token_id": token, "tokenizer.ggml.eos_token_id": token}
-    with pytest.warns(UserWarning, match=f"bos token {token} is outside its vocabulary of 13 tokens"):
+    with pytest.warns(ModelWarning, match=f"bos token {token} is outside its vocabulary of 13 tokens"):
         check_without_bos(Tokenizer.from_gguf_metadata(PLAIN | change))
 
 

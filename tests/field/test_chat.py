@@ -10,9 +10,10 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, ModelWarning
 from sterna.model.tokenizer import Tokenizer
 from sterna.model.tokenizer.special import ends_a_text
+from tests.chat_templates import reference
 from tests.tiny_vocabularies import byte_level_json, sentencepiece_metadata
 
 HEADER = "<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
@@ -42,15 +43,6 @@ def metadata(template: str | None, path: Path) -> dict[str, Any]:
 def chat(template: str | None, messages: list[dict[str, Any]], path: Path) -> str:
     tokenizer = Tokenizer.from_gguf_metadata(metadata(template, path))
     return tokenizer.decode(tokenizer.encode_chat(messages), skip_special=False)
-
-
-def reference(template: str, messages: list[dict[str, Any]]) -> str:
-    utilities = pytest.importorskip("transformers.utils.chat_template_utils")
-    tokens = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
-    text: str = utilities.render_jinja_template(
-        [messages], chat_template=template, add_generation_prompt=True, **tokens
-    )[0][0]
-    return text
 
 
 def test_parts_are_read_by_their_type(tmp_path: Path) -> None:
@@ -84,10 +76,10 @@ def test_tools_and_documents_are_none(template: str, tmp_path: Path) -> None:
 
 def test_the_placeholder_of_bitnet_cpp_gives_way_to_the_models_own_template(tmp_path: Path) -> None:
     messages = [{"role": "system", "content": "Be brief."}, *HI]
-    with pytest.warns(UserWarning, match="placeholder"):
+    with pytest.warns(ModelWarning, match="placeholder"):
         text = chat(PLACEHOLDER, messages, tmp_path)
     assert text == "<|begin_of_text|>System: Be brief.<|eot_id|>User: Hi<|eot_id|>Assistant: "
-    with pytest.warns(UserWarning):
+    with pytest.warns(ModelWarning):
         keys = Tokenizer.from_gguf_metadata(metadata(PLACEHOLDER, tmp_path)).gguf_metadata()
     assert "BITNETAssistant" not in keys["tokenizer.chat_template"]
 
@@ -168,7 +160,7 @@ def test_an_end_token_counts_wherever_it_is_named(files: dict[str, Any], tmp_pat
 def test_broken_files_that_transformers_does_without_are_left_out(name: str, content: str, tmp_path: Path) -> None:
     path = folder(tmp_path, config={"eos_token_id": 5})
     (path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.warns(UserWarning, match=rf"{name} is [^\n]+, and is left out\.$"):
+    with pytest.warns(ModelWarning, match=rf"{name} is [^\n]+, and is left out\.$"):
         assert 5 in Tokenizer(path).eos_ids
 
 

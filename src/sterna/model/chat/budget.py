@@ -19,8 +19,6 @@ MAX_STEPS = 200_000
 MAX_SECONDS = 1.5
 MAX_BITS = 1 << 14
 """Of a number: Python prints none of more than 4,300 digits."""
-PIECE = 32
-"""What each piece of a text costs that is cut into pieces, beyond its characters."""
 COMPARING_TESTS = frozenset("in eq == equalto ne != lt < lessthan le <= gt > greaterthan ge >= lower upper".split())
 """Tests that take the longer, the larger what they compare is."""
 

@@ -21,7 +21,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError, modifies_known_mutable
 
 from sterna.errors import ArgumentError, FormatError
-from sterna.model.chat.budget import MAX_BITS, PIECE, Budget, LimitError, Meter
+from sterna.model.chat.budget import MAX_BITS, Budget, LimitError, Meter
+from sterna.model.chat.costs import COSTS, PIECE, joined, repeated, replaced, size
 from sterna.model.chat.formatting import Fields, format_percent
 from sterna.model.chat.text import Markup, Text, escaped, with_origin
 
@@ -183,13 +184,15 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
         if not isinstance(owner, str):
             return self.budget.measure(super().call(context, obj, *args, **kwargs))
+        # Jinja passes the variables of loops and blocks beside the arguments that the template wrote.
+        named = {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
         if name == "join":
             args = tuple(map(list, args))
-        if name in _COSTS:
-            self.budget.spend(_COSTS[name](owner, *args))
+        if name in COSTS:
+            self.budget.spend(COSTS[name](owner, *args, **named))
         owner = owner if isinstance(owner, Text) else Text(owner)
-        result = super().call(context, getattr(owner, name), *args, **kwargs)
-        return self.budget.measure(with_origin(result, owner, args, kwargs))
+        result = super().call(context, getattr(owner, name), *args, **named)
+        return self.budget.measure(with_origin(result, owner, args, named))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if isinstance(left, str) and operator == "%":
@@ -206,9 +209,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             self.budget.measure(right)
             return super().call_binop(context, operator, left, right)
         if operator == "*" and not all(isinstance(side, int | float) for side in (left, right)):
-            self.budget.spend(_repeated(left, right))
+            self.budget.spend(repeated(left, right))
         else:
-            self.budget.spend(_size(left) + _size(right))
+            self.budget.spend(size(left) + size(right))
         return self.budget.measure(super().call_binop(context, operator, left, right))
 
     def _charged(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,8 +224,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             values = [Text(arg) if type(arg) is str and name not in ELEMENTS else arg for arg in args[passed:]]
             if name in SIZING:
                 _check_sizes(name, *values[1:], *kwargs.values())
-            if name in _COSTS:
-                self.budget.spend(_COSTS[name](*values, *kwargs.values()))
+            if name in COSTS:
+                self.budget.spend(COSTS[name](*values, *kwargs.values()))
             if name in ITERATING and values and values[0]:
                 values[0] = self.budget.stepped(values[0])
             result = function(*args[:passed], *values, **kwargs)
@@ -261,7 +264,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def _replace(self, text: Any, old: Any, new: Any, count: int | None = None) -> str:
         text, old, new = map(self._text, (text, old, new))
-        self.budget.spend(_replaced(text, old, new))
+        self.budget.spend(replaced(text, old, new))
         return Text(text).replace(old, new, -1 if count is None else count)
 
     def _join(self, items: Any, d: Any = "", attribute: str | int | None = None) -> Text:
@@ -269,7 +272,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             items = map(make_attrgetter(self, attribute), items)
         parts = [self._text(item) for item in items]
         gap = self._text(d)
-        self.budget.spend(_joined(gap, parts))
+        self.budget.spend(joined(gap, parts))
         return Text(gap).join(parts)
 
     def _indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> Text:
@@ -335,63 +338,6 @@ def _refuse(message: object) -> None:
     raise _Refusal(str(message))
 
 
-def _size(value: object) -> int:
-    if isinstance(value, int):
-        return value.bit_length()
-    return len(value) if isinstance(value, str | list | tuple) else 1
-
-
-def _repeated(left: Any, right: Any) -> int:
-    """The size of a string or list times a number."""
-    count, sequence = (left, right) if isinstance(left, int) else (right, left)
-    if not isinstance(count, int) or not isinstance(sequence, str | list | tuple):
-        raise SecurityError("multiplying what is no number")
-    return len(sequence) * max(count, 0)
-
-
 def _check_sizes(name: str, *sizes: Any) -> None:
     if any(isinstance(size, int) and abs(size) > MAX_NUMBER for size in sizes):
         raise SecurityError(f"such a number for the filter {name}")
-
-
-def _replaced(text: str, old: str, new: str, *count: int) -> int:
-    return len(text) + text.count(str(old)) * (len(str(new)) + PIECE)
-
-
-def _joined(separator: str, items: list[Any]) -> int:
-    return sum(len(str(item)) for item in items) + len(separator) * len(items)
-
-
-def _cut(text: str, *how: Any) -> int:
-    return PIECE * len(str.split(text, *how)) + _searched(text, *how)
-
-
-def _searched(text: Any, characters: Any = None, *_: Any) -> int:
-    """Python compares each character with each where it strips, or searches from the end."""
-    return len(text) * len(characters or "") >> 6 if isinstance(text, str) else 0
-
-
-def _padded(_text: Any, width: int = 80, *_: Any) -> int:
-    return max(width, 0)
-
-
-def _recased(text: Any) -> int:
-    return 0 if not isinstance(text, str) or text.isascii() else PIECE * len(text) >> 2
-
-
-def _read_in_words(text: Any) -> int:
-    return PIECE * len(text) >> 1 if isinstance(text, str) else 0
-
-
-_COSTS: dict[str, Callable[..., int]] = {
-    "replace": _replaced,
-    "join": _joined,
-    "splitlines": lambda text, *_: PIECE * len(str.splitlines(text)),
-    "title": _read_in_words,
-    "wordcount": _read_in_words,
-    **dict.fromkeys(("upper", "lower", "swapcase", "casefold"), _recased),
-    **dict.fromkeys(("split", "rsplit"), _cut),
-    **dict.fromkeys(("strip", "lstrip", "rstrip", "trim", "rfind", "rindex", "rpartition"), _searched),
-    **dict.fromkeys(("ljust", "rjust", "center", "zfill"), _padded),
-}
-"""What methods and filters cost that take longer, or make more, than their text is long."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 
+from sterna.errors import ModelWarning
+
 FALLBACK_TEMPLATE_NAME = "plain"
 FALLBACK_TEMPLATE = (
     "{% for message in messages %}"
@@ -36,6 +38,7 @@ def usable_template(template: str | None, special: Collection[str]) -> str | Non
     replaced = "that of BitNet b1.58 2B-4T" if own else "a plain one"
     warnings.warn(
         f"The chat template of this file is the placeholder of bitnet.cpp's converter; {replaced} is used instead.",
+        ModelWarning,
         stacklevel=2,
     )
     return BITNET_TEMPLATE if own else None

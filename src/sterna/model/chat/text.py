@@ -61,13 +61,13 @@ class Text(str):
 
     __rmul__ = __mul__
 
-    def lstrip(self: Self, characters: str | None = None) -> Self:
+    def lstrip(self: Self, characters: str | None = None, /) -> Self:
         return self[len(self) - len(super().lstrip(characters)) :]
 
-    def rstrip(self: Self, characters: str | None = None) -> Self:
+    def rstrip(self: Self, characters: str | None = None, /) -> Self:
         return self[: len(super().rstrip(characters))]
 
-    def strip(self: Self, characters: str | None = None) -> Self:
+    def strip(self: Self, characters: str | None = None, /) -> Self:
         return self.rstrip(characters).lstrip(characters)
 
     def removeprefix(self: Self, prefix: str, /) -> Self:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sterna.errors import FormatError, UnsupportedError
+from sterna.errors import FormatError, ModelWarning, UnsupportedError
 from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
 from sterna.model.tokenizer.pre import PRE, Pre
@@ -17,6 +17,9 @@ from sterna.model.tokenizer.special import BYTE_PIECES, SPECIAL_TYPES, TokenType
 from sterna.model.tokenizer.unigram import unigram
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary, check_lengths
 from sterna.model.tokenizer.wordpiece import wordpiece
+
+if TYPE_CHECKING:
+    import tokenizers
 
 PREFIX = "tokenizer.ggml."
 CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -144,54 +147,28 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarra
     vocab = {tokens[token]: token for token in in_text}
     merges = _merges(metadata, tokens, types, pre.ranks_are_ids)
     user_defined = [tokens[token] for token in ids_of(types, TokenType.USER_DEFINED)]
-    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos) and common["bos_id"] is not None
-    return Vocabulary(
-        tokens=metadata[PREFIX + "tokens"],
-        types=types,
-        encoder=byte_level(vocab, merges, pre, user_defined),
-        byte_level=True,
-        prefix=Prefix.NONE,
-        add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(
-            metadata, types, add_bos, pre=name, merges=metadata.get(PREFIX + "merges", [])
-        ),
-        **common,
-    )
+    encoder = byte_level(vocab, merges, pre, user_defined)
+    keys = {"pre": name, "merges": metadata.get(PREFIX + "merges", [])}
+    return _vocabulary(metadata, types, encoder, Prefix.NONE, pre.add_bos, keys, byte_level=True, **common)
 
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     scores = _scores(metadata, len(tokens))
     unknown = next((tokens[token] for token in ids_of(types, TokenType.UNKNOWN) if tokens[token]), None)
     space_prefix = _value(metadata, "add_space_prefix", bool, True)
-    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
-    return Vocabulary(
-        tokens=metadata[PREFIX + "tokens"],
-        types=types,
-        encoder=sentencepiece(tokens, types, unknown, scores=scores.tolist()),
-        byte_level=False,
-        prefix=Prefix.EACH_RUN if space_prefix else Prefix.NONE,
-        add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(metadata, types, add_bos, scores=scores, add_space_prefix=space_prefix),
-        **common,
-    )
+    encoder = sentencepiece(tokens, types, unknown, scores=scores.tolist())
+    prefix = Prefix.EACH_RUN if space_prefix else Prefix.NONE
+    keys = {"scores": scores, "add_space_prefix": space_prefix}
+    return _vocabulary(metadata, types, encoder, prefix, True, keys, **common)
 
 
 def _merged_pieces(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
     """Gemma's vocabulary with merges instead of scores: no space before a text, BOS unless the file says no."""
     types[[token for token, text in enumerate(tokens) if text in BYTE_PIECES]] = TokenType.BYTE
-    merges = _merges(metadata, tokens, types, False)
     pre = PRE.get(_value(metadata, "pre", str, "gemma4"), PRE["gemma4"])
-    add_bos = _value(metadata, "add_bos_token", bool, pre.add_bos or not pre.pieces) and common["bos_id"] is not None
-    return Vocabulary(
-        tokens=metadata[PREFIX + "tokens"],
-        types=types,
-        encoder=sentencepiece(tokens, types, None, merges=merges),
-        byte_level=False,
-        prefix=Prefix.NONE,
-        add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(metadata, types, add_bos, merges=metadata.get(PREFIX + "merges", [])),
-        **common,
-    )
+    encoder = sentencepiece(tokens, types, None, merges=_merges(metadata, tokens, types, False))
+    keys = {"merges": metadata.get(PREFIX + "merges", [])}
+    return _vocabulary(metadata, types, encoder, Prefix.NONE, pre.add_bos or not pre.pieces, keys, **common)
 
 
 def _unigram(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
@@ -201,19 +178,10 @@ def _unigram(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, 
         "remove_extra_whitespaces": _value(metadata, "remove_extra_whitespaces", bool, False),
         "add_space_prefix": _value(metadata, "add_space_prefix", bool, True),
     }
-    add_bos = _value(metadata, "add_bos_token", bool, False) and common["bos_id"] is not None
-    return Vocabulary(
-        tokens=metadata[PREFIX + "tokens"],
-        types=types,
-        encoder=unigram(tokens, types, scores.tolist(), charsmap.tobytes(), *rules.values()),
-        byte_level=False,
-        prefix=Prefix.LIBRARY if rules["add_space_prefix"] else Prefix.NONE,
-        add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(
-            metadata, types, add_bos, scores=scores, precompiled_charsmap=charsmap, **rules
-        ),
-        **common,
-    )
+    encoder = unigram(tokens, types, scores.tolist(), charsmap.tobytes(), *rules.values())
+    prefix = Prefix.LIBRARY if rules["add_space_prefix"] else Prefix.NONE
+    keys = {"scores": scores, "precompiled_charsmap": charsmap, **rules}
+    return _vocabulary(metadata, types, encoder, prefix, False, keys, **common)
 
 
 def _wordpiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray, **common: Any) -> Vocabulary:
@@ -228,21 +196,39 @@ def _wordpiece(metadata: Mapping[str, Any], tokens: list[str], types: np.ndarray
     types[unknown] = TokenType.UNKNOWN
     lowercase = _value(metadata, "normalizer.lowercase", bool, True)
     strip_accents = _value(metadata, "normalizer.strip_accents", bool, lowercase)
-    rules = {"normalizer.lowercase": lowercase, "normalizer.strip_accents": strip_accents, "add_sep_token": adds_last}
-    add_bos = _value(metadata, "add_bos_token", bool, True) and common["bos_id"] is not None
+    encoder = wordpiece(tokens, types, unknown, lowercase, strip_accents)
+    keys = {"normalizer.lowercase": lowercase, "normalizer.strip_accents": strip_accents, "add_sep_token": adds_last}
+    return _vocabulary(metadata, types, encoder, Prefix.LIBRARY, True, keys, **common)
+
+
+def _vocabulary(
+    metadata: Mapping[str, Any],
+    types: np.ndarray,
+    encoder: tokenizers.Tokenizer,
+    prefix: Prefix,
+    adds_bos: bool,
+    keys: Mapping[str, Any],
+    byte_level: bool = False,
+    **common: Any,
+) -> Vocabulary:
+    """What all kinds of vocabulary share. `adds_bos`: whether the model wants BOS where the file does not say; `keys`:
+    what a file of this kind holds beside the tokens, with its defaults written out."""
+    add_bos = _value(metadata, "add_bos_token", bool, adds_bos) and common["bos_id"] is not None
     return Vocabulary(
         tokens=metadata[PREFIX + "tokens"],
         types=types,
-        encoder=wordpiece(tokens, types, unknown, lowercase, strip_accents),
-        byte_level=False,
-        prefix=Prefix.LIBRARY,
+        encoder=encoder,
+        byte_level=byte_level,
+        prefix=prefix,
         add_bos=add_bos,
-        gguf_metadata=lambda: _canonical(metadata, types, add_bos, **rules),
+        gguf_metadata=lambda: _canonical(metadata, types, add_bos, keys),
         **common,
     )
 
 
-def _canonical(metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, **resolved: Any) -> dict[str, Any]:
+def _canonical(
+    metadata: Mapping[str, Any], types: np.ndarray, add_bos: bool, resolved: Mapping[str, Any]
+) -> dict[str, Any]:
     """The tokenizer keys of a file, with what was left to defaults written out."""
     special = ("bos", "eos", "eot", "eom", "unknown", "padding", "cls", "seperator", "mask")
     kept = ("model", "pre", "tokens", *(f"{name}_token_id" for name in special))
@@ -278,6 +264,7 @@ def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int 
     if not 0 <= token < len(tokens):
         warnings.warn(
             f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.",
+            ModelWarning,
             stacklevel=2,
         )
         return None

@@ -76,11 +76,10 @@ def from_tokenizer_json(path: Path, settings: Settings) -> Vocabulary:
             tokens[token] = as_gguf_spells(tokens[token])
     if not byte_level:
         types[[by_text[piece] for piece in BYTE_PIECES.keys() & by_text.keys()]] = TokenType.BYTE
-    plain, full = _around_a_text(encoder)
-    bos_id, adds_bos = _bos(plain, full, by_text, settings)
+    first, last = _around_a_text(encoder)
+    bos_id, adds_bos = _bos(first, by_text, settings)
     named_eos = by_text.get(settings.named("eos_token"))
-    processed_suffix = len(full) > len(plain) and full[-1:] != plain[-1:]
-    suffix_id = full[-1] if processed_suffix else named_eos if settings.config.get("add_eos_token") is True else None
+    suffix_id = named_eos if last is None and settings.config.get("add_eos_token") is True else last
     eos = [token for token in (named_eos, *settings.eos_ids) if token is not None and 0 <= token < size]
     types[[token for token in (named_eos, bos_id) if token is not None]] = TokenType.CONTROL
     special_ids = {tokens[token]: token for token in ids_of(types, *SPECIAL_TYPES)}
@@ -204,21 +203,17 @@ def _leave_to_templates(encoder: tokenizers.Tokenizer, special: Mapping[str, int
             encoder.model = models.WordPiece(words, **{name: model[name] for name in names})
 
 
-def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
-    """The ids of a text without and with what the post-processor puts around it."""
+def _around_a_text(encoder: tokenizers.Tokenizer) -> tuple[int | None, int | None]:
+    """The first token that the post-processor puts before a text and the last that it puts after it, None for none."""
     with library_errors("The tokenizer.json cannot encode a text"):
         plain, full = (encoder.encode("a", add_special_tokens=add).ids for add in (False, True))
-    return plain, full
+    if len(full) <= len(plain):
+        return None, None
+    return full[0] if full[:1] != plain[:1] else None, full[-1] if full[-1:] != plain[-1:] else None
 
 
-def _bos(
-    plain: list[int],
-    full: list[int],
-    by_text: Mapping[str, int],
-    settings: Settings,
-) -> tuple[int | None, bool]:
+def _bos(processed: int | None, by_text: Mapping[str, int], settings: Settings) -> tuple[int | None, bool]:
     """The token that begins a text, by the post-processor, else the configs; and whether the model wants it."""
-    processed = full[0] if len(full) > len(plain) and full[:1] != plain[:1] else None
     candidates = (processed, by_text.get(settings.named("bos_token")), *settings.bos_ids)
     known = set(by_text.values())
     bos = next((token for token in candidates if token in known), None)
@@ -232,8 +227,16 @@ def _byte_level_metadata(encoder: tokenizers.Tokenizer, path: Path) -> dict[str,
     pre = identify(state["pre_tokenizer"], state["model"].get("ignore_merges", False))
     if pre is None or state["model"]["type"] != "BPE":
         raise UnsupportedError(f"The pre-tokenizer of {path} has no name in GGUF that Sterna knows.")
-    pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in state["model"]["merges"]]
-    return {PREFIX + "model": "gpt2", PREFIX + "pre": pre, PREFIX + "merges": [" ".join(pair) for pair in pairs]}
+    return {
+        PREFIX + "model": "gpt2",
+        PREFIX + "pre": pre,
+        PREFIX + "merges": [" ".join(pair) for pair in _pairs(state["model"])],
+    }
+
+
+def _pairs(model: Mapping[str, Any]) -> list[list[str]]:
+    """The merges of a tokenizer.json's BPE, which files write as "left right" or as a list of two."""
+    return [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in model["merges"]]
 
 
 def _sentencepiece_metadata(
@@ -250,7 +253,7 @@ def _sentencepiece_metadata(
             f"{path} is a {model['type']} vocabulary; of those that are not byte-level Sterna writes only BPE with "
             "byte fallback into GGUF."
         )
-    pairs = [merge if isinstance(merge, list) else merge.split(" ", 1) for merge in model["merges"]]
+    pairs = _pairs(model)
     rank: dict[str, int] = {}
     for number, pair in enumerate(pairs):
         rank.setdefault("".join(pair), number)

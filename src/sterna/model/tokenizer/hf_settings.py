@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import FormatError
+from sterna.errors import FormatError, ModelWarning
 
 MAX_CONFIG_BYTES = 1 << 22
 
@@ -77,7 +77,7 @@ def _dispensable(path: Path) -> dict[str, Any]:
     try:
         return _object(path)
     except FormatError as error:
-        warnings.warn(f"{str(error).rstrip('.')}, and is left out.", stacklevel=2)
+        warnings.warn(f"{str(error).rstrip('.')}, and is left out.", ModelWarning, stacklevel=2)
         return {}
 
 

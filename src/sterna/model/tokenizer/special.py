@@ -1,5 +1,5 @@
-"""Special tokens, which enter through templates alone: which tokens are special, which end a text, where they are in a
-text."""
+"""Special tokens, which enter through templates only: which tokens are special, which of them end a text, and where
+they are in a text."""
 
 from __future__ import annotations
 
