@@ -112,8 +112,13 @@ def _remove_stale(target: Path) -> None:
         except OSError:
             continue
         try:
-            if _lock(lock, wait=False):
-                shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else os.unlink(entry.path)
+            if not _lock(lock, wait=False):
+                continue
+            # Another writer of the target may have removed it since it was opened.
+            if entry.is_dir():
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
         finally:
             os.close(lock)
 
