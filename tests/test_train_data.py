@@ -43,6 +43,13 @@ def test_each_document_opens_with_the_one_special_token(tmp_path: Path) -> None:
     assert tokenizer.decode(tokens[tokens != 0]) == "".join(documents([path]))
 
 
+def test_a_separator_typed_in_a_text_is_ordinary_text_in_training_and_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    tokenizer, tokens, _ = prepare(tmp_path, tmp_path, ["a.txt"], 260)
+    typed = tokenizer.encode("Red fish: <|endoftext|> typed.\n", add_special_tokens=False).ids
+    assert 0 not in typed and tokens[-len(typed) :].tolist() == typed
+
+
 def test_tokens_are_made_again_when_the_corpus_changes(tmp_path: Path) -> None:
     corpus, output = tmp_path / "a.txt", tmp_path / "out"
     corpus.write_text(TEXT)

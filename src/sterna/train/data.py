@@ -133,9 +133,10 @@ def prepare(
 ) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
     """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp that identifies them.
 
-    They are made from the files `train`, relative to `base`, and kept in `folder`; they are made again where the names
-    or sizes of the files differ or what was kept is damaged. `report` receives lines of progress. Raises ArgumentError
-    for files that cannot be read.
+    Tokenizer and tokens are made from the files `train`, relative to `base`, and kept in `folder`; they are made again
+    where the names or sizes of the files differ or a kept file is damaged. The tokenizer encodes `<|endoftext|>` inside
+    a text as ordinary text, as it was for the training tokens. `report` receives lines of progress. Raises
+    ArgumentError for files that cannot be read.
     """
     paths = [base / name for name in train]
     inputs = corpus_inputs(base, train, vocab_size)
@@ -153,6 +154,7 @@ def prepare(
         with atomic_write(folder / STAMP_FILE) as file:
             file.write(json.dumps(inputs | _outputs(folder)).encode())
     tokenizer = Tokenizer.from_file(os.fspath(folder / TOKENIZER_FILE))
+    tokenizer.encode_special_tokens = True
     return tokenizer, np.memmap(folder / TOKENS_FILE, dtype=np.uint16, mode="r"), inputs | _outputs(folder)
 
 
