@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from sterna.errors import ArgumentError  # noqa: E402
-from sterna.train.data import documents, encode_documents, prepare, random_windows, train_tokenizer  # noqa: E402
+from sterna.train.data import encode_documents, prepare, random_windows, train_tokenizer  # noqa: E402
+
+from .helpers import documents  # noqa: E402
 
 TEXT = "One fish,\ntwo fish.\n<|endoftext|>\nRed fish: <|endoftext|> typed.\n"
 

@@ -21,9 +21,7 @@ from sterna.files.atomic import atomic_write
 from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
 from sterna.train.background import in_background
-from sterna.train.corpus import END_OF_TEXT, Report, document_parts, documents
-
-__all__ = ["documents", "encode_documents", "prepare", "random_windows", "train_tokenizer"]
+from sterna.train.corpus import END_OF_TEXT, Report, document_parts
 
 END_OF_TEXT_ID = 0
 TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
