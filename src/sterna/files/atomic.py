@@ -1,7 +1,7 @@
 """Writes files atomically: a file appears complete or not at all.
 
-What is not complete lies beside its target under a hidden name, and its writer holds a lock on it (flock), which ends
-with the process. So a later writer of the same target knows what a killed process left, and removes it.
+An incomplete file lies beside its target under a hidden name, and its writer holds a lock on it (flock), which ends
+with the process. So a later writer of the same target recognises what a killed process left, and removes it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder on the disk where `beside` is or will be, deleted at the end with all that is still in it.
+    """A temporary folder on the disk where `beside` is or will be; it is deleted at the end with everything in it.
 
     `publish` gives a file made in it its final name. Raises OSError, which names `beside`.
     """
@@ -89,11 +89,11 @@ def _locked(target: Path, new: Callable[[Path, str], tuple[Path, int]]) -> tuple
         _lock(lock, wait=True)
         if path.exists():
             return path, lock
-        os.close(lock)  # another writer of the target removed it before it was locked
+        os.close(lock)  # Another writer of the target removed it before it was locked.
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the lock was got. Disks without locks (some network disks) give none."""
+    """Whether the file or folder of `descriptor` could be locked. Some network disks have no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -109,7 +109,7 @@ def _remove_stale(target: Path) -> None:
     for entry in stale:
         try:
             lock = os.open(entry.path, os.O_RDONLY if entry.is_dir() else os.O_RDWR | os.O_NONBLOCK)
-        except OSError:
+        except OSError:  # It is gone, or belongs to someone else.
             continue
         try:
             if not _lock(lock, wait=False):
@@ -125,7 +125,7 @@ def _remove_stale(target: Path) -> None:
 
 @contextmanager
 def _errors_name(target: Path) -> Iterator[None]:
-    """Errors of the disk name the target, not the temporary file that nobody asked for."""
+    """Makes an OSError name the target in place of its temporary file, which the caller does not know."""
     try:
         yield
     except OSError as error:
