@@ -21,6 +21,7 @@ from sterna.tensor.decode import tensor_values
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 from sterna.ternary import pack_i2s
+from sterna.train.corpus import document_parts
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "shared"
@@ -180,3 +181,8 @@ def random_blocks(encoding: Encoding, rows: int = 3, columns: int = 512) -> Tens
         d = np.random.default_rng(index).uniform(-0.01, 0.01, len(blocks)).astype("<f2")
         blocks[:, at : at + 2] = d.view(np.uint8).reshape(-1, 2)
     return Tensor("w", (rows, columns), encoding, data)
+
+
+def documents(paths: list[Path]) -> list[str]:
+    """The whole documents of a corpus."""
+    return ["".join(parts) for parts in document_parts(paths)]

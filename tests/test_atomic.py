@@ -13,14 +13,13 @@ import pytest
 
 from sterna.checkpoint.convert import convert
 from sterna.errors import SternaError
+from sterna.files import atomic
 from sterna.files.atomic import atomic_write, publish, staging
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.files.sizes import readable
 
 WRITER = """
 import sys, time
-from sterna.checkpoint.convert import convert
-from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write, staging
 with {kind}(sys.argv[1]) as opened:
     if {kind} is staging:
@@ -69,6 +68,19 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(
     assert hidden(tmp_path) == left
     write(tmp_path, kind)
     assert hidden(tmp_path) == [] and (tmp_path / "model").read_bytes() == b"whole"
+
+
+def test_what_another_writer_removes_first_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, lock = tmp_path / ".model.abcd1234.tmp", atomic._lock
+    left.touch()
+
+    def removed_before(descriptor: int, wait: bool) -> bool:
+        left.unlink(missing_ok=True)
+        return lock(descriptor, wait)
+
+    monkeypatch.setattr(atomic, "_lock", removed_before)
+    write(tmp_path, "atomic_write")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_files_of_other_targets_stay(tmp_path: Path) -> None:

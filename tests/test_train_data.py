@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from sterna.errors import ArgumentError  # noqa: E402
-from sterna.train.data import documents, encode_documents, prepare, random_windows, train_tokenizer  # noqa: E402
+from sterna.train.data import encode_documents, prepare, random_windows, train_tokenizer  # noqa: E402
+
+from .helpers import documents  # noqa: E402
 
 TEXT = "One fish,\ntwo fish.\n<|endoftext|>\nRed fish: <|endoftext|> typed.\n"
 
@@ -41,6 +43,13 @@ def test_each_document_opens_with_the_one_special_token(tmp_path: Path) -> None:
     tokens = np.fromfile(tmp_path / "tokens.bin", dtype=np.uint16)
     assert (tokens == 0).sum() == 2
     assert tokenizer.decode(tokens[tokens != 0]) == "".join(documents([path]))
+
+
+def test_a_separator_typed_in_a_text_is_ordinary_text_in_training_and_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    tokenizer, tokens, _ = prepare(tmp_path, tmp_path, ["a.txt"], 260)
+    typed = tokenizer.encode("Red fish: <|endoftext|> typed.\n", add_special_tokens=False).ids
+    assert 0 not in typed and tokens[-len(typed) :].tolist() == typed
 
 
 def test_tokens_are_made_again_when_the_corpus_changes(tmp_path: Path) -> None:

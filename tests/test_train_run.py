@@ -22,7 +22,7 @@ from sterna.evaluate.perplexity import evaluate_text  # noqa: E402
 from sterna.model.tokenizer import Tokenizer  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
-from sterna.train.data import documents  # noqa: E402
+from sterna.train.corpus import document_parts  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.state import load_state  # noqa: E402
 from sterna.train.trainer import DivergedError, TrainingResult, run_training  # noqa: E402
@@ -248,7 +248,6 @@ def test_an_absent_config_is_named(tmp_path: Path) -> None:
 def test_engine_gives_the_trainers_own_loss(folder: Path, trained: tuple[TrainingResult, Decoder, list[float]]) -> None:
     result, _, _ = trained
     llm = LLM(result.gguf)
-    texts = list(documents([folder / "corpus.txt"]))
-    scores = [evaluate_text(llm, text) for text in texts]
+    scores = [evaluate_text(llm, "".join(parts)) for parts in document_parts([folder / "corpus.txt"])]
     engine = sum(score.bits_per_byte * score.bytes for score in scores) / sum(score.bytes for score in scores)
     assert engine == pytest.approx(result.bits_per_byte, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import random
 import subprocess
 import sys
@@ -16,7 +17,9 @@ pytest.importorskip("torch")
 from sterna.errors import ArgumentError  # noqa: E402
 from sterna.train import data  # noqa: E402
 from sterna.train.corpus import document_parts  # noqa: E402
-from sterna.train.data import documents, encode_documents, prepare, train_tokenizer  # noqa: E402
+from sterna.train.data import encode_documents, prepare, train_tokenizer  # noqa: E402
+
+from ..helpers import documents  # noqa: E402
 
 DOCUMENTS = ["one two three\n", "four five\n", "six\n"]
 SEPARATOR = "<|endoftext|>"
@@ -44,7 +47,7 @@ def test_corpus_separators(tmp_path: Path, name: str, packed: bool, line_end: st
 def test_a_separator_inside_a_line_is_text_where_lines_separate_and_a_word_is_said(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(f"one\n{SEPARATOR}\nwrite {SEPARATOR} here\nand {SEPARATOR} there\n")
     said: list[str] = []
-    texts = list(map("".join, document_parts([tmp_path / "t.txt"], said.append)))
+    texts = ["".join(parts) for parts in document_parts([tmp_path / "t.txt"], said.append)]
     assert texts == ["one\n", f"write {SEPARATOR} here\nand {SEPARATOR} there\n"]
     assert len(said) == 1 and "t.txt" in said[0] and "inside a line" in said[0]
 
@@ -113,8 +116,6 @@ def test_memory_does_not_follow_the_longest_document(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_no_corpus(tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArgumentError, match="it is no file"):
         prepare(tmp_path / "out", tmp_path, ["pipe"], 300)

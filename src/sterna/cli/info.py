@@ -20,13 +20,14 @@ def info(*, model: Model = None, i2s_layout: I2SLayout = "x86", json: Json = Fal
     Architecture, size, share of zeros, tokenizer, chat template, and what is not ternary.
     """
     from sterna.checkpoint import open_checkpoint
+    from sterna.errors import ModelWarning
     from sterna.files.embedded import EMBEDDED_MODEL
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
         facts = describe(checkpoint)
-    facts["warnings"] = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    facts["warnings"] = [str(warning.message) for warning in caught if issubclass(warning.category, ModelWarning)]
     if json:
         print_json(facts)
     else:

@@ -41,7 +41,7 @@ def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambd
 
 
 def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
-    """The token ids of a text that comes in parts, int32 [n], and how many bytes of UTF-8 it has."""
+    """The token ids of a text that comes in parts, int32 [n], and the text's size in bytes of UTF-8."""
     tokens, text_bytes = array("i"), 0
 
     def counted() -> Iterator[str]:
@@ -58,7 +58,7 @@ def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
 def evaluate_tokens(
     llm: LLM, tokens: np.ndarray, text_bytes: int, progress: Callable[[float], None] = lambda share: None
 ) -> TextScore:
-    """As `evaluate_text`, of what `read_tokens` gives."""
+    """As `evaluate_text`, for the token ids (int32 [n]) and the bytes of UTF-8 that `read_tokens` returns."""
     started = time.perf_counter()
     spans = windows(len(tokens), llm.context_length)
     if not spans:

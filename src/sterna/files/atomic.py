@@ -44,7 +44,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder on the disk where `beside` is or will be, deleted at the end with all that is still in it.
+    """A temporary folder on the disk where `beside` is or will be; it is deleted at the end with everything in it.
 
     `publish` gives a file made in it its final name. Raises OSError, which names `beside`.
     """
@@ -89,11 +89,11 @@ def _locked(target: Path, new: Callable[[Path, str], tuple[Path, int]]) -> tuple
         _lock(lock, wait=True)
         if path.exists():
             return path, lock
-        os.close(lock)  # another writer of the target removed it before it was locked
+        os.close(lock)  # Another writer of the target removed it before it was locked.
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the lock was taken: never on disks without locks (some network disks)."""
+    """Whether the file or folder of `descriptor` could be locked. Some network disks have no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -109,18 +109,23 @@ def _remove_stale(target: Path) -> None:
     for entry in stale:
         try:
             lock = os.open(entry.path, os.O_RDONLY if entry.is_dir() else os.O_RDWR | os.O_NONBLOCK)
-        except OSError:
+        except OSError:  # It is gone, or belongs to someone else.
             continue
         try:
-            if _lock(lock, wait=False):
-                shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else os.unlink(entry.path)
+            if not _lock(lock, wait=False):
+                continue
+            # Another writer of the target may have removed it since it was opened.
+            if entry.is_dir():
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
         finally:
             os.close(lock)
 
 
 @contextmanager
 def _errors_name(target: Path) -> Iterator[None]:
-    """Errors of the disk that name the temporary file, or none, name the target instead."""
+    """Makes an OSError name the target in place of its temporary file, which the caller does not know."""
     try:
         yield
     except OSError as error:

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from typing import IO
 
 PART = 1 << 16
-"""Characters of a part, at most."""
+"""The most characters in a part."""
 
 
 def open_text(file: IO[bytes]) -> io.TextIOWrapper:
-    """The text of UTF-8 bytes, line ends as they are; a byte order mark at the beginning is passed over."""
+    """The text of UTF-8 bytes, its line ends unchanged; a byte order mark at the beginning is skipped."""
     return io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")
 
 
 def parts(file: io.TextIOWrapper) -> Iterator[str]:
-    """All that is left of a text, in parts. Raises UnicodeDecodeError where it is no UTF-8."""
+    """The rest of a text, in parts of at most `PART` characters. Raises UnicodeDecodeError where it is not UTF-8."""
     while part := file.read(PART):
         yield part
 
 
 def line_parts(file: io.TextIOWrapper) -> Iterator[str]:
-    """As `parts`, cut after each line end."""
+    """As `parts`, and each part ends at a line end at the latest."""
     while part := file.readline(PART):
         yield part

@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def in_background(function: Callable[[Callable[[], bool]], T]) -> T:
-    """What `function` returns or raises, called on another thread.
+    """Calls `function` on another thread, waits, and returns its result or raises its exception.
 
-    An exception that is raised here meanwhile (KeyboardInterrupt) does not wait for the thread. The function receives a
-    function that then says True, so that it can end itself.
+    A KeyboardInterrupt during the wait is raised at once; the thread goes on by itself. So `function` receives an
+    argument to call: it returns True once nobody waits any more, and `function` should then return.
     """
     result: Future[T] = Future()
     stopped = threading.Event()

@@ -91,7 +91,7 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """Text files (.txt or .xz), documents separated by a line `<|endoftext|>`; paths are relative to the TOML file."""
+    """UTF-8 text files (.xz is unpacked), as `document_parts` reads them; paths are relative to the TOML file."""
 
     train: list[str]
     valid: list[str]
@@ -202,8 +202,8 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads and checks a TOML file, with some keys replaced: `training.steps=100`, `model.hidden_size=256`.
 
-    A value is TOML, or else a string without its quotes. Raises ArgumentError for a missing file, broken TOML, wrong
-    keys and what is no override.
+    A value is TOML; a value that is not TOML is a string. Raises ArgumentError for a missing file, broken TOML, wrong
+    keys and an override without a key or a value.
     """
     try:
         table = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
@@ -215,6 +215,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _set(table: dict[str, Any], override: str) -> None:
+    """Replaces one key of a parsed TOML table."""
     key, equals, text = override.partition("=")
     *sections, name = key.strip().split(".")
     try:
@@ -228,4 +229,5 @@ def _set(table: dict[str, Any], override: str) -> None:
         table = inner
     if not equals or not name:
         raise ArgumentError(f"{override!r} overrides nothing; write KEY=VALUE, such as training.steps=100.")
+    # Text with a line break could hold more keys than one value.
     table[name] = value["value"] if value.keys() == {"value"} else text.strip()

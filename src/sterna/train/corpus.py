@@ -17,25 +17,20 @@ _INSIDE_A_LINE = re.compile(re.escape(END_OF_TEXT) + r"(?:[ \t]*\r?\n)?")
 _BEGINNINGS = tuple(END_OF_TEXT[:length] for length in range(len(END_OF_TEXT) - 1, 0, -1))
 
 Report = Callable[[str], None]
-"""Receives a sentence for the person who waits."""
+"""Receives a line of progress or a warning, for people."""
 Progress = Callable[[float], None]
 """Receives the share of the files' bytes that has been read, 0 to 1."""
-
-
-def documents(paths: list[Path]) -> Iterator[str]:
-    """The documents of `document_parts`, each as one text."""
-    return map("".join, document_parts(paths))
 
 
 def document_parts(
     paths: list[Path], report: Report = lambda line: None, progress: Progress = lambda share: None
 ) -> Iterator[Iterator[str]]:
-    """The documents of UTF-8 text files (.xz is unpacked), none of them empty; each in parts of at most 64k characters,
-    to be read before the next document. Raises ArgumentError.
+    """The documents of UTF-8 text files (.xz is unpacked), none of them empty. Each comes in parts of at most 64k
+    characters, which must be read before the next document. Raises ArgumentError for files that cannot be read.
 
-    The first `<|endoftext|>` of a file says how its documents are parted. Where it stands alone in its line (blanks may
-    be beside it), such lines are separators, and `<|endoftext|>` inside a line is text, which is reported. Where it
-    stands inside a line, it is a separator everywhere. Byte order marks are passed over.
+    The first `<|endoftext|>` of a file decides how its documents are separated. If it stands alone in its line (blanks
+    may surround it), such lines are separators, and `<|endoftext|>` inside a line is text, which is reported. If it
+    stands inside a line, it is a separator everywhere. Byte order marks are skipped.
     """
     sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
     for index, path in enumerate(paths):
@@ -58,7 +53,7 @@ def _lines(path: Path, read: Callable[[int], None]) -> Iterator[str]:
 
 
 def _separated(lines: Iterable[str], path: Path, report: Report) -> Iterator[str | None]:
-    """Text that is not empty, and None for each separator."""
+    """The lines without their separators: parts of text, none of them empty, and None for each separator."""
     by_lines: bool | None = None
     at_start, held, reported = True, "", False
     for line in lines:
@@ -75,7 +70,8 @@ def _separated(lines: Iterable[str], path: Path, report: Report) -> Iterator[str
         if END_OF_TEXT in text and by_lines:
             if not reported:
                 report(
-                    f"{path} has {END_OF_TEXT} inside a line: there it is text, as lines of their own part documents."
+                    f"{path} has {END_OF_TEXT} inside a line, which is kept as text: the file separates its documents "
+                    "by lines that hold nothing else."
                 )
             reported = True
         elif END_OF_TEXT in text:

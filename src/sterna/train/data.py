@@ -21,21 +21,19 @@ from sterna.files.atomic import atomic_write
 from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
 from sterna.train.background import in_background
-from sterna.train.corpus import END_OF_TEXT, Report, document_parts, documents
-
-__all__ = ["documents", "encode_documents", "prepare", "random_windows", "train_tokenizer"]
+from sterna.train.corpus import END_OF_TEXT, Report, document_parts
 
 END_OF_TEXT_ID = 0
 TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
 LONGEST_WORD = 256
-"""Characters. Learning merges takes time quadratic in the length of a word, so longer ones are cut before."""
+"""Characters. The time to learn merges is quadratic in the length of a word, so longer words are cut first."""
 DISTINCT_BYTES = 3_000_000
-"""How many bytes of distinct words the merges are learnt from; each takes about 90 bytes of memory. 127 MB of English
-novels have one million; random letters have as many as there are."""
+"""How many bytes of distinct words the merges are learnt from; each byte takes about 90 bytes of memory. 127 MB of
+English novels have 1 MB of distinct words; in random letters nearly every word is distinct."""
 BATCH = 8 * WINDOW
 """Characters encoded at a time, on all cores: 0.1 s on two."""
-# A word of the pre-tokenizer is a part of a run of letters and digits, of white space or of other characters, perhaps
-# with one character before it and line ends after it.
+# Each word of the pre-tokenizer lies within one such run (letters and digits, white space, or other characters), except
+# that one character before the run and line ends after it may belong to the word.
 _RUNS = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")
 _LONG_RUNS = re.compile(_RUNS.pattern.replace("+", f"{{{LONGEST_WORD + 1},}}"))
 
@@ -81,7 +79,7 @@ def _untrained() -> Tokenizer:
 
 
 def _sample(pieces: Iterable[str], report: Report, stopped: Callable[[], bool]) -> Iterator[str]:
-    """The texts that merges are learnt from: no longer words, and no more distinct ones, than the trainer can bear."""
+    """The text that merges are learnt from: long words are cut, `DISTINCT_BYTES` of distinct words are the end."""
     seen: set[int] = set()
     size = characters = 0
     for piece in pieces:
@@ -99,13 +97,16 @@ def _sample(pieces: Iterable[str], report: Report, stopped: Callable[[], bool]) 
             yield from (piece[start : min(start + LONGEST_WORD, at)] for start in range(run.start(), at, LONGEST_WORD))
         yield piece[at:]
         if size > DISTINCT_BYTES:
-            report(f"The tokenizer is made from the first {characters:,} characters: they have so many distinct words.")
+            report(
+                f"The tokenizer is made from the first {characters:,} characters, because their distinct words already "
+                f"fill {DISTINCT_BYTES:,} bytes."
+            )
             return
 
 
 def encode_documents(tokenizer: Tokenizer, texts: Iterable[Iterable[str]], path: Path) -> None:
-    """Writes the texts, which come in parts, to `path` as uint16 token ids, each after the token `<|endoftext|>`. These
-    characters inside a text are encoded as ordinary text."""
+    """Writes texts, each of which comes in parts, to `path` as uint16 token ids, each text after token 0,
+    `<|endoftext|>`. The same characters inside a text are encoded as ordinary text."""
     tokenizer.encode_special_tokens = True
     long_text = LongText(tokenizer, byte_level=True)
     with atomic_write(path) as file:
@@ -122,7 +123,7 @@ def encode_documents(tokenizer: Tokenizer, texts: Iterable[Iterable[str]], path:
 
 
 def _write_tokens(tokenizer: Tokenizer, batch: list[tuple[bool, str]], file: BinaryIO) -> None:
-    """Pieces of texts; the first piece of a text is marked, and `<|endoftext|>` goes before it."""
+    """Writes the token ids of pieces, each with whether it opens a text; then `<|endoftext|>` precedes it."""
     encodings = tokenizer.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
     for (opens, _), encoding in zip(batch, encodings, strict=True):
         file.write(np.array([END_OF_TEXT_ID] * opens + encoding.ids, dtype=np.uint16).tobytes())
@@ -133,9 +134,10 @@ def prepare(
 ) -> tuple[Tokenizer, np.memmap, dict[str, Any]]:
     """The run's tokenizer, its training tokens (uint16 [n], mapped) and a stamp that identifies them.
 
-    They are made from the files `train`, relative to `base`, and kept in `folder`; they are made again where the names
-    or sizes of the files differ or what was kept is damaged. `report` receives lines of progress. Raises ArgumentError
-    for files that cannot be read.
+    Tokenizer and tokens are made from the files `train`, relative to `base`, and kept in `folder`; they are made again
+    where the names or sizes of the files differ or a kept file is damaged. The tokenizer encodes `<|endoftext|>` inside
+    a text as ordinary text, as it was for the training tokens. `report` receives lines of progress. Raises
+    ArgumentError for files that cannot be read.
     """
     paths = [base / name for name in train]
     inputs = corpus_inputs(base, train, vocab_size)
@@ -153,11 +155,12 @@ def prepare(
         with atomic_write(folder / STAMP_FILE) as file:
             file.write(json.dumps(inputs | _outputs(folder)).encode())
     tokenizer = Tokenizer.from_file(os.fspath(folder / TOKENIZER_FILE))
+    tokenizer.encode_special_tokens = True
     return tokenizer, np.memmap(folder / TOKENS_FILE, dtype=np.uint16, mode="r"), inputs | _outputs(folder)
 
 
 class _Shares:
-    """Reports the share that is done, every few seconds."""
+    """Receives the share that is done, and reports it every few seconds."""
 
     def __init__(self, what: str, report: Report, seconds: float = 5.0) -> None:
         self._what, self._report, self._seconds = what, report, seconds
@@ -171,7 +174,8 @@ class _Shares:
 
 
 def corpus_inputs(base: Path, train: list[str], vocab_size: int) -> dict[str, Any]:
-    """What the tokenizer and the tokens are made of. Raises ArgumentError for what is no file."""
+    """What identifies the inputs of the tokenizer and the tokens: names and sizes (bytes) of the files, `vocab_size`.
+    Raises ArgumentError where a name is not a regular file."""
     files = []
     for name in train:
         try:

@@ -19,8 +19,8 @@ from sterna.train.model import Decoder
 def text_bits_per_byte(
     model: Decoder, tokenizer: Tokenizer, texts: Iterable[Iterable[str]], context: int, batch_size: int = 8
 ) -> float:
-    """Bits per byte of `texts`, which come in parts, each opened by `<|endoftext|>`, every token scored once; float32
-    arithmetic."""
+    """Bits per byte of `texts`, each of which comes in parts. Each is opened by `<|endoftext|>`, and every token of it
+    is scored once, in float32, in windows of `context` tokens."""
     device = next(model.parameters()).device
     nats, text_bytes = 0.0, 0
     model.eval()
@@ -44,7 +44,7 @@ def text_bits_per_byte(
 
 
 def _encode(tokenizer: Tokenizer, text: Iterable[str]) -> tuple[np.ndarray, int]:
-    """The ids of a text after `<|endoftext|>`, int32 [n], and how many bytes of UTF-8 it has."""
+    """`<|endoftext|>` and the token ids of a text, int32 [n], and the text's size in bytes of UTF-8."""
     ids, size = array("i", [END_OF_TEXT_ID]), 0
     for piece in LongText(tokenizer, byte_level=True).pieces(text):
         ids.extend(tokenizer.encode(piece, add_special_tokens=False).ids)
@@ -53,14 +53,14 @@ def _encode(tokenizer: Tokenizer, text: Iterable[str]) -> tuple[np.ndarray, int]
 
 
 def beginning(texts: Iterable[Iterable[str]], limit: int) -> list[list[str]]:
-    """The first of `texts`, the last of them cut, so that they are at most `limit` bytes of UTF-8 in all."""
+    """The first of `texts`, in parts; the last is cut, so that together they have at most `limit` bytes of UTF-8."""
     first: list[list[str]] = []
     for text in texts:
         first.append([])
         for part in text:
-            kept = part.encode()[:limit].decode(errors="ignore")
-            first[-1].append(kept)
-            limit -= len(part.encode())
+            encoded = part.encode()
+            first[-1].append(encoded[:limit].decode(errors="ignore"))
+            limit -= len(encoded)
             if limit <= 0:
                 return first
     return first

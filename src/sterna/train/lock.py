@@ -1,4 +1,4 @@
-"""One training at a time in an output folder."""
+"""Allows one training at a time in an output folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LOCK_FILE = "train.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps other trainings out of it. Raises UnsupportedError where one is running in it,
-    ArgumentError for a folder that cannot be made."""
+    """Makes the folder, and locks other trainings out of it inside the block. Raises UnsupportedError where another
+    training is running in it, ArgumentError for a folder that cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / LOCK_FILE, "w")
@@ -29,5 +29,5 @@ def locked(folder: Path) -> Iterator[None]:
                 f"Another training is running in {folder}; wait for it, or give this one another output folder."
             ) from None
         except OSError:
-            pass  # some network disks have no locks
+            pass  # Some network disks have no locks.
         yield

@@ -14,7 +14,7 @@ SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
     torch.optim.AdamW: frozenset(("step", "exp_avg", "exp_avg_sq")),
     torch.optim.Muon: frozenset(("momentum_buffer",)),
 }
-"""The state tensors that torch's optimizers keep for each parameter."""
+"""The names of the state tensors that torch's optimizers keep for each parameter."""
 
 
 def schedule(step: int, training: TrainingSection) -> float:
@@ -59,7 +59,7 @@ class Optimizers:
         return self._of(parameter).state[parameter]
 
     def slots_of(self, parameter: nn.Parameter) -> frozenset[str]:
-        """The names that the state tensors of one parameter have after a step."""
+        """The names of one parameter's state tensors, which exist after its first step."""
         return SLOTS[type(self._of(parameter))]
 
     def _of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:

@@ -1,11 +1,12 @@
-"""What a training run is going to do, before it does it."""
+"""Checks a training run before it starts, and describes what it is going to do."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,20 +22,25 @@ from sterna.train.state import CONFIG, changes, read_origin
 
 STATE_FILE = "state.safetensors"
 PYTORCH_BYTES = 300_000_000
-"""What the program takes once PyTorch is imported."""
+"""Memory that the process takes once PyTorch is imported."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked config, the files it speaks of, and the step from which its run goes on."""
+    """A checked config, what was found out about its inputs, and the step from which its run goes on."""
 
     config: RunConfig
     base: Path
-    """The folder of the TOML file, at which its paths start."""
-    step: int
-    """Of the state in the output folder, 0 where there is none."""
-    changes: list[str]
-    """`section.key OLD -> NEW` for what the config changes of the one that the state was saved with."""
+    """The folder of the TOML file; the paths in it are relative to this folder."""
+    device: torch.device
+    inputs: dict[str, Any]
+    """What `corpus_inputs` says about the training files."""
+    valid_beginning: list[list[str]]
+    """The beginning of the held-out texts, in parts, `training.eval_bytes` long; it is scored during the run."""
+    step: int = 0
+    """The step of the state in the output folder, 0 where there is none."""
+    changes: Sequence[str] = ()
+    """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
 
     @property
     def output(self) -> Path:
@@ -53,30 +59,33 @@ class Plan:
         return {
             "model": asdict(self.config.model.model_config()),
             "data": stamp,
+            # A run may be moved to another output folder.
             CONFIG: asdict(self.config) | {"output": None},
         }
 
 
 def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
-    """Reads the config and looks at what it names; writes nothing.
+    """Reads the config and checks what it names; writes nothing.
 
-    Raises ArgumentError for a wrong config, files that cannot be read, a text that is too short, a device that is not
-    there and a batch that no memory here can hold; FormatError for a state of another model or corpus.
+    Raises ArgumentError for a wrong config, files that cannot be read, an empty held-out text, a device that PyTorch
+    cannot use and a batch larger than this machine's memory; FormatError for a state of another model or corpus.
     """
     config, base = load_config(config_path, overrides), config_path.parent
-    plan = Plan(config, base, 0, [])
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
-    if not any(map(any, beginning(document_parts(plan.valid), config.training.eval_bytes))):
+    valid = beginning(document_parts([base / name for name in config.data.valid]), config.training.eval_bytes)
+    if not any(map(any, valid)):
         raise ArgumentError(f"data.valid has no text in its first {config.training.eval_bytes} bytes.")
-    torch_device(config.training.device)
+    plan = Plan(config, base, torch_device(config.training.device), inputs, valid)
     _check_memory(config)
     if not plan.state.exists():
         return plan
     origin = plan.origin(inputs)
     saved = read_origin(plan.state, {key: origin[key] for key in ("model", "data")})
-    changed = list(changes(saved.config, origin[CONFIG])) if saved.config else []
-    fresh = " (its moments begin anew)"
-    return Plan(config, base, saved.step, [line + fresh * line.startswith("training.optimizer ") for line in changed])
+    changed = [
+        f"{line} (its moments begin anew)" if line.startswith("training.optimizer ") else line
+        for line in (changes(saved.config, origin[CONFIG]) if saved.config else ())
+    ]
+    return replace(plan, step=saved.step, changes=changed)
 
 
 def torch_device(name: str) -> torch.device:
@@ -90,19 +99,18 @@ def torch_device(name: str) -> torch.device:
 
 
 def describe(plan: Plan) -> list[str]:
-    """A plan for people, a line each: model, data, steps, memory, output."""
+    """Lines that describe a plan to people: model, data, steps, memory, output, and what changed."""
     config = plan.config
     training, model = config.training, config.model
     with torch.device("meta"):
         decoder = Decoder(model.model_config())
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
     ternary = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, BitLinear))
-    inputs = corpus_inputs(plan.base, config.data.train, model.vocab_size)
-    if is_kept(plan.output, inputs):
+    if is_kept(plan.output, plan.inputs):
         corpus = f"{(plan.output / TOKENS_FILE).stat().st_size // 2:,} tokens, made before"
     else:
-        size = sum(size for _, size in inputs["files"])
-        corpus = f"{readable(size)} in {len(inputs['files'])} file(s); its tokenizer and tokens are made first"
+        size = sum(size for _, size in plan.inputs["files"])
+        corpus = f"{readable(size)} in {len(plan.inputs['files'])} file(s); its tokenizer and tokens are made first"
     tokens = training.batch_size * model.context_length
     begins = f"resumes after step {plan.step:,}" if plan.state.exists() else "begins anew"
     return [
@@ -116,8 +124,8 @@ def describe(plan: Plan) -> list[str]:
 
 
 def memory(config: RunConfig, parameters: int, ternary: int) -> int:
-    """About how many bytes a run takes at its peak: PyTorch itself, weights, gradients, moments, and the numbers that a
-    step keeps for its backward pass (measured with four layers of 128 and three of 256: 5% and 8% off)."""
+    """About how many bytes a run takes at its peak: PyTorch itself, weights, gradients, moments, and the activations
+    that a step keeps for its backward pass. Measured with four layers of 128 and three of 256: 5% and 8% off."""
     model, training = config.model, config.training
     moments = 2 * parameters - (ternary if training.optimizer == "muon" else 0)
     layer = 40 * model.hidden_size + 16 * model.intermediate_size

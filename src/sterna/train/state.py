@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from sterna.errors import FormatError, SternaError
+from sterna.errors import FormatError
 from sterna.files.atomic import atomic_write
 from sterna.train.optimizer import Optimizers
 
@@ -21,44 +21,44 @@ ORIGINS = {
     "model": "holds a model of another shape than the config's [model]",
     "data": "belongs to other files of data.train or another tokenizer",
 }
-"""The origins that a state records, and the error message where those of a run differ."""
+"""Metadata that a state must have in common with the run that goes on from it, and the error where they differ."""
 CONFIG = "config"
-"""The metadata key of the whole config of the run that saved a state."""
-
-
-class DivergedError(SternaError):
-    """The loss, its gradients or what a step made of them are no longer finite."""
+"""The metadata key of the run's whole config, which may differ."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a state says of the run that saved it."""
+    """What a state records about the run that saved it."""
 
     step: int
     config: dict[str, Any]
-    """The run's config, empty in states that have none."""
+    """The run's config; empty in a state that records none."""
 
 
 def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
-    """Writes `path` atomically: `model.NAME` and `SLOT.NAME` tensors, with the step and `origin` (see `ORIGINS`, and
-    `CONFIG`). Raises DivergedError, and leaves what is at `path`, where a number is not finite."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"model.{name}"] = parameter.detach()
-        for slot, tensor in optimizers.state_of(parameter).items():
-            tensors[f"{slot}.{name}"] = tensor
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise DivergedError(f"{name} has numbers that are not finite")
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
+    `ORIGINS` and `CONFIG`, are its metadata. The caller makes sure that all numbers are finite (`not_finite`)."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(model, optimizers)}
     metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
     with atomic_write(path) as file:
         file.write(save(tensors, metadata=metadata))
 
 
+def not_finite(model: nn.Module, optimizers: Optimizers) -> str | None:
+    """The name of a weight or moment tensor with a number that is not finite, None where there is none."""
+    return next((name for name, tensor in _tensors(model, optimizers) if not tensor.isfinite().all()), None)
+
+
+def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in model.named_parameters():
+        yield f"model.{name}", parameter.detach()
+        for slot, tensor in optimizers.state_of(parameter).items():
+            yield f"{slot}.{name}", tensor
+
+
 def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
-    """What a state says of itself. Raises FormatError where it is none, or where entries of `origin` differ from its
-    own; of an origin that is a dictionary, only the keys given are compared."""
+    """What the state at `path` records. Raises FormatError where the file is no state, or where an entry of `origin`
+    differs from the state's; of an entry that is a dictionary, only the keys in `origin` are compared."""
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
@@ -83,7 +83,7 @@ def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
 def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> int:
     """Fills `model` (and `optimizers`) from `path`; returns the step.
 
-    A parameter whose optimizer is another than the one that saved the state begins with fresh moments. Raises
+    A parameter begins with fresh moments if another optimizer than now updated it in the saved run. Raises
     FormatError where model and state do not match, or where the state has numbers that are not finite.
     """
     saved = read_origin(path, origin)
@@ -110,8 +110,8 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
 def _finite(path: Path, tensor: torch.Tensor) -> torch.Tensor:
     if not tensor.isfinite().all():
         raise FormatError(
-            f"{path} is of a run that diverged: it has numbers that are not finite. Delete it to begin again, with a "
-            "lower training.learning_rate."
+            f"{path} comes from a run that diverged: it has numbers that are not finite. Delete it to begin again, "
+            "with a lower training.learning_rate."
         )
     return tensor
 

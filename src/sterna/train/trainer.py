@@ -20,15 +20,17 @@ from sterna.files.atomic import atomic_write
 from sterna.train.config import RunConfig
 from sterna.train.corpus import Report, document_parts
 from sterna.train.data import prepare, random_windows
-from sterna.train.evaluation import beginning, text_bits_per_byte
+from sterna.train.evaluation import text_bits_per_byte
 from sterna.train.lock import locked
 from sterna.train.loss import next_token_loss
 from sterna.train.model import Decoder
 from sterna.train.optimizer import make_optimizers, schedule, weight_decay
-from sterna.train.plan import Plan, plan_training, torch_device
-from sterna.train.state import DivergedError, load_state, save_state
+from sterna.train.plan import Plan, plan_training
+from sterna.train.state import load_state, not_finite, save_state
 
-__all__ = ["DivergedError", "TrainingResult", "run_training"]
+
+class DivergedError(SternaError):
+    """The loss, its gradients, the weights or the optimizers' state are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,19 @@ def run_training(config_path: Path, report: Report = _to_stderr, overrides: Sequ
     (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
     Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
-    output folder, SternaError where memory does not suffice.
+    output folder, SternaError where there is not enough memory.
     """
     plan = plan_training(config_path, overrides)
-    device = torch_device(plan.config.training.device)
     with locked(plan.output), _memory_errors(plan.config):
-        return _run(plan, device, report)
+        return _run(plan, report)
 
 
-def _run(plan: Plan, device: torch.device, report: Report) -> TrainingResult:
-    config, training, output = plan.config, plan.config.training, plan.output
+def _run(plan: Plan, report: Report) -> TrainingResult:
+    config, training, output, device = plan.config, plan.config.training, plan.output, plan.device
     step = saved = plan.step
     if plan.changes:
         report(f"The config has changed since step {step}: {', '.join(plan.changes)}.")
     try:
-        valid = beginning(document_parts(plan.valid), training.eval_bytes)
         tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
         context, origin = config.model.context_length, plan.origin(stamp)
 
@@ -109,13 +109,13 @@ def _run(plan: Plan, device: torch.device, report: Report) -> TrainingResult:
                 what = f"At step {step} the loss is {loss.item()} and the norm of its gradients {norm.item()}"
                 raise DivergedError(f"{what}; {_advice(saved)}")
             if saves:
-                try:
-                    save_state(plan.state, model, optimizers, step, origin)
-                except DivergedError as error:
-                    raise DivergedError(f"After step {step} {error}; {_advice(saved)}") from None
+                if name := not_finite(model, optimizers):
+                    raise DivergedError(f"After step {step} {name} has numbers that are not finite; {_advice(saved)}")
+                save_state(plan.state, model, optimizers, step, origin)
                 saved = step
             if step % training.eval_steps == 0:
-                report(f"step {step} valid {text_bits_per_byte(model, tokenizer, valid, context):.4f} bits per byte")
+                valid = text_bits_per_byte(model, tokenizer, plan.valid_beginning, context)
+                report(f"step {step} valid {valid:.4f} bits per byte")
 
         result = TrainingResult(
             steps=step,
@@ -141,21 +141,21 @@ def _goes_on(saved: int) -> str:
 
 def _advice(saved: int) -> str:
     """What to do about a run that diverged."""
-    return (
-        "lower training.learning_rate and training.embedding_learning_rate: the same command then "
-        f"{_goes_on(saved)}, the last step that was saved."
+    then = (
+        f": the same command then {_goes_on(saved)}, the last step that was saved."
         if saved
-        else "lower training.learning_rate and training.embedding_learning_rate, and start it again."
+        else ", and start it again."
     )
+    return f"lower training.learning_rate and training.embedding_learning_rate{then}"
 
 
 @contextmanager
 def _memory_errors(config: RunConfig) -> Iterator[None]:
-    """Says which keys take the memory that there is not."""
+    """Turns errors for lack of memory into one that names the keys to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch has no class for its CPU allocator's error.
+        # PyTorch's CPU allocator raises a plain RuntimeError.
         if not isinstance(error, MemoryError) and not re.search("(allocate|enough|out of) memory", str(error)):
             raise
         raise SternaError(

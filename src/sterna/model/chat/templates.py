@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 
-from sterna.errors import ModelWarning
+from sterna.errors import warn
 
 FALLBACK_TEMPLATE_NAME = "plain"
 FALLBACK_TEMPLATE = (
@@ -36,9 +35,5 @@ def usable_template(template: str | None, special: Collection[str]) -> str | Non
         return template
     own = "<|eot_id|>" in special
     replaced = "that of BitNet b1.58 2B-4T" if own else "a plain one"
-    warnings.warn(
-        f"The chat template of this file is the placeholder of bitnet.cpp's converter; {replaced} is used instead.",
-        ModelWarning,
-        stacklevel=2,
-    )
+    warn(f"The chat template of this file is the placeholder of bitnet.cpp's converter; {replaced} is used instead.")
     return BITNET_TEMPLATE if own else None

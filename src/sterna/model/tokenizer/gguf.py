@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sterna.errors import FormatError, ModelWarning, UnsupportedError
+from sterna.errors import FormatError, UnsupportedError, warn
 from sterna.model.chat.templates import usable_template
 from sterna.model.tokenizer.bpe import byte_level, merges_by_rank, sentencepiece
 from sterna.model.tokenizer.pre import PRE, Pre
@@ -262,11 +261,7 @@ def _token_id(metadata: Mapping[str, Any], name: str, tokens: list[str]) -> int 
     if token is None or token in (-1, 2**32 - 1):
         return None
     if not 0 <= token < len(tokens):
-        warnings.warn(
-            f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.",
-            ModelWarning,
-            stacklevel=2,
-        )
+        warn(f"The file's {name} token {token} is outside its vocabulary of {len(tokens)} tokens and is left out.")
         return None
     return token
 

@@ -7,13 +7,12 @@ of them names.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import FormatError, ModelWarning
+from sterna.errors import FormatError, warn
 
 MAX_CONFIG_BYTES = 1 << 22
 
@@ -77,7 +76,7 @@ def _dispensable(path: Path) -> dict[str, Any]:
     try:
         return _object(path)
     except FormatError as error:
-        warnings.warn(f"{str(error).rstrip('.')}, and is left out.", ModelWarning, stacklevel=2)
+        warn(f"{str(error).rstrip('.')}, and is left out.")
         return {}
 
 
