@@ -85,7 +85,7 @@ Plan to_plan(const nb::dict& fields) {
     return plan;
 }
 
-// (encoding, shape, uint8 vector, scale, group scales); `bytes` and `scales` keep the vectors alive.
+// (encoding, shape, uint8 vector, scale, group scales, mapped); `bytes` and `scales` keep the vectors alive.
 Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
     bytes = nb::cast<Bytes>(fields[2], false);  // false: no conversion, which would copy
     scales = nb::cast<Floats>(fields[4], false);
@@ -93,7 +93,8 @@ Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
             .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
             .bytes = view(bytes),
             .scale = nb::cast<float>(fields[3]),
-            .group_scales = view(scales)};
+            .group_scales = view(scales),
+            .mapped = nb::cast<bool>(fields[5])};
 }
 
 std::size_t at_least_one(std::size_t threads) {
@@ -103,8 +104,10 @@ std::size_t at_least_one(std::size_t threads) {
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
-    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads)
-        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads)) {}
+    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, bool in_place, std::size_t threads)
+        : model_(load(to_plan(plan), to_tensors(tensors), kernels_for(isa), in_place, at_least_one(threads))) {
+        std::erase_if(weights_, [&](const Bytes& bytes) { return !model_.reads(bytes.data()); });
+    }
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
@@ -163,6 +166,12 @@ private:
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     }
 
+    static Model load(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place,
+                      std::size_t threads) {
+        const nb::gil_scoped_release release;
+        return Model(plan, tensors, kernels, in_place, threads);
+    }
+
     Tensors to_tensors(const nb::dict& tensors) {
         Tensors natives;
         for (const auto& [key, value] : tensors)
@@ -192,11 +201,9 @@ Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& enc
     return out;
 }
 
-std::vector<bool> code_3_in(const std::vector<Bytes>& tensors) {
+bool code_3_in(Bytes codes) {
     const nb::gil_scoped_release release;
-    std::vector<bool> found;
-    for (const Bytes& codes : tensors) found.push_back(i2s_has_code_3(view(codes)));
-    return found;
+    return i2s_has_code_3(view(codes));
 }
 
 // Bytes that are not UTF-8 become U+FFFD.
@@ -271,8 +278,7 @@ NB_MODULE(_native, m) {
           "Strings of a GGUF header; ValueError where one does not fit the file.");
     m.def("gguf_string_index", &gguf_string_index, "file"_a, "position"_a, "count"_a, "stride"_a,
           "Where every stride-th string begins, and the position behind the last; ValueError as gguf_strings.");
-    m.def("i2s_has_code_3", &code_3_in, "tensors"_a,
-          "For each vector of I2_S codes, whether it holds the meaningless code 3.");
+    m.def("i2s_has_code_3", &code_3_in, "codes"_a, "Whether I2_S codes hold the meaningless code 3.");
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 
     m.def(
@@ -326,8 +332,8 @@ NB_MODULE(_native, m) {
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 
     nb::class_<PyModel>(m, "Model")
-        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t>(), "plan"_a, "tensors"_a,
-             "isa"_a, "threads"_a)
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, bool, std::size_t>(), "plan"_a, "tensors"_a,
+             "isa"_a, "in_place"_a, "threads"_a)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
              "output_rows"_a, "pools"_a, "threads"_a)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)

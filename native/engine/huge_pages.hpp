@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 namespace sterna {
@@ -11,7 +12,7 @@ namespace sterna {
 class HugePages {
 public:
     HugePages() = default;
-    explicit HugePages(std::size_t bytes);  // throws std::bad_alloc
+    explicit HugePages(std::size_t bytes);  // throws std::bad_alloc; 0 bytes take nothing
     HugePages(HugePages&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
     HugePages& operator=(HugePages&& other) noexcept {
@@ -26,5 +27,9 @@ private:
     std::uint8_t* data_ = nullptr;
     std::size_t bytes_ = 0;
 };
+
+// Drops the pages that lie wholly within `bytes` from this process. `bytes` must lie in a mapping of a file that is
+// only read: the pages come back from the file when they are touched. Other memory would be lost.
+void drop_pages(std::span<const std::uint8_t> bytes);
 
 }  // namespace sterna

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "load.hpp"
 #include "shares.hpp"
 #include "thread_pool.hpp"
 
@@ -68,11 +69,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_head(found->second, plan.head.activations(), kernels, name);
+    return make_head(found->second, plan.head.activations(), kernels, name, in_place);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -83,14 +84,14 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::size_t n_threads)
     : kernels_(kernels),
       caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
-      compiled_(compile_plan(plan, tensors, kernels, slots_)),
+      compiled_(compile_plan(plan, tensors, kernels, in_place, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_of(plan, tensors, kernels)),
+      head_(head_of(plan, tensors, kernels, in_place)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -104,10 +105,18 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
         multiply_adds_ += step->multiply_adds();
     }
     head_input_.require(head_->form());
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
-        for (const auto& step : compiled_.steps) step->prepare(thread, n_threads);
-        head_->prepare(thread, n_threads);
-    });
+    std::vector<Linear*> multiplied;
+    for (const auto& step : compiled_.steps)
+        if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
+    multiplied.push_back(head_.get());
+    weights_ = load(multiplied, in_place, n_threads);
+}
+
+bool Model::reads(const std::uint8_t* data) const {
+    return head_->reads(data) || std::any_of(compiled_.steps.begin(), compiled_.steps.end(), [&](const auto& step) {
+               const Linear* matrix = step->matrix();
+               return matrix != nullptr && matrix->reads(data);
+           });
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {

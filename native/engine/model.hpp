@@ -8,6 +8,7 @@
 
 #include "buffer.hpp"
 #include "compile.hpp"
+#include "huge_pages.hpp"
 #include "sampler.hpp"
 
 namespace sterna {
@@ -15,11 +16,15 @@ namespace sterna {
 class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
-    // Throws std::invalid_argument, with one sentence, where anything does not fit. n_threads repack matrices.
-    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads);
+    // n_threads bring the matrices into huge pages; `in_place` leaves those where they are that have kernels for it.
+    // Throws std::invalid_argument, with one sentence, where anything does not fit, and std::bad_alloc.
+    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::size_t n_threads);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }
+
+    // Whether a matrix is read from the bytes at `data`.
+    bool reads(const std::uint8_t* data) const;
 
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
     // tokens to the pools, one for each cache group of the plan.
@@ -47,6 +52,7 @@ private:
     std::size_t output_;
     std::unique_ptr<Linear> head_;
     Slot head_input_;
+    HugePages weights_;
     std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
     Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input
     std::size_t multiply_adds_ = 0;             // of all matrices, a token

@@ -11,11 +11,12 @@
 namespace sterna {
 
 struct Embed final : TokenStep<Embed> {
-    Embed(std::unique_ptr<Linear> matrix, std::size_t out) : matrix(std::move(matrix)), out(out) { writes = {out}; }
+    Embed(std::unique_ptr<Linear> rows, std::size_t out) : rows(std::move(rows)), out(out) { writes = {out}; }
+    Linear* matrix() override { return rows.get(); }
     void token(Run& run, std::size_t t) const {
-        matrix->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+        rows->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
     }
-    std::unique_ptr<Linear> matrix;
+    std::unique_ptr<Linear> rows;
     std::size_t out;
 };
 

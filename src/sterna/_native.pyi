@@ -25,18 +25,18 @@ def gguf_string_index(file: np.ndarray, position: int, count: int, stride: int) 
     """Where the first of `count` strings and every `stride`-th after it begin (uint64 vector), and the position after
     the last. Raises as `gguf_strings` does."""
 
-def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
-    """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which has no meaning."""
+def i2s_has_code_3(codes: np.ndarray) -> bool:
+    """Whether a uint8 vector of packed I2_S codes holds the code 3, which has no meaning."""
 
 def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one if
     all blocks that are not entirely zero share it, else one for each block."""
 
 def requantize(
-    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int
+    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool], encoding: str, isa: str, threads: int
 ) -> np.ndarray:
-    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales) in q4_0, q8_0 or q6_k,
-    row by row."""
+    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales, mapped) in q4_0, q8_0
+    or q6_k, row by row."""
 
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
     """Bytes a second that `threads` threads together read from a buffer of `bytes` bytes."""
@@ -77,10 +77,14 @@ class KvPool:
     def block_bytes(self) -> int: ...
 
 class Model:
-    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales). The
-    vectors are not copied, and kept alive."""
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, mapped). Matrices
+    are repacked or, where `mapped` says that the vector lies in a mapped file, copied, and the file's pages dropped;
+    `in_place` leaves them where kernels take them as they lie. Vectors that are read afterwards are kept alive. Raises
+    MemoryError where there is no room for copies."""
 
-    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, threads: int) -> None: ...
+    def __init__(
+        self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, in_place: bool, threads: int
+    ) -> None: ...
     def forward(
         self,
         tokens: np.ndarray,

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
+
+#include "../huge_pages.hpp"
 
 namespace sterna {
 namespace {
@@ -29,7 +32,8 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
       encoding_(tensor.encoding),
       scale_(tensor.scale),
       group_scales_(tensor.group_scales),
-      data_(tensor.bytes.data()) {
+      data_(tensor.bytes.data()),
+      mapped_(tensor.mapped) {
     if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
         throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
     out_features_ = tensor.shape[0];
@@ -45,6 +49,23 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
         throw std::invalid_argument("The tensor '" + name + "' has scales that do not fit its columns.");
     for (const float scale : group_scales_)
         if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
+}
+
+void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const {
+    const std::size_t tiles = parts(out_features_, kTileRows);
+    const std::size_t first = tiles * thread / n_threads * kTileRows;
+    const std::size_t last = std::min(tiles * (thread + 1) / n_threads * kTileRows, out_features_);
+    if (first < last) pack(first, last, memory);
+}
+
+void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {
+    std::memcpy(memory + first * row_bytes_, data_ + first * row_bytes_, (last - first) * row_bytes_);
+}
+
+void Linear::settle(const std::uint8_t* memory) {
+    if (mapped_) drop_pages({data_, out_features_ * row_bytes_});
+    data_ = memory;
+    mapped_ = false;
 }
 
 Division Linear::division(std::size_t n_tokens, std::size_t) const {

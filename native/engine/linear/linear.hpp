@@ -42,8 +42,16 @@ public:
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
 
-    // Repacks this thread's share of the matrix, once, before it is used.
-    virtual void prepare(std::size_t, std::size_t) {}
+    // A matrix is read from its tensor's bytes until it is settled in other memory, of memory_bytes() from a cache line
+    // on (load.hpp). All threads fill that memory first, each its share, which are the rows that it will multiply.
+    virtual bool repacks() const { return false; }  // the route multiplies nothing before the matrix is settled
+    bool mapped() const { return mapped_; }         // the tensor's bytes lie in a mapped file
+    virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
+    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
+    void settle(const std::uint8_t* memory);
+
+    // Whether the matrix is read from the bytes at `data`.
+    bool reads(const std::uint8_t* data) const { return data == data_; }
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
@@ -64,6 +72,10 @@ protected:
     virtual void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                                float* scratch, const Products& out) const = 0;
 
+    // Writes what the rows first <= r < last become in `memory`: by default they are copied. `first` is a multiple of
+    // kTileRows.
+    virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
+
     Rows rows(std::size_t first, std::size_t last) const {
         return {data_ + first * row_bytes_, row_bytes_, last - first};
     }
@@ -74,18 +86,19 @@ protected:
     std::size_t out_features_ = 0, in_features_ = 0, row_bytes_ = 0;
     float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
-    const std::uint8_t* data_;
+    const std::uint8_t* data_;             // the tensor's rows, or what `pack` made of them
+    bool mapped_;
 };
 
-// The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and
-// where no route takes it with activations of this form.
+// The matrix with the first route that takes it; `in_place` prefers routes that take the tensor's bytes as they lie.
+// Throws std::invalid_argument where its parts do not fit together, and where no route takes it with activations of
+// this form.
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                    const std::string& name);
+                                    const std::string& name, bool in_place);
 
-// The same for a head. It meets few tokens, and its bytes often serve the embedding too: encodings that have kernels
-// for rows as they lie are not repacked.
+// The same for a head. It meets few tokens, so encodings that have kernels for rows as they lie are never repacked.
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name);
+                                  const std::string& name, bool in_place);
 
 inline std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;

@@ -76,7 +76,7 @@ def measure_head(
         operations=[Embed(Slot("hidden"), Weight("head"))],
     )
     natives = {"head": native_tensors([tensor], threads)[tensor.name]}
-    model = _native.Model(plan.to_dict(), natives, isa, threads)
+    model = _native.Model(plan.to_dict(), natives, isa, True, threads)
     expected = model.logits(hidden, threads)
     return HeadError(
         relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),

@@ -83,6 +83,7 @@ class LLM:
                 blocks=-(-max(least_tokens, pool_tokens or POOL_TOKENS) // block_size),
                 least_blocks=-(-least_tokens // block_size),
                 kv=self.options.kv,
+                mmap=self.options.mmap,
             )
         self._tokenizer = loading
         self._head_error: HeadError | None = None
