@@ -106,7 +106,15 @@ class PyModel {
 public:
     PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, bool in_place, std::size_t threads)
         : model_(load(to_plan(plan), to_tensors(tensors), kernels_for(isa), in_place, at_least_one(threads))) {
-        std::erase_if(weights_, [&](const Bytes& bytes) { return !model_.reads(bytes.data()); });
+        forget_unread();
+    }
+
+    void settle(std::size_t threads) {
+        {
+            const nb::gil_scoped_release release;
+            model_.settle(at_least_one(threads));
+        }
+        forget_unread();
     }
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
@@ -125,8 +133,12 @@ public:
         for (const KvPool* pool : pools)
             if (pool == nullptr) throw std::invalid_argument("A KV pool is None.");
         auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
-        const nb::gil_scoped_release release;
-        model_.forward(batch, pools, at_least_one(threads), hidden.data());
+        const bool settled = model_.settled();
+        {
+            const nb::gil_scoped_release release;
+            model_.forward(batch, pools, at_least_one(threads), hidden.data());
+        }
+        if (model_.settled() && !settled) forget_unread();
         return hidden;
     }
 
@@ -166,6 +178,11 @@ private:
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     }
 
+    // Lets go of the arrays that were copied or repacked.
+    void forget_unread() {
+        std::erase_if(weights_, [&](const Bytes& bytes) { return !model_.reads(bytes.data()); });
+    }
+
     static Model load(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place,
                       std::size_t threads) {
         const nb::gil_scoped_release release;
@@ -201,9 +218,11 @@ Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& enc
     return out;
 }
 
-bool code_3_in(Bytes codes) {
+std::vector<bool> code_3_in(const std::vector<Bytes>& tensors) {
     const nb::gil_scoped_release release;
-    return i2s_has_code_3(view(codes));
+    std::vector<bool> found;
+    for (const Bytes& codes : tensors) found.push_back(i2s_has_code_3(view(codes)));
+    return found;
 }
 
 // Bytes that are not UTF-8 become U+FFFD.
@@ -278,7 +297,8 @@ NB_MODULE(_native, m) {
           "Strings of a GGUF header; ValueError where one does not fit the file.");
     m.def("gguf_string_index", &gguf_string_index, "file"_a, "position"_a, "count"_a, "stride"_a,
           "Where every stride-th string begins, and the position behind the last; ValueError as gguf_strings.");
-    m.def("i2s_has_code_3", &code_3_in, "codes"_a, "Whether I2_S codes hold the meaningless code 3.");
+    m.def("i2s_has_code_3", &code_3_in, "tensors"_a,
+          "For each vector of I2_S codes, whether it holds the meaningless code 3.");
     m.def("tq_to_i2s", &repack_tq, "blocks"_a, "encoding"_a);
 
     m.def(
@@ -336,6 +356,7 @@ NB_MODULE(_native, m) {
              "isa"_a, "in_place"_a, "threads"_a)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
              "output_rows"_a, "pools"_a, "threads"_a)
+        .def("settle", &PyModel::settle, "threads"_a)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)
         .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a)
         .def_prop_ro("hidden_size", &PyModel::hidden_size)

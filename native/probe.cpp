@@ -40,7 +40,7 @@ void write_array(const std::vector<T>& values) {
     std::fwrite(values.data(), sizeof(T), values.size(), stdout);
 }
 
-void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std::size_t cols, bool panels) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<std::int8_t>();
     std::vector<std::int32_t> sums(n_tokens);
@@ -50,7 +50,11 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
     const Int8Activations activations{x.data(), sums.data(), scales.data(), cols};
     const TernaryTask task{{rows.data(), cols / 4, n_rows}, 1.0f, activations, n_tokens, cols, {dots.data(), n_rows}};
-    if (k.lookup_dot != nullptr && n_tokens % kLookupGroup == 0)
+    if (panels) {
+        Buffer<std::uint8_t> packed((n_rows + 15) / 16 * 4 * cols);
+        k.pack_ternary_panels(task.rows, cols, packed.get());
+        k.ternary_panel_dot({packed.get(), n_rows, 1.0f, activations, n_tokens, cols, 0, task.out});
+    } else if (k.lookup_dot != nullptr && n_tokens % kLookupGroup == 0)
         k.lookup_dot(task, Buffer<std::uint8_t>(kLookupScratch).get());
     else
         k.ternary_dot(task);
@@ -166,8 +170,8 @@ void pool(std::size_t threads, std::size_t regions) {
 void run(const Kernels& k, const std::string& operation, const std::vector<std::size_t>& n) {
     if (operation == "known_answers") {
         write_array(std::vector<std::int32_t>{known_answers_hold(k)});
-    } else if (operation == "ternary_dot") {
-        ternary_dot(k, n.at(0), n.at(1), n.at(2));
+    } else if (operation == "ternary_dot" || operation == "ternary_panel_dot") {
+        ternary_dot(k, n.at(0), n.at(1), n.at(2), operation == "ternary_panel_dot");
     } else if (operation == "decode") {
         const auto src = read_array<std::uint8_t>();
         std::vector<float> out(n.at(1));

@@ -87,6 +87,12 @@ void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) 
     };
     const auto call = [&](auto* dot) { return [&, dot](float* out) { dot(task(sizes.n_tokens, out)); }; };
     compare(sizes, "ternary", call(plain_ternary_dot), call(kernels.ternary_dot));
+    std::vector<std::uint8_t> panels((sizes.n_rows + 15) / 16 * 4 * cols);
+    kernels.pack_ternary_panels({rows.data(), row_bytes, sizes.n_rows}, cols, panels.data());
+    compare(sizes, "ternary panel", call(plain_ternary_dot), [&](float* out) {
+        kernels.ternary_panel_dot(
+            {panels.data(), sizes.n_rows, 0.3f, x, sizes.n_tokens, cols, 0, {out, sizes.out_stride}});
+    });
     if (kernels.lookup_dot == nullptr || sizes.n_tokens < kLookupGroup) return;
     Case whole = sizes;
     whole.n_tokens = sizes.n_tokens / kLookupGroup * kLookupGroup;

@@ -17,7 +17,7 @@ public:
         reads = {x};
         writes = {out};
     }
-    Linear* matrix() override { return matrix_.get(); }
+    std::unique_ptr<Linear>* matrix() override { return &matrix_; }
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
@@ -36,8 +36,8 @@ private:
 
 class Compiler {
 public:
-    Compiler(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::vector<Slot>& slots)
-        : plan_(plan), tensors_(tensors), kernels_(kernels), in_place_(in_place), slots_(slots) {}
+    Compiler(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots)
+        : plan_(plan), tensors_(tensors), kernels_(kernels), slots_(slots) {}
 
     CompiledPlan compile() {
         for (const auto& [name, width] : plan_.slots) add_slot(name, width);
@@ -89,7 +89,7 @@ private:
     }
 
     std::unique_ptr<Linear> matrix(const std::string& name, const ActivationForm& form) const {
-        return make_linear(tensor(name), form, kernels_, name, in_place_);
+        return make_linear(tensor(name), form, kernels_, name);
     }
 
     // A slot that feeds integer kernels is quantised as soon as it is written.
@@ -230,7 +230,6 @@ private:
     const Plan& plan_;
     const Tensors& tensors_;
     const Kernels& kernels_;
-    bool in_place_;
     std::vector<Slot>& slots_;
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::size_t> groups_ = std::vector<std::size_t>(plan_.caches.size());  // query heads a kv head
@@ -245,9 +244,8 @@ const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
 
 }  // namespace
 
-CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place,
-                          std::vector<Slot>& slots) {
-    return Compiler(plan, tensors, kernels, in_place, slots).compile();
+CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots) {
+    return Compiler(plan, tensors, kernels, slots).compile();
 }
 
 }  // namespace sterna

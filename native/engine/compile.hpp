@@ -15,9 +15,7 @@ struct CompiledPlan {
 };
 
 // Compiles the operations of the plan in order. Marks the slots that need quantised copies, and adds slots for rotary
-// angles. `in_place` as in make_linear. Throws std::invalid_argument where an operation's shapes, names or numbers do
-// not fit.
-CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place,
-                          std::vector<Slot>& slots);
+// angles. Throws std::invalid_argument where an operation's shapes, names or numbers do not fit.
+CompiledPlan compile_plan(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::vector<Slot>& slots);
 
 }  // namespace sterna

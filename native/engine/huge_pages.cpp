@@ -25,7 +25,12 @@ void drop_pages(std::span<const std::uint8_t> bytes) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
     const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
     const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes.size()) / page * page;
-    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    if (first >= last) return;
+    auto* const memory = reinterpret_cast<void*>(first);
+#if defined(MADV_NOHUGEPAGE)
+    madvise(memory, last - first, MADV_NOHUGEPAGE);
+#endif
+    madvise(memory, last - first, MADV_DONTNEED);
 }
 
 }  // namespace sterna

@@ -29,7 +29,8 @@ private:
 };
 
 // Drops the pages that lie wholly within `bytes` from this process. `bytes` must lie in a mapping of a file that is
-// only read: the pages come back from the file when they are touched. Other memory would be lost.
+// only read: its pages come back when they are touched, small ones, as rows of an embedding are. Other memory would be
+// lost.
 void drop_pages(std::span<const std::uint8_t> bytes);
 
 }  // namespace sterna

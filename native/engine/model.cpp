@@ -4,7 +4,6 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "load.hpp"
 #include "shares.hpp"
 #include "thread_pool.hpp"
 
@@ -54,6 +53,12 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
+// Settling all weights takes a tenth of a second and, where the system has no memory at hand (a VM that gave it back to
+// its host), several times that. The first token does not wait for it: what is left is settled between passes, for up
+// to half the time that the last pass took.
+constexpr std::chrono::milliseconds kSettlingAtLoad{100};
+constexpr int kSettlingShare = 2;
+
 // Waking a thread and waiting for it costs microseconds: each thread should have at least about 50 microseconds of
 // work.
 std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
@@ -69,11 +74,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_head(found->second, plan.head.activations(), kernels, name, in_place);
+    return make_head(found->second, plan.head.activations(), kernels, name);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -88,10 +93,10 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, b
     : kernels_(kernels),
       caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
-      compiled_(compile_plan(plan, tensors, kernels, in_place, slots_)),
+      compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_of(plan, tensors, kernels, in_place)),
+      head_(head_of(plan, tensors, kernels)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -105,17 +110,23 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, b
         multiply_adds_ += step->multiply_adds();
     }
     head_input_.require(head_->form());
-    std::vector<Linear*> multiplied;
+    std::vector<std::unique_ptr<Linear>*> multiplied;
     for (const auto& step : compiled_.steps)
         if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
-    multiplied.push_back(head_.get());
-    weights_ = load(multiplied, in_place, n_threads);
+    multiplied.push_back(&head_);
+    settling_ = Settling(multiplied, in_place);
+    settling_.go_on(n_threads, kSettlingAtLoad);
+}
+
+void Model::settle(std::size_t n_threads) {
+    const std::lock_guard lock(mutex_);
+    settling_.go_on(n_threads, Settling::Clock::duration::max());
 }
 
 bool Model::reads(const std::uint8_t* data) const {
     return head_->reads(data) || std::any_of(compiled_.steps.begin(), compiled_.steps.end(), [&](const auto& step) {
-               const Linear* matrix = step->matrix();
-               return matrix != nullptr && matrix->reads(data);
+               const std::unique_ptr<Linear>* matrix = step->matrix();
+               return matrix != nullptr && (*matrix)->reads(data);
            });
 }
 
@@ -144,6 +155,8 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
         caches.push_back({pools[i], group.window});
     }
     batch.check(token_limit_, caches);
+    settling_.go_on(n_threads, last_pass_ / kSettlingShare);
+    const auto begin = Settling::Clock::now();
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
     std::vector<AttentionWork> attention;
@@ -170,6 +183,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
             barrier.wait(n_threads);
         }
     });
+    last_pass_ = Settling::Clock::now() - begin;
     const Slot& output = slots_[output_];
     for (std::size_t i = 0; i < batch.output_rows.size(); ++i)
         std::memcpy(hidden + i * output.width, output.row(static_cast<std::size_t>(batch.output_rows[i])),

@@ -8,20 +8,25 @@
 
 #include "buffer.hpp"
 #include "compile.hpp"
-#include "huge_pages.hpp"
 #include "sampler.hpp"
+#include "settling.hpp"
 
 namespace sterna {
 
 class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
-    // n_threads bring the matrices into huge pages; `in_place` leaves those where they are that have kernels for it.
+    // n_threads settle matrices in huge pages, for a moment here and then between passes; `in_place` leaves those where
+    // they lie that have kernels for it.
     // Throws std::invalid_argument, with one sentence, where anything does not fit, and std::bad_alloc.
     Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::size_t n_threads);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }
+
+    // Settles what is not settled yet, and whether nothing is.
+    void settle(std::size_t n_threads);
+    bool settled() const { return settling_.done(); }
 
     // Whether a matrix is read from the bytes at `data`.
     bool reads(const std::uint8_t* data) const;
@@ -52,7 +57,8 @@ private:
     std::size_t output_;
     std::unique_ptr<Linear> head_;
     Slot head_input_;
-    HugePages weights_;
+    Settling settling_;
+    Settling::Clock::duration last_pass_{};     // how long the last forward pass took
     std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
     Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input
     std::size_t multiply_adds_ = 0;             // of all matrices, a token

@@ -10,7 +10,7 @@ namespace sterna {
 
 void requantize(const Kernels& kernels, const Tensor& tensor, Encoding encoding, std::size_t n_threads,
                 std::span<std::uint8_t> out) {
-    const std::unique_ptr<Linear> matrix = make_linear(tensor, {}, kernels, "to requantise", true);
+    const std::unique_ptr<Linear> matrix = make_linear(tensor, {}, kernels, "to requantise");
     const std::size_t rows = matrix->out_features(), cols = matrix->in_features(), stride = row_bytes(encoding, cols);
     if (!Int15::takes_encoding(encoding) || out.size() != rows * stride)
         throw std::invalid_argument("Matrices can be requantised to q4_0, q8_0 and q6_k.");

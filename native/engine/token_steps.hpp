@@ -12,7 +12,7 @@ namespace sterna {
 
 struct Embed final : TokenStep<Embed> {
     Embed(std::unique_ptr<Linear> rows, std::size_t out) : rows(std::move(rows)), out(out) { writes = {out}; }
-    Linear* matrix() override { return rows.get(); }
+    std::unique_ptr<Linear>* matrix() override { return &rows; }
     void token(Run& run, std::size_t t) const {
         rows->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
     }

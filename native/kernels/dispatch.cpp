@@ -80,7 +80,7 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<float, 3 * (3 + 21 + kLookupGroup)> dots{};
+    std::array<float, 3 * (3 + 21 + kLookupGroup + 3 + 21)> dots{};
     std::array<float, 6 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
@@ -118,6 +118,13 @@ Answers answers(const Kernels& k) {
         k.lookup_dot(task(kTokens), static_cast<std::uint8_t*>(aligned));
     } else {
         k.ternary_dot(task(kTokens));
+    }
+    dots += kTokens * kRows;
+    std::vector<std::uint8_t> ternary_panel(4 * kCols);
+    k.pack_ternary_panels({rows.data(), kCols / 4, kRows}, kCols, ternary_panel.data());
+    for (const std::size_t n_tokens : {kFew, kTiled}) {
+        k.ternary_panel_dot({ternary_panel.data(), kRows, 0.7f, codes_x, n_tokens, kCols, 0, {dots, kRows}});
+        dots += n_tokens * kRows;
     }
 
     std::vector<float> a(kN), b(kN);
@@ -219,6 +226,19 @@ const Kernels& kernels_for(const std::string& isa) {
     for (const Kernels* k : all) names += std::string(names.empty() ? "" : ", ") + k->isa;
     throw std::invalid_argument("The instruction set '" + isa + "' is unknown or this processor lacks it; it has " +
                                 names + ".");
+}
+
+std::size_t fetch_distance() {
+    constexpr std::size_t kAhead = 4096;
+#if defined(__x86_64__)
+    static const bool is_amd = [] {
+        __builtin_cpu_init();
+        return __builtin_cpu_is("amd") != 0;
+    }();
+    return is_amd ? 0 : kAhead;
+#else
+    return kAhead;
+#endif
 }
 
 bool known_answers_hold(const Kernels& kernels) {

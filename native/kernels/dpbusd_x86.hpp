@@ -2,6 +2,7 @@
 // encodings: EVEX (AVX-512 VNNI) and VEX (AVX-VNNI, for processors without AVX-512).
 #pragma once
 
+#include "ternary_panel_x86.hpp"
 #include "ternary_x86.hpp"
 
 #if defined(__AVX512VNNI__)
@@ -14,10 +15,11 @@ namespace sterna {
 namespace {
 
 // The multiply-add of a tile, on registers of `Bytes` bytes.
-template <std::size_t Bytes, std::size_t Groups, std::size_t Tokens>
+template <std::size_t Bytes, std::size_t Groups, std::size_t Tokens, std::size_t PanelTokens>
 struct DpbusdOp {
     typedef std::int32_t Vec __attribute__((vector_size(Bytes)));
     static constexpr std::size_t kGroups = Groups, kTokens = Tokens, kBlocks = 4;
+    static constexpr std::size_t kPanelTokens = PanelTokens, kLargestCode = 192, kLines = 0;
 
     // In assembly, because gcc 12 moves and spills sums that go through the intrinsic.
     static void multiply_add(Vec& sum, const Vec& codes, const Vec& x) {

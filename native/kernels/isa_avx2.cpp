@@ -2,6 +2,7 @@
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_lookup.hpp"
+#include "ternary_panel_x86.hpp"
 #include "ternary_x86.hpp"
 
 namespace sterna {
@@ -10,6 +11,7 @@ namespace {
 struct MaddubsOp {
     typedef std::int32_t Vec __attribute__((vector_size(32)));
     static constexpr std::size_t kGroups = 2, kTokens = 6, kBlocks = 2;
+    static constexpr std::size_t kPanelTokens = 6, kLargestCode = 2, kLines = 16;  // 64 steps
 
     // Sums have 16 bits. A step adds two products of a code 0..2 and an int8 -128..127 to a lane, from -512 to 508.
     // Over the 64 steps of two blocks that makes -32768 to 32512, which 16 bits just hold. (The code 3 does not occur:
@@ -73,7 +75,7 @@ struct Maddubs : TileX86<MaddubsOp> {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels =
-    make_kernels("avx2", ternary_dot<Maddubs>, Lookup::dot, int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
+extern const Kernels kAvx2Kernels = make_kernels("avx2", ternary_dot<Maddubs>, ternary_panel_dot<PanelX86<MaddubsOp>>,
+                                                 Lookup::dot, int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
 
 }  // namespace sterna

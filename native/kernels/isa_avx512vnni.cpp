@@ -6,9 +6,10 @@
 
 namespace sterna {
 
-using Op = DpbusdOp<64, 3, 8>;
+using Op = DpbusdOp<64, 3, 8, 12>;
 
 extern const Kernels kAvx512VnniKernels =
-    make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, nullptr, int15_dot<Int15Vnni>, panel_dot, multiply_add<Op>);
+    make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>, nullptr, int15_dot<Int15Vnni>,
+                 panel_dot, multiply_add<Op>);
 
 }  // namespace sterna

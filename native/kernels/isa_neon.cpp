@@ -3,6 +3,7 @@
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_neon.hpp"
+#include "ternary_panel_neon.hpp"
 
 namespace sterna {
 namespace {
@@ -36,7 +37,7 @@ struct Sdot {
 
 }  // namespace
 
-extern const Kernels kNeonKernels =
-    make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
+extern const Kernels kNeonKernels = make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, ternary_panel_dot<PanelNeon>,
+                                                 nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
 
 }  // namespace sterna

@@ -4,6 +4,7 @@
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_neon.hpp"
+#include "ternary_panel_neon.hpp"
 
 namespace sterna {
 namespace {
@@ -39,7 +40,8 @@ struct Smmla {
 
 }  // namespace
 
-extern const Kernels kNeonI8mmKernels = make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, nullptr,
-                                                     int15_dot<Int15Neon>, panel_dot, multiply_add<Smmla>);
+extern const Kernels kNeonI8mmKernels =
+    make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, ternary_panel_dot<PanelNeon>, nullptr,
+                 int15_dot<Int15Neon>, panel_dot, multiply_add<Smmla>);
 
 }  // namespace sterna

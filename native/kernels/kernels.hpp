@@ -23,7 +23,12 @@ struct Kernels {
     // out = (sum over k of w[r, k] * x.codes[t, k], exactly) * (scale / x.scales[t]), w in {-1, 0, 1}.
     void (*ternary_dot)(const TernaryTask& task);
 
-    // The same by lookup tables; null if the ISA gains nothing by them. At most kLookupRows rows; a multiple of
+    // The same for rows repacked to panels of sixteen (ternary_panels.hpp). pack_ternary_panels: the rows' panels, 4 *
+    // cols bytes each, the last one filled up; cols is a multiple of 128.
+    void (*ternary_panel_dot)(const TernaryPanelTask& task);
+    void (*pack_ternary_panels)(const Rows& rows, std::size_t cols, std::uint8_t* out);
+
+    // ternary_dot by lookup tables; null if the ISA gains nothing by them. At most kLookupRows rows; a multiple of
     // kLookupGroup tokens, at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
     void (*lookup_dot)(const TernaryTask& task, std::uint8_t* scratch);
 

@@ -7,6 +7,7 @@ namespace sterna {
 
 inline constexpr std::size_t kPad = 128;  // elements; also the block of I2_S (128 codes in 32 bytes)
 inline constexpr std::size_t kMaxHeadDim = 4096;
+inline constexpr std::size_t kMaxPanelColumns = 1 << 18;  // their products, times 64, fit 32 bits
 inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
 
 [[gnu::always_inline]] constexpr std::size_t padded(std::size_t n) {
@@ -56,6 +57,17 @@ struct TernaryTask {
     float scale;
     Int8Activations x;
     std::size_t n_tokens, cols;
+    Products out;
+};
+
+// Ternary panels (ternary_panels.hpp); cols is a multiple of 128, at most kMaxPanelColumns.
+struct TernaryPanelTask {
+    const std::uint8_t* panels;
+    std::size_t rows;
+    float scale;
+    Int8Activations x;
+    std::size_t n_tokens, cols;
+    std::size_t ahead;  // bytes from what is multiplied to what is fetched meanwhile
     Products out;
 };
 

@@ -25,8 +25,8 @@ def gguf_string_index(file: np.ndarray, position: int, count: int, stride: int) 
     """Where the first of `count` strings and every `stride`-th after it begin (uint64 vector), and the position after
     the last. Raises as `gguf_strings` does."""
 
-def i2s_has_code_3(codes: np.ndarray) -> bool:
-    """Whether a uint8 vector of packed I2_S codes holds the code 3, which has no meaning."""
+def i2s_has_code_3(tensors: Sequence[np.ndarray]) -> list[bool]:
+    """For each uint8 vector of packed I2_S codes, whether it holds the code 3, which has no meaning."""
 
 def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of `tq1_0` or `tq2_0` (uint8 vector) as I2_S codes (uint8 vector) and scales (float32 vector): one if
@@ -78,13 +78,16 @@ class KvPool:
 
 class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, mapped). Matrices
-    are repacked or, where `mapped` says that the vector lies in a mapped file, copied, and the file's pages dropped;
-    `in_place` leaves them where kernels take them as they lie. Vectors that are read afterwards are kept alive. Raises
-    MemoryError where there is no room for copies."""
+    are repacked or, where `mapped` says that the vector lies in a mapped file, copied, and the file's pages dropped: for
+    a tenth of a second here, then between passes. `in_place` leaves them where kernels take them as they lie. Vectors
+    are kept alive as long as they are read. Raises MemoryError where there is no room for copies."""
 
     def __init__(
         self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, in_place: bool, threads: int
     ) -> None: ...
+    def settle(self, threads: int) -> None:
+        """Copies and repacks at once what was left for later."""
+
     def forward(
         self,
         tokens: np.ndarray,

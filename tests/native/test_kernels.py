@@ -68,15 +68,19 @@ def test_known_answers_hold(probe: Probe) -> None:
 
 @pytest.mark.parametrize("cols", [128, 256, 1024, 1152, 2560, 6912])
 @pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
-@pytest.mark.parametrize("n_tokens", [6, 64], ids=["tiles", "lookups"])
-def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, n_tokens: int) -> None:
+@pytest.mark.parametrize(
+    "operation, n_tokens",
+    [("ternary_dot", 6), ("ternary_dot", 64), ("ternary_panel_dot", 3), ("ternary_panel_dot", 21)],
+    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels"],
+)
+def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, operation: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)
-    n_rows = 13
+    n_rows = 45
     codes = {"all -1": -1, "all +1": 1, "all 0": 0}.get(kind)
     w = rng.integers(-1, 2, (n_rows, cols)) if codes is None else np.full((n_rows, cols), codes)
     x = rng.integers(-128, 128, (n_tokens, cols))
     x[1], x[2] = 127, -128
-    (dots,) = probe.call("ternary_dot", n_rows, n_tokens, cols, arrays=(pack_i2s(w.astype(np.int8)), x.astype(np.int8)))
+    (dots,) = probe.call(operation, n_rows, n_tokens, cols, arrays=(pack_i2s(w.astype(np.int8)), x.astype(np.int8)))
     assert np.array_equal(np.frombuffer(dots, np.float32).reshape(n_tokens, n_rows), x @ w.T)
 
 

@@ -55,17 +55,13 @@ void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_thread
     const std::size_t tiles = parts(out_features_, kTileRows);
     const std::size_t first = tiles * thread / n_threads * kTileRows;
     const std::size_t last = std::min(tiles * (thread + 1) / n_threads * kTileRows, out_features_);
-    if (first < last) pack(first, last, memory);
+    if (first >= last) return;
+    pack(first, last, memory);
+    if (mapped_) drop_pages({data_ + first * row_bytes_, (last - first) * row_bytes_});
 }
 
 void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {
     std::memcpy(memory + first * row_bytes_, data_ + first * row_bytes_, (last - first) * row_bytes_);
-}
-
-void Linear::settle(const std::uint8_t* memory) {
-    if (mapped_) drop_pages({data_, out_features_ * row_bytes_});
-    data_ = memory;
-    mapped_ = false;
 }
 
 Division Linear::division(std::size_t n_tokens, std::size_t) const {

@@ -42,15 +42,19 @@ public:
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
 
-    // A matrix is read from its tensor's bytes until it is settled in other memory, of memory_bytes() from a cache line
-    // on (load.hpp). All threads fill that memory first, each its share, which are the rows that it will multiply.
-    virtual bool repacks() const { return false; }  // the route multiplies nothing before the matrix is settled
-    bool mapped() const { return mapped_; }         // the tensor's bytes lie in a mapped file
+    // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), memory_bytes()
+    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
     virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
     void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
-    void settle(const std::uint8_t* memory);
+    void settle(const std::uint8_t* memory) { data_ = memory; }
 
-    // Whether the matrix is read from the bytes at `data`.
+    // Whether the matrix must be settled before it is multiplied.
+    virtual bool repacks() const { return false; }
+
+    // The same matrix by a route that repacks it, gives the same bits and needs no more scratch, or none.
+    virtual std::unique_ptr<Linear> repacked() const { return nullptr; }
+
+    bool mapped() const { return mapped_; }  // the tensor's bytes lie in a mapped file
     bool reads(const std::uint8_t* data) const { return data == data_; }
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
@@ -64,6 +68,8 @@ public:
     virtual void row(std::size_t row, float* out) const;
 
 protected:
+    Linear(const Linear&) = default;
+
     // Throws std::invalid_argument where shape, bytes or scale do not fit together.
     Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
@@ -72,8 +78,7 @@ protected:
     virtual void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                                float* scratch, const Products& out) const = 0;
 
-    // Writes what the rows first <= r < last become in `memory`: by default they are copied. `first` is a multiple of
-    // kTileRows.
+    // Writes what rows first <= r < last become in `memory`: by default a copy. `first` is a multiple of kTileRows.
     virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
 
     Rows rows(std::size_t first, std::size_t last) const {
@@ -90,15 +95,15 @@ protected:
     bool mapped_;
 };
 
-// The matrix with the first route that takes it; `in_place` prefers routes that take the tensor's bytes as they lie.
-// Throws std::invalid_argument where its parts do not fit together, and where no route takes it with activations of
-// this form.
+// The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and
+// where no route takes it with activations of this form.
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                    const std::string& name, bool in_place);
+                                    const std::string& name);
 
-// The same for a head. It meets few tokens, so encodings that have kernels for rows as they lie are never repacked.
+// The same for a head. It meets few tokens, and its bytes often serve the embedding too: encodings that have kernels
+// for rows as they lie are not repacked.
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name, bool in_place);
+                                  const std::string& name);
 
 inline std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;

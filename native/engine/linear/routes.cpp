@@ -24,22 +24,21 @@ constexpr Route route() {
                 -> std::unique_ptr<Linear> { return std::make_unique<T>(tensor, form, kernels, name); }};
 }
 
-constexpr Route kInt15 = route<Int15>();
+constexpr Route kHead = route<Int15>();
 constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
                              route<Panels>(),  route<Floats>(),        route<Decoded>()};
 
 }  // namespace
 
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name, bool in_place) {
-    return kInt15.takes(tensor, form) ? kInt15.make(tensor, form, kernels, name)
-                                      : make_linear(tensor, form, kernels, name, in_place);
+                                  const std::string& name) {
+    return kHead.takes(tensor, form) ? kHead.make(tensor, form, kernels, name)
+                                     : make_linear(tensor, form, kernels, name);
 }
 
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                    const std::string& name, bool in_place) {
+                                    const std::string& name) {
     if (tensor.shape.size() != 2) throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
-    if (in_place && kInt15.takes(tensor, form)) return kInt15.make(tensor, form, kernels, name);
     for (const Route& route : kRoutes)
         if (route.takes(tensor, form)) return route.make(tensor, form, kernels, name);
     throw std::invalid_argument("No kernel multiplies the tensor '" + name + "', kept as " +

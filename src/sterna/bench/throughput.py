@@ -92,6 +92,7 @@ def bench(
 
     # One unmeasured run maps pages and allocates buffers. Measuring ceilings takes memory, so the peak is read here.
     complete(max(prompt_lengths), 2)
+    llm.settle()
     peak = peak_rss_mb()
     prefill: dict[int, list[float]] = {n: [] for n in prompt_lengths}
     decode, memory, int8 = [], [], []

@@ -345,6 +345,10 @@ class LLM:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
         return self._loop.call(lambda: self._loop.backend.logits(rows))
 
+    def settle(self) -> None:
+        """Copies weights into memory to the end, for measurements; otherwise that goes on between the first passes."""
+        self._loop.call(lambda: self._loop.backend.settle())
+
     def _run(
         self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None
     ) -> None:

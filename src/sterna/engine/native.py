@@ -94,6 +94,10 @@ class NativeBackend:
         logits: np.ndarray = self._threaded(self._model.logits, rows)
         return logits
 
+    def settle(self) -> None:
+        """Copies and repacks weights to the end, which otherwise goes on between the first passes."""
+        self._threaded(self._model.settle)
+
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments, self.threads)
@@ -186,25 +190,29 @@ def native_tensors(tensors: Sequence[Tensor], threads: int, *, drop: bool = Fals
     with the scales of their blocks in an array where they are not all equal. `drop`: pages of a mapped file are given
     back after they were looked at, since they are read only once more.
     """
+    ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
+    # One call for all: a thread that returns from native code may wait milliseconds for the GIL.
+    has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
+    unclean = {tensor.name for tensor, found in zip(ternary, has_code_3, strict=True) if found}
 
     def made(tensor: Tensor) -> NativeTensor:
-        native = _native_tensor(tensor)
+        native = _native_tensor(tensor, tensor.name in unclean)
         if drop:
             release(tensor.data)
         return native
 
-    with ThreadPoolExecutor(threads) as executor:  # looking and packing release the GIL
+    with ThreadPoolExecutor(threads) as executor:  # packing releases the GIL
         return {tensor.name: native for tensor, native in zip(tensors, executor.map(made, tensors), strict=True)}
 
 
-def _native_tensor(tensor: Tensor) -> NativeTensor:
+def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
     if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
         return _native_tq(tensor)
     tensor = untiled(tensor)
     data = tensor.data
     if tensor.encoding is Encoding.I2_S:
         ragged = tensor.shape[-1] % CODES_PER_BLOCK
-        if ragged or _native.i2s_has_code_3(data):
+        if ragged or has_code_3:
             codes = unpack_i2s(data, tensor.shape)
             if ragged:
                 codes = np.pad(codes, ((0, 0), (0, CODES_PER_BLOCK - ragged)))

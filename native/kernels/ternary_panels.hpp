@@ -1,0 +1,56 @@
+// Ternary panels: I2_S codes repacked for multiplication. A panel is sixteen rows side by side, so that each row has a
+// lane of a register, sums are never folded across lanes, and the bytes of a matrix are one stream.
+//
+//   line, 64 bytes: sixteen columns k .. k + 15 of the panel's rows, four bytes for each row
+//   byte i of a row   bits 7:6      5:4         3:2         1:0
+//                     column k + i  k + 4 + i   k + 8 + i   k + 12 + i      codes 0, 1, 2 for -1, 0, +1
+//
+// So a line under one mask of two bits is four columns of sixteen rows, for four activations that follow each other.
+// Rows past the end of the matrix hold the code 1.
+#pragma once
+
+#include <cstring>
+
+#include "kernels.hpp"
+
+namespace sterna {
+namespace {
+
+constexpr std::size_t kTernaryRows = 16, kTernaryLine = 64;  // rows of a panel, bytes of a line
+constexpr std::size_t kLineColumns = 16;
+
+// Packs the codes of at most sixteen rows, `blocks` blocks of 128 columns, as they are stored in I2_S. In a block of
+// I2_S, byte b of a row has columns b, b + 32, b + 64 and b + 96, the first in its highest bits: words f = 0 .. 3 of
+// sixteen bytes hold bytes i + 4 f, and a pair of bits of each goes to the same byte of one word of the panel.
+void pack_ternary_panel(const Rows& rows, std::size_t blocks, std::uint8_t* out) {
+    typedef std::uint32_t Words __attribute__((vector_size(kTernaryLine)));
+    constexpr std::uint32_t kPairs = 0x03030303, kNone = 0x55555555;
+    for (std::size_t half = 0; half < 2 * blocks; ++half) {
+        std::uint32_t words[4][kTernaryRows];
+        for (std::size_t r = 0; r < kTernaryRows; ++r)
+            for (std::size_t f = 0; f < 4; ++f) {
+                words[f][r] = kNone;
+                if (r < rows.count) std::memcpy(&words[f][r], rows.data + r * rows.stride + 16 * half + 4 * f, 4);
+            }
+        Words in[4];
+        std::memcpy(in, words, sizeof(in));
+        for (int quarter = 0; quarter < 4; ++quarter) {
+            const int at = 6 - 2 * quarter;
+            const Words line = (in[0] >> at & kPairs) << 6 | (in[1] >> at & kPairs) << 4 | (in[2] >> at & kPairs) << 2 |
+                               (in[3] >> at & kPairs);
+            const std::size_t place = half / 2 * 8 + 2 * static_cast<std::size_t>(quarter) + half % 2;
+            std::memcpy(out + place * kTernaryLine, &line, sizeof(line));
+        }
+    }
+}
+
+void pack_ternary_panels(const Rows& rows, std::size_t cols, std::uint8_t* out) {
+    for (std::size_t r = 0; r < rows.count; r += kTernaryRows, out += kTernaryRows * cols / 4) {
+        const std::size_t left = rows.count - r;
+        pack_ternary_panel({rows.data + r * rows.stride, rows.stride, left < kTernaryRows ? left : kTernaryRows},
+                           cols / 128, out);
+    }
+}
+
+}  // namespace
+}  // namespace sterna
