@@ -21,16 +21,13 @@ HugePages::~HugePages() {
     if (data_ != nullptr) munmap(data_, bytes_);
 }
 
-void drop_pages(std::span<const std::uint8_t> bytes) {
+const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
-    const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes.size()) / page * page;
-    if (first >= last) return;
-    auto* const memory = reinterpret_cast<void*>(first);
-#if defined(MADV_NOHUGEPAGE)
-    madvise(memory, last - first, MADV_NOHUGEPAGE);
-#endif
-    madvise(memory, last - first, MADV_DONTNEED);
+    const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+    const std::uintptr_t last = reinterpret_cast<std::uintptr_t>(end) / page * page;
+    if (first >= last) return begin;
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    return reinterpret_cast<const std::uint8_t*>(last);
 }
 
 }  // namespace sterna

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <utility>
 
 namespace sterna {
@@ -28,9 +27,9 @@ private:
     std::size_t bytes_ = 0;
 };
 
-// Drops the pages that lie wholly within `bytes` from this process. `bytes` must lie in a mapping of a file that is
-// only read: its pages come back when they are touched, small ones, as rows of an embedding are. Other memory would be
-// lost.
-void drop_pages(std::span<const std::uint8_t> bytes);
+// Drops the pages that lie wholly between `begin` and `end` from this process; returns where the first one begins that
+// is kept. The memory must be a mapping of a file that is only read: its pages come back when they are touched. Other
+// memory would be lost.
+const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end);
 
 }  // namespace sterna

@@ -53,10 +53,7 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
-// Settling all weights takes a tenth of a second and, where the system has no memory at hand (a VM that gave it back to
-// its host), several times that. The first token does not wait for it: what is left is settled between passes, for up
-// to half the time that the last pass took.
-constexpr std::chrono::milliseconds kSettlingAtLoad{100};
+// The part of the last pass's time that is spent on settling before the next one.
 constexpr int kSettlingShare = 2;
 
 // Waking a thread and waiting for it costs microseconds: each thread should have at least about 50 microseconds of
@@ -89,7 +86,8 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::size_t n_threads)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads, bool in_place,
+             Settling::Clock::duration settling)
     : kernels_(kernels),
       caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
@@ -115,7 +113,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, b
         if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
     multiplied.push_back(&head_);
     settling_ = Settling(multiplied, in_place);
-    settling_.go_on(n_threads, kSettlingAtLoad);
+    settling_.go_on(n_threads, settling);
 }
 
 void Model::settle(std::size_t n_threads) {

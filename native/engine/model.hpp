@@ -16,10 +16,11 @@ namespace sterna {
 class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
-    // n_threads settle matrices in huge pages, for a moment here and then between passes; `in_place` leaves those where
-    // they lie that have kernels for it.
-    // Throws std::invalid_argument, with one sentence, where anything does not fit, and std::bad_alloc.
-    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place, std::size_t n_threads);
+    // n_threads settle matrices in huge pages, for `settling` here and then between passes; `in_place` leaves those
+    // where they lie that have kernels for it. Throws std::invalid_argument, with one sentence, where anything does not
+    // fit, and std::bad_alloc.
+    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads, bool in_place,
+          Settling::Clock::duration settling);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }

@@ -22,7 +22,7 @@ Settling::Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool i
         for (std::unique_ptr<Linear>* matrix : matrices) {
             if ((*matrix)->repacks()) continue;
             std::unique_ptr<Linear> repacked = (*matrix)->repacked();
-            if (repacked != nullptr || (*matrix)->mapped()) add(matrix, std::move(repacked));
+            if (repacked != nullptr || (*matrix)->read_once()) add(matrix, std::move(repacked));
         }
     memory_ = HugePages(bytes);
 }
@@ -35,8 +35,8 @@ void Settling::go_on(std::size_t n_threads, Clock::duration time) {
         if (place.repacked != nullptr) std::swap(*place.matrix, place.repacked);
         std::uint8_t* memory = memory_.get() + place.offset;
         Linear& matrix = **place.matrix;
-        ThreadPool::instance().run(
-            n_threads, [&](std::size_t thread, Barrier&) { matrix.fill(memory, thread, n_threads); });
+        ThreadPool::instance().run(n_threads,
+                                   [&](std::size_t thread, Barrier&) { matrix.fill(memory, thread, n_threads); });
         matrix.settle(memory);
         place.repacked.reset();
     }

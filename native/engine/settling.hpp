@@ -18,7 +18,7 @@ public:
     Settling() = default;
 
     // Takes one block for all matrices, since most fill no huge page by themselves: for those whose route repacks them
-    // and, unless `in_place`, those that can be repacked or whose bytes lie in a mapped file. `matrices`: where their
+    // and, unless `in_place`, those that can be repacked or whose bytes are to be read once. `matrices`: where their
     // owner keeps them. Throws std::bad_alloc.
     Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool in_place);
 

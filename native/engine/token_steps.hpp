@@ -15,6 +15,7 @@ struct Embed final : TokenStep<Embed> {
     std::unique_ptr<Linear>* matrix() override { return &rows; }
     void token(Run& run, std::size_t t) const {
         rows->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+        rows->drop();  // a row brings up to 2 MB of the file around it, which the head may hold already
     }
     std::unique_ptr<Linear> rows;
     std::size_t out;

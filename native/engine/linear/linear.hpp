@@ -54,8 +54,11 @@ public:
     // The same matrix by a route that repacks it, gives the same bits and needs no more scratch, or none.
     virtual std::unique_ptr<Linear> repacked() const { return nullptr; }
 
-    bool mapped() const { return mapped_; }  // the tensor's bytes lie in a mapped file
+    bool read_once() const { return read_once_; }  // as Tensor says
     bool reads(const std::uint8_t* data) const { return data == data_; }
+
+    // Drops the pages of a matrix that is not settled, if they are to be read once.
+    void drop() const;
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
@@ -92,7 +95,7 @@ protected:
     float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
     const std::uint8_t* data_;             // the tensor's rows, or what `pack` made of them
-    bool mapped_;
+    bool read_once_;
 };
 
 // The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and

@@ -26,6 +26,11 @@ CODES_PER_BLOCK = 128
 ALIGNMENT = 4
 """Alignment in bytes of the arrays from which the kernels read float32 and float16 numbers."""
 
+SETTLING_AT_LOAD = 0.1
+"""Seconds for which weights are copied and repacked at load, while the vocabulary is read; the rest is left to the time
+between passes. All of a model of 2B parameters takes 0.1 to 0.2 s, but 1 s in a virtual machine that has given its free
+memory back to the host, and the first token does not wait for that."""
+
 MARGIN = 1 << 28
 """Bytes that a copy of the weights leaves free, for keys and values and for other processes."""
 
@@ -112,11 +117,11 @@ def load_model(plan: Plan, tensors: Mapping[str, Tensor], isa: str, threads: int
     natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads, drop=not in_place)
     try:
         try:
-            return _native.Model(plan.to_dict(), natives, isa, in_place, threads)
+            return _native.Model(plan.to_dict(), natives, isa, threads, in_place, SETTLING_AT_LOAD)
         except MemoryError:
             if mmap is not None or in_place:
                 raise
-            return _native.Model(plan.to_dict(), natives, isa, True, threads)
+            return _native.Model(plan.to_dict(), natives, isa, threads, True)
     except MemoryError:
         raise UnsupportedError("The system refuses the memory for the weights; a smaller model may fit.") from None
     except ValueError as error:
@@ -177,7 +182,7 @@ def make_pools(plan: Plan, blocks: int, least_blocks: int, kv: str) -> list[_nat
 
 NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool]
 """Encoding, shape, bytes, scale, scales of groups of columns (empty for none), and whether the bytes lie in a mapped
-file that is only read."""
+file whose pages the engine drops after it has read them."""
 
 ONE_SCALE = np.empty(0, np.float32)
 
@@ -187,8 +192,8 @@ def native_tensors(tensors: Sequence[Tensor], threads: int, *, drop: bool = Fals
 
     Bytes that are not aligned (`ALIGNMENT`) are copied. Ternary rows that do not fill whole blocks are packed again,
     each padded with zeros; the code 3, which has no meaning, becomes 0. TL1 and TL2 become I2_S. So do TQ1_0 and TQ2_0,
-    with the scales of their blocks in an array where they are not all equal. `drop`: pages of a mapped file are given
-    back after they were looked at, since they are read only once more.
+    with the scales of their blocks in an array where they are not all equal. `drop`: pages of a mapped file are dropped
+    after they were looked at, and by the engine after it has read them.
     """
     ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
     # One call for all: a thread that returns from native code may wait milliseconds for the GIL.
@@ -196,7 +201,7 @@ def native_tensors(tensors: Sequence[Tensor], threads: int, *, drop: bool = Fals
     unclean = {tensor.name for tensor, found in zip(ternary, has_code_3, strict=True) if found}
 
     def made(tensor: Tensor) -> NativeTensor:
-        native = _native_tensor(tensor, tensor.name in unclean)
+        native = _native_tensor(tensor, tensor.name in unclean, drop)
         if drop:
             release(tensor.data)
         return native
@@ -205,7 +210,7 @@ def native_tensors(tensors: Sequence[Tensor], threads: int, *, drop: bool = Fals
         return {tensor.name: native for tensor, native in zip(tensors, executor.map(made, tensors), strict=True)}
 
 
-def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
+def _native_tensor(tensor: Tensor, has_code_3: bool, drop: bool) -> NativeTensor:
     if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
         return _native_tq(tensor)
     tensor = untiled(tensor)
@@ -219,7 +224,7 @@ def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
             data = pack_i2s(codes)
     if data.ctypes.data % ALIGNMENT:
         data = data.copy()
-    return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE, mapping(data) is not None
+    return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE, drop and mapping(data) is not None
 
 
 def _native_tq(tensor: Tensor) -> NativeTensor:
