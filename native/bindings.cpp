@@ -291,6 +291,7 @@ NB_MODULE(_native, m) {
             return multiply_add_rate(kernels, at_least_one(threads));
         },
         "isa"_a, "threads"_a);
+    m.def("line_latency", &line_latency, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<Profile>(m, "Profile")
         .def(nb::init<>())

@@ -44,6 +44,9 @@ def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
 def multiply_add_rate(isa: str, threads: int) -> float:
     """int8 multiply-adds a second that `threads` threads together compute on registers."""
 
+def line_latency() -> float:
+    """Nanoseconds that a cache line takes from one thread to another."""
+
 class Profile:
     """What the calls of a model that are given it did, and where their time went."""
 
