@@ -41,6 +41,7 @@ public:
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
+    virtual std::size_t bytes() const { return out_features_ * row_bytes_; }  // that a product reads
 
     // Repacks this thread's share of the matrix, once, before it is used.
     virtual void prepare(std::size_t, std::size_t) {}
