@@ -102,12 +102,15 @@ inline void add_group(RowVec& product, const RowVec& sum, const RowScales& scale
     if constexpr (Offset) product -= scales.offset * x;
 }
 
-// Writes the products of n_rows rows from `row` on with one token. product: [n_rows] in registers.
+// Writes the products of at most n_rows rows from `row` on with one token. product: [n_rows] in registers.
 inline void put_products(const PanelTask& task, std::size_t token, std::size_t row, std::size_t n_rows,
                          const RowVec* product) {
     const std::size_t count = task.rows - row < n_rows ? task.rows - row : n_rows;
     float* out = task.out.data + token * task.out.stride + row;
-    for (std::size_t r = 0; r < count; ++r) out[r] = product[r / kPanelWidth][r % kPanelWidth] / task.x.scales[token];
+    for (std::size_t r = 0; r < count; r += kPanelWidth, ++product) {
+        const RowVec quotient = *product / task.x.scales[token];
+        std::memcpy(out + r, &quotient, count - r < kPanelWidth ? (count - r) * sizeof(float) : sizeof(quotient));
+    }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ constexpr std::size_t kMostRowTokens = 4;
 #else
 constexpr std::size_t kMostRowTokens = 8;
 #endif
-constexpr std::size_t kAhead = 4096;  // bytes: a panel is fetched into L2 this far ahead of the multiplications
+constexpr std::size_t kIntoL2 = 16384, kIntoL1 = 1024;  // bytes ahead of use that a panel is fetched
 
 template <class Format, std::size_t T>
 void panel_rows(const PanelTask& task, std::size_t first_token) {
@@ -35,8 +35,10 @@ void panel_rows(const PanelTask& task, std::size_t first_token) {
             if constexpr (P::kHeader != 0) take_halfs();
             at += P::kHeader;
             for (std::size_t unit = 0; unit < P::kUnits; ++unit, at += P::kUnitBytes) {
-                for (std::size_t line = 0; line < P::kUnitBytes; line += 64)
-                    __builtin_prefetch(at + kAhead + line, 0, 2);
+                for (std::size_t line = 0; line < P::kUnitBytes; line += 64) {
+                    __builtin_prefetch(at + kIntoL2 + line, 0, 2);
+                    __builtin_prefetch(at + kIntoL1 + line);
+                }
                 if constexpr (P::kHeader == 0) take_halfs();
                 unrolled<P::kGroups>([&](auto group) {
                     unrolled<kPanelRegisters>([&](auto v) {
