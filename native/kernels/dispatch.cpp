@@ -250,7 +250,7 @@ const Kernels& kernels_for(const std::string& isa) {
 }
 
 std::size_t fetch_distance() {
-    constexpr std::size_t kAhead = 4096;
+    constexpr std::size_t kAhead = 6144;
 #if defined(__x86_64__)
     static const bool is_amd = [] {
         __builtin_cpu_init();

@@ -41,6 +41,7 @@ public:
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
+    virtual std::size_t bytes() const { return out_features_ * row_bytes_; }  // that a product reads
 
     // Repacks this thread's share of the matrix, once, before it is used.
     virtual void prepare(std::size_t, std::size_t) {}
@@ -82,10 +83,10 @@ protected:
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
                                     const std::string& name);
 
-// The same for a head. It meets few tokens, and its bytes often serve the embedding too: encodings that have kernels
-// for rows as they lie are not repacked.
+// The same for a head, whose bytes often serve the embedding too: with `in_place`, encodings that have kernels for rows
+// as they lie are not repacked.
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name);
+                                  const std::string& name, bool in_place = false);
 
 inline std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;

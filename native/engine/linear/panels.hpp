@@ -14,6 +14,7 @@ public:
     Panels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
     void prepare(std::size_t thread, std::size_t n_threads) override;
+    std::size_t bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
 
 private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float*,

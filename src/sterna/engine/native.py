@@ -45,6 +45,7 @@ class NativeBackend:
     ) -> None:
         self.isa = isa
         self.threads = threads
+        self.profile: _native.Profile | None = None
         natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads)
         try:
             self._model = _native.Model(plan.to_dict(), natives, isa, threads)
@@ -97,7 +98,7 @@ class NativeBackend:
 
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return call(*arguments, self.threads)
+            return call(*arguments, self.threads, self.profile)
         except RuntimeError as error:  # std::system_error of a thread that could not be created
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
