@@ -122,7 +122,7 @@ public:
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
-                          const std::vector<const KvPool*>& pools, std::size_t threads) {
+                          const std::vector<const KvPool*>& pools, std::size_t threads, Profile* profile) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
@@ -139,27 +139,27 @@ public:
         const bool settled = model_.settled();
         {
             const nb::gil_scoped_release release;
-            model_.forward(batch, pools, at_least_one(threads), hidden.data());
+            model_.forward(batch, pools, at_least_one(threads), hidden.data(), profile);
         }
         if (model_.settled() && !settled) forget_unread();
         return hidden;
     }
 
-    Result<float> logits(Rows hidden, std::size_t threads) {
+    Result<float> logits(Rows hidden, std::size_t threads, Profile* profile) {
         check_width(hidden);
         auto out = make_result<float>({hidden.shape(0), model_.vocab_size()});
         const nb::gil_scoped_release release;
-        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data());
+        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data(), profile);
         return out;
     }
 
     // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
-    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
+    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads, Profile* profile) {
         check_width(hidden);
         std::vector<Choice> choices;
         {
             const nb::gil_scoped_release release;
-            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads));
+            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), profile);
         }
         auto tokens = make_result<std::int32_t>({choices.size()});
         auto logprobs = make_result<float>({choices.size()});
@@ -322,6 +322,19 @@ NB_MODULE(_native, m) {
             return multiply_add_rate(kernels, at_least_one(threads));
         },
         "isa"_a, "threads"_a);
+    m.def("line_latency", &line_latency, nb::call_guard<nb::gil_scoped_release>());
+
+    nb::class_<Profile>(m, "Profile")
+        .def(nb::init<>())
+        .def_ro("matrix_bytes", &Profile::matrix_bytes)
+        .def_ro("head_bytes", &Profile::head_bytes)
+        .def_ro("multiply_adds", &Profile::multiply_adds)
+        .def_prop_ro("passes", [](const Profile& self) {
+            nb::list passes;
+            for (const PassTimes& pass : self.passes)
+                passes.append(nb::make_tuple(pass.tokens, pass.sequences, pass.seconds));
+            return passes;
+        });
 
     nb::class_<Sampling>(m, "Sampling")
         .def(nb::init<>())
@@ -360,11 +373,11 @@ NB_MODULE(_native, m) {
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,
              "tensors"_a, "isa"_a, "threads"_a, "in_place"_a, "settle_s"_a = 0.0)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
-             "output_rows"_a, "pools"_a, "threads"_a)
+             "output_rows"_a, "pools"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def("settle", &PyModel::settle, "threads"_a)
         .def_prop_ro("settled", &PyModel::settled)
-        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)
-        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a)
+        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)
         .def_prop_ro("vocab_size", &PyModel::vocab_size);
 }

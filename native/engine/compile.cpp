@@ -26,6 +26,7 @@ public:
     }
     std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
     std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
+    std::size_t bytes() const override { return matrix_->bytes(); }
 
 private:
     Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }
@@ -43,7 +44,7 @@ public:
         for (const auto& [name, width] : plan_.slots) add_slot(name, width);
         for (const auto& [name, frequencies] : plan_.frequencies) {
             require(!frequencies.empty(), "a list of rotary frequencies is empty");
-            emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())));
+            emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())), "rope");
         }
         for (const Operation& op : plan_.operations)
             if (op.kind == "linear") slots_[slot(op, "x")].require(op.activations());
@@ -93,11 +94,17 @@ private:
     }
 
     // A slot that feeds integer kernels is quantised as soon as it is written.
-    void emit(std::unique_ptr<Step> step) {
+    void emit(std::unique_ptr<Step> step, const std::string& part) {
         const std::vector<std::size_t> written = step->writes;
-        steps_.push_back(std::move(step));
+        add_step(std::move(step), part);
         for (const std::size_t index : written)
-            if (!slots_[index].copies.empty()) steps_.push_back(std::make_unique<Quantize>(index));
+            if (!slots_[index].copies.empty()) add_step(std::make_unique<Quantize>(index), "quantize");
+    }
+    void emit(std::unique_ptr<Step> step) { emit(std::move(step), kind_); }
+
+    void add_step(std::unique_ptr<Step> step, const std::string& part) {
+        step->part = part;
+        steps_.push_back(std::move(step));
     }
 
     // Removes the quantisations that no matrix reads before the slot is written again.
@@ -149,10 +156,10 @@ private:
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
         require(x != out && weight->in_features() == width(x) && weight->out_features() == width(out),
                 "the matrix '" + op.name("weight") + "' and its slots differ in width");
-        emit(std::make_unique<Multiply>(std::move(weight), x, out));
+        emit(std::make_unique<Multiply>(std::move(weight), x, out), "matrices");
         const auto bias = op.names.find("bias");
         if (bias == op.names.end()) return;
-        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out));
+        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out), "bias");
     }
 
     void gated(const Operation& op) {

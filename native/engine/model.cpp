@@ -71,11 +71,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_head(found->second, plan.head.activations(), kernels, name);
+    return make_head(found->second, plan.head.activations(), kernels, name, in_place);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -94,7 +94,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
       compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_of(plan, tensors, kernels)),
+      head_(head_of(plan, tensors, kernels, in_place)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -106,6 +106,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
     for (const auto& step : compiled_.steps) {
         scratch_size_ = std::max(scratch_size_, step->scratch(kernels_));
         multiply_adds_ += step->multiply_adds();
+        parts_.push_back(step->part);
     }
     head_input_.require(head_->form());
     std::vector<std::unique_ptr<Linear>*> multiplied;
@@ -128,6 +129,14 @@ bool Model::reads(const std::uint8_t* data) const {
            });
 }
 
+void Model::begin_pass(const Batch& batch, Profile& profile) const {
+    profile.matrix_bytes = 0;
+    for (const auto& step : compiled_.steps) profile.matrix_bytes += step->bytes();
+    profile.head_bytes = head_->bytes();
+    profile.multiply_adds = multiply_adds_;
+    profile.passes.push_back({batch.size(), batch.adapter_ids.size(), {}});
+}
+
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     while (scratch_.size() < n_threads) scratch_.emplace_back(scratch_size_);
     if (tokens <= capacity_) return;
@@ -141,8 +150,11 @@ void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     capacity_ = tokens;
 }
 
-void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden) {
+void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden,
+                    Profile* profile) {
     const std::lock_guard lock(mutex_);
+    if (profile != nullptr) begin_pass(batch, *profile);
+    CallTimer timer(profile);
     if (pools.size() != caches_.size()) throw std::invalid_argument("There must be a KV pool for each cache group.");
     std::vector<Cache> caches;
     for (std::size_t i = 0; i < pools.size(); ++i) {
@@ -165,19 +177,25 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
     // Two sets, each with shares for every step of a phase: while one set is in use, the other is reset.
     std::vector<Shares> shares;
     for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+    timer.run(n_threads, parts_, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
         for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
             const std::span set(&shares[phase % 2 * widest_phase_], widest_phase_);
             const std::span steps(&all[phases_[phase]], phases_[phase + 1] - phases_[phase]);
             for (std::size_t i = 0; i < widest_phase_; ++i) shares[(phase + 1) % 2 * widest_phase_ + i].reset(thread);
+            watch.start();
             if (steps.front()->grain == Grain::tokens)
                 set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
-                    for (const auto& step : steps) step->run(run, thread, first, last);
+                    for (std::size_t i = 0; i < steps.size(); ++i) {
+                        steps[i]->run(run, thread, first, last);
+                        watch.stop(phases_[phase] + i);
+                    }
                 });
             else
-                for (std::size_t i = 0; i < steps.size(); ++i)
+                for (std::size_t i = 0; i < steps.size(); ++i) {
                     set[i].each(thread, steps[i]->items(run), steps[i]->chunk(run),
                                 [&](std::size_t first, std::size_t last) { steps[i]->run(run, thread, first, last); });
+                    watch.stop(phases_[phase] + i);
+                }
             barrier.wait(n_threads);
         }
     });
@@ -188,44 +206,52 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
                     output.width * sizeof(float));
 }
 
-void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
+void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer) {
     n_threads = worthwhile_threads(head_->out_features() * head_->in_features() * n, n_threads);
     reserve(0, n_threads);
     head_memory_ = Buffer<std::byte>(head_input_.place(nullptr, n));
     head_input_.place(head_memory_.get(), n);
     Shares shares(n_threads);
     const Division division = head_->division(n, n_threads);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+    timer.run(n_threads, {"quantize", "head"}, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
+        watch.start();
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
             head_input_.quantize(kernels_, i);
         }
+        watch.stop(0);
         barrier.wait(n_threads);
+        watch.start();
         shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
             head_->multiply(head_input_.activations(head_->form(), n), division, first, last, scratch_[thread].get(),
                             {out, head_->out_features()});
         });
+        watch.stop(1);
     });
 }
 
-void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out) {
+void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile) {
     const std::lock_guard lock(mutex_);
+    CallTimer timer(profile);
     if (hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
-    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out);
+    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out, timer);
 }
 
 std::vector<Choice> Model::select(std::span<const float> hidden, std::span<const Sampling> samplings,
-                                  std::size_t n_threads) {
+                                  std::size_t n_threads, Profile* profile) {
     const std::lock_guard lock(mutex_);
+    CallTimer timer(profile);
     if (hidden.size() != samplings.size() * hidden_size())
         throw std::invalid_argument("There must be one sampling for each hidden row.");
     const std::size_t n = samplings.size(), vocab = vocab_size();
     std::vector<float> logits(n * vocab);
-    head_rows(hidden.data(), n, n_threads, logits.data());
+    head_rows(hidden.data(), n, n_threads, logits.data(), timer);
     std::vector<Choice> choices(n);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
+    timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
+        watch.start();
         for (std::size_t i = thread; i < n; i += n_threads)
             choices[i] = choose({logits.data() + i * vocab, vocab}, samplings[i]);
+        watch.stop(0);
     });
     return choices;
 }

@@ -8,6 +8,7 @@
 
 #include "buffer.hpp"
 #include "compile.hpp"
+#include "profile.hpp"
 #include "sampler.hpp"
 #include "settling.hpp"
 
@@ -33,19 +34,21 @@ public:
     bool reads(const std::uint8_t* data) const;
 
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
-    // tokens to the pools, one for each cache group of the plan.
-    void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden);
+    // tokens to the pools, one for each cache group of the plan. It begins a pass of `profile`, if there is one.
+    void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden,
+                 Profile* profile = nullptr);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
-    void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
+    void logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile = nullptr);
 
     // The token chosen from the logits of each hidden row, by the sampling of that row.
     std::vector<Choice> select(std::span<const float> hidden, std::span<const Sampling> samplings,
-                               std::size_t n_threads);
+                               std::size_t n_threads, Profile* profile = nullptr);
 
 private:
+    void begin_pass(const Batch& batch, Profile& profile) const;
     void reserve(std::size_t tokens, std::size_t n_threads);
-    void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out);
+    void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer);
 
     std::mutex mutex_;
     const Kernels& kernels_;
@@ -54,6 +57,7 @@ private:
     std::vector<Slot> slots_;
     CompiledPlan compiled_;
     std::vector<std::size_t> phases_;  // index of the first step of each phase, and the end
+    std::vector<std::string> parts_;   // the part of each step
     std::size_t widest_phase_ = 1;     // the most Shares in a phase: one per step, but one for all steps on tokens
     std::size_t output_;
     std::unique_ptr<Linear> head_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "run.hpp"
@@ -22,9 +23,11 @@ public:
     virtual void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const = 0;
     virtual std::size_t scratch(const Kernels&) const { return 0; }  // floats that each thread needs
     virtual std::size_t multiply_adds() const { return 0; }          // of matrices, for each token
+    virtual std::size_t bytes() const { return 0; }                  // of matrices, as they are read
 
     Grain grain = Grain::tokens;
     std::vector<std::size_t> reads, writes;  // slots
+    std::string part;                        // of a pass, for a Profile
 };
 
 }  // namespace sterna

@@ -22,6 +22,10 @@ template <class Isa, std::size_t T, std::size_t P>
 void multiply_panels(const TernaryPanelTask& task, std::size_t first_panel, std::size_t first) {
     const std::size_t lines = task.cols / kLineColumns, row = first_panel * kTernaryRows;
     const std::uint8_t* panels = task.panels + first_panel * lines * kTernaryLine;
+    // The output's lines come from L3 or memory: they are fetched while the sums are computed.
+    for (std::size_t t = 0; t < T; ++t)
+        for (std::size_t p = 0; p < P; ++p)
+            __builtin_prefetch(task.out.data + (first + t) * task.out.stride + row + p * kTernaryRows, 1);
     alignas(64) std::int32_t sums[P][T][kTernaryRows];
     Isa::template multiply<T, P>(panels, lines, task.x.codes + first * task.x.stride, task.x.stride, task.ahead, sums);
     for (std::size_t p = 0; p < P; ++p) {

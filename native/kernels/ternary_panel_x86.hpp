@@ -24,9 +24,9 @@ struct PanelX86 {
     static constexpr std::size_t kVecs = kTernaryLine / sizeof(Vec);  // of a line
     static constexpr std::size_t kRegisters = sizeof(Vec) == 64 ? 32 : 16;
 
-    // A second panel shares the loads of the activations, where memory is not the limit.
+    // A second panel shares the loads of the activations. One token leaves memory a single stream.
     template <std::size_t T>
-    static constexpr std::size_t kPanels = sizeof(Vec) == 64 && T > 4 ? 2 : 1;
+    static constexpr std::size_t kPanels = sizeof(Vec) == 64 && T > 1 ? 2 : 1;
 
     // Sums of a token and vector of rows: one for each place of a code in its byte, one for two places, or one.
     static constexpr std::size_t places(std::size_t sums) {
@@ -37,12 +37,28 @@ struct PanelX86 {
     template <std::size_t T, std::size_t P>
     static void multiply(const std::uint8_t* panels, std::size_t lines, const std::int8_t* x, std::size_t x_stride,
                          std::size_t ahead, std::int32_t (&out)[P][T][kTernaryRows]) {
+        std::memset(out, 0, sizeof(out));
+        const std::size_t piece = Op::kLines == 0 ? lines : Op::kLines, panel_bytes = lines * kTernaryLine;
+        for (std::size_t first = 0; first < lines; first += piece)
+            add_lines<T, P>(panels + first * kTernaryLine, panel_bytes, smaller(piece, lines - first),
+                            x + first * kLineColumns, x_stride, ahead, out);
+    }
+
+private:
+    template <std::size_t T, std::size_t P>
+    [[gnu::always_inline]] static void add_lines(const std::uint8_t* panels, std::size_t panel_bytes, std::size_t lines,
+                                                 const std::int8_t* x, std::size_t x_stride, std::size_t ahead,
+                                                 std::int32_t (&out)[P][T][kTernaryRows]) {
         constexpr std::size_t kAll = P * kVecs, kPlaces = places(kAll * T);
-        const std::size_t panel_bytes = lines * kTernaryLine;
-        Vec sums[kAll][T][kPlaces] = {}, wide[kAll][T] = {};
+        Vec sums[kAll][T][kPlaces] = {};
         for (std::size_t line = 0; line < lines; ++line, panels += kTernaryLine, x += kLineColumns) {
+            // One stream goes to L2, then to L1. Two take turns too fast for that: the next panels go to L2 meanwhile.
+            if (P == 1) {
+                __builtin_prefetch(panels + ahead, 0, 2);
+                __builtin_prefetch(panels + ahead / 8);
+            }
 #pragma GCC unroll 2
-            for (std::size_t p = 0; p < P; ++p) __builtin_prefetch(panels + p * panel_bytes + ahead);
+            for (std::size_t p = 0; P > 1 && p < P; ++p) __builtin_prefetch(panels + (P + p) * panel_bytes, 0, 2);
 #pragma GCC unroll 4
             for (std::size_t f = 0; f < 4; ++f) {
                 Vec codes[kAll];
@@ -58,22 +74,22 @@ struct PanelX86 {
                     for (std::size_t v = 0; v < kAll; ++v) Op::multiply_add(sums[v][t][f % kPlaces], codes[v], all);
                 }
             }
-            if constexpr (Op::kLines != 0)
-                if ((line + 1) % Op::kLines == 0) widen<T, kAll>(sums, wide);
         }
-        if constexpr (Op::kLines != 0) widen<T, kAll>(sums, wide);
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < kAll; ++v)
 #pragma GCC unroll 12
             for (std::size_t t = 0; t < T; ++t) {
-                Vec sum = Op::kLines != 0 ? wide[v][t] : sums[v][t][kPlaces - 1];
-                if constexpr (kPlaces == 2) sum += sums[v][t][0] >> 2;
-                if constexpr (kPlaces == 4) sum += (sums[v][t][0] >> 6) + (sums[v][t][1] >> 4) + (sums[v][t][2] >> 2);
-                std::memcpy(&out[v / kVecs][t][v % kVecs * sizeof(Vec) / 4], &sum, sizeof(sum));
+                const auto& by_place = sums[v][t];
+                Vec sum = Op::widen(by_place[kPlaces - 1]), before;
+                if constexpr (kPlaces == 2) sum += by_place[0] >> 2;
+                if constexpr (kPlaces == 4) sum += (by_place[0] >> 6) + (by_place[1] >> 4) + (by_place[2] >> 2);
+                std::int32_t* place = &out[v / kVecs][t][v % kVecs * sizeof(Vec) / 4];
+                std::memcpy(&before, place, sizeof(before));
+                sum += before;
+                std::memcpy(place, &sum, sizeof(sum));
             }
     }
 
-private:
     // The codes of field f of a line. With four places they stay where they are; with two they are in bits 3:2 (fields
     // 0 and 2) or 1:0; with one they are in bits 1:0.
     template <std::size_t kPlaces>
@@ -84,17 +100,6 @@ private:
         const auto pair = static_cast<std::uint16_t>(0x0303 << 2 * place);
         v = (v >> (6 - 2 * static_cast<int>(f) - 2 * place)) & (Shorts{} + pair);
         return reinterpret_cast<Vec>(v);
-    }
-
-    template <std::size_t T, std::size_t kAll>
-    [[gnu::always_inline]] static void widen(Vec (&sums)[kAll][T][1], Vec (&wide)[kAll][T]) {
-#pragma GCC unroll 4
-        for (std::size_t v = 0; v < kAll; ++v)
-#pragma GCC unroll 12
-            for (std::size_t t = 0; t < T; ++t) {
-                wide[v][t] += Op::widen(sums[v][t][0]);
-                sums[v][t][0] = Vec{};
-            }
     }
 };
 

@@ -44,6 +44,32 @@ def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
 def multiply_add_rate(isa: str, threads: int) -> float:
     """int8 multiply-adds a second that `threads` threads together compute on registers."""
 
+def line_latency() -> float:
+    """Nanoseconds that a cache line takes from one thread to another."""
+
+class Profile:
+    """What the calls of a model that are given it did, and where their time went."""
+
+    def __init__(self) -> None: ...
+    @property
+    def passes(self) -> list[tuple[int, int, dict[str, float]]]:
+        """For each pass, from one forward pass to the next: its tokens, its sequences, and its seconds by part.
+
+        They are averages over the threads, and add up to the time from the end of the pass before it to its own. Beside
+        the parts of the steps (`matrices`, `norm`, `quantize`, `attention`, ...), `head` and `choice` there are
+        `barriers`, in which threads wait for each other, `setup`, in which one thread prepares what all will do, and
+        `python`, the time between two calls."""
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of the layers' matrices, as they lie in memory."""
+
+    @property
+    def head_bytes(self) -> int: ...
+    @property
+    def multiply_adds(self) -> int:
+        """Of the layers' matrices, for each token."""
+
 class Sampling:
     """How one token is chosen: `SamplingParams`, and the state of the sequence. `step`: how many tokens were chosen
     before. `seen`: ids of prompt and text. `generated`: ids of the text, each as often as it occurs. `banned`: ids that
@@ -109,15 +135,16 @@ class Model:
         output_rows: np.ndarray,
         pools: Sequence[KvPool],
         threads: int,
+        profile: Profile | None = None,
     ) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a block table `[n_seqs, width]` for
-        each cache group, in the order of the plan."""
+        each cache group, in the order of the plan. Begins a pass of the profile."""
 
-    def logits(self, hidden: np.ndarray, threads: int) -> np.ndarray:
+    def logits(self, hidden: np.ndarray, threads: int, profile: Profile | None = None) -> np.ndarray:
         """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`."""
 
     def select(
-        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int
+        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int, profile: Profile | None = None
     ) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
         """For each hidden row: the chosen id (int32; -1 where none may be chosen), its log-probability (float32), and
         the most likely ids with theirs, where the sampling asks for them."""

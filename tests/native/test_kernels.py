@@ -70,8 +70,14 @@ def test_known_answers_hold(probe: Probe) -> None:
 @pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
 @pytest.mark.parametrize(
     "operation, n_tokens",
-    [("ternary_dot", 6), ("ternary_dot", 64), ("ternary_panel_dot", 3), ("ternary_panel_dot", 21)],
-    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels"],
+    [
+        ("ternary_dot", 6),
+        ("ternary_dot", 64),
+        ("ternary_panel_dot", 3),
+        ("ternary_panel_dot", 21),
+        ("ternary_panel_dot", 150),
+    ],
+    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels", "more than a pass of panels"],
 )
 def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, operation: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 import numpy as np
 
+from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.checks import with_names
@@ -334,6 +336,17 @@ class LLM:
         hidden = self.hidden(ids[: self.context_length])
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error
+
+    @contextmanager
+    def profiled(self) -> Iterator[Profile]:
+        """Times the passes that run inside a `with` block; no other request may run beside them."""
+        backend = self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        backend.profile = profile = Profile()
+        try:
+            yield profile
+        finally:
+            backend.profile = None
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`; lets callers compute them in parts.

@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 import os
+import platform
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sterna import _native
 from sterna.engine.options import MAX_THREADS, THREADS
 from sterna.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`cpu`: the processor's name; `cores`: processors that this process may run on; `isas`: instruction sets that
+    Sterna can use, best first."""
+
+    cpu: str
+    cores: int
+    isas: list[str]
+
+
+def this_machine() -> Machine:
+    """The machine that this process runs on."""
+    return Machine(cpu_name(), processors(), _native.available_isas())
+
+
+def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, with family and model, which name the generation where a virtual machine hides it."""
+    try:
+        lines = path.read_text(errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')})"
+
+
+def processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_threads() -> int:
@@ -18,8 +52,7 @@ def default_threads() -> int:
     if text:
         threads: int = THREADS.read("STERNA_THREADS", text)
         return threads
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(processors, cpu_quota(), MAX_THREADS)
+    return min(processors(), cpu_quota(), MAX_THREADS)
 
 
 def cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

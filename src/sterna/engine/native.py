@@ -55,6 +55,7 @@ class NativeBackend:
     ) -> None:
         self.isa = isa
         self.threads = threads
+        self.profile: _native.Profile | None = None
         self._model = load_model(plan, tensors, isa, threads, mmap)
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
@@ -101,11 +102,11 @@ class NativeBackend:
 
     def settle(self) -> None:
         """Copies and repacks weights to the end, which otherwise goes on between the first passes."""
-        self._threaded(self._model.settle)
+        self._model.settle(self.threads)
 
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return call(*arguments, self.threads)
+            return call(*arguments, self.threads, self.profile)
         except RuntimeError as error:  # std::system_error of a thread that could not be created
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
