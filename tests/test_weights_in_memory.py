@@ -97,6 +97,7 @@ def test_the_bits_are_the_same_wherever_weights_lie(
     in_memory, in_file = matrix(encoding), mapped(w, tmp_path / "w")
     before = (tmp_path / "w").read_bytes()
     expected = result(loaded(in_file, activations, as_head, mmap=True), as_head)
+    assert np.array_equal(result(loaded(in_memory, activations, as_head, mmap=True), as_head), expected)
     if as_head and activations == "int15" and encoding in ROWS_AS_THEY_LIE:
         settled = result(loaded(in_file, activations, as_head, mmap=False), as_head)
         np.testing.assert_allclose(settled, expected, rtol=1e-5, atol=1e-4 * np.abs(expected).max())

@@ -26,7 +26,7 @@ public:
     }
     std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
     std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
-    std::size_t bytes() const override { return matrix_->bytes(); }
+    std::size_t bytes() const override { return matrix_->memory_bytes(); }
 
 private:
     Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }

@@ -132,7 +132,7 @@ bool Model::reads(const std::uint8_t* data) const {
 void Model::begin_pass(const Batch& batch, Profile& profile) const {
     profile.matrix_bytes = 0;
     for (const auto& step : compiled_.steps) profile.matrix_bytes += step->bytes();
-    profile.head_bytes = head_->bytes();
+    profile.head_bytes = head_->memory_bytes();
     profile.multiply_adds = multiply_adds_;
     profile.passes.push_back({batch.size(), batch.adapter_ids.size(), {}});
 }

@@ -11,7 +11,7 @@ Settling::Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool i
     std::size_t bytes = 0;
     const auto add = [&](std::unique_ptr<Linear>* matrix, std::unique_ptr<Linear> repacked) {
         const Linear& settled = repacked == nullptr ? **matrix : *repacked;
-        const std::size_t size = parts(settled.bytes(), kLine) * kLine;
+        const std::size_t size = parts(settled.memory_bytes(), kLine) * kLine;
         places_.push_back({matrix, std::move(repacked), bytes});
         bytes += size;
     };

@@ -41,10 +41,10 @@ public:
     std::size_t out_features() const { return out_features_; }
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
-    virtual std::size_t bytes() const { return out_features_ * row_bytes_; }  // that a product reads
 
-    // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), bytes() from a
-    // cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
+    // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), memory_bytes()
+    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
+    virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
     void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
     void settle(const std::uint8_t* memory) { data_ = memory; }
 

@@ -14,7 +14,7 @@ public:
         : Linear(tensor, form, kernels, name), panel_bytes_(kernels.panel_bytes(encoding_, in_features_)) {}
 
     bool repacks() const override { return true; }
-    std::size_t bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
+    std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
 
 private:
     void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const override {

@@ -11,7 +11,7 @@ public:
     explicit TernaryPanels(const Ternary& matrix) : Linear(matrix), panel_bytes_(kTileRows * row_bytes_) {}
 
     bool repacks() const override { return true; }
-    std::size_t bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
+    std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:
