@@ -17,4 +17,12 @@ void Panels::prepare(std::size_t thread, std::size_t n_threads) {
     kernels_.pack_panels(encoding_, share, in_features_, panels_.get() + first * panel_bytes_);
 }
 
+// Tiles take three panels at once where registers have 512 bits.
+Division Panels::division(std::size_t n_tokens, std::size_t n_threads) const {
+    constexpr std::size_t kPanels = 3;
+    Division division = Linear::division(n_tokens, n_threads);
+    division.chunk = parts(division.chunk, kPanels) * kPanels;
+    return division;
+}
+
 }  // namespace sterna

@@ -14,6 +14,7 @@ public:
     Panels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
     void prepare(std::size_t thread, std::size_t n_threads) override;
+    Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float*,
