@@ -11,6 +11,7 @@ import numpy as np
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode, ternary_codes
+from sterna.tensor.encodings import TernaryBlocks
 from sterna.tensor.pages import release
 from sterna.tensor.recode import codes_of
 from sterna.tensor.tensor import AnyTensor, whole
@@ -75,7 +76,9 @@ def compare(
 
 
 def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
-    codes, scale = codes_of(whole(expected), latent)
+    packing = got.encoding.packing
+    group = packing.group if isinstance(packing, TernaryBlocks) else None
+    codes, scale = codes_of(whole(expected), latent, group)
     part = whole(got)
     got_codes, got_scale = ternary_codes(part)
     if not np.array_equal(codes, got_codes):

@@ -40,7 +40,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
         first = _wanted(source, name, tensor, wanted, matrices)
         if folder and len(tensor.shape) == 1:
             first = tensor.encoding
-        if folder and first.is_ternary:
+        if folder and first.is_ternary and not first.is_group_scaled:
             first = Encoding.I2_S  # packed matrices of a folder have one scale, too
         elif folder and not first.is_float:
             first = Encoding.F16
