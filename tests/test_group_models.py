@@ -97,6 +97,7 @@ ROTATED = {"hadamard-ptq1_0": "hadamard", "hadamard-v2-tied-ptq1_0": "hadamard-v
 
 @pytest.mark.parametrize("name", ROTATED)
 def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tmp_path: Path) -> None:
+    """BONSAI.md, complaint 3: Bonsai 2's files load in other programs, and print gibberish."""
     path = QWEN3 / f"{name}.gguf"
     assert sequences(ROTATED[name])
     for tokens, expected in sequences(ROTATED[name]):
@@ -134,6 +135,7 @@ def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tm
     ids=str,
 )
 def test_a_rotation_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
+    """BONSAI.md, complaint 3: what cannot be rotated must not run."""
     file = read_gguf(QWEN3 / "hadamard-ptq1_0.gguf")
     keys = dict(file.metadata) | {f"prism.hadamard.{name}": value for name, value in change.items()}
     with pytest.raises((FormatError, UnsupportedError), match=r"^its rotation[^\n]*\.$"):

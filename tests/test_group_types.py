@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sterna import LLM
+from sterna import LLM, _native
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import UnsupportedError
+from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.gguf import read_gguf
 from sterna.files.gguf.by_size import find_by_size
 from sterna.tensor.decode import decode
@@ -86,3 +91,51 @@ def test_types_that_are_not_read_are_named(tmp_path: Path) -> None:
     write_raw(tmp_path / "nvfp4.gguf", helpers.gguf_metadata(MODEL), raw)
     with pytest.raises(UnsupportedError, match="NVFP4 of llama.cpp .*Q1_0_G32 of PrismML's fork"):
         open_checkpoint(tmp_path / "nvfp4.gguf")
+
+
+@pytest.mark.parametrize("name", ["Q2_0", "PTQ1_0", "Q1_0"])
+def test_every_instruction_set_gives_the_same_bits_and_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BONSAI.md, complaints 5, 6 and 9: no kernels but for AVX-512, or for one processor; a slow path chosen silently.
+
+    One build has kernels for all of them, `STERNA_ISA` takes another, and a model says which it runs with.
+    """
+    write(tmp_path / "m.gguf", *TYPES[name])
+    monkeypatch.delenv("STERNA_ISA", raising=False)
+    best = LLM(tmp_path / "m.gguf", threads=1)
+    assert best.isa == _native.available_isas()[0] and f", {best.isa}>" in repr(best)
+    expected = best.logits(TOKENS)
+    for isa in _native.available_isas():
+        monkeypatch.setenv("STERNA_ISA", isa)
+        llm = LLM(tmp_path / "m.gguf", threads=1)
+        assert f", {isa}>" in repr(llm) and np.array_equal(llm.logits(TOKENS), expected)
+    monkeypatch.setenv("STERNA_ISA", "avx1024")
+    with pytest.raises(ArgumentError, match="this processor and build have .*scalar"):
+        LLM(tmp_path / "m.gguf", threads=1)
+
+
+ONE_PASS = """
+import sys, numpy
+from sterna import LLM
+llm = LLM(sys.argv[1], threads=1)
+assert llm.isa == "scalar", llm.isa
+numpy.save(sys.argv[2], llm.logits([int(token) for token in sys.argv[3:]]))
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not shutil.which("qemu-x86_64"), reason="needs an x86-64 and Debian's qemu-user"
+)
+def test_a_processor_without_avx_runs_the_same_model(tmp_path: Path) -> None:
+    """BONSAI.md, complaint 7: an illegal instruction on processors without AVX."""
+    write(tmp_path / "m.gguf", *TYPES["Q2_0"])
+    old = ["qemu-x86_64", "-cpu", "Nehalem", os.path.realpath(sys.executable)]
+    arguments = [str(tmp_path / "m.gguf"), str(tmp_path / "logits.npy"), *map(str, TOKENS)]
+    environment = {name: value for name, value in os.environ.items() if name != "STERNA_ISA"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [*old, "-c", ONE_PASS, *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), LLM(tmp_path / "m.gguf", threads=1).logits(TOKENS))

@@ -82,6 +82,14 @@ def test_weights_that_are_not_ternary_are_refused_by_name(type: str, tmp_path: P
     assert [file.name for file in tmp_path.iterdir()] == ["float.gguf"]
 
 
+def test_an_embedding_is_never_made_ternary_by_rounding(tmp_path: Path) -> None:
+    """BONSAI.md, complaint 4, where the layers of a BitNet model may be rounded: their float matrices are latent."""
+    model = helpers.DATA / helpers.GOLDEN["bitnet-b1.58"][0]
+    for type in ("i2_s", "pq2_0", "tq2_0"):
+        with pytest.raises(UnsupportedError, match="'token_embd.weight' is not ternary"):
+            convert(model, tmp_path / "out.gguf", head=type)
+
+
 def test_a_folder_of_float_matrices_is_packed_at_load_where_that_is_exact(tmp_path: Path) -> None:
     config = helpers.replace(helpers.QWEN3, hidden_size=128, intermediate_size=256, rope_attention_factor=1.0)
     source = helpers.tiny_checkpoint(config)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import gguf_file, hf_folder
-from sterna.checkpoint.convert.check import compare
+from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
@@ -105,7 +105,10 @@ def convert(
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
-    tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
+    tensors = [
+        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name))
+        for name, tensor in expected.items()
+    ]
     total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
     _check_space(dst, total)
     done = _Progress(progress, total * (2 if verify else 1))
@@ -143,7 +146,7 @@ def _in_groups(source: Checkpoint, group_size: int | None, zero_share: float | N
         quantizer = group_quantizer(group_size, zero_share)
     except ValueError as error:
         raise OptionError("group_size", f"cannot be used: {error}.") from error
-    layers = {name: tensor for name, tensor in source.tensors.items() if name.startswith("blk.")}
+    layers = {name: tensor for name, tensor in source.tensors.items() if is_of_layer(name)}
     latent = {
         name: in_groups(tensor, quantizer)
         for name, tensor in layers.items()
