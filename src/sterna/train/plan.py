@@ -57,12 +57,13 @@ class Plan:
 
     def origin(self, stamp: dict[str, object]) -> dict[str, object]:
         """What a state of this run records; `stamp` identifies its data."""
+        quantization = recorded_groups(self.config.quantization.groups(), self.config.quantization.embedding)
         return {
             "model": asdict(self.config.model.model_config()),
             "data": stamp,
-            QUANTIZATION: recorded_groups(self.config.quantization.groups(), self.config.quantization.embedding),
+            QUANTIZATION: quantization,
             # A run may be moved to another output folder.
-            CONFIG: asdict(self.config) | {"output": None},
+            CONFIG: asdict(self.config) | {"output": None, "quantization": quantization},
         }
 
 
