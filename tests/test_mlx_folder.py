@@ -85,6 +85,14 @@ def test_matrices_have_the_values_of_their_scales_and_biases(
         assert tensors[name].encoding is encoding and np.array_equal(decode(tensors[name]), expected), name
 
 
+def test_a_head_that_is_the_embedding_may_be_there_twice(tmp_path: Path) -> None:
+    stored, values = model(2)
+    again = {name.replace("model.embed_tokens", "lm_head"): array for name, array in stored.items() if "embed" in name}
+    tensors = open_checkpoint(write(tmp_path, stored | again)).load().tensors
+    assert tensors.keys() == helpers.tiny_tensors(SHAPE).keys()
+    assert np.array_equal(decode(tensors["token_embd.weight"]), values["token_embd.weight"])
+
+
 def refusal(folder: Path, tensors: Arrays, error: type[SternaError], **keys: object) -> str:
     with pytest.raises(error) as caught:
         open_checkpoint(write(folder, tensors, **keys)).load()
@@ -103,6 +111,8 @@ def test_what_is_neither_ternary_nor_binary_is_refused_by_name(tmp_path: Path) -
     assert "are not ternary" in refusal(tmp_path, stored | {f"{UP}.biases": shifted}, UnsupportedError)
     inexact = {f"{UP}.scales": np.full((256, 1), 1 / 3, np.float32), f"{UP}.biases": np.full((256, 1), -1 / 3, "f4")}
     assert "float16 does not hold" in refusal(tmp_path, stored | inexact, UnsupportedError)
+    foreign = {"model.layers.0.mlp.scales": np.ones(3, np.float16)}
+    assert "does not know" in refusal(tmp_path, stored | foreign, UnsupportedError)
     # MXFP4 has no biases.
     lacking = {name: array for name, array in stored.items() if name != f"{UP}.biases"}
     assert "without MLX's affine scales and biases" in refusal(tmp_path, lacking, UnsupportedError)

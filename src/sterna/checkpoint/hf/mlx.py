@@ -19,8 +19,6 @@ from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream
 from sterna.ternary.group_scaled import PQ2_0, Q1_0, Q2_0, Fields
 
-PARTS = (".scales", ".biases")
-"""What follows the name of a module in the names of its scales and biases."""
 WORD_BITS = 32
 KEYS = {"group_size", "bits"}
 PACKINGS = {(packing.bits, packing.block): packing for packing in (Q2_0, PQ2_0, Q1_0)}
@@ -32,6 +30,12 @@ def is_mlx(section: Mapping[str, Any]) -> bool:
     return section.keys() >= KEYS and "quant_method" not in section
 
 
+def parts_of(weight: str) -> tuple[str, str]:
+    """The names of the scales and biases of the tensor `weight`."""
+    module = weight.removesuffix(".weight")
+    return f"{module}.scales", f"{module}.biases"
+
+
 def affine_matrix(
     name: str, weight: StoredTensor, stored: Mapping[str, StoredTensor], columns: int, floats: Mapping[str, Encoding]
 ) -> TensorStream:
@@ -41,7 +45,7 @@ def affine_matrix(
     Two bits are the codes -1, 0, 1 (and 2) times s, if the scale is s and the bias -s; one bit is -s or s, if the scale
     is 2s and the bias -s. Raises UnsupportedError for any other affine matrix, FormatError for parts that do not fit.
     """
-    scales, biases = (stored.get(weight.name.removesuffix(".weight") + part) for part in PARTS)
+    scales, biases = map(stored.get, parts_of(weight.name))
     if len(weight.shape) != 2 or scales is None or biases is None or {scales.dtype, biases.dtype} - floats.keys():
         raise UnsupportedError(f"its tensor {weight.name!r} is packed in words without MLX's affine scales and biases.")
     (rows, words), groups = weight.shape, scales.shape[-1] if len(scales.shape) == 2 else 0
