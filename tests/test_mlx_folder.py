@@ -54,7 +54,7 @@ def model(bits: int, group: int = 128, dtype: type = np.float16) -> tuple[Arrays
             continue
         rows, columns = tensor.shape
         scales = random.uniform(0.01, 1, (rows, columns // group)).astype(np.float16).astype(dtype)
-        codes = random.integers(0, 3 if bits == 2 else 2, tensor.shape)
+        codes = random.integers(0, 1 << bits, tensor.shape)
         factor = scales if bits == 2 else 2 * scales
         module = name.removesuffix(".weight")
         stored |= {name: packed(codes, bits), f"{module}.scales": factor, f"{module}.biases": -scales}
@@ -73,7 +73,7 @@ def write(folder: Path, tensors: Arrays, **keys: object) -> Path:
 
 @pytest.mark.parametrize(
     ("bits", "group", "encoding"),
-    [(2, 128, Encoding.PQ2_0), (2, 64, Encoding.Q2_0), (1, 128, Encoding.Q1_0), (1, 64, Encoding.Q2_0)],
+    [(2, 128, Encoding.PQ2_0), (2, 64, Encoding.Q2_0), (1, 128, Encoding.Q1_0)],
 )
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_matrices_have_the_values_of_their_scales_and_biases(
@@ -83,6 +83,14 @@ def test_matrices_have_the_values_of_their_scales_and_biases(
     tensors = open_checkpoint(write(tmp_path, stored)).load().tensors
     for name, expected in values.items():
         assert tensors[name].encoding is encoding and np.array_equal(decode(tensors[name]), expected), name
+
+
+def test_a_head_that_is_the_embedding_may_be_there_twice(tmp_path: Path) -> None:
+    stored, values = model(2)
+    again = {name.replace("model.embed_tokens", "lm_head"): array for name, array in stored.items() if "embed" in name}
+    tensors = open_checkpoint(write(tmp_path, stored | again)).load().tensors
+    assert tensors.keys() == helpers.tiny_tensors(SHAPE).keys()
+    assert np.array_equal(decode(tensors["token_embd.weight"]), values["token_embd.weight"])
 
 
 def refusal(folder: Path, tensors: Arrays, error: type[SternaError], **keys: object) -> str:
@@ -97,10 +105,14 @@ def test_what_is_neither_ternary_nor_binary_is_refused_by_name(tmp_path: Path) -
     four = random_words((256, 128 * 4 // 32))
     said = refusal(tmp_path, stored | {f"{UP}.weight": four}, UnsupportedError)
     assert f"'{UP}.weight' has 4 bits a weight in groups of 128" in said
+    finer, _ = model(1, 64)
+    assert "1 bits a weight in groups of 64" in refusal(tmp_path, finer, UnsupportedError)
     shifted = stored[f"{UP}.biases"] / 2
     assert "are not ternary" in refusal(tmp_path, stored | {f"{UP}.biases": shifted}, UnsupportedError)
     inexact = {f"{UP}.scales": np.full((256, 1), 1 / 3, np.float32), f"{UP}.biases": np.full((256, 1), -1 / 3, "f4")}
     assert "float16 does not hold" in refusal(tmp_path, stored | inexact, UnsupportedError)
+    foreign = {"model.layers.0.mlp.scales": np.ones(3, np.float16)}
+    assert "does not know" in refusal(tmp_path, stored | foreign, UnsupportedError)
     # MXFP4 has no biases.
     lacking = {name: array for name, array in stored.items() if name != f"{UP}.biases"}
     assert "without MLX's affine scales and biases" in refusal(tmp_path, lacking, UnsupportedError)

@@ -123,7 +123,7 @@ def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[
             "so it is used."
         )
         return dict(stored)
-    others = {name: tensor for name, tensor in stored.items() if name != HEAD}
+    others = {name: tensor for name, tensor in stored.items() if name not in (HEAD, *mlx.parts_of(HEAD))}
     return others | {EMBEDDING: replace(head if embedding is None else embedding, name=EMBEDDING)}
 
 
@@ -159,18 +159,19 @@ def _tensors(
     architecture = architecture_of(config)
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
     shapes = tensor_shapes(config)
+    parts = {part for name, tensor in stored.items() if tensor.dtype == "U32" for part in mlx.parts_of(name)}
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
-        if name.endswith((".weight_scale", *mlx.PARTS)) or _is_idle(name):
+        if name.endswith(".weight_scale") or name in parts or _is_idle(name):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         if tensor.dtype == "U32":
             columns = shapes.get(names[name], (0,))[-1]
-            tensors[names[name]] = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
-            continue
-        scale = stored.get(name.removesuffix("weight") + "weight_scale")
-        stream = _stream(names[name], tensor, scale, quantization)
+            stream = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
+        else:
+            scale = stored.get(name.removesuffix("weight") + "weight_scale")
+            stream = _stream(names[name], tensor, scale, quantization)
         tensors[names[name]] = _plus_one(stream) if architecture.norms_plus_one else stream
     _check_input_norms(tensors, config, quantization)
     return tensors
