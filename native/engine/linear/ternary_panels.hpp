@@ -16,12 +16,14 @@ public:
     TernaryPanels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
     void prepare(std::size_t thread, std::size_t n_threads) override;
+    std::size_t scratch() const override;
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                        float* scratch, const Products& out) const override;
 
+    bool has_lookup_;
     std::size_t panel_bytes_;
     HugePages panels_;
 };
