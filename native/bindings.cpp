@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 
@@ -85,7 +86,7 @@ Plan to_plan(const nb::dict& fields) {
     return plan;
 }
 
-// (encoding, shape, uint8 vector, scale, group scales); `bytes` and `scales` keep the vectors alive.
+// (encoding, shape, uint8 vector, scale, group scales, read once); `bytes` and `scales` keep the vectors alive.
 Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
     bytes = nb::cast<Bytes>(fields[2], false);  // false: no conversion, which would copy
     scales = nb::cast<Floats>(fields[4], false);
@@ -93,7 +94,8 @@ Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
             .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
             .bytes = view(bytes),
             .scale = nb::cast<float>(fields[3]),
-            .group_scales = view(scales)};
+            .group_scales = view(scales),
+            .read_once = nb::cast<bool>(fields[5])};
 }
 
 std::size_t at_least_one(std::size_t threads) {
@@ -103,8 +105,20 @@ std::size_t at_least_one(std::size_t threads) {
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
-    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads)
-        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads)) {}
+    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads, bool in_place,
+            double settle_s)
+        : model_(load(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads), in_place,
+                      std::chrono::duration<double>(settle_s))) {
+        forget_unread();
+    }
+
+    void settle(std::size_t threads) {
+        {
+            const nb::gil_scoped_release release;
+            model_.settle(at_least_one(threads));
+        }
+        forget_unread();
+    }
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
@@ -122,8 +136,12 @@ public:
         for (const KvPool* pool : pools)
             if (pool == nullptr) throw std::invalid_argument("A KV pool is None.");
         auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
-        const nb::gil_scoped_release release;
-        model_.forward(batch, pools, at_least_one(threads), hidden.data(), profile);
+        const bool settled = model_.settled();
+        {
+            const nb::gil_scoped_release release;
+            model_.forward(batch, pools, at_least_one(threads), hidden.data(), profile);
+        }
+        if (model_.settled() && !settled) forget_unread();
         return hidden;
     }
 
@@ -154,6 +172,7 @@ public:
         return nb::make_tuple(tokens, logprobs, top);
     }
 
+    bool settled() const { return model_.settled(); }
     std::size_t hidden_size() const { return model_.hidden_size(); }
     std::size_t vocab_size() const { return model_.vocab_size(); }
 
@@ -161,6 +180,18 @@ private:
     void check_width(const Rows& hidden) const {
         if (hidden.shape(1) != model_.hidden_size())
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
+    }
+
+    // Lets go of the arrays that were copied or repacked.
+    void forget_unread() {
+        std::erase_if(weights_, [&](const Bytes& bytes) { return !model_.reads(bytes.data()); });
+    }
+
+    static Model load(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t threads,
+                      bool in_place, std::chrono::duration<double> settling) {
+        const nb::gil_scoped_release release;
+        return Model(plan, tensors, kernels, threads, in_place,
+                     std::chrono::duration_cast<Settling::Clock::duration>(settling));
     }
 
     Tensors to_tensors(const nb::dict& tensors) {
@@ -339,10 +370,12 @@ NB_MODULE(_native, m) {
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 
     nb::class_<PyModel>(m, "Model")
-        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t>(), "plan"_a, "tensors"_a,
-             "isa"_a, "threads"_a)
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,
+             "tensors"_a, "isa"_a, "threads"_a, "in_place"_a, "settle_s"_a = 0.0)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
              "output_rows"_a, "pools"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("settle", &PyModel::settle, "threads"_a)
+        .def_prop_ro("settled", &PyModel::settled)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)

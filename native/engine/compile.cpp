@@ -17,7 +17,7 @@ public:
         reads = {x};
         writes = {out};
     }
-    void prepare(std::size_t thread, std::size_t n_threads) override { matrix_->prepare(thread, n_threads); }
+    std::unique_ptr<Linear>* matrix() override { return &matrix_; }
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
@@ -26,7 +26,7 @@ public:
     }
     std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
     std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
-    std::size_t bytes() const override { return matrix_->bytes(); }
+    std::size_t bytes() const override { return matrix_->memory_bytes(); }
 
 private:
     Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }

@@ -53,6 +53,9 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
+// The part of the last pass's time that is spent on settling before the next one.
+constexpr int kSettlingShare = 2;
+
 // Waking a thread and waiting for it costs microseconds: each thread should have at least about 50 microseconds of
 // work.
 std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
@@ -68,11 +71,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_head(found->second, plan.head.activations(), kernels, name);
+    return make_head(found->second, plan.head.activations(), kernels, name, in_place);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -83,14 +86,15 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads, bool in_place,
+             Settling::Clock::duration settling)
     : kernels_(kernels),
       caches_(checked(plan).caches),
       token_limit_(plan.vocab_size),
       compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_of(plan, tensors, kernels)),
+      head_(head_of(plan, tensors, kernels, in_place)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -105,16 +109,30 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
         parts_.push_back(step->part);
     }
     head_input_.require(head_->form());
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
-        for (const auto& step : compiled_.steps) step->prepare(thread, n_threads);
-        head_->prepare(thread, n_threads);
-    });
+    std::vector<std::unique_ptr<Linear>*> multiplied;
+    for (const auto& step : compiled_.steps)
+        if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
+    multiplied.push_back(&head_);
+    settling_ = Settling(multiplied, in_place);
+    settling_.go_on(n_threads, settling);
+}
+
+void Model::settle(std::size_t n_threads) {
+    const std::lock_guard lock(mutex_);
+    settling_.go_on(n_threads, Settling::Clock::duration::max());
+}
+
+bool Model::reads(const std::uint8_t* data) const {
+    return head_->reads(data) || std::any_of(compiled_.steps.begin(), compiled_.steps.end(), [&](const auto& step) {
+               const std::unique_ptr<Linear>* matrix = step->matrix();
+               return matrix != nullptr && (*matrix)->reads(data);
+           });
 }
 
 void Model::begin_pass(const Batch& batch, Profile& profile) const {
     profile.matrix_bytes = 0;
     for (const auto& step : compiled_.steps) profile.matrix_bytes += step->bytes();
-    profile.head_bytes = head_->bytes();
+    profile.head_bytes = head_->memory_bytes();
     profile.multiply_adds = multiply_adds_;
     profile.passes.push_back({batch.size(), batch.adapter_ids.size(), {}});
 }
@@ -147,6 +165,8 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
         caches.push_back({pools[i], group.window});
     }
     batch.check(token_limit_, caches);
+    settling_.go_on(n_threads, last_pass_ / kSettlingShare);
+    const auto begin = Settling::Clock::now();
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
     std::vector<AttentionWork> attention;
@@ -179,6 +199,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
             barrier.wait(n_threads);
         }
     });
+    last_pass_ = Settling::Clock::now() - begin;
     const Slot& output = slots_[output_];
     for (std::size_t i = 0; i < batch.output_rows.size(); ++i)
         std::memcpy(hidden + i * output.width, output.row(static_cast<std::size_t>(batch.output_rows[i])),

@@ -10,17 +10,28 @@
 #include "compile.hpp"
 #include "profile.hpp"
 #include "sampler.hpp"
+#include "settling.hpp"
 
 namespace sterna {
 
 class Model {
 public:
     // Checks the whole plan against the tensors, whose bytes must outlive the model.
-    // Throws std::invalid_argument, with one sentence, where anything does not fit. n_threads repack matrices.
-    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads);
+    // n_threads settle matrices in huge pages, for `settling` here and then between passes; `in_place` leaves those
+    // where they lie that have kernels for it. Throws std::invalid_argument, with one sentence, where anything does not
+    // fit, and std::bad_alloc.
+    Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads, bool in_place,
+          Settling::Clock::duration settling);
 
     std::size_t hidden_size() const { return slots_[output_].width; }
     std::size_t vocab_size() const { return head_->out_features(); }
+
+    // Settles what is not settled yet, and whether nothing is.
+    void settle(std::size_t n_threads);
+    bool settled() const { return settling_.done(); }
+
+    // Whether a matrix is read from the bytes at `data`.
+    bool reads(const std::uint8_t* data) const;
 
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
     // tokens to the pools, one for each cache group of the plan. It begins a pass of `profile`, if there is one.
@@ -51,6 +62,8 @@ private:
     std::size_t output_;
     std::unique_ptr<Linear> head_;
     Slot head_input_;
+    Settling settling_;
+    Settling::Clock::duration last_pass_{};     // how long the last forward pass took
     std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
     Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input
     std::size_t multiply_adds_ = 0;             // of all matrices, a token

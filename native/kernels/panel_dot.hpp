@@ -11,12 +11,10 @@
 namespace sterna {
 namespace {
 
-// Tokens that a pass over the panels takes, and from which on they are multiplied in tiles. NEON's sdot makes sixteen
-// products where its 16-bit instructions make four, so there tiles are never faster.
-#if defined(__AVX512F__)
-constexpr std::size_t kPass = kPassTokens, kTilesFrom = 17;
-#elif defined(__AVX2__)
-constexpr std::size_t kPass = kPassTokens, kTilesFrom = 5;
+// Tokens that a pass over the panels takes. NEON's sdot makes sixteen products where its 16-bit instructions make four,
+// so tiles are never faster there.
+#if defined(__AVX2__)
+constexpr std::size_t kPass = kPassTokens;
 #else
 constexpr std::size_t kPass = kMostRowTokens;
 #endif
@@ -25,15 +23,11 @@ template <class Format>
 void panel_tokens(const PanelTask& task) {
     for (std::size_t t = 0, n; t < task.n_tokens; t += n) {
         n = task.n_tokens - t < kPass ? task.n_tokens - t : kPass;
+        if (n <= kMostRowTokens) panel_rows_of<Format>(std::make_index_sequence<kMostRowTokens>(), task, t, n);
 #if defined(__AVX2__)
-        if (n >= kTilesFrom) {
+        else
             panel_tiles<Format>(std::make_index_sequence<kTileTokens>(), task, t, n);
-            continue;
-        }
 #endif
-        const std::size_t passes = (n + kMostRowTokens - 1) / kMostRowTokens;
-        n = (n + passes - 1) / passes;
-        panel_rows_of<Format>(std::make_index_sequence<kMostRowTokens>(), task, t, n);
     }
 }
 

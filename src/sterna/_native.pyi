@@ -33,10 +33,10 @@ def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray
     all blocks that are not entirely zero share it, else one for each block."""
 
 def requantize(
-    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int
+    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool], encoding: str, isa: str, threads: int
 ) -> np.ndarray:
-    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales) in q4_0, q8_0 or q6_k,
-    row by row."""
+    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales, read once) in
+    q4_0, q8_0 or q6_k, row by row."""
 
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
     """Bytes a second that `threads` threads together read from a buffer of `bytes` bytes."""
@@ -103,10 +103,28 @@ class KvPool:
     def block_bytes(self) -> int: ...
 
 class Model:
-    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales). The
-    vectors are not copied, and kept alive."""
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).
 
-    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, threads: int) -> None: ...
+    Matrices are repacked or, where the vector lies in a mapped file and is to be read once, copied, and the file's
+    pages dropped: for `settle_s` seconds here, then between passes. `in_place` repacks only what cannot be multiplied
+    as it lies. Vectors are kept alive as long as they are read. Raises MemoryError where there is no room."""
+
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        tensors: dict[str, Any],
+        isa: str,
+        threads: int,
+        in_place: bool,
+        settle_s: float = 0.0,
+    ) -> None: ...
+    def settle(self, threads: int) -> None:
+        """Copies and repacks at once what was left for later."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left for later."""
+
     def forward(
         self,
         tokens: np.ndarray,

@@ -7,7 +7,6 @@
 #include "ternary.hpp"
 #include "ternary_groups.hpp"
 #include "ternary_int15.hpp"
-#include "ternary_panels.hpp"
 
 namespace sterna {
 namespace {
@@ -26,8 +25,8 @@ constexpr Route route() {
 }
 
 constexpr Route kInt15 = route<Int15>();
-constexpr Route kRoutes[] = {route<TernaryPanels>(), route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
-                             route<Panels>(),        route<Floats>(),  route<Decoded>()};
+constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
+                             route<Panels>(),  route<Floats>(),        route<Decoded>()};
 
 }  // namespace
 

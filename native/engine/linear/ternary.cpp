@@ -1,11 +1,16 @@
 #include "ternary.hpp"
 
 #include "lookup_tiles.hpp"
+#include "ternary_panels.hpp"
 
 namespace sterna {
 
 bool Ternary::has_lookup() const {
     return kernels_.lookup_dot != nullptr && out_features_ >= kLeastLookupRows;
+}
+
+std::unique_ptr<Linear> Ternary::repacked() const {
+    return in_features_ <= kMaxPanelColumns ? std::make_unique<TernaryPanels>(*this) : nullptr;
 }
 
 std::size_t Ternary::scratch() const {

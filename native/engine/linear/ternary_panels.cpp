@@ -16,19 +16,13 @@ constexpr std::size_t kChunk = 4, kLongRead = 65536;
 
 }  // namespace
 
-TernaryPanels::TernaryPanels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                             const std::string& name)
-    : Linear(tensor, form, kernels, name),
-      has_lookup_(out_features_ >= kLeastLookupRows && lookup_wins(kernels)),
-      panel_bytes_(kTileRows * row_bytes_),
-      panels_(parts(out_features_, kTileRows) * panel_bytes_) {}
+TernaryPanels::TernaryPanels(const Ternary& matrix)
+    : Linear(matrix),
+      has_lookup_(out_features_ >= kLeastLookupRows && lookup_wins(kernels_)),
+      panel_bytes_(kTileRows * row_bytes_) {}
 
-void TernaryPanels::prepare(std::size_t thread, std::size_t n_threads) {
-    const std::size_t panels = parts(out_features_, kTileRows);
-    const std::size_t first = panels * thread / n_threads, last = panels * (thread + 1) / n_threads;
-    if (first == last) return;
-    kernels_.pack_ternary_panels(rows(first * kTileRows, std::min(last * kTileRows, out_features_)),
-                                 padded(in_features_), panels_.get() + first * panel_bytes_);
+void TernaryPanels::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {
+    kernels_.pack_ternary_panels(rows(first, last), padded(in_features_), memory + first / kTileRows * panel_bytes_);
 }
 
 std::size_t TernaryPanels::scratch() const {
@@ -46,7 +40,7 @@ Division TernaryPanels::division(std::size_t n_tokens, std::size_t n_threads) co
 void TernaryPanels::multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                                   float* scratch, const Products& out) const {
     const auto task = [&](std::size_t r, std::size_t end, const Activations& part, std::size_t token) {
-        return TernaryPanelTask{panels_.get() + r / kTileRows * panel_bytes_,
+        return TernaryPanelTask{data_ + r / kTileRows * panel_bytes_,
                                 end - r,
                                 scale_,
                                 part.int8,

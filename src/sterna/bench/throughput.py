@@ -105,6 +105,7 @@ def bench(
     longest = max(prompt_lengths)
     # One unmeasured run maps pages and allocates buffers. Measuring ceilings takes memory, so the peak is read here.
     complete(prompt(longest), 2)
+    llm.settle()
     peak = peak_rss_mb()
     prefill: dict[int, list[float]] = {n: [] for n in prompt_lengths}
     decode: list[float] = []

@@ -85,6 +85,7 @@ class LLM:
                 blocks=-(-max(least_tokens, pool_tokens or POOL_TOKENS) // block_size),
                 least_blocks=-(-least_tokens // block_size),
                 kv=self.options.kv,
+                mmap=self.options.mmap,
             )
         self._tokenizer = loading
         self._head_error: HeadError | None = None
@@ -356,6 +357,10 @@ class LLM:
         if rows.ndim != 2 or rows.shape[1] != self.hidden_size:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
         return self._loop.call(lambda: self._loop.backend.logits(rows))
+
+    def settle(self) -> None:
+        """Copies weights into memory to the end, for measurements; otherwise that goes on between the first passes."""
+        self._loop.call(lambda: self._loop.backend.settle())
 
     def _run(
         self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None

@@ -81,6 +81,8 @@ _ONES = np.array([sum(byte >> shift & 3 == 1 for shift in (0, 2, 4, 6)) for byte
 Q2_0 = Fields("Q2_0", 64, 2)
 PQ2_0 = Fields("PQ2_0", 128, 2)
 Q1_0 = Fields("Q1_0", 128, 1)
+Q1_0_G32 = Fields("Q1_0_G32", 32, 1)
+"""What PrismML's fork wrote as Q1_0 for some weeks of 2026."""
 
 STQ1_0_BLOCK = 256
 STQ1_0 = np.dtype([("q", "u1", 32), ("sign", "u1", 8), ("d", "<f2")])

@@ -32,6 +32,23 @@ def absmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, scale
 
 
+def group_scales(weight: np.ndarray, group: int) -> np.ndarray | None:
+    """The scales s [..., columns / group] of a float matrix in which each group of columns holds only -s, 0 and s, or
+    None where one holds other values. A group of zeros has the scale 0.
+
+    Such a matrix was quantised before, so the scale is the largest magnitude: a mean would shrink it by the share of
+    zeros.
+    """
+    magnitude = np.abs(np.asarray(weight, np.float32))
+    groups = magnitude.reshape(*magnitude.shape[:-1], -1, group)
+    scales: np.ndarray = groups.max(axis=-1)
+    # Most matrices that are not ternary fail in their first row.
+    for part, most in ((groups[:1], scales[:1]), (groups, scales)):
+        if not np.isfinite(most).all() or not ((part == 0) | (part == most[..., None])).all():
+            return None
+    return scales
+
+
 def ternary_scale(weight: np.ndarray) -> float | None:
     """The `s` of a float matrix whose values are all in {-s, 0, s}, or None where they are not (or all are 0).
 

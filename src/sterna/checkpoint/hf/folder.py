@@ -1,4 +1,5 @@
-"""Opens a Hugging Face folder (config.json and safetensors) as a model with ternary matrices in I2_S."""
+"""Opens a Hugging Face folder (config.json and safetensors) as a model whose ternary matrices are packed: in I2_S, or,
+where groups of columns have scales, in Q1_0, PQ2_0 or Q2_0."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
+from sterna.checkpoint.hf import mlx
 from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
 from sterna.errors import FormatError, SternaError, UnsupportedError, warn
 from sterna.files.hf_files import CONFIG, POOLING
@@ -19,22 +22,26 @@ from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
-from sterna.model.validate import check_config
+from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream, whole
+from sterna.tensor.unpacked import exact_encoding, pack_groups
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
 """How the names of a model's tensors begin."""
+ROTATION = "hadamard.json"
+"""Says in an MLX folder of Bonsai 2 which matrices multiply rotated activations."""
 PIECE_BYTES = 1 << 22
 """Bytes of two tensors that are compared at once."""
 
 
 def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
-    """The model in a folder: packed (`uint8`), latent (quantised by absmean here), or of plain float matrices.
+    """The model in a folder: packed (`uint8`), latent (quantised by absmean here), of MLX's words, or of plain float
+    matrices, which are packed here if they are ternary.
 
     Tensors are converted only when they are asked for. Raises NotFoundError where files are missing, FormatError for
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
@@ -43,6 +50,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     raw = read_json(folder / CONFIG)
     with about(folder):
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
+        _check_rotation(raw, folder)
         architecture_class(raw)
         tied = is_tied(raw)
     stored = _prefixed(read_folder(folder, lambda name: _is_idle(name) or (tied and name in (EMBEDDING, HEAD))))
@@ -68,6 +76,15 @@ def is_hf_model(folder: Path) -> bool:
     except SternaError:
         return False
     return True
+
+
+def _check_rotation(raw: Mapping[str, Any], folder: Path) -> None:
+    """Raises UnsupportedError for a folder of rotated weights, which without their rotation are noise."""
+    if (folder / ROTATION).exists() or str(raw.get("model_type")).startswith("prism_hadamard"):
+        raise UnsupportedError(
+            "its weights multiply rotated activations (Bonsai 2's MLX form), and Sterna rotates in GGUF files alone: "
+            "take the model's GGUF file."
+        )
 
 
 def _is_idle(name: str) -> bool:
@@ -141,12 +158,17 @@ def _tensors(
 ) -> dict[str, TensorStream]:
     architecture = architecture_of(config)
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
+    shapes = tensor_shapes(config)
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
-        if name.endswith(".weight_scale") or _is_idle(name):
+        if name.endswith((".weight_scale", *mlx.PARTS)) or _is_idle(name):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
+        if tensor.dtype == "U32":
+            columns = shapes.get(names[name], (0,))[-1]
+            tensors[names[name]] = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
+            continue
         scale = stored.get(name.removesuffix("weight") + "weight_scale")
         stream = _stream(names[name], tensor, scale, quantization)
         tensors[names[name]] = _plus_one(stream) if architecture.norms_plus_one else stream
@@ -169,7 +191,8 @@ def _plus_one(stream: TensorStream) -> TensorStream:
 def _stream(
     name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None
 ) -> TensorStream:
-    """A stored tensor under its canonical name; matrices that are quantised come out as I2_S."""
+    """A stored tensor under its canonical name; matrices that are quantised come out as I2_S, float matrices that are
+    ternary in groups of columns in the encoding that holds them exactly."""
     module = stored.name.removesuffix(".weight")
     in_layer = module.split(".", 3)[-1] in MATRICES.values()
     if stored.dtype == "U8":
@@ -190,7 +213,20 @@ def _stream(
             return TensorStream(
                 name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
             )
+    packed = (
+        exact_encoding(tensor) if quantization is None and len(stored.shape) == 2 and 0 not in stored.shape else None
+    )
+    if packed is not None:
+        return TensorStream(name, tensor.shape, packed, lambda: (_packed(tensor, packed),))
     return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
+
+
+def _packed(tensor: Tensor, encoding: Encoding) -> Tensor:
+    """A float matrix in its `exact_encoding`."""
+    found = pack_groups(tensor, encoding)
+    assert found is not None
+    release(tensor.data)
+    return found[0]
 
 
 def _is_ternary(tensor: Tensor) -> bool:
