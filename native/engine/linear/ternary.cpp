@@ -14,7 +14,8 @@ std::unique_ptr<Linear> Ternary::repacked() const {
 }
 
 std::size_t Ternary::scratch() const {
-    return has_lookup() ? kLookupScratch / sizeof(float) : 0;
+    const bool panels_may = kernels_.panel_lookup_dot != nullptr && out_features_ >= kLeastLookupRows;
+    return has_lookup() || panels_may ? kLookupScratch / sizeof(float) : 0;
 }
 
 Division Ternary::division(std::size_t n_tokens, std::size_t n_threads) const {
