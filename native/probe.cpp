@@ -41,6 +41,7 @@ void write_array(const std::vector<T>& values) {
     std::fwrite(values.data(), sizeof(T), values.size(), stdout);
 }
 
+// Whole groups of tokens go through lookup tables, where the ISA has them.
 void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std::size_t cols, bool panels) {
     const auto rows = read_array<std::uint8_t>();
     const auto x = read_array<std::int8_t>();
@@ -51,14 +52,20 @@ void ternary_dot(const Kernels& k, std::size_t n_rows, std::size_t n_tokens, std
         for (std::size_t i = 0; i < cols; ++i) sums[t] += x[t * cols + i];
     const Int8Activations activations{x.data(), sums.data(), scales.data(), cols};
     const TernaryTask task{{rows.data(), cols / 4, n_rows}, 1.0f, activations, n_tokens, cols, {dots.data(), n_rows}};
+    const bool whole_groups = n_tokens % kLookupGroup == 0;
     if (panels) {
         Buffer<std::uint8_t> packed((n_rows + 15) / 16 * 4 * cols);
         k.pack_ternary_panels(task.rows, cols, packed.get());
-        k.ternary_panel_dot({packed.get(), n_rows, 1.0f, activations, n_tokens, cols, 0, task.out});
-    } else if (k.lookup_dot != nullptr && n_tokens % kLookupGroup == 0)
+        const TernaryPanelTask panel_task{packed.get(), n_rows, 1.0f, activations, n_tokens, cols, 0, task.out};
+        if (k.panel_lookup_dot != nullptr && whole_groups)
+            k.panel_lookup_dot(panel_task, Buffer<std::uint8_t>(kLookupScratch).get());
+        else
+            k.ternary_panel_dot(panel_task);
+    } else if (k.lookup_dot != nullptr && whole_groups) {
         k.lookup_dot(task, Buffer<std::uint8_t>(kLookupScratch).get());
-    else
+    } else {
         k.ternary_dot(task);
+    }
     write_array(dots);
 }
 

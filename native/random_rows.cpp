@@ -89,17 +89,22 @@ void compare_ternary(const Kernels& kernels, Random& random, const Case& sizes) 
     compare(sizes, "ternary", call(plain_ternary_dot), call(kernels.ternary_dot));
     std::vector<std::uint8_t> panels((sizes.n_rows + 15) / 16 * 4 * cols);
     kernels.pack_ternary_panels({rows.data(), row_bytes, sizes.n_rows}, cols, panels.data());
-    compare(sizes, "ternary panel", call(plain_ternary_dot), [&](float* out) {
-        kernels.ternary_panel_dot(
-            {panels.data(), sizes.n_rows, 0.3f, x, sizes.n_tokens, cols, 0, {out, sizes.out_stride}});
-    });
-    if (kernels.lookup_dot == nullptr || sizes.n_tokens < kLookupGroup) return;
+    const auto panel_task = [&](std::size_t n_tokens, float* out) {
+        return TernaryPanelTask{panels.data(), sizes.n_rows, 0.3f, x, n_tokens, cols, 0, {out, sizes.out_stride}};
+    };
+    compare(sizes, "ternary panel", call(plain_ternary_dot),
+            [&](float* out) { kernels.ternary_panel_dot(panel_task(sizes.n_tokens, out)); });
+    if (sizes.n_tokens < kLookupGroup) return;
     Case whole = sizes;
     whole.n_tokens = sizes.n_tokens / kLookupGroup * kLookupGroup;
     const Buffer<std::uint8_t> scratch(kLookupScratch);
-    compare(
-        whole, "lookup", [&](float* out) { plain_ternary_dot(task(whole.n_tokens, out)); },
-        [&](float* out) { kernels.lookup_dot(task(whole.n_tokens, out), scratch.get()); });
+    const auto expect = [&](float* out) { plain_ternary_dot(task(whole.n_tokens, out)); };
+    if (kernels.lookup_dot != nullptr)
+        compare(whole, "lookup", expect,
+                [&](float* out) { kernels.lookup_dot(task(whole.n_tokens, out), scratch.get()); });
+    if (kernels.panel_lookup_dot != nullptr)
+        compare(whole, "panel lookup", expect,
+                [&](float* out) { kernels.panel_lookup_dot(panel_task(whole.n_tokens, out), scratch.get()); });
 }
 
 // Where the float16 numbers of a block lie.

@@ -199,7 +199,7 @@ def test_bench_json_has_the_documented_fields() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["STERNA_ISA", "STERNA_THREADS"])
+@pytest.mark.parametrize("name", ["STERNA_ISA", "STERNA_TABLES", "STERNA_THREADS"])
 def test_a_wrong_environment_is_one_sentence(name: str) -> None:
     result = sterna("run", "-p", "x", **{name: "vax"})
     assert result.returncode == 2 and name in result.stderr and "Traceback" not in result.stderr

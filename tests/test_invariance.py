@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sterna import _native
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.engine import scheduler as scheduler_module
 from sterna.engine.backend import Span
@@ -81,6 +82,15 @@ def test_instruction_sets_give_the_same_bits(name: str, kv: str, monkeypatch: py
     expected = LLM(model(name), kv=kv).logits(PROMPT)
     monkeypatch.setenv("STERNA_ISA", "scalar")
     assert np.array_equal(LLM(model(name), kv=kv).logits(PROMPT), expected)
+
+
+@pytest.mark.parametrize("tables", ["0", "1"])
+@pytest.mark.parametrize("isa", _native.available_isas())
+def test_lookup_tables_give_the_same_bits(isa: str, tables: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = LLM(model("wide")).logits(PROMPT)
+    monkeypatch.setenv("STERNA_ISA", isa)
+    monkeypatch.setenv("STERNA_TABLES", tables)
+    assert np.array_equal(LLM(model("wide")).logits(PROMPT), expected)
 
 
 @pytest.mark.parametrize("kv", KV_TYPES)

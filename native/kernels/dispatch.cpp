@@ -101,7 +101,7 @@ struct Noise {
 };
 
 struct Answers {
-    std::array<float, 3 * (3 + 21 + kLookupGroup + 3 + 21)> dots{};
+    std::array<float, 3 * (3 + 21 + kLookupGroup + 3 + 21 + kLookupGroup)> dots{};
     std::array<float, 6 * 256> floats{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
@@ -131,20 +131,24 @@ Answers answers(const Kernels& k) {
     dots += kFew * kRows;
     k.ternary_dot(task(kTiled));
     dots += kTiled * kRows;
-    if (k.lookup_dot != nullptr) {
-        std::vector<float> scratch(kLookupScratch / sizeof(float) + 16);
-        void* aligned = scratch.data();
-        std::size_t space = scratch.size() * sizeof(float);
-        std::align(64, kLookupScratch, aligned, space);
-        k.lookup_dot(task(kTokens), static_cast<std::uint8_t*>(aligned));
-    } else {
+    std::vector<float> lookup_scratch(kLookupScratch / sizeof(float) + 16);
+    void* scratch = lookup_scratch.data();
+    std::size_t space = lookup_scratch.size() * sizeof(float);
+    std::align(64, kLookupScratch, scratch, space);
+    if (k.lookup_dot != nullptr)
+        k.lookup_dot(task(kTokens), static_cast<std::uint8_t*>(scratch));
+    else
         k.ternary_dot(task(kTokens));
-    }
     dots += kTokens * kRows;
     std::vector<std::uint8_t> ternary_panel(4 * kCols);
     k.pack_ternary_panels({rows.data(), kCols / 4, kRows}, kCols, ternary_panel.data());
-    for (const std::size_t n_tokens : {kFew, kTiled}) {
-        k.ternary_panel_dot({ternary_panel.data(), kRows, 0.7f, codes_x, n_tokens, kCols, 0, {dots, kRows}});
+    for (const std::size_t n_tokens : {kFew, kTiled, kTokens}) {
+        const TernaryPanelTask panel_task{ternary_panel.data(), kRows, 0.7f, codes_x, n_tokens, kCols, 0,
+                                          {dots, kRows}};
+        if (n_tokens == kTokens && k.panel_lookup_dot != nullptr)
+            k.panel_lookup_dot(panel_task, static_cast<std::uint8_t*>(scratch));
+        else
+            k.ternary_panel_dot(panel_task);
         dots += n_tokens * kRows;
     }
 

@@ -19,6 +19,7 @@ const Kernels& amx_kernels() {
         Kernels amx = kAvx512VnniKernels;
         amx.isa = "amx";
         amx.ternary_panel_dot = panel_dot;
+        amx.panel_lookup_dot = nullptr;
         amx.multiply_add = multiply_add_amx;
         return amx;
     }();

@@ -75,7 +75,8 @@ struct Maddubs : TileX86<MaddubsOp> {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = make_kernels("avx2", ternary_dot<Maddubs>, ternary_panel_dot<PanelX86<MaddubsOp>>,
-                                                 Lookup::dot, int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
+extern const Kernels kAvx2Kernels =
+    make_kernels("avx2", ternary_dot<Maddubs>, ternary_panel_dot<PanelX86<MaddubsOp>>, lookup_dot, panel_lookup_dot,
+                 int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
 
 }  // namespace sterna

@@ -3,13 +3,14 @@
 #include "int15_vnni.hpp"
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
+#include "ternary_lookup.hpp"
 
 namespace sterna {
 
 using Op = DpbusdOp<64, 3, 8, 12>;
 
 extern const Kernels kAvx512VnniKernels =
-    make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>, nullptr, int15_dot<Int15Vnni>,
-                 panel_dot, multiply_add<Op>);
+    make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>, nullptr, panel_lookup_dot,
+                 int15_dot<Int15Vnni>, panel_dot, multiply_add<Op>);
 
 }  // namespace sterna

@@ -8,7 +8,8 @@ namespace sterna {
 
 using Op = DpbusdOp<32, 2, 6, 6>;
 
-extern const Kernels kAvxVnniKernels = make_kernels("avxvnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>,
-                                                    nullptr, int15_dot<Int15Vnni>, panel_dot, multiply_add<Op>);
+extern const Kernels kAvxVnniKernels =
+    make_kernels("avxvnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>, nullptr, nullptr,
+                 int15_dot<Int15Vnni>, panel_dot, multiply_add<Op>);
 
 }  // namespace sterna

@@ -16,13 +16,16 @@ namespace {
 
 constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) ternary_dot,
                                decltype(Kernels::ternary_panel_dot) ternary_panel_dot,
-                               decltype(Kernels::lookup_dot) lookup_dot, decltype(Kernels::int15_dot) int15_dot,
-                               decltype(Kernels::panel_dot) panel_dot, decltype(Kernels::multiply_add) multiply_add) {
+                               decltype(Kernels::lookup_dot) lookup_dot,
+                               decltype(Kernels::panel_lookup_dot) panel_lookup_dot,
+                               decltype(Kernels::int15_dot) int15_dot, decltype(Kernels::panel_dot) panel_dot,
+                               decltype(Kernels::multiply_add) multiply_add) {
     return {.isa = isa,
             .ternary_dot = ternary_dot,
             .ternary_panel_dot = ternary_panel_dot,
             .pack_ternary_panels = pack_ternary_panels,
             .lookup_dot = lookup_dot,
+            .panel_lookup_dot = panel_lookup_dot,
             .float_dot = float_dot,
             .int15_dot = int15_dot,
             .panel_dot = panel_dot,

@@ -38,6 +38,6 @@ struct Sdot {
 }  // namespace
 
 extern const Kernels kNeonKernels = make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, ternary_panel_dot<PanelNeon>,
-                                                 nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
+                                                 nullptr, nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
 
 }  // namespace sterna

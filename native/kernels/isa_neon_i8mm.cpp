@@ -41,7 +41,7 @@ struct Smmla {
 }  // namespace
 
 extern const Kernels kNeonI8mmKernels =
-    make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, ternary_panel_dot<PanelNeon>, nullptr,
+    make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, ternary_panel_dot<PanelNeon>, nullptr, nullptr,
                  int15_dot<Int15Neon>, panel_dot, multiply_add<Smmla>);
 
 }  // namespace sterna

@@ -12,8 +12,8 @@ namespace sterna {
 enum class Activation : std::uint8_t { relu2, silu, gelu };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
-// For `lookup_dot` (ternary_lookup.hpp): tokens of a group, most rows and most tokens of a call, bytes of scratch.
-inline constexpr std::size_t kLookupGroup = 32, kLookupRows = 1280, kLookupTokens = 128;
+// For lookup tables (ternary_lookup.hpp): tokens of a group, most rows and most tokens of a call, bytes of scratch.
+inline constexpr std::size_t kLookupGroup = 32, kLookupRows = 3456, kLookupTokens = 128;
 inline constexpr std::size_t kLookupScratch =
     8 * 81 * 64 + 256 * kLookupGroup * 2 + kLookupRows * (64 * 2 + kLookupTokens * (2 + 4));
 
@@ -28,9 +28,10 @@ struct Kernels {
     void (*ternary_panel_dot)(const TernaryPanelTask& task);
     void (*pack_ternary_panels)(const Rows& rows, std::size_t cols, std::uint8_t* out);
 
-    // ternary_dot by lookup tables; null if the ISA gains nothing by them. At most kLookupRows rows; a multiple of
-    // kLookupGroup tokens, at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
+    // ternary_dot and ternary_panel_dot by lookup tables; null if the ISA never gains by them. At most kLookupRows
+    // rows; a multiple of kLookupGroup tokens, at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
     void (*lookup_dot)(const TernaryTask& task, std::uint8_t* scratch);
+    void (*panel_lookup_dot)(const TernaryPanelTask& task, std::uint8_t* scratch);
 
     // out = sum over k of w[r, k] * x[t, k]. float_dot: in float32. int15_dot: sums within a block are integers.
     void (*float_dot)(const FloatTask& task);

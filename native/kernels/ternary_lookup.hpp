@@ -1,9 +1,8 @@
-// Ternary dot products of many tokens by vector lookup tables, with AVX2 (the idea of arXiv 2512.06443).
+// Ternary dot products of many tokens by vector lookup tables, with AVX2 or AVX-512 (the idea of arXiv 2512.06443).
 //
-// A table holds all 81 sums of four columns, each for 32 tokens in 16 bits. A row looks up the sum of its four codes:
-// two loads and adds replace 128 multiply-adds. The four columns are those of one I2_S byte (b, b + 32, b + 64 and
-// b + 96 of its block), so two shuffles turn a byte into the number of an entry, 0..80, and the file's bytes are used
-// as they are stored.
+// A table holds all 81 sums of four columns, each for 32 tokens in 16 bits (Entry). A row looks up the sum of its four
+// codes: one load and add of 512 bits, or two of 256, replace 128 multiply-adds. The four columns are those of one byte
+// of codes, so two shuffles turn a byte into the number of an entry, 0..80, and the bytes are used as they are stored.
 //
 // Loops, from the outermost: strips of 64 bytes of each row, whose entry numbers are computed once and stay in L2 >
 // groups of 32 tokens > eight tables, which stay in L1 > rows. A row's sums stay in registers for eight tables, and in
@@ -14,38 +13,43 @@
 
 #include <utility>
 
-#include "ternary_x86.hpp"
+#include "lookup_entry.hpp"
+#include "lookup_layouts.hpp"
 
 namespace sterna {
 namespace {
 
+template <class Layout>
 class Lookup {
 public:
-    static void dot(const TernaryTask& task, std::uint8_t* scratch) {
-        const auto& [rows, scale, x, n_tokens, cols, out] = task;
-        const Lookup lookup(scratch, (rows.count + 7) / 8 * 8);
-        const std::size_t n_groups = cols / 4;  // of four columns; a multiple of 32
-        for (std::size_t first = 0; first < n_groups; first += kStrip) {
-            const std::size_t count = smaller(kStrip, n_groups - first);
-            lookup.number_entries({rows.data + first, rows.stride, rows.count}, count);
+    static void dot(const Layout& layout, std::size_t n_rows, float scale, const Int8Activations& x,
+                    std::size_t n_tokens, std::size_t cols, const Products& out, std::uint8_t* scratch) {
+        const Lookup lookup(scratch, (n_rows + 15) / 16 * 16);
+        const std::size_t n_tables = cols / 4;  // a multiple of 32
+        for (std::size_t first = 0; first < n_tables; first += kStrip) {
+            const std::size_t count = smaller(kStrip, n_tables - first);
+            layout.number(first, count, lookup.rows_, [&](std::size_t row, std::size_t i, __m128i numbers) {
+                _mm_store_si128(reinterpret_cast<__m128i*>(lookup.numbers_ + (i * lookup.rows_ + row * kAtOnce)),
+                                _mm_slli_epi16(_mm_cvtepu8_epi16(numbers), kEntryShift));
+            });
             for (std::size_t t = 0; t < n_tokens; t += kLookupGroup) {
                 lookup.transpose(x.codes + t * x.stride + 4 * first, x.stride, 4 * count);
-                for (std::size_t i = 0; i < count; i += kAtOnce) lookup.add(t, first + i, i, n_groups);
+                for (std::size_t i = 0; i < count; i += kAtOnce) lookup.add(t, first + i, i, n_tables);
             }
         }
         for (std::size_t t = 0; t < n_tokens; t += 8)
-            lookup.write(t, rows.count, scale, x.scales + t, {out.data + t * out.stride, out.stride});
+            lookup.write(t, n_rows, scale, x.scales + t, {out.data + t * out.stride, out.stride});
     }
 
 private:
     using Number = std::uint16_t;  // the number of an entry, as its offset in bytes
-    static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryBytes = 2 * kLookupGroup;
-    static constexpr std::size_t kTableBytes = 81 * kEntryBytes;
+    static constexpr std::size_t kStrip = 64, kAtOnce = 8, kEntryShift = 6;
+    static constexpr std::size_t kTableBytes = 81 * Entry::kBytes;
     // A sum of four columns is at most 512 in magnitude: 56 of them are 28672 < 32767.
-    static constexpr std::size_t kGroupsPer16Bit = 56;
+    static constexpr std::size_t kTablesPer16Bit = 56;
     static_assert(kLookupScratch >= 4 * kStrip * kLookupGroup * 2 + kAtOnce * kTableBytes +
                                         kLookupRows * (kStrip * sizeof(Number) + kLookupTokens * (2 + 4)));
-    static_assert(kLookupRows % 8 == 0 && kGroupsPer16Bit % kAtOnce == 0);
+    static_assert(kLookupRows % 16 == 0 && kTablesPer16Bit % kAtOnce == 0 && Entry::kBytes == 1 << kEntryShift);
 
     Lookup(std::uint8_t* scratch, std::size_t rows) : rows_(rows) {
         const auto take = [&](std::size_t bytes) {
@@ -62,34 +66,6 @@ private:
 
     static __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
     static void store(void* p, __m256i v) { _mm256_store_si256(static_cast<__m256i*>(p), v); }
-
-    // Fills numbers_[i / 8][row][i % 8] for bytes i of every row: codes c0 c1 c2 c3 make 27 c0 + 9 c1 + 3 c2 + c3. The
-    // code 3, which does not occur, counts as 0.
-    void number_entries(const Rows& packed, std::size_t count) const {
-        const __m256i nibble = _mm256_set1_epi8(15);
-        const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 0, 0, 0, 0));
-        const __m256i high =
-            _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 9, 18, 0, 27, 36, 45, 0, 54, 63, 72, 0, 0, 0, 0, 0));
-        for (std::size_t r = 0; r < rows_; ++r) {
-            const std::uint8_t* row = packed.data + smaller(r, packed.count - 1) * packed.stride;
-            // A strip may begin in the middle of a cache line: both lines are fetched.
-            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride), _MM_HINT_T0);
-            _mm_prefetch(reinterpret_cast<const char*>(row + 16 * packed.stride + kStrip - 1), _MM_HINT_T0);
-            for (std::size_t i = 0; i < count; i += 32) {
-                const __m256i w = load256(row + i);
-                const __m256i number =
-                    _mm256_add_epi8(_mm256_shuffle_epi8(low, _mm256_and_si256(w, nibble)),
-                                    _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble)));
-                const __m128i quarters[4] = {_mm256_castsi256_si128(number),
-                                             _mm_unpackhi_epi64(_mm256_castsi256_si128(number), __m128i{}),
-                                             _mm256_extracti128_si256(number, 1),
-                                             _mm_unpackhi_epi64(_mm256_extracti128_si256(number, 1), __m128i{})};
-                for (std::size_t q = 0; q < 4; ++q)
-                    _mm_store_si128(reinterpret_cast<__m128i*>(numbers_ + ((i / 8 + q) * rows_ + r) * kAtOnce),
-                                    _mm_slli_epi16(_mm_cvtepu8_epi16(quarters[q]), 6));
-            }
-        }
-    }
 
     // Fills x_[column][token] for a group of tokens.
     void transpose(const std::int8_t* x, std::size_t x_stride, std::size_t n_columns) const {
@@ -112,84 +88,60 @@ private:
     // Writes all sums of the columns from kLevel on. Each column's code counts from -1 to 1, that of the last column
     // fastest.
     template <int kLevel>
-    static void fill(const __m256i (&x)[4][2], __m256i v0, __m256i v1, std::uint8_t*& out) {
+    static void fill(const Entry (&x)[4], Entry sum, std::uint8_t*& out) {
         for (int code = 0; code < 3; ++code) {
             if constexpr (kLevel == 3) {
-                store(out, v0);
-                store(out + 32, v1);
-                out += kEntryBytes;
+                sum.store_at(out);
+                out += Entry::kBytes;
             } else {
-                fill<kLevel + 1>(x, v0, v1, out);
+                fill<kLevel + 1>(x, sum, out);
             }
-            v0 = _mm256_add_epi16(v0, x[kLevel][0]);
-            v1 = _mm256_add_epi16(v1, x[kLevel][1]);
+            sum = sum + x[kLevel];
         }
     }
 
-    // Fills the tables of eight groups, which belong to bytes at .. at + 7 of the strip.
+    // Fills tables at .. at + 7 of the strip.
     void build(std::size_t at) const {
         std::uint8_t* out = entries_;
-        for (std::size_t i = at; i < at + kAtOnce; ++i) {
-            __m256i x[4][2], least[2] = {};
-            for (std::size_t quarter = 0; quarter < 4; ++quarter)
-                for (std::size_t half = 0; half < 2; ++half) {
-                    x[quarter][half] = load(x_ + (i / 32 * 128 + i % 32 + 32 * quarter) * kLookupGroup + 16 * half);
-                    least[half] = _mm256_sub_epi16(least[half], x[quarter][half]);
-                }
-            fill<0>(x, least[0], least[1], out);
+        for (std::size_t table = at; table < at + kAtOnce; ++table) {
+            Entry x[4], least;
+            for (std::size_t i = 0; i < 4; ++i) {
+                x[i] = Entry::at(x_ + Layout::column(table, i) * kLookupGroup);
+                least = least - x[i];
+            }
+            fill<0>(x, least, out);
         }
-    }
-
-    // In assembly, because gcc would first compute the address of an entry, one more instruction for every two
-    // additions.
-    template <std::size_t I>
-    static void add_entry(__m256i& low, __m256i& high, const std::uint8_t* entries, std::size_t number) {
-        asm("vpaddw %c[first](%[entries],%[number]), %[low], %[low]\n\t"
-            "vpaddw %c[second](%[entries],%[number]), %[high], %[high]"
-            : [low] "+x"(low), [high] "+x"(high)
-            : [entries] "r"(entries), [number] "r"(number), [first] "i"(I * kTableBytes),
-              [second] "i"(I * kTableBytes + 32),
-              "m"(*reinterpret_cast<const std::uint8_t(*)[kAtOnce * kTableBytes]>(entries)));
     }
 
     // What happens to a row's 16-bit sums after eight tables: they are kept, begin its total, or are added to it.
     enum class After { keep, begin, widen };
 
-    template <After kAfter>
-    static void widen(__m128i sums, std::int32_t* totals) {
-        const __m256i wide = _mm256_cvtepi16_epi32(sums);
-        store(totals, kAfter == After::begin ? wide : _mm256_add_epi32(load(totals), wide));
-    }
-
     template <bool kFresh, After kAfter>
     void add_rows(const Number* numbers, std::int16_t* sums, std::int32_t* totals) const {
         const std::uint8_t* entries = entries_;  // a local: the member would be read again after every store
         for (const Number* end = numbers + rows_ * kAtOnce; numbers != end; numbers += kAtOnce) {
-            __m256i low = kFresh ? __m256i{} : load(sums), high = kFresh ? __m256i{} : load(sums + 16);
+            Entry sum;
+            if constexpr (!kFresh) sum = Entry::at(sums);
             [&]<std::size_t... I>(std::index_sequence<I...>) {
-                (add_entry<I>(low, high, entries, numbers[I]), ...);
+                (sum.add_from<I * kTableBytes, kAtOnce * kTableBytes>(entries, numbers[I]), ...);
             }
             (std::make_index_sequence<kAtOnce>());
             if constexpr (kAfter == After::keep) {
-                store(sums, low);
-                store(sums + 16, high);
+                sum.store_at(sums);
             } else {
-                widen<kAfter>(_mm256_castsi256_si128(low), totals);
-                widen<kAfter>(_mm256_extracti128_si256(low, 1), totals + 8);
-                widen<kAfter>(_mm256_castsi256_si128(high), totals + 16);
-                widen<kAfter>(_mm256_extracti128_si256(high, 1), totals + 24);
+                sum.widen<kAfter == After::widen>(totals);
                 totals += kLookupGroup;
             }
             sums += kLookupGroup;
         }
     }
 
-    // Adds the entries of groups group .. group + 7 (bytes at .. at + 7 of the strip) for the group of tokens from
-    // `token` on.
-    void add(std::size_t token, std::size_t group, std::size_t at, std::size_t n_groups) const {
+    // Adds the entries of tables at .. at + 7 of the strip, which are `table` .. table + 7 of all, for the group of
+    // tokens from `token` on.
+    void add(std::size_t token, std::size_t table, std::size_t at, std::size_t n_tables) const {
         build(at);
-        const bool fresh = group % kGroupsPer16Bit == 0, once = group < kGroupsPer16Bit;
-        const bool last = (group + kAtOnce) % kGroupsPer16Bit == 0 || group + kAtOnce == n_groups;
+        const bool fresh = table % kTablesPer16Bit == 0, once = table < kTablesPer16Bit;
+        const bool last = (table + kAtOnce) % kTablesPer16Bit == 0 || table + kAtOnce == n_tables;
         const After after = !last ? After::keep : once ? After::begin : After::widen;
         const auto rows = [&](auto add_them) {
             (this->*add_them)(numbers_ + at * rows_, sums_ + token * rows_, totals_ + token * rows_);
@@ -235,13 +187,24 @@ private:
         }
     }
 
-    std::size_t rows_;       // rows of the tile, a multiple of 8; those past its end repeat the last row
+    std::size_t rows_;       // rows of the tile, a multiple of 16; what is computed past its end is not used
     std::uint8_t* entries_;  // [8 tables][81][32 tokens] of int16
     std::int16_t* x_;        // [column of the strip][32 tokens]
     Number* numbers_;        // [group of the strip / 8][row][8]
     std::int16_t* sums_;     // [tokens / 32][row][32 tokens]
     std::int32_t* totals_;   // the same layout
 };
+
+inline void lookup_dot(const TernaryTask& task, std::uint8_t* scratch) {
+    const auto& [rows, scale, x, n_tokens, cols, out] = task;
+    Lookup<LookupRows>::dot({rows}, rows.count, scale, x, n_tokens, cols, out, scratch);
+}
+
+inline void panel_lookup_dot(const TernaryPanelTask& task, std::uint8_t* scratch) {
+    const auto& [panels, rows, scale, x, n_tokens, cols, ahead, out] = task;
+    Lookup<LookupPanels>::dot({panels, cols / kLineColumns * kTernaryLine}, rows, scale, x, n_tokens, cols, out,
+                              scratch);
+}
 
 }  // namespace
 }  // namespace sterna

@@ -75,9 +75,17 @@ def test_known_answers_hold(probe: Probe) -> None:
         ("ternary_dot", 64),
         ("ternary_panel_dot", 3),
         ("ternary_panel_dot", 21),
+        ("ternary_panel_dot", 64),
         ("ternary_panel_dot", 150),
     ],
-    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels", "more than a pass of panels"],
+    ids=[
+        "tiles",
+        "lookups",
+        "few tokens of panels",
+        "many tokens of panels",
+        "lookups of panels",
+        "more than a pass of panels",
+    ],
 )
 def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, operation: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)

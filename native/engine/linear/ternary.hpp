@@ -15,7 +15,7 @@ public:
         : Linear(tensor, form, kernels, name) {}
 
     std::unique_ptr<Linear> repacked() const override;
-    std::size_t scratch() const override;
+    std::size_t scratch() const override;  // also for the panels that may take the place of the rows
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:

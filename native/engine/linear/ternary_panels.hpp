@@ -8,10 +8,11 @@ namespace sterna {
 
 class TernaryPanels final : public Linear {
 public:
-    explicit TernaryPanels(const Ternary& matrix) : Linear(matrix), panel_bytes_(kTileRows * row_bytes_) {}
+    explicit TernaryPanels(const Ternary& matrix);
 
     bool repacks() const override { return true; }
     std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
+    std::size_t scratch() const override;
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:
@@ -19,6 +20,7 @@ private:
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                        float* scratch, const Products& out) const override;
 
+    bool has_lookup_;
     std::size_t panel_bytes_;
 };
 

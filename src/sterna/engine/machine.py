@@ -114,8 +114,11 @@ def _table(path: Path) -> dict[str, int]:
 def choose_isa() -> str:
     """`STERNA_ISA`, or the best instruction set; scalar, with a warning, where its kernels fail the known-answer test.
 
-    Raises `ArgumentError` where `STERNA_ISA` names one that is unknown or that this processor lacks.
+    Raises `ArgumentError` where `STERNA_ISA` names one that is unknown or that this processor lacks, and where
+    `STERNA_TABLES`, which the engine reads, is malformed.
     """
+    if (tables := os.environ.get("STERNA_TABLES", "")) not in ("", "0", "1"):
+        raise ArgumentError(f"STERNA_TABLES is '{tables}'; set it to 0 or 1, or unset it.")
     available = _native.available_isas()
     isa = os.environ.get("STERNA_ISA") or available[0]
     if isa not in available:

@@ -1,0 +1,39 @@
+// How a product of ternary rows, in either layout, is divided where lookup tables compute it.
+#pragma once
+
+#include <algorithm>
+
+#include "linear.hpp"
+
+namespace sterna {
+
+// Lookup tables gain nothing with fewer rows or fewer tokens: filling the tables costs about as much as 100 rows, and
+// all tokens share the computation of which entry a byte of codes needs.
+inline constexpr std::size_t kLeastLookupRows = 512, kLeastLookupTokens = 2 * kLookupGroup;
+
+// Tiles with many rows, at most `most`, the same number for each thread. If there are too few rows for that, the tokens
+// are divided, too.
+inline Division lookup_division(std::size_t out_features, std::size_t most, std::size_t n_tokens,
+                                std::size_t n_threads) {
+    const std::size_t even = parts(parts(out_features, most), n_threads) * n_threads;
+    const std::size_t tiles = std::min(even, out_features / kLeastLookupRows);
+    const std::size_t rows = parts(parts(out_features, tiles), kTileRows) * kTileRows;
+    const std::size_t pieces = std::max(parts(n_tokens, kLookupTokens), parts(n_threads, tiles));
+    const std::size_t tokens = parts(parts(n_tokens, pieces), kLookupGroup) * kLookupGroup;
+    return {rows, tokens, parts(n_tokens, tokens) * parts(out_features, rows), 1};
+}
+
+// Multiplies rows first <= r < last in tiles of such a division. lookup(task) takes whole groups of tokens, dot(task)
+// the others, while the codes of the same rows are in L2; task(r, end, tokens, token) makes their tasks.
+template <class MakeTask, class Lookup, class Dot>
+void multiply_by_lookup(const Activations& x, std::size_t first, std::size_t last, const Division& division,
+                        const MakeTask& task, const Lookup& lookup, const Dot& dot) {
+    const std::size_t whole = x.n_tokens / kLookupGroup * kLookupGroup;
+    for (std::size_t r = first; r < last; r += division.rows) {
+        const std::size_t end = std::min(r + division.rows, last);
+        if (whole > 0) lookup(task(r, end, x.part(0, whole), 0));
+        if (whole < x.n_tokens) dot(task(r, end, x.part(whole, x.n_tokens - whole), whole));
+    }
+}
+
+}  // namespace sterna
