@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,25 @@ def test_weights_that_are_not_ternary_are_refused_by_name(type: str, tmp_path: P
     with pytest.raises(UnsupportedError, match=rf"'{name}' is not ternary, so only training can make it so: .*q8_0"):
         convert(path, tmp_path / "out.gguf", type=type)
     assert [file.name for file in tmp_path.iterdir()] == ["float.gguf"]
+
+
+def test_groups_are_never_rounded_to_one_scale(tmp_path: Path) -> None:
+    """The float matrices of BitNet models are latent, and absmean rounds them, but not those that are ternary."""
+    config = helpers.replace(helpers.TINY, hidden_size=256, intermediate_size=256, head_dim=64)
+    name = "blk.0.ffn_up.weight"
+    values = grouped(128, [-1, 0, 1], 256, 256)
+    tensors = helpers.tiny_tensors(config) | {name: helpers.float_tensor(name, values, Encoding.F16)}
+    path = tmp_path / "m.gguf"
+    write_gguf(path, helpers.gguf_metadata(config), tensors.values())
+    for type in ("i2_s", "tq2_0"):
+        with pytest.raises(UnsupportedError, match=f"'{name}' is ternary with a scale for each group.*choose pq2_0"):
+            convert(path, tmp_path / "no.gguf", type=type)
+    folder = convert(path, tmp_path / "folder", head="f16").path
+    about = json.loads((folder / "config.json").read_text())
+    about["quantization_config"].pop("modules_to_not_convert")  # so the matrix counts as latent
+    (folder / "config.json").write_text(json.dumps(about | {"tie_word_embeddings": True}))
+    read = open_checkpoint(folder).load().tensors[name]
+    assert read.encoding is Encoding.PQ2_0 and np.array_equal(decode(read), values)
 
 
 def test_an_embedding_is_never_made_ternary_by_rounding(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sterna.tensor.pages import release
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream, whole
 from sterna.tensor.ternary import float_ternary, pack_ternary, ternary_codes
 from sterna.tensor.ternary import recode as recode_ternary
-from sterna.tensor.unpacked import float_groups, pack_groups
+from sterna.tensor.unpacked import exact_encoding, float_groups, pack_groups
 from sterna.ternary import absmean, pack_i2s, unpack_i2s
 
 F16_LIMIT = 65520
@@ -58,6 +58,12 @@ def codes_of(tensor: Tensor, latent: bool, group: int | None = None) -> tuple[np
     given = float_ternary(tensor) if group is None else float_groups(tensor, group)
     if given is not None:
         return given
+    grouped = exact_encoding(tensor)
+    if grouped is not None:
+        raise UnsupportedError(
+            f"The matrix {tensor.name!r} is ternary with a scale for each group of columns, more than the type keeps: "
+            f"choose {grouped.value} or f16."
+        )
     if not latent:
         raise UnsupportedError(
             f"The matrix {tensor.name!r} is not ternary, so only training can make it so: "

@@ -205,18 +205,17 @@ def _stream(
     if stored.dtype not in ENCODINGS:
         raise UnsupportedError(f"its tensor {stored.name!r} has the type {stored.dtype}, which Sterna does not read.")
     tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
-    if in_layer and len(stored.shape) == 2 and 0 not in stored.shape:
-        converted = quantization is not None and quantization.converts(module)
-        if converted or (quantization is None and _is_ternary(tensor)):
-            divide = quantization is not None and quantization.divide
-            given = 1.0 if scale is None or quantization is None else _scale(scale, divide)
-            latent = quantization is not None and scale is None
-            return TensorStream(
-                name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
-            )
-    packed = (
-        exact_encoding(tensor) if quantization is None and len(stored.shape) == 2 and 0 not in stored.shape else None
-    )
+    is_matrix = len(stored.shape) == 2 and 0 not in stored.shape
+    converted = quantization is not None and quantization.converts(module)
+    may_be_packed = is_matrix and scale is None and (converted or quantization is None)
+    packed = exact_encoding(tensor) if may_be_packed else None
+    if in_layer and is_matrix and (_is_ternary(tensor) if quantization is None or packed is not None else converted):
+        divide = quantization is not None and quantization.divide
+        given = 1.0 if scale is None or quantization is None else _scale(scale, divide)
+        latent = quantization is not None and scale is None
+        return TensorStream(
+            name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
+        )
     if packed is not None:
         return TensorStream(name, tensor.shape, packed, lambda: (_packed(tensor, packed),))
     return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
