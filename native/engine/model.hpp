@@ -22,8 +22,9 @@ public:
     std::size_t vocab_size() const { return head_->out_features(); }
 
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
-    // tokens to the pools, one for each cache group of the plan.
-    void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden);
+    // tokens to the pools, one for each cache group of the plan, and their states to those of its state groups.
+    void forward(Batch& batch, std::span<const KvPool* const> pools, std::span<StatePool* const> states,
+                 std::size_t n_threads, float* hidden);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
     void logits(std::span<const float> hidden, std::size_t n_threads, float* out);
@@ -33,12 +34,14 @@ public:
                                std::size_t n_threads);
 
 private:
+    std::vector<StateWork> state_work(const Batch& batch, std::span<StatePool* const> pools) const;
     void reserve(std::size_t tokens, std::size_t n_threads);
     void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out);
 
     std::mutex mutex_;
     const Kernels& kernels_;
     std::vector<CacheGroup> caches_;
+    std::vector<StateGroup> states_;
     std::size_t token_limit_;
     std::vector<Slot> slots_;
     CompiledPlan compiled_;

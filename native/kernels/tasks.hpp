@@ -8,7 +8,7 @@ namespace sterna {
 inline constexpr std::size_t kPad = 128;  // elements; also the block of I2_S (128 codes in 32 bytes)
 inline constexpr std::size_t kMaxHeadDim = 4096;
 inline constexpr std::size_t kMaxPanelColumns = 1 << 18;  // their products, times 64, fit 32 bits
-inline constexpr std::size_t kBlockSize = 64;  // positions in one KV block
+inline constexpr std::size_t kBlockSize = 64;             // positions in one KV block
 
 [[gnu::always_inline]] constexpr std::size_t padded(std::size_t n) {
     return (n + kPad - 1) / kPad * kPad;
@@ -97,6 +97,17 @@ struct FloatTask {
     FloatActivations x;
     std::size_t n_tokens, cols;
     Products out;
+};
+
+// Row-major matrices a [rows, terms], b [terms, columns] and c [rows, columns]; columns is a multiple of 16.
+struct ProductTask {
+    const float* a;
+    std::size_t a_stride;
+    const float* b;
+    std::size_t b_stride;
+    float* c;
+    std::size_t c_stride;
+    std::size_t rows, terms, columns;
 };
 
 // Where one token's int15 activations go: the members of Int15Activations.
