@@ -9,7 +9,7 @@
 
 namespace sterna {
 
-enum class Activation : std::uint8_t { relu2, silu, sigmoid, gelu };
+enum class Activation : std::uint8_t { relu2, silu, gelu, sigmoid };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
 // For `lookup_dot` (ternary_lookup.hpp): tokens of a group, most rows and most tokens of a call, bytes of scratch.

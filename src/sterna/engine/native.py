@@ -61,7 +61,7 @@ class NativeBackend:
             release(tensors[name].data)
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
-        self._states = make_state_pools(plan, min(blocks, STATE_SLOTS))
+        self._states = make_state_pools(plan, max(min(blocks, STATE_SLOTS), LEAST_KEPT))
         self.pools: list[CachePool | StatePool] = [
             *(CachePool(pool.blocks, window) for pool, window in zip(self._pools, windows, strict=True)),
             *(StatePool(pool.slots, max(KEPT_BYTES // pool.slot_bytes, LEAST_KEPT)) for pool in self._states),
