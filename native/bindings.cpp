@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 
@@ -100,7 +101,7 @@ Plan to_plan(const nb::dict& fields) {
     return plan;
 }
 
-// (encoding, shape, uint8 vector, scale, group scales); `bytes` and `scales` keep the vectors alive.
+// (encoding, shape, uint8 vector, scale, group scales, read once); `bytes` and `scales` keep the vectors alive.
 Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
     bytes = nb::cast<Bytes>(fields[2], false);  // false: no conversion, which would copy
     scales = nb::cast<Floats>(fields[4], false);
@@ -108,7 +109,8 @@ Tensor to_tensor(const nb::tuple& fields, Bytes& bytes, Floats& scales) {
             .shape = nb::cast<std::vector<std::size_t>>(fields[1]),
             .bytes = view(bytes),
             .scale = nb::cast<float>(fields[3]),
-            .group_scales = view(scales)};
+            .group_scales = view(scales),
+            .read_once = nb::cast<bool>(fields[5])};
 }
 
 std::size_t at_least_one(std::size_t threads) {
@@ -118,13 +120,25 @@ std::size_t at_least_one(std::size_t threads) {
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
-    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads)
-        : model_(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads)) {}
+    PyModel(const nb::dict& plan, const nb::dict& tensors, const std::string& isa, std::size_t threads, bool in_place,
+            double settle_s)
+        : model_(load(to_plan(plan), to_tensors(tensors), kernels_for(isa), at_least_one(threads), in_place,
+                      std::chrono::duration<double>(settle_s))) {
+        forget_unread();
+    }
+
+    void settle(std::size_t threads) {
+        {
+            const nb::gil_scoped_release release;
+            model_.settle(at_least_one(threads));
+        }
+        forget_unread();
+    }
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, const std::vector<Tables>& state_tables,
                           Indices adapter_ids, Indices output_rows, const std::vector<const KvPool*>& pools,
-                          const std::vector<StatePool*>& states, std::size_t threads) {
+                          const std::vector<StatePool*>& states, std::size_t threads, Profile* profile) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
@@ -141,26 +155,30 @@ public:
         if (std::count(pools.begin(), pools.end(), nullptr) + std::count(states.begin(), states.end(), nullptr) > 0)
             throw std::invalid_argument("A pool is None.");
         auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
-        const nb::gil_scoped_release release;
-        model_.forward(batch, pools, states, at_least_one(threads), hidden.data());
+        const bool settled = model_.settled();
+        {
+            const nb::gil_scoped_release release;
+            model_.forward(batch, pools, states, at_least_one(threads), hidden.data(), profile);
+        }
+        if (model_.settled() && !settled) forget_unread();
         return hidden;
     }
 
-    Result<float> logits(Rows hidden, std::size_t threads) {
+    Result<float> logits(Rows hidden, std::size_t threads, Profile* profile) {
         check_width(hidden);
         auto out = make_result<float>({hidden.shape(0), model_.vocab_size()});
         const nb::gil_scoped_release release;
-        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data());
+        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data(), profile);
         return out;
     }
 
     // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
-    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads) {
+    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads, Profile* profile) {
         check_width(hidden);
         std::vector<Choice> choices;
         {
             const nb::gil_scoped_release release;
-            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads));
+            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), profile);
         }
         auto tokens = make_result<std::int32_t>({choices.size()});
         auto logprobs = make_result<float>({choices.size()});
@@ -173,6 +191,7 @@ public:
         return nb::make_tuple(tokens, logprobs, top);
     }
 
+    bool settled() const { return model_.settled(); }
     std::size_t hidden_size() const { return model_.hidden_size(); }
     std::size_t vocab_size() const { return model_.vocab_size(); }
 
@@ -180,6 +199,18 @@ private:
     void check_width(const Rows& hidden) const {
         if (hidden.shape(1) != model_.hidden_size())
             throw std::invalid_argument("Hidden rows must be hidden_size wide.");
+    }
+
+    // Lets go of the arrays that were copied or repacked.
+    void forget_unread() {
+        std::erase_if(weights_, [&](const Bytes& bytes) { return !model_.reads(bytes.data()); });
+    }
+
+    static Model load(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t threads,
+                      bool in_place, std::chrono::duration<double> settling) {
+        const nb::gil_scoped_release release;
+        return Model(plan, tensors, kernels, threads, in_place,
+                     std::chrono::duration_cast<Settling::Clock::duration>(settling));
     }
 
     Tensors to_tensors(const nb::dict& tensors) {
@@ -310,6 +341,19 @@ NB_MODULE(_native, m) {
             return multiply_add_rate(kernels, at_least_one(threads));
         },
         "isa"_a, "threads"_a);
+    m.def("line_latency", &line_latency, nb::call_guard<nb::gil_scoped_release>());
+
+    nb::class_<Profile>(m, "Profile")
+        .def(nb::init<>())
+        .def_ro("matrix_bytes", &Profile::matrix_bytes)
+        .def_ro("head_bytes", &Profile::head_bytes)
+        .def_ro("multiply_adds", &Profile::multiply_adds)
+        .def_prop_ro("passes", [](const Profile& self) {
+            nb::list passes;
+            for (const PassTimes& pass : self.passes)
+                passes.append(nb::make_tuple(pass.tokens, pass.sequences, pass.seconds));
+            return passes;
+        });
 
     nb::class_<Sampling>(m, "Sampling")
         .def(nb::init<>())
@@ -355,12 +399,15 @@ NB_MODULE(_native, m) {
         .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
 
     nb::class_<PyModel>(m, "Model")
-        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t>(), "plan"_a, "tensors"_a,
-             "isa"_a, "threads"_a)
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,
+             "tensors"_a, "isa"_a, "threads"_a, "in_place"_a, "settle_s"_a = 0.0)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a,
-             "state_tables"_a, "adapter_ids"_a, "output_rows"_a, "pools"_a, "states"_a, "threads"_a)
-        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a)
-        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a)
+             "state_tables"_a, "adapter_ids"_a, "output_rows"_a, "pools"_a, "states"_a, "threads"_a,
+             "profile"_a.none() = nb::none())
+        .def("settle", &PyModel::settle, "threads"_a)
+        .def_prop_ro("settled", &PyModel::settled)
+        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)
         .def_prop_ro("vocab_size", &PyModel::vocab_size);
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/buffer.hpp"
+#include "engine/linear/linear.hpp"
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/int15_vectors.hpp"
@@ -167,6 +168,24 @@ void pool(std::size_t threads, std::size_t regions) {
     write_array(sums);
 }
 
+// How a product with an I2_S matrix is divided, as it lies and repacked: items and chunk of each.
+void division(const Kernels& k, std::size_t n_rows, std::size_t cols, std::size_t n_tokens, std::size_t threads) {
+    const std::vector<std::uint8_t> codes(n_rows * cols / 4);
+    Tensor tensor;
+    tensor.encoding = Encoding::i2_s;
+    tensor.shape = {n_rows, cols};
+    tensor.bytes = codes;
+    const auto matrix = make_linear(tensor, {Quantizer::int8}, k, "w");
+    const auto repacked = matrix->repacked();
+    std::vector<std::int32_t> numbers;
+    for (const Linear* route : {matrix.get(), repacked.get()}) {
+        const Division parts = route->division(n_tokens, threads);
+        numbers.push_back(static_cast<std::int32_t>(parts.items));
+        numbers.push_back(static_cast<std::int32_t>(parts.chunk));
+    }
+    write_array(numbers);
+}
+
 void run(const Kernels& k, const std::string& operation, const std::vector<std::size_t>& n) {
     if (operation == "known_answers") {
         write_array(std::vector<std::int32_t>{known_answers_hold(k)});
@@ -230,6 +249,8 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         write_array(std::vector<std::uint64_t>{k.read_all(data.data(), 4096), k.multiply_add(1000)});
     } else if (operation == "pool") {
         pool(n.at(0), n.at(1));
+    } else if (operation == "division") {
+        division(k, n.at(0), n.at(1), n.at(2), n.at(3));
     } else {
         throw std::runtime_error("unknown operation " + operation);
     }

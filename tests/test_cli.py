@@ -189,8 +189,10 @@ def test_bench_json_has_the_documented_fields() -> None:
     fields = json.loads(sterna("bench", "-p", "16", "-n", "8", "-r", "1", "--head", "q4_0", "--json").stdout)
     assert fields["head"] == "q4_0" and 0 < fields["head_error"] < 0.2 and 0 <= fields["head_top1"] <= 1
     assert fields["prefill_tps"]["16"] > 0 and fields["decode_tps"] > 0
-    assert fields["threads"] >= 1 and fields["isa"] in ("scalar", "avx2", "avxvnni", "avx512vnni", "neon")
-    for key in ("memory_gbs", "int8_gmacs", "prefill_roofline", "load_s", "peak_rss_mb"):
+    assert fields["threads"] >= 1 and fields["isa"] in ("scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon")
+    assert fields["bound_by"]["decode"] in ("bytes", "instructions", "barriers", "python")
+    assert fields["step"]["prefill"]["gbs"]["matrices"] > 0 and fields["machine"]["cores"] >= 1
+    for key in ("memory_gbs", "memory_gbs_one_thread", "int8_gmacs", "prefill_roofline", "load_s", "peak_rss_mb"):
         assert fields[key] > 0
     assert fields["decode_roofline"] == pytest.approx(
         fields["decode_tps"] * fields["bytes_per_token"] / fields["memory_gbs"] / 1e9

@@ -12,7 +12,7 @@ def test_the_engine_has_the_rows_of_python() -> None:
     assert formats == [(row.value, row.block, row.block_bytes, row.activations) for row in rows]
 
 
-def test_what_the_engine_lacks_becomes_i2_s_at_load() -> None:
+def test_what_the_engine_lacks_becomes_another_encoding_at_load() -> None:
     lacking = set(Encoding) - {Encoding(name) for name, *_ in _native.formats()}
     assert all(encoding.is_ternary for encoding in lacking)
 

@@ -26,7 +26,7 @@ from sterna.ternary.i2s import unpack_i2s
 from . import helpers
 
 TQ = (Encoding.TQ1_0, Encoding.TQ2_0)
-BLOCKS = [encoding for encoding in Encoding if encoding.activations == "int15"]
+BLOCKS = [Encoding(name) for name, *_, activations in _native.formats() if activations == "int15"]
 
 
 def product(matrix: Tensor, x: np.ndarray, int8: bool, isa: str = "", threads: int = 1) -> np.ndarray:

@@ -13,6 +13,7 @@ from sterna import LLM, _native
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
 from sterna.checkpoint.gguf.hadamard import read_hadamard
+from sterna.cli.info import describe
 from sterna.engine.backend import Span
 from sterna.engine.native import NativeBackend
 from sterna.errors import FormatError, UnsupportedError
@@ -96,6 +97,7 @@ ROTATED = {"hadamard-ptq1_0": "hadamard", "hadamard-v2-tied-ptq1_0": "hadamard-v
 
 @pytest.mark.parametrize("name", ROTATED)
 def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tmp_path: Path) -> None:
+    """BONSAI.md, complaint 3: Bonsai 2's files load in other programs, and print gibberish."""
     path = QWEN3 / f"{name}.gguf"
     assert sequences(ROTATED[name])
     for tokens, expected in sequences(ROTATED[name]):
@@ -133,6 +135,7 @@ def test_rotated_models_have_the_logits_of_their_unrotated_weights(name: str, tm
     ids=str,
 )
 def test_a_rotation_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
+    """BONSAI.md, complaint 3: what cannot be rotated must not run."""
     file = read_gguf(QWEN3 / "hadamard-ptq1_0.gguf")
     keys = dict(file.metadata) | {f"prism.hadamard.{name}": value for name, value in change.items()}
     with pytest.raises((FormatError, UnsupportedError), match=r"^its rotation[^\n]*\.$"):
@@ -161,6 +164,38 @@ def test_the_transform_is_the_golden_one(isa: str) -> None:
         assert np.abs(got - file[direction]).max() < 1e-5
     large = np.load(QWEN3.parent / "types" / "hadamard1024.npz")
     assert np.abs(hadamard(large["x"], 1024) - large["forward"]).max() < 1e-5
+
+
+def unpacked_model() -> tuple[Path, list[int], np.ndarray]:
+    tokens = json.loads((QWEN3 / "tokens.json").read_text())["f16_unpacked"]["tokens"]["a"]
+    path = QWEN3 / "f16-unpacked.gguf"
+    return path, tokens, np.fromfile(QWEN3 / "f16-unpacked.a.logits.f32", np.float32).reshape(len(tokens), -1)
+
+
+def test_an_unpacked_model_keeps_its_weights_in_every_form(tmp_path: Path) -> None:
+    path, tokens, expected = unpacked_model()
+    facts = describe(open_checkpoint(path).load())
+    assert facts["ternary_parameters"] == 0 and facts["unpacked"] == {"pq2_0": 8}
+    packed = convert(path, tmp_path / "packed.gguf", type="ptq1_0", head="pq2_0", verify=True)
+    folder = convert(packed.path, tmp_path / "folder", verify=True)
+    assert packed.scale_change == folder.scale_change == 0
+    assert (packed.types, folder.types) == ({"pq2_0": 1, "ptq1_0": 7, "f32": 5}, {"f16": 8, "f32": 5})
+    assert convert(folder.path, tmp_path / "again.gguf").types == {"pq2_0": 8, "f32": 5}
+    for model in (path, packed.path, folder.path):
+        logits = LLM(model, threads=1, kv="f32", activations="float").logits(tokens)
+        assert relative_error(expected, logits) < 1e-5
+
+
+@pytest.mark.parametrize(("bits", "encoding"), [(2, "pq2_0"), (1, "q1_0")])
+def test_mlx_folders_have_the_logits_of_their_weights(bits: int, encoding: str, tmp_path: Path) -> None:
+    folder = QWEN3 / f"mlx-{bits}bit"
+    ((tokens, expected),) = sequences(folder.name)
+    for activations, most in (("float", 1e-5), ("int8", 2e-3)):
+        llm = LLM(folder, threads=1, kv="f32", activations=activations)
+        assert relative_error(expected, llm.logits(tokens)) < most, activations
+    assert convert(folder, tmp_path / "m.gguf", verify=True).types == {encoding: 15, "f32": 9}
+    assert convert(folder, tmp_path / "folder", verify=True).types == {"f16": 24}
+    assert open_checkpoint(tmp_path / "folder").tensors["blk.1.ffn_up.weight"].encoding.value == encoding
 
 
 def test_what_groups_cannot_hold_is_refused(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ DTYPES = {
     np.dtype(np.float16): "F16",
     np.dtype(np.uint8): "U8",
     np.dtype(np.uint16): "BF16",
+    np.dtype(np.uint32): "U32",
 }
 
 

@@ -263,6 +263,35 @@ def test_which_files_are_a_model(files: list[str], wanted: str | None, entry: st
     assert choice.complete == ("of-00003" not in entry)
 
 
+BONSAI = [
+    "Ternary-Bonsai-27B-F16.gguf",
+    "Ternary-Bonsai-27B-PQ2_0.gguf",
+    "Ternary-Bonsai-27B-Q2_0.gguf",
+    "Ternary-Bonsai-27B-Q2_g64.gguf",
+    "Ternary-Bonsai-27B-dspark-Q4_1.gguf",
+    "Ternary-Bonsai-27B-mmproj-Q8_0.gguf",
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "without", "entry"),
+    [
+        (None, "", "Ternary-Bonsai-27B-PQ2_0.gguf"),
+        (None, "PQ2_0", "Ternary-Bonsai-27B-Q2_g64.gguf"),
+        (None, "Q2_g64 PQ2_0", "Ternary-Bonsai-27B-Q2_0.gguf"),
+        (None, "Q2_g64 PQ2_0 Q2_0", "Ternary-Bonsai-27B-F16.gguf"),
+        ("Q2_0", "", "Ternary-Bonsai-27B-Q2_0.gguf"),
+        ("q2_g64", "", "Ternary-Bonsai-27B-Q2_g64.gguf"),
+        ("pq2_0", "", "Ternary-Bonsai-27B-PQ2_0.gguf"),
+        ("Ternary-Bonsai-27B-dspark-Q4_1.gguf", "", "Ternary-Bonsai-27B-dspark-Q4_1.gguf"),
+    ],
+)
+def test_which_variant_of_bonsai_is_taken(wanted: str | None, without: str, entry: str) -> None:
+    """BONSAI.md, complaint 10: names that differ by size, a tag `:Q2_0` that takes PQ2_0, drafters among models."""
+    files = [file for file in BONSAI if not any(file.endswith(f"-{kind}.gguf") for kind in without.split())]
+    assert choose(files, wanted, "it").entry == entry
+
+
 def test_sharded_folders_are_whole_when_all_shards_are_there() -> None:
     shards = [f"model-0000{index}-of-00002.safetensors" for index in (1, 2)]
     files = ["config.json", "model.safetensors.index.json", *shards]
@@ -275,6 +304,10 @@ def test_sharded_folders_are_whole_when_all_shards_are_there() -> None:
     ("name", "reference"),
     [
         ("bitnet-2b", Reference(WELL_KNOWN["bitnet-2b"])),
+        ("Ternary-Bonsai-2-27B:ptq1_0", Reference("prism-ml/Ternary-Bonsai-2-27B-gguf", file="ptq1_0")),
+        ("bonsai-2-4b", Reference("prism-ml/Ternary-Bonsai-2-4B-gguf")),
+        ("bonsai-2@v1", Reference("prism-ml/Ternary-Bonsai-2-9B-gguf", "v1")),
+        ("bonsai-27b", Reference("prism-ml/Bonsai-27B-gguf")),
         ("Falcon3-1B:i2_s", Reference(WELL_KNOWN["falcon3-1b"], file="i2_s")),
         ("a/b@v1:c.gguf", Reference("a/b", "v1", "c.gguf")),
         ("a/b@refs/pr/1", Reference("a/b", "refs/pr/1")),

@@ -24,7 +24,7 @@ from sterna.model.architectures import build_plan
 from sterna.model.oracle import Oracle
 from sterna.tensor.decode import tensor_values
 
-from .helpers import QWEN35, SHARED, float_tensor, relative_error, tiny_checkpoint
+from .helpers import QWEN35, SHARED, dump_tensors, float_tensor, relative_error, tiny_checkpoint
 
 FOLDER = SHARED / "golden-bonsai" / "qwen35"
 FILES = {
@@ -90,6 +90,22 @@ def test_names_of_a_model_with_vision_and_drafter(tmp_path: Path) -> None:
     assert len(warned) == 1
     expected = open_checkpoint(FOLDER / "hf").load()
     assert got.config == expected.config and got.tensors.keys() == expected.tensors.keys()
+
+
+@golden
+def test_a_folder_that_mlx_saved_has_the_same_tensors(tmp_path: Path) -> None:
+    tensors = {
+        f"language_model.{name}": values for name, values in load_file(FOLDER / "hf" / "model.safetensors").items()
+    }
+    for name, values in tensors.items():
+        if name.endswith("conv1d.weight"):
+            tensors[name] = np.ascontiguousarray(values.swapaxes(1, 2))
+        elif name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight"):
+            tensors[name] = values + np.float32(1)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((FOLDER / "hf" / "config.json").read_bytes())
+    got, expected = (open_checkpoint(path).load() for path in (tmp_path, FOLDER / "hf"))
+    assert dump_tensors(got.tensors) == dump_tensors(expected.tensors)
 
 
 @golden

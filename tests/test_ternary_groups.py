@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sterna.ternary.group_scaled import PQ2_0, Q1_0, Q2_0, STQ1_0_BLOCK, Fields, unpack_stq1_0
+from sterna.ternary.group_scaled import PQ2_0, Q1_0, Q1_0_G32, Q2_0, STQ1_0_BLOCK, Fields, unpack_stq1_0
 from sterna.ternary.tq import PTQ1_0, TQ1_0, Trits
 from tests.tiny_vocabularies import SHARED
 
 TYPES = SHARED / "golden-bonsai" / "types"
-Q1_0_G32 = Fields("Q1_0_G32", 32, 1)
-"""Q1_0 in blocks of 32, which PrismML's fork wrote for some weeks of 2026 and Sterna does not read from files."""
 PACKINGS: dict[str, Fields | Trits] = {
     "q2_0_g64": Q2_0,
     "q2_0_g64_code3": Q2_0,

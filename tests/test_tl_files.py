@@ -17,7 +17,7 @@ from sterna.checkpoint.convert import convert
 from sterna.cli.info import describe
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.files.gguf import read_gguf, write_gguf
-from sterna.files.gguf.by_size import TL_TYPES, find_by_size
+from sterna.files.gguf.by_size import AMBIGUOUS, find_by_size
 from sterna.tensor.decode import ternary_codes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
@@ -182,7 +182,7 @@ def test_indices_that_mean_nothing_are_refused_and_leave_nothing(tmp_path: Path,
 
 
 @given(
-    st.sampled_from(sorted(TL_TYPES)),
+    st.sampled_from(sorted(AMBIGUOUS)),
     st.one_of(
         st.sampled_from([shape for preset in TL2_TILES.values() for shape in preset]),
         st.lists(st.integers(1, 1 << 11), min_size=1, max_size=4).map(tuple),

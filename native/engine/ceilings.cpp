@@ -1,9 +1,11 @@
 #include "ceilings.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "huge_pages.hpp"
@@ -53,6 +55,28 @@ double multiply_add_rate(const Kernels& kernels, std::size_t n_threads) {
     std::uint64_t total = 0;
     for (const std::uint64_t count : counts) total += count;
     return static_cast<double>(total) / seconds;
+}
+
+double line_latency() {
+    constexpr std::uint32_t kRounds = 2000, kSpins = 1000;
+    using Clock = std::chrono::steady_clock;
+    std::array<double, 9> nanoseconds;
+    for (double& result : nanoseconds) {
+        alignas(64) std::atomic<std::uint32_t> turns{0};  // even: it is thread 0's turn
+        Clock::time_point begin;
+        ThreadPool::instance().run(2, [&](std::size_t thread, Barrier& barrier) {
+            barrier.wait(2);
+            if (thread == 0) begin = Clock::now();
+            for (std::uint32_t turn = static_cast<std::uint32_t>(thread); turn < 2 * kRounds; turn += 2) {
+                for (std::uint32_t spin = 1; turns.load(std::memory_order_acquire) != turn; ++spin)
+                    if (spin % kSpins == 0) std::this_thread::yield();  // the other thread may wait for this processor
+                turns.store(turn + 1, std::memory_order_release);
+            }
+        });
+        result = std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / (2 * kRounds);
+    }
+    std::nth_element(nanoseconds.begin(), nanoseconds.begin() + nanoseconds.size() / 2, nanoseconds.end());
+    return nanoseconds[nanoseconds.size() / 2];
 }
 
 }  // namespace sterna

@@ -19,7 +19,7 @@ public:
         reads = {x};
         writes = {out};
     }
-    void prepare(std::size_t thread, std::size_t n_threads) override { matrix_->prepare(thread, n_threads); }
+    std::unique_ptr<Linear>* matrix() override { return &matrix_; }
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
@@ -28,6 +28,7 @@ public:
     }
     std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
     std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
+    std::size_t bytes() const override { return matrix_->memory_bytes(); }
 
 private:
     Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }
@@ -45,7 +46,7 @@ public:
         for (const auto& [name, width] : plan_.slots) add_slot(name, width);
         for (const auto& [name, frequencies] : plan_.frequencies) {
             require(!frequencies.empty(), "a list of rotary frequencies is empty");
-            emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())));
+            emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())), "rope");
         }
         for (const Operation& op : plan_.operations)
             if (op.kind == "linear") slots_[slot(op, "x")].require(op.activations());
@@ -95,11 +96,17 @@ private:
     }
 
     // A slot that feeds integer kernels is quantised as soon as it is written.
-    void emit(std::unique_ptr<Step> step) {
+    void emit(std::unique_ptr<Step> step, const std::string& part) {
         const std::vector<std::size_t> written = step->writes;
-        steps_.push_back(std::move(step));
+        add_step(std::move(step), part);
         for (const std::size_t index : written)
-            if (!slots_[index].copies.empty()) steps_.push_back(std::make_unique<Quantize>(index));
+            if (!slots_[index].copies.empty()) add_step(std::make_unique<Quantize>(index), "quantize");
+    }
+    void emit(std::unique_ptr<Step> step) { emit(std::move(step), kind_); }
+
+    void add_step(std::unique_ptr<Step> step, const std::string& part) {
+        step->part = part;
+        steps_.push_back(std::move(step));
     }
 
     // Removes the quantisations that no matrix reads before the slot is written again.
@@ -151,10 +158,10 @@ private:
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
         require(x != out && weight->in_features() == width(x) && weight->out_features() == width(out),
                 "the matrix '" + op.name("weight") + "' and its slots differ in width");
-        emit(std::make_unique<Multiply>(std::move(weight), x, out));
+        emit(std::make_unique<Multiply>(std::move(weight), x, out), "matrices");
         const auto bias = op.names.find("bias");
         if (bias == op.names.end()) return;
-        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out));
+        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out), "bias");
     }
 
     void gated(const Operation& op) {

@@ -58,9 +58,6 @@ public:
     }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override;
     std::size_t scratch(const Kernels&) const override;
-    std::size_t multiply_adds() const override {
-        return 4 * shape_.group.value_heads * shape_.group.key_dim * shape_.group.value_dim;
-    }
 
 private:
     Shape shape_;

@@ -1,12 +1,14 @@
 #include "huge_pages.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <new>
 
 namespace sterna {
 
 HugePages::HugePages(std::size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<std::uint8_t*>(memory);
@@ -17,6 +19,15 @@ HugePages::HugePages(std::size_t bytes) : bytes_(bytes) {
 
 HugePages::~HugePages() {
     if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+    const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+    const std::uintptr_t last = reinterpret_cast<std::uintptr_t>(end) / page * page;
+    if (first >= last) return begin;
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    return reinterpret_cast<const std::uint8_t*>(last);
 }
 
 }  // namespace sterna

@@ -11,7 +11,7 @@ namespace sterna {
 class HugePages {
 public:
     HugePages() = default;
-    explicit HugePages(std::size_t bytes);  // throws std::bad_alloc
+    explicit HugePages(std::size_t bytes);  // throws std::bad_alloc; 0 bytes take nothing
     HugePages(HugePages&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
     HugePages& operator=(HugePages&& other) noexcept {
@@ -26,5 +26,10 @@ private:
     std::uint8_t* data_ = nullptr;
     std::size_t bytes_ = 0;
 };
+
+// Drops the pages that lie wholly between `begin` and `end` from this process; returns where the first one begins that
+// is kept. The memory must be a mapping of a file that is only read: its pages come back when they are touched. Other
+// memory would be lost.
+const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end);
 
 }  // namespace sterna

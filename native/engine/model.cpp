@@ -53,6 +53,9 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
+// The part of the last pass's time that is spent on settling before the next one.
+constexpr int kSettlingShare = 2;
+
 // Waking a thread and waiting for it costs microseconds: each thread should have at least about 50 microseconds of
 // work.
 std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads) {
@@ -75,11 +78,11 @@ const Plan& checked(const Plan& plan) {
     return plan;
 }
 
-std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels) {
+std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const Kernels& kernels, bool in_place) {
     const std::string& name = plan.head.name("weight");
     const auto found = tensors.find(name);
     if (found == tensors.end()) throw std::invalid_argument("The plan names an unknown head '" + name + "'.");
-    return make_head(found->second, plan.head.activations(), kernels, name);
+    return make_head(found->second, plan.head.activations(), kernels, name, in_place);
 }
 
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
@@ -90,7 +93,8 @@ std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) 
 
 }  // namespace
 
-Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads)
+Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, std::size_t n_threads, bool in_place,
+             Settling::Clock::duration settling)
     : kernels_(kernels),
       caches_(checked(plan).caches),
       states_(plan.states),
@@ -98,7 +102,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
       compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
-      head_(head_of(plan, tensors, kernels)),
+      head_(head_of(plan, tensors, kernels, in_place)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -110,12 +114,35 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
     for (const auto& step : compiled_.steps) {
         scratch_size_ = std::max(scratch_size_, step->scratch(kernels_));
         multiply_adds_ += step->multiply_adds();
+        parts_.push_back(step->part);
     }
     head_input_.require(head_->form());
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
-        for (const auto& step : compiled_.steps) step->prepare(thread, n_threads);
-        head_->prepare(thread, n_threads);
-    });
+    std::vector<std::unique_ptr<Linear>*> multiplied;
+    for (const auto& step : compiled_.steps)
+        if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
+    multiplied.push_back(&head_);
+    settling_ = Settling(multiplied, in_place);
+    settling_.go_on(n_threads, settling);
+}
+
+void Model::settle(std::size_t n_threads) {
+    const std::lock_guard lock(mutex_);
+    settling_.go_on(n_threads, Settling::Clock::duration::max());
+}
+
+bool Model::reads(const std::uint8_t* data) const {
+    return head_->reads(data) || std::any_of(compiled_.steps.begin(), compiled_.steps.end(), [&](const auto& step) {
+               const std::unique_ptr<Linear>* matrix = step->matrix();
+               return matrix != nullptr && (*matrix)->reads(data);
+           });
+}
+
+void Model::begin_pass(const Batch& batch, Profile& profile) const {
+    profile.matrix_bytes = 0;
+    for (const auto& step : compiled_.steps) profile.matrix_bytes += step->bytes();
+    profile.head_bytes = head_->memory_bytes();
+    profile.multiply_adds = multiply_adds_;
+    profile.passes.push_back({batch.size(), batch.adapter_ids.size(), {}});
 }
 
 void Model::reserve(std::size_t tokens, std::size_t n_threads) {
@@ -145,8 +172,10 @@ std::vector<StateWork> Model::state_work(const Batch& batch, std::span<StatePool
 }
 
 void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::span<StatePool* const> states,
-                    std::size_t n_threads, float* hidden) {
+                    std::size_t n_threads, float* hidden, Profile* profile) {
     const std::lock_guard lock(mutex_);
+    if (profile != nullptr) begin_pass(batch, *profile);
+    CallTimer timer(profile);
     if (pools.size() != caches_.size()) throw std::invalid_argument("There must be a KV pool for each cache group.");
     std::vector<Cache> caches;
     for (std::size_t i = 0; i < pools.size(); ++i) {
@@ -158,6 +187,8 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
     }
     batch.check(token_limit_, caches);
     const std::vector<StateWork> state_work = this->state_work(batch, states);
+    settling_.go_on(n_threads, last_pass_ / kSettlingShare);
+    const auto begin = Settling::Clock::now();
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
     reserve(batch.size(), n_threads);
     std::vector<AttentionWork> attention;
@@ -168,67 +199,82 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
     // Two sets, each with shares for every step of a phase: while one set is in use, the other is reset.
     std::vector<Shares> shares;
     for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+    timer.run(n_threads, parts_, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
         for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
             const std::span set(&shares[phase % 2 * widest_phase_], widest_phase_);
             const std::span steps(&all[phases_[phase]], phases_[phase + 1] - phases_[phase]);
             for (std::size_t i = 0; i < widest_phase_; ++i) shares[(phase + 1) % 2 * widest_phase_ + i].reset(thread);
+            watch.start();
             if (steps.front()->grain == Grain::tokens)
                 set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
-                    for (const auto& step : steps) step->run(run, thread, first, last);
+                    for (std::size_t i = 0; i < steps.size(); ++i) {
+                        steps[i]->run(run, thread, first, last);
+                        watch.stop(phases_[phase] + i);
+                    }
                 });
             else
-                for (std::size_t i = 0; i < steps.size(); ++i)
+                for (std::size_t i = 0; i < steps.size(); ++i) {
                     set[i].each(thread, steps[i]->items(run), steps[i]->chunk(run),
                                 [&](std::size_t first, std::size_t last) { steps[i]->run(run, thread, first, last); });
+                    watch.stop(phases_[phase] + i);
+                }
             barrier.wait(n_threads);
         }
     });
     for (std::size_t i = 0; i < states.size(); ++i) states[i]->contents = state_work[i].contents();
+    last_pass_ = Settling::Clock::now() - begin;
     const Slot& output = slots_[output_];
     for (std::size_t i = 0; i < batch.output_rows.size(); ++i)
         std::memcpy(hidden + i * output.width, output.row(static_cast<std::size_t>(batch.output_rows[i])),
                     output.width * sizeof(float));
 }
 
-void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out) {
+void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer) {
     n_threads = worthwhile_threads(head_->out_features() * head_->in_features() * n, n_threads);
     reserve(0, n_threads);
     head_memory_ = Buffer<std::byte>(head_input_.place(nullptr, n));
     head_input_.place(head_memory_.get(), n);
     Shares shares(n_threads);
     const Division division = head_->division(n, n_threads);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
+    timer.run(n_threads, {"quantize", "head"}, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
+        watch.start();
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
             head_input_.quantize(kernels_, i);
         }
+        watch.stop(0);
         barrier.wait(n_threads);
+        watch.start();
         shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
             head_->multiply(head_input_.activations(head_->form(), n), division, first, last, scratch_[thread].get(),
                             {out, head_->out_features()});
         });
+        watch.stop(1);
     });
 }
 
-void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out) {
+void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile) {
     const std::lock_guard lock(mutex_);
+    CallTimer timer(profile);
     if (hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
-    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out);
+    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out, timer);
 }
 
 std::vector<Choice> Model::select(std::span<const float> hidden, std::span<const Sampling> samplings,
-                                  std::size_t n_threads) {
+                                  std::size_t n_threads, Profile* profile) {
     const std::lock_guard lock(mutex_);
+    CallTimer timer(profile);
     if (hidden.size() != samplings.size() * hidden_size())
         throw std::invalid_argument("There must be one sampling for each hidden row.");
     const std::size_t n = samplings.size(), vocab = vocab_size();
     std::vector<float> logits(n * vocab);
-    head_rows(hidden.data(), n, n_threads, logits.data());
+    head_rows(hidden.data(), n, n_threads, logits.data(), timer);
     std::vector<Choice> choices(n);
-    ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {
+    timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
+        watch.start();
         for (std::size_t i = thread; i < n; i += n_threads)
             choices[i] = choose({logits.data() + i * vocab, vocab}, samplings[i]);
+        watch.stop(0);
     });
     return choices;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "run.hpp"
@@ -16,15 +17,17 @@ enum class Grain : std::uint8_t { tokens, rows, heads };
 class Step {
 public:
     virtual ~Step() = default;
-    virtual void prepare(std::size_t, std::size_t) {}          // a thread's share of what is done once, at load
-    virtual std::size_t items(const Run& run) const = 0;       // independent pieces of work
-    virtual std::size_t chunk(const Run&) const { return 1; }  // items that a thread takes at a time
+    virtual std::unique_ptr<Linear>* matrix() { return nullptr; }  // that the step multiplies or takes rows of
+    virtual std::size_t items(const Run& run) const = 0;           // independent pieces of work
+    virtual std::size_t chunk(const Run&) const { return 1; }      // items that a thread takes at a time
     virtual void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const = 0;
     virtual std::size_t scratch(const Kernels&) const { return 0; }  // floats that each thread needs
     virtual std::size_t multiply_adds() const { return 0; }          // of matrices, for each token
+    virtual std::size_t bytes() const { return 0; }                  // of matrices, as they are read
 
     Grain grain = Grain::tokens;
     std::vector<std::size_t> reads, writes;  // slots
+    std::string part;                        // of a pass, for a Profile
 };
 
 }  // namespace sterna

@@ -17,6 +17,7 @@ struct Tensor {
     std::span<const std::uint8_t> bytes;
     float scale = 1.0f;                   // multiplies I2_S codes
     std::span<const float> group_scales;  // of I2_S codes: [rows, groups], one for every group of columns, or none
+    bool read_once = false;               // bytes lie in a read-only mapping of a file, whose pages are to be dropped
 };
 
 using Tensors = std::map<std::string, Tensor>;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace sterna {
@@ -10,6 +11,12 @@ namespace {
 // About 50 microseconds on today's processors: longer than Python takes between two tokens of a small model, short
 // enough that a parked pool leaves its cores to others.
 constexpr int kSpins = 2000;
+
+// Where threads outnumber processors, a thread that spins keeps one from running that is waited for.
+int spins(std::size_t n_threads) {
+    static const std::size_t processors = std::max(std::thread::hardware_concurrency(), 1U);
+    return n_threads <= processors ? kSpins : 0;
+}
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -20,8 +27,8 @@ inline void relax() {
 }
 
 template <class T>
-void spin_then_park(const std::atomic<T>& value, T old) {
-    for (int spin = 0; spin < kSpins; ++spin) {
+void spin_then_park(const std::atomic<T>& value, T old, std::size_t n_threads) {
+    for (int spin = 0; spin < spins(n_threads); ++spin) {
         if (value.load(std::memory_order_acquire) != old) return;
         relax();
     }
@@ -38,7 +45,7 @@ void Barrier::wait(std::size_t n) {
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();
     } else {
-        spin_then_park(round_, round);
+        spin_then_park(round_, round, n);
     }
 }
 
@@ -61,19 +68,18 @@ ThreadPool& ThreadPool::instance() {
 
 void ThreadPool::run(std::size_t n, const std::function<void(std::size_t, Barrier&)>& work) {
     const std::lock_guard lock(mutex_);
-    if (n > 1) {
-        grow(n);
-        work_ = &work;
-        wanted_ = n;
-        running_.store(static_cast<std::uint32_t>(threads_.size()), std::memory_order_relaxed);
-        region_.fetch_add(1, std::memory_order_release);
-        region_.notify_all();
+    grow(n);
+    work_ = &work;
+    n_threads_ = n;
+    running_.store(static_cast<std::uint32_t>(n - 1), std::memory_order_relaxed);
+    for (std::size_t i = 0; i + 1 < n; ++i) {
+        workers_[i]->region.fetch_add(1, std::memory_order_release);
+        workers_[i]->region.notify_one();
     }
     attempt(0, work);
-    if (n > 1)
-        for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;
-             left = running_.load(std::memory_order_acquire))
-            spin_then_park(running_, left);
+    for (std::uint32_t left = running_.load(std::memory_order_acquire); left != 0;
+         left = running_.load(std::memory_order_acquire))
+        spin_then_park(running_, left, n);
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
@@ -87,19 +93,25 @@ void ThreadPool::attempt(std::size_t thread, const std::function<void(std::size_
 }
 
 void ThreadPool::grow(std::size_t n) {
-    while (threads_.size() + 1 < n)
-        threads_.emplace_back([this, thread = threads_.size() + 1, seen = region_.load()] {
-            for (std::uint32_t region = seen;;) {
-                spin_then_park(region_, region);
-                region = region_.load(std::memory_order_acquire);
-                worker(thread);
-            }
-        });
+    while (workers_.size() + 1 < n) {
+        Worker& worker = *workers_.emplace_back(std::make_unique<Worker>());
+        try {
+            worker.thread = std::jthread([this, thread = workers_.size(), &worker] { serve(thread, worker.region); });
+        } catch (...) {  // the system refuses a thread
+            workers_.pop_back();
+            throw;
+        }
+    }
 }
 
-void ThreadPool::worker(std::size_t thread) {
-    if (thread < wanted_) attempt(thread, *work_);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+void ThreadPool::serve(std::size_t thread, const std::atomic<std::uint32_t>& region) {
+    for (std::uint32_t seen = 0, n_threads = 1;;) {
+        spin_then_park(region, seen, n_threads);
+        seen = region.load(std::memory_order_acquire);
+        n_threads = static_cast<std::uint32_t>(n_threads_);
+        attempt(thread, *work_);
+        if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    }
 }
 
 }  // namespace sterna

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -33,15 +34,20 @@ public:
     void run(std::size_t n, const std::function<void(std::size_t thread, Barrier& barrier)>& work);
 
 private:
+    // A thread waits for its own counter of regions, so that a region wakes none but the threads that it needs.
+    struct alignas(64) Worker {
+        std::atomic<std::uint32_t> region{0};
+        std::jthread thread;
+    };
+
     void attempt(std::size_t thread, const std::function<void(std::size_t, Barrier&)>& work);
-    void worker(std::size_t thread);
+    void serve(std::size_t thread, const std::atomic<std::uint32_t>& region);
     void grow(std::size_t n);
 
     std::mutex mutex_;
-    std::vector<std::jthread> threads_;
-    std::atomic<std::uint32_t> region_{0};
-    std::atomic<std::uint32_t> running_{0};
-    std::size_t wanted_ = 0;
+    std::vector<std::unique_ptr<Worker>> workers_;  // worker i is thread i + 1
+    std::atomic<std::uint32_t> running_{0};         // workers that have not ended their part of the region
+    std::size_t n_threads_ = 1;                     // of the region
     const std::function<void(std::size_t, Barrier&)>* work_ = nullptr;
     std::mutex error_mutex_;
     std::exception_ptr error_;

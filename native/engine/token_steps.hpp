@@ -11,11 +11,13 @@
 namespace sterna {
 
 struct Embed final : TokenStep<Embed> {
-    Embed(std::unique_ptr<Linear> matrix, std::size_t out) : matrix(std::move(matrix)), out(out) { writes = {out}; }
+    Embed(std::unique_ptr<Linear> rows, std::size_t out) : rows(std::move(rows)), out(out) { writes = {out}; }
+    std::unique_ptr<Linear>* matrix() override { return &rows; }
     void token(Run& run, std::size_t t) const {
-        matrix->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+        rows->row(static_cast<std::size_t>(run.batch.tokens[t]), run.slots[out].row(t));
+        rows->drop();  // a row brings up to 2 MB of the file around it, which the head may hold already
     }
-    std::unique_ptr<Linear> matrix;
+    std::unique_ptr<Linear> rows;
     std::size_t out;
 };
 

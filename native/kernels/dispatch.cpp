@@ -10,6 +10,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -22,6 +26,7 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvxVnniKernels;
 extern const Kernels kAvx512VnniKernels;
+const Kernels& amx_kernels();
 #elif defined(__aarch64__)
 extern const Kernels kNeonKernels;
 extern const Kernels kNeonI8mmKernels;
@@ -41,6 +46,20 @@ bool cpu_has_avxvnni() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
 }
+
+// Whether the processor multiplies tiles of int8 and the operating system lets this process use them, which it must be
+// asked for: tiles make the state that a thread's context switch saves several times as large.
+bool may_use_amx() {
+#if defined(__linux__)
+    constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kTile) && (edx & kInt8) &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
 #elif defined(__aarch64__) && defined(__linux__)
 constexpr unsigned long kHwcap2I8mm = 1ul << 13;  // HWCAP2_I8MM, which headers before Linux 5.7 lack
 #endif
@@ -51,8 +70,10 @@ std::vector<const Kernels*> detect() {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
     if (avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
+        __builtin_cpu_supports("avx512vnni")) {
+        if (may_use_amx()) found.push_back(&amx_kernels());
         found.push_back(&kAvx512VnniKernels);
+    }
     if (avx2 && cpu_has_avxvnni()) found.push_back(&kAvxVnniKernels);
     if (avx2) found.push_back(&kAvx2Kernels);
 #elif defined(__aarch64__) && defined(__linux__)
@@ -231,7 +252,7 @@ const Kernels& kernels_for(const std::string& isa) {
 }
 
 std::size_t fetch_distance() {
-    constexpr std::size_t kAhead = 4096;
+    constexpr std::size_t kAhead = 16384;
 #if defined(__x86_64__)
     static const bool is_amd = [] {
         __builtin_cpu_init();

@@ -6,35 +6,15 @@
 namespace sterna {
 namespace {
 
-// Bits [At, At + B) of eight codes: those of the even codes side by side in the low half, of the odd ones in the high
-// half, in steps of B bits.
-template <int B, int At>
-inline std::uint32_t gather_fields(std::uint64_t eight) {
-    constexpr std::uint64_t kMask = 0x0001000100010001u * ((1u << B) - 1);
-    const auto together = [](std::uint64_t v) {
-        return static_cast<std::uint32_t>((v | v >> (16 - B) | v >> 2 * (16 - B) | v >> 3 * (16 - B)) &
-                                          ((std::uint64_t{1} << 4 * B) - 1));
-    };
-    const std::uint32_t even = together(eight >> At & kMask), odd = together(eight >> (8 + At) & kMask);
-    return even | odd << 16;
-}
-
 // The words of a field of B bits that begins at bit At, from the 32 codes of a unit. Words of a row are a panel apart.
 template <int B, int At>
 inline void pack_field(const std::uint8_t* codes, std::uint8_t* out) {
+    constexpr std::uint32_t kMask = 0x01010101u * ((1u << B) - 1);
     std::uint32_t words[B == 0 ? 1 : B] = {};
-    for (int i = 0; i < 4; ++i) {
-        std::uint64_t eight;
-        std::memcpy(&eight, codes + 8 * i, 8);
-        if constexpr (B == 8) {
-            words[2 * i] = static_cast<std::uint32_t>((eight & 0xff) | (eight >> 16 & 0xff) << 8 |
-                                                      (eight >> 8 & 0xff) << 16 | (eight >> 24 & 0xff) << 24);
-            eight >>= 32;
-            words[2 * i + 1] = static_cast<std::uint32_t>((eight & 0xff) | (eight >> 16 & 0xff) << 8 |
-                                                          (eight >> 8 & 0xff) << 16 | (eight >> 24 & 0xff) << 24);
-        } else {
-            words[i * B / 4] |= gather_fields<B, At>(eight) << (4 * B * i % 16);
-        }
+    for (int i = 0; i < static_cast<int>(kUnit) / 4; ++i) {
+        std::uint32_t four;
+        std::memcpy(&four, codes + 4 * i, 4);
+        words[i * B / 8] |= (four >> At & kMask) << (i * B % 8);
     }
     for (int w = 0; w < B; ++w) std::memcpy(out + 4 * kPanelRows * w, &words[w], 4);
 }

@@ -7,10 +7,10 @@
 namespace sterna {
 namespace {
 
-// Field `pair` of a row's words of `bits` bits: of its even column, or of its odd one.
-inline int field_of(const std::uint8_t* words, int bits, int pair, int odd) {
-    const std::uint16_t half = word_at(words + 4 * kPanelRows * (pair * bits / 16) + 2 * odd);
-    return half >> (pair * bits % 16) & ((1 << bits) - 1);
+// Column `k` of a row's field of `bits` bits.
+inline int field_of(const std::uint8_t* words, int bits, int k) {
+    const int four = k / 4;
+    return words[4 * kPanelRows * (four * bits / 8) + k % 4] >> (four * bits % 8) & ((1 << bits) - 1);
 }
 
 // numbers[r][k] of the rows and columns of a unit.
@@ -18,9 +18,9 @@ template <class Format>
 void unit_numbers(const std::uint8_t* fields, std::int16_t (&numbers)[kPanelRows][kUnit]) {
     for (int r = 0; r < kPanelRows; ++r)
         for (int k = 0; k < static_cast<int>(kUnit); ++k) {
-            int code = field_of(fields + 4 * r, Format::kBits, k / 2, k % 2);
+            int code = field_of(fields + 4 * r, Format::kBits, k);
             if constexpr (Format::kMoreBits != 0)
-                code |= field_of(fields + 4 * kPanelRows * Format::kBits + 4 * r, Format::kMoreBits, k / 2, k % 2)
+                code |= field_of(fields + 4 * kPanelRows * Format::kBits + 4 * r, Format::kMoreBits, k)
                         << Format::kBits;
             numbers[r][k] = static_cast<std::int16_t>(number<Format>(static_cast<std::uint8_t>(code)));
         }

@@ -6,8 +6,8 @@
 //   unit, 32 columns   scales: d [16], m [16] float16, or for each of its groups int8 scales [16], mins [16]
 //                      (in nibbles: scale + 16 * min [16]); then its fields of 4, 2, 1 or 8 bits: for each of them
 //                      `bits` words of 32 bits for each row
-//   word of b bits     16 / b pairs of columns; the even columns' codes are in the low half, the odd columns' in the
-//                      high half, the first pair lowest
+//   word of b bits     8 / b fours of adjacent columns; a code of each is in each of the four bytes, the first four
+//                      lowest
 //
 // A product of a row and a token is the sum over groups, in the order of columns, of
 //
@@ -28,7 +28,7 @@ template <class Format>
 struct Panel {
     static constexpr std::size_t kUnits = Format::kValues / kUnit;
     static constexpr std::size_t kGroups = kUnit / Format::kGroup;  // of a unit
-    static constexpr std::size_t kPairs = Format::kGroup / 2;       // of a group
+    static constexpr std::size_t kFours = Format::kGroup / 4;       // of a group
     static constexpr std::size_t kHalfs = 2 * kPanelRows * (Format::kOffset ? 2 : 1);
     static constexpr std::size_t kHeader = Format::kNested || kUnits > 1 ? kHalfs : 0;
     static constexpr std::size_t kIntegers = kGroups * kPanelRows * (Format::kOffset && !Format::kNibbleScales ? 2 : 1);

@@ -67,7 +67,7 @@ struct TernaryPanelTask {
     float scale;
     Int8Activations x;
     std::size_t n_tokens, cols;
-    std::size_t ahead;  // bytes from what is multiplied to what is fetched meanwhile
+    std::size_t ahead;  // bytes from what is multiplied to what is fetched to L2 meanwhile
     Products out;
 };
 

@@ -24,7 +24,8 @@ struct PanelNeon {
         for (auto& of_token : sums)
             for (auto& sum : of_token) sum = vdupq_n_s32(0);
         for (const std::uint8_t* end = line + lines * kTernaryLine; line != end; line += kTernaryLine, x += 16) {
-            __builtin_prefetch(line + ahead);
+            __builtin_prefetch(line + ahead, 0, 2);
+            __builtin_prefetch(line + ahead / 8);
             int8x16_t of_token[T];
             for (std::size_t t = 0; t < T; ++t) of_token[t] = vld1q_s8(x + t * x_stride);
             for (std::size_t v = 0; v < kVecs; ++v) {

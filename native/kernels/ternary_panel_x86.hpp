@@ -52,8 +52,11 @@ private:
         constexpr std::size_t kAll = P * kVecs, kPlaces = places(kAll * T);
         Vec sums[kAll][T][kPlaces] = {};
         for (std::size_t line = 0; line < lines; ++line, panels += kTernaryLine, x += kLineColumns) {
-            // Two streams take turns too fast for the processor to foresee: the next panels go to L2 meanwhile.
-            if (P == 1) __builtin_prefetch(panels + ahead);
+            // One stream goes to L2, then to L1. Two take turns too fast for that: the next panels go to L2 meanwhile.
+            if (P == 1) {
+                __builtin_prefetch(panels + ahead, 0, 2);
+                __builtin_prefetch(panels + ahead / 8);
+            }
 #pragma GCC unroll 2
             for (std::size_t p = 0; P > 1 && p < P; ++p) __builtin_prefetch(panels + (P + p) * panel_bytes, 0, 2);
 #pragma GCC unroll 4

@@ -22,7 +22,7 @@ constexpr std::size_t kLineColumns = 16;
 // Packs the codes of at most sixteen rows, `blocks` blocks of 128 columns, as they are stored in I2_S. In a block of
 // I2_S, byte b of a row has columns b, b + 32, b + 64 and b + 96, the first in its highest bits: words f = 0 .. 3 of
 // sixteen bytes hold bytes i + 4 f, and a pair of bits of each goes to the same byte of one word of the panel.
-void pack_ternary_panel(const Rows& rows, std::size_t blocks, std::uint8_t* out) {
+inline void pack_ternary_panel(const Rows& rows, std::size_t blocks, std::uint8_t* out) {
     typedef std::uint32_t Words __attribute__((vector_size(kTernaryLine)));
     constexpr std::uint32_t kPairs = 0x03030303, kNone = 0x55555555;
     for (std::size_t half = 0; half < 2 * blocks; ++half) {
@@ -44,7 +44,7 @@ void pack_ternary_panel(const Rows& rows, std::size_t blocks, std::uint8_t* out)
     }
 }
 
-void pack_ternary_panels(const Rows& rows, std::size_t cols, std::uint8_t* out) {
+inline void pack_ternary_panels(const Rows& rows, std::size_t cols, std::uint8_t* out) {
     for (std::size_t r = 0; r < rows.count; r += kTernaryRows, out += kTernaryRows * cols / 4) {
         const std::size_t left = rows.count - r;
         pack_ternary_panel({rows.data + r * rows.stride, rows.stride, left < kTernaryRows ? left : kTernaryRows},

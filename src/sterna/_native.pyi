@@ -33,16 +33,42 @@ def tq_to_i2s(blocks: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray
     all blocks that are not entirely zero share it, else one for each block."""
 
 def requantize(
-    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray], encoding: str, isa: str, threads: int
+    tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool], encoding: str, isa: str, threads: int
 ) -> np.ndarray:
-    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales) in q4_0, q8_0 or q6_k,
-    row by row."""
+    """The bytes (uint8 vector) of a matrix (encoding, shape, uint8 vector, scale, block scales, read once) in
+    q4_0, q8_0 or q6_k, row by row."""
 
 def read_bandwidth(isa: str, bytes: int, threads: int) -> float:
     """Bytes a second that `threads` threads together read from a buffer of `bytes` bytes."""
 
 def multiply_add_rate(isa: str, threads: int) -> float:
     """int8 multiply-adds a second that `threads` threads together compute on registers."""
+
+def line_latency() -> float:
+    """Nanoseconds that a cache line takes from one thread to another."""
+
+class Profile:
+    """What the calls of a model that are given it did, and where their time went."""
+
+    def __init__(self) -> None: ...
+    @property
+    def passes(self) -> list[tuple[int, int, dict[str, float]]]:
+        """For each pass, from one forward pass to the next: its tokens, its sequences, and its seconds by part.
+
+        They are averages over the threads, and add up to the time from the end of the pass before it to its own. Beside
+        the parts of the steps (`matrices`, `norm`, `quantize`, `attention`, ...), `head` and `choice` there are
+        `barriers`, in which threads wait for each other, `setup`, in which one thread prepares what all will do, and
+        `python`, the time between two calls."""
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of the layers' matrices, as they lie in memory."""
+
+    @property
+    def head_bytes(self) -> int: ...
+    @property
+    def multiply_adds(self) -> int:
+        """Of the layers' matrices, for each token."""
 
 class Sampling:
     """How one token is chosen: `SamplingParams`, and the state of the sequence. `step`: how many tokens were chosen
@@ -87,10 +113,28 @@ class StatePool:
     def slot_bytes(self) -> int: ...
 
 class Model:
-    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales). The
-    vectors are not copied, and kept alive."""
+    """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).
 
-    def __init__(self, plan: dict[str, Any], tensors: dict[str, Any], isa: str, threads: int) -> None: ...
+    Matrices are repacked or, where the vector lies in a mapped file and is to be read once, copied, and the file's
+    pages dropped: for `settle_s` seconds here, then between passes. `in_place` repacks only what cannot be multiplied
+    as it lies. Vectors are kept alive as long as they are read. Raises MemoryError where there is no room."""
+
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        tensors: dict[str, Any],
+        isa: str,
+        threads: int,
+        in_place: bool,
+        settle_s: float = 0.0,
+    ) -> None: ...
+    def settle(self, threads: int) -> None:
+        """Copies and repacks at once what was left for later."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left for later."""
+
     def forward(
         self,
         tokens: np.ndarray,
@@ -103,15 +147,17 @@ class Model:
         pools: Sequence[KvPool],
         states: Sequence[StatePool],
         threads: int,
+        profile: Profile | None = None,
     ) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a table `[n_seqs, width]` of
-        blocks or slots for each cache group and each state group, in the order of the plan."""
+        blocks or slots for each cache group and each state group, in the order of the plan. Begins a pass of the
+        profile."""
 
-    def logits(self, hidden: np.ndarray, threads: int) -> np.ndarray:
+    def logits(self, hidden: np.ndarray, threads: int, profile: Profile | None = None) -> np.ndarray:
         """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`."""
 
     def select(
-        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int
+        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int, profile: Profile | None = None
     ) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
         """For each hidden row: the chosen id (int32; -1 where none may be chosen), its log-probability (float32), and
         the most likely ids with theirs, where the sampling asks for them."""

@@ -21,8 +21,14 @@ BUILDS = {
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     ),
 }
-HOST_ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni") if X86 else ("scalar", "neon", "neon-i8mm")
-CPU_FLAGS = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "neon-i8mm": "i8mm"}
+HOST_ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni", "amx") if X86 else ("scalar", "neon", "neon-i8mm")
+CPU_FLAGS = {
+    "avx2": "avx2",
+    "avxvnni": "avx_vnni",
+    "avx512vnni": "avx512_vnni",
+    "amx": "amx_int8",
+    "neon-i8mm": "i8mm",
+}
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 else []
 

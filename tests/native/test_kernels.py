@@ -70,8 +70,14 @@ def test_known_answers_hold(probe: Probe) -> None:
 @pytest.mark.parametrize("kind", ["random", "all -1", "all +1", "all 0"])
 @pytest.mark.parametrize(
     "operation, n_tokens",
-    [("ternary_dot", 6), ("ternary_dot", 64), ("ternary_panel_dot", 3), ("ternary_panel_dot", 21)],
-    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels"],
+    [
+        ("ternary_dot", 6),
+        ("ternary_dot", 64),
+        ("ternary_panel_dot", 3),
+        ("ternary_panel_dot", 21),
+        ("ternary_panel_dot", 150),
+    ],
+    ids=["tiles", "lookups", "few tokens of panels", "many tokens of panels", "more than a pass of panels"],
 )
 def test_ternary_dot_is_exact(probe: Probe, cols: int, kind: str, operation: str, n_tokens: int) -> None:
     rng = np.random.default_rng(cols)
@@ -382,6 +388,18 @@ def test_pool_is_free_of_data_races(tmp_path: Path) -> None:
     assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [1200, 1200, 1200])
 
 
-def test_pool_runs_every_phase_on_every_thread(probe: Probe) -> None:
-    (sums,) = probe.call("pool", 3, 50)
-    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [300, 300, 300])
+@pytest.mark.parametrize("threads", [3, 64])  # fewer or more than there are processors
+def test_pool_runs_every_phase_on_every_thread(threads: int, probe: Probe) -> None:
+    (sums,) = probe.call("pool", threads, 50)
+    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(threads, 16)[:, 0], [300] * threads)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 128])
+@pytest.mark.parametrize("threads", [16, 64])
+def test_products_of_a_phase_occupy_all_threads(threads: int, tokens: int, probe: Probe) -> None:
+    # Matrices of the 2B-4T shape between two barriers: q, k, v; o; gate, up; down.
+    for phase in ([2560, 640, 640], [2560], [6912, 6912], [2560]):
+        calls = [probe.call("division", rows, 2560, tokens, threads)[0] for rows in phase]
+        for items in np.array([np.frombuffer(call, np.int32)[::2] for call in calls]).T:  # of rows, of panels
+            # An item is as long as any other of its matrix; a thread without a share takes others' items.
+            assert items.sum() >= threads and -(-items.sum() // threads) <= 1.25 * items.sum() / threads

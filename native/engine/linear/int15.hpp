@@ -1,4 +1,5 @@
-// Route for heads in Q4_0, Q8_0 and Q6_K with int15 activations: rows are multiplied as they lie in the file.
+// Route for heads in Q4_0, Q8_0 and Q6_K with int15 activations that are not to be repacked: rows are multiplied as
+// they lie in the file.
 #pragma once
 
 #include "linear.hpp"

@@ -2,13 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
+
+#include "../huge_pages.hpp"
 
 namespace sterna {
 namespace {
 
 // Tokens of one item of the tile kernels: their activations stay in L2 while the item's rows are read.
 constexpr std::size_t kTokens = 64;
+
+// Bytes of a mapped file that are in memory beside their copy.
+constexpr std::size_t kFilled = 1 << 20;
 
 }  // namespace
 
@@ -29,7 +35,8 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
       encoding_(tensor.encoding),
       scale_(tensor.scale),
       group_scales_(tensor.group_scales),
-      data_(tensor.bytes.data()) {
+      data_(tensor.bytes.data()),
+      read_once_(tensor.read_once) {
     if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0)
         throw std::invalid_argument("The tensor '" + name + "' must be a matrix.");
     out_features_ = tensor.shape[0];
@@ -45,6 +52,27 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
         throw std::invalid_argument("The tensor '" + name + "' has scales that do not fit its columns.");
     for (const float scale : group_scales_)
         if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
+}
+
+void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const {
+    const std::size_t tiles = parts(out_features_, kTileRows);
+    const std::size_t first = tiles * thread / n_threads * kTileRows;
+    const std::size_t last = std::min(tiles * (thread + 1) / n_threads * kTileRows, out_features_);
+    const std::size_t step = std::max<std::size_t>(kFilled / row_bytes_ / kTileRows, 1) * kTileRows;
+    const std::uint8_t* kept = data_ + first * row_bytes_;
+    for (std::size_t r = first; r < last; r += step) {
+        const std::size_t end = std::min(r + step, last);
+        pack(r, end, memory);
+        if (read_once_) kept = drop_pages(kept, data_ + end * row_bytes_);
+    }
+}
+
+void Linear::drop() const {
+    if (read_once_) drop_pages(data_, data_ + out_features_ * row_bytes_);
+}
+
+void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {
+    std::memcpy(memory + first * row_bytes_, data_ + first * row_bytes_, (last - first) * row_bytes_);
 }
 
 Division Linear::division(std::size_t n_tokens, std::size_t) const {

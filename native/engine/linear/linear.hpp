@@ -42,8 +42,23 @@ public:
     std::size_t in_features() const { return in_features_; }
     const ActivationForm& form() const { return form_; }
 
-    // Repacks this thread's share of the matrix, once, before it is used.
-    virtual void prepare(std::size_t, std::size_t) {}
+    // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), memory_bytes()
+    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
+    virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
+    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
+    void settle(const std::uint8_t* memory) { data_ = memory; }
+
+    // Whether the matrix must be settled before it is multiplied.
+    virtual bool repacks() const { return false; }
+
+    // The same matrix by a route that repacks it, gives the same bits and needs no more scratch, or none.
+    virtual std::unique_ptr<Linear> repacked() const { return nullptr; }
+
+    bool read_once() const { return read_once_; }  // as Tensor says
+    bool reads(const std::uint8_t* data) const { return data == data_; }
+
+    // Drops the pages of a matrix that is not settled, if they are to be read once.
+    void drop() const;
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
     virtual Division division(std::size_t n_tokens, std::size_t n_threads) const;
@@ -56,6 +71,8 @@ public:
     virtual void row(std::size_t row, float* out) const;
 
 protected:
+    Linear(const Linear&) = default;
+
     // Throws std::invalid_argument where shape, bytes or scale do not fit together.
     Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
 
@@ -63,6 +80,9 @@ protected:
     // begins at row 0.
     virtual void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                                float* scratch, const Products& out) const = 0;
+
+    // Writes what rows first <= r < last become in `memory`: by default a copy. `first` is a multiple of kTileRows.
+    virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
 
     Rows rows(std::size_t first, std::size_t last) const {
         return {data_ + first * row_bytes_, row_bytes_, last - first};
@@ -74,7 +94,8 @@ protected:
     std::size_t out_features_ = 0, in_features_ = 0, row_bytes_ = 0;
     float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
-    const std::uint8_t* data_;
+    const std::uint8_t* data_;             // the tensor's rows, or what `pack` made of them
+    bool read_once_;
 };
 
 // The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and
@@ -82,10 +103,10 @@ protected:
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
                                     const std::string& name);
 
-// The same for a head. It meets few tokens, and its bytes often serve the embedding too: encodings that have kernels
-// for rows as they lie are not repacked.
+// The same for a head, whose bytes often serve the embedding too: with `in_place`, encodings that have kernels for rows
+// as they lie are not repacked.
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name);
+                                  const std::string& name, bool in_place);
 
 inline std::size_t parts(std::size_t n, std::size_t most) {
     return (n + most - 1) / most;

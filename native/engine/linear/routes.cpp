@@ -7,7 +7,6 @@
 #include "ternary.hpp"
 #include "ternary_groups.hpp"
 #include "ternary_int15.hpp"
-#include "ternary_panels.hpp"
 
 namespace sterna {
 namespace {
@@ -25,16 +24,16 @@ constexpr Route route() {
                 -> std::unique_ptr<Linear> { return std::make_unique<T>(tensor, form, kernels, name); }};
 }
 
-constexpr Route kHead = route<Int15>();
-constexpr Route kRoutes[] = {route<TernaryPanels>(), route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
-                             route<Panels>(),        route<Floats>(),  route<Decoded>()};
+constexpr Route kInt15 = route<Int15>();
+constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
+                             route<Panels>(),  route<Floats>(),        route<Decoded>()};
 
 }  // namespace
 
 std::unique_ptr<Linear> make_head(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                                  const std::string& name) {
-    return kHead.takes(tensor, form) ? kHead.make(tensor, form, kernels, name)
-                                     : make_linear(tensor, form, kernels, name);
+                                  const std::string& name, bool in_place) {
+    return in_place && kInt15.takes(tensor, form) ? kInt15.make(tensor, form, kernels, name)
+                                                  : make_linear(tensor, form, kernels, name);
 }
 
 std::unique_ptr<Linear> make_linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,

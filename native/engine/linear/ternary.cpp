@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ternary_panels.hpp"
+
 namespace sterna {
 namespace {
 
@@ -13,6 +15,10 @@ constexpr std::size_t kLeastRows = 512, kLeastTokens = 2 * kLookupGroup;
 
 bool Ternary::has_lookup() const {
     return kernels_.lookup_dot != nullptr && out_features_ >= kLeastRows;
+}
+
+std::unique_ptr<Linear> Ternary::repacked() const {
+    return in_features_ <= kMaxPanelColumns ? std::make_unique<TernaryPanels>(*this) : nullptr;
 }
 
 std::size_t Ternary::scratch() const {

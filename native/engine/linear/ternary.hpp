@@ -14,6 +14,7 @@ public:
     Ternary(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name)
         : Linear(tensor, form, kernels, name) {}
 
+    std::unique_ptr<Linear> repacked() const override;
     std::size_t scratch() const override;
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 

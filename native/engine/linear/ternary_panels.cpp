@@ -14,18 +14,8 @@ constexpr std::size_t kChunk = 4, kLongRead = 65536;
 
 }  // namespace
 
-TernaryPanels::TernaryPanels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels,
-                             const std::string& name)
-    : Linear(tensor, form, kernels, name),
-      panel_bytes_(kTileRows * row_bytes_),
-      panels_(parts(out_features_, kTileRows) * panel_bytes_) {}
-
-void TernaryPanels::prepare(std::size_t thread, std::size_t n_threads) {
-    const std::size_t panels = parts(out_features_, kTileRows);
-    const std::size_t first = panels * thread / n_threads, last = panels * (thread + 1) / n_threads;
-    if (first == last) return;
-    kernels_.pack_ternary_panels(rows(first * kTileRows, std::min(last * kTileRows, out_features_)),
-                                 padded(in_features_), panels_.get() + first * panel_bytes_);
+void TernaryPanels::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {
+    kernels_.pack_ternary_panels(rows(first, last), padded(in_features_), memory + first / kTileRows * panel_bytes_);
 }
 
 Division TernaryPanels::division(std::size_t n_tokens, std::size_t) const {
@@ -36,7 +26,7 @@ Division TernaryPanels::division(std::size_t n_tokens, std::size_t) const {
 
 void TernaryPanels::multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float*,
                                   const Products& out) const {
-    kernels_.ternary_panel_dot({panels_.get() + first / kTileRows * panel_bytes_,
+    kernels_.ternary_panel_dot({data_ + first / kTileRows * panel_bytes_,
                                 last - first,
                                 scale_,
                                 x.int8,

@@ -1,29 +1,25 @@
-// Route for ternary matrices with one scale and int8 activations: the matrix is repacked to panels of sixteen rows when
-// it is loaded; exact integer sums.
+// The route of ternary matrices with one scale and int8 activations once they are repacked to panels of sixteen rows;
+// exact integer sums.
 #pragma once
 
-#include "../huge_pages.hpp"
-#include "linear.hpp"
+#include "ternary.hpp"
 
 namespace sterna {
 
 class TernaryPanels final : public Linear {
 public:
-    static bool takes(const Tensor& tensor, const ActivationForm& form) {
-        return tensor.encoding == Encoding::i2_s && form == ActivationForm{Quantizer::int8} &&
-               tensor.group_scales.empty() && tensor.shape[1] <= kMaxPanelColumns;
-    }
-    TernaryPanels(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name);
+    explicit TernaryPanels(const Ternary& matrix) : Linear(matrix), panel_bytes_(kTileRows * row_bytes_) {}
 
-    void prepare(std::size_t thread, std::size_t n_threads) override;
+    bool repacks() const override { return true; }
+    std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
     Division division(std::size_t n_tokens, std::size_t n_threads) const override;
 
 private:
+    void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const override;
     void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,
                        float* scratch, const Products& out) const override;
 
     std::size_t panel_bytes_;
-    HugePages panels_;
 };
 
 }  // namespace sterna

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +12,40 @@ from sterna.checkpoint import Checkpoint
 from sterna.errors import ArgumentError
 from sterna.model.config import ModelConfig
 from sterna.model.validate import tensor_shapes
-from sterna.tensor.encodings import Encoding
+from sterna.tensor.encodings import Encoding, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
-# architecture, hidden_size, intermediate_size, layers, heads, kv heads, vocabulary
-SHAPES: dict[str, tuple[str, int, int, int, int, int, int]] = {
-    "700M": ("bitnet", 1536, 4096, 24, 16, 16, 32002),
-    "2B4T": ("bitnet-b1.58", 2560, 6912, 30, 20, 5, 128256),
-    "3B": ("bitnet", 3200, 8640, 26, 32, 32, 32002),
-    "llama-1b": ("llama", 2048, 8192, 16, 32, 8, 128256),
-    "falcon3-1b": ("llama", 2048, 8192, 18, 8, 4, 131072),
-    "8B": ("llama", 4096, 14336, 32, 32, 8, 128256),
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a published model, and how its matrices are kept."""
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    vocab_size: int
+    encoding: Encoding = Encoding.I2_S
+    tied_head: bool = True
+
+
+SHAPES = {
+    "700M": Shape("bitnet", 1536, 4096, 24, 16, 16, 32002),
+    "2B4T": Shape("bitnet-b1.58", 2560, 6912, 30, 20, 5, 128256),
+    "3B": Shape("bitnet", 3200, 8640, 26, 32, 32, 32002),
+    "llama-1b": Shape("llama", 2048, 8192, 16, 32, 8, 128256),
+    "falcon3-1b": Shape("llama", 2048, 8192, 18, 8, 4, 131072),
+    "8B": Shape("llama", 4096, 14336, 32, 32, 8, 128256),
+    "bonsai-1.7b": Shape("qwen3", 2048, 6144, 28, 16, 8, 151669, Encoding.PQ2_0),
+    "bonsai-8b": Shape("qwen3", 4096, 12288, 36, 32, 8, 151669, Encoding.PQ2_0, tied_head=False),
     # One layer of a dense model of 100 billion parameters in 80 layers; the head is small, so that the layer dominates.
-    "100B-layer": ("llama", 10240, 28672, 1, 80, 8, 4096),
+    "100B-layer": Shape("llama", 10240, 28672, 1, 80, 8, 4096),
 }
 CONTEXT_LENGTH = 4096
-PATTERN_BYTES = 1 << 20
+PATTERN_WEIGHTS = 1 << 20
+"""Weights of a pattern that is repeated until it fills a matrix."""
 HALFS_AT: dict[Encoding, tuple[int, ...]] = {
     Encoding.Q4_0: (0,),
     Encoding.Q4_1: (0, 2),
@@ -48,55 +68,71 @@ HALFS_AT: dict[Encoding, tuple[int, ...]] = {
 
 
 def synthetic_checkpoint(name: str) -> Checkpoint:
-    """A model of a published shape: random ternary matrices, 40 % zeros, and a tied head in Q6_K.
+    """A model of a published shape: random ternary matrices, 40 % zeros, and a head in Q6_K. In Bonsai's shapes
+    embedding and head are ternary too, and of each group of 128 weights 42 are zero.
 
     `name`: SHAPE, or SHAPE:ENCODING for matrices of random blocks in a block format (`llama-1b:q4_k`). Raises
     `ArgumentError` for an unknown name.
     """
-    shape, _, encoding_name = name.partition(":")
-    if shape not in SHAPES:
-        raise ArgumentError(f"There is no synthetic shape '{shape}'; these are: {', '.join(SHAPES)}.")
-    encodings = {encoding.value: encoding for encoding in HALFS_AT} | {"": Encoding.I2_S}
+    shape_name, _, encoding_name = name.partition(":")
+    if shape_name not in SHAPES:
+        raise ArgumentError(f"There is no synthetic shape '{shape_name}'; these are: {', '.join(SHAPES)}.")
+    shape = SHAPES[shape_name]
+    encodings = {encoding.value: encoding for encoding in HALFS_AT} | {"": shape.encoding}
     if encoding_name not in encodings:
         raise ArgumentError(f"There are no random blocks in '{encoding_name}'; there are: {', '.join(HALFS_AT)}.")
-    architecture, hidden_size, intermediate_size, num_layers, num_heads, num_kv_heads, vocab_size = SHAPES[shape]
+    encoding = encodings[encoding_name]
     config = ModelConfig(
-        architecture=architecture,
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        head_dim=hidden_size // num_heads,
+        architecture=shape.architecture,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.hidden_size // shape.num_heads,
         context_length=CONTEXT_LENGTH,
         rms_norm_eps=1e-5,
         rope_theta=500000.0,
         rope_style="half",
-        activation="relu2" if architecture == "bitnet-b1.58" else "silu",
-        tied_head=True,
+        activation="relu2" if shape.architecture == "bitnet-b1.58" else "silu",
+        tied_head=shape.tied_head,
     )
     rng = np.random.default_rng(0)
     tensors = {
-        name: _tensor(name, shape, encodings[encoding_name], rng) for name, shape in tensor_shapes(config).items()
+        name: _tensor(name, size, encoding if name.startswith("blk.") or shape.encoding.is_group_scaled else None, rng)
+        for name, size in tensor_shapes(config).items()
     }
     return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
 
 
-def _tensor(name: str, shape: tuple[int, ...], encoding: Encoding, rng: np.random.Generator) -> Tensor:
+def _tensor(name: str, shape: tuple[int, ...], encoding: Encoding | None, rng: np.random.Generator) -> Tensor:
+    """A random tensor; an `encoding` of None is that of the embedding and head of a BitNet model."""
     if len(shape) == 1:
         return Tensor(name, shape, Encoding.F32, np.ones(shape, np.float32).view(np.uint8))
     count = shape[0] * shape[1]
-    if not name.startswith("blk."):
+    if encoding is None:
         encoding = Encoding.Q6_K if shape[1] % 256 == 0 else Encoding.F16
     if encoding is Encoding.I2_S:
-        codes = rng.choice(np.arange(3, dtype=np.uint8), (4, PATTERN_BYTES), p=[0.3, 0.4, 0.3])
+        codes = rng.choice(np.arange(3, dtype=np.uint8), (4, PATTERN_WEIGHTS), p=[0.3, 0.4, 0.3])
         pattern = codes[0] << 6 | codes[1] << 4 | codes[2] << 2 | codes[3]
         return Tensor(name, shape, Encoding.I2_S, np.resize(pattern, count // 4), shape[1] ** -0.5)
     if encoding in HALFS_AT:
-        blocks = rng.integers(0, 256, (PATTERN_BYTES // encoding.block, encoding.block_bytes), np.uint8)
-        for at in HALFS_AT[encoding]:
-            blocks[:, at : at + 2] = np.array([2e-5], np.float16).view(np.uint8)
-        return Tensor(name, shape, encoding, np.resize(blocks, encoding.data_bytes(shape)))
-    values = (rng.standard_normal(PATTERN_BYTES) * 0.02).astype(np.float16)
+        return Tensor(name, shape, encoding, np.resize(_blocks(encoding), encoding.data_bytes(shape)))
+    values = (rng.standard_normal(PATTERN_WEIGHTS) * 0.02).astype(np.float16)
     return Tensor(name, shape, Encoding.F16, np.resize(values, count).view(np.uint8))
+
+
+@cache
+def _blocks(encoding: Encoding) -> np.ndarray:
+    """Random blocks of `PATTERN_WEIGHTS` weights; those of ternary encodings hold the codes that models have."""
+    rng = np.random.default_rng(0)
+    size, packing = (PATTERN_WEIGHTS // encoding.block, encoding.block), encoding.packing
+    if isinstance(packing, TernaryBlocks) and packing.pack is not None:
+        zeros = 0 if encoding is Encoding.Q1_0 else 42 / 128
+        codes = rng.choice(np.array([-1, 0, 1], np.int8), size, p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2])
+        return packing.pack(codes, np.full(size[0], 0.02, np.float16))
+    blocks = rng.integers(0, 256, (size[0], encoding.block_bytes), np.uint8)
+    for at in HALFS_AT[encoding]:
+        blocks[:, at : at + 2] = np.array([2e-5], np.float16).view(np.uint8)
+    return blocks

@@ -11,6 +11,7 @@ from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Whole
 from sterna.engine.options import EngineOptions
+from sterna.engine.scheduler import TOKENS_PER_PASS
 from sterna.errors import ArgumentError
 from sterna.files.embedded import EMBEDDED_NAME
 
@@ -40,6 +41,12 @@ def bench(
         int | None,
         value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or fewer where the context is shorter."),
     ] = None,
+    streams: Annotated[
+        list[Any] | None,
+        value_flag(
+            Lengths(1, TOKENS_PER_PASS), "-b", help="Numbers of streams that decode together: 1,8; default: none."
+        ),
+    ] = None,
     options: EngineOptions,
     repetitions: Annotated[int, value_flag(Whole(1), "-r", help="Repetitions, of which medians are taken.")] = 5,
     depth: Annotated[
@@ -49,10 +56,11 @@ def bench(
 ) -> None:
     """Measure speed beside the machine's limits.
 
-    Prefill and decode, and their shares of the machine's memory bandwidth and int8 rate.
+    Prefill and decode, their shares of the machine's memory bandwidth and int8 rate, and what bounds them.
     """
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
+    from sterna.bench.summary import summary
     from sterna.bench.synthetic import synthetic_checkpoint
     from sterna.bench.throughput import bench as measure
 
@@ -63,6 +71,7 @@ def bench(
             options,
             prompt_lengths=[length for lengths in prompt_lengths or () for length in lengths],
             decode_tokens=decode_tokens,
+            streams=[count for counts in streams or () for count in counts],
             repetitions=repetitions,
             depth=depth,
             progress=advance,
@@ -70,15 +79,5 @@ def bench(
     if json:
         print_json(asdict(result))
         return
-    for length, speed in result.prefill_tps.items():
-        print(f"prefill {length:>5}  {speed:10.1f} tokens/s")
-    print(f"decode {result.decode_tokens:>6}  {result.decode_tps:10.1f} tokens/s")
-    read = f"{result.bytes_per_token / 1e6:.1f} MB a token"
-    print(f"decode reads {read}: {result.decode_roofline:.0%} of {result.memory_gbs:.1f} GB/s")
-    print(f"prefill does {result.prefill_roofline:.0%} of {result.int8_gmacs:.0f} G int8 multiply-adds/s")
-    if result.head_error is not None:
-        print(
-            f"head {result.head}: logits off by {result.head_error:.2%}, top token the same in {result.head_top1:.0%}"
-        )
-    print(f"{result.model}, {result.threads} threads, {result.isa}")
-    print(f"loaded in {result.load_s:.2f} s, peak {result.peak_rss_mb:.0f} MB")
+    for line in summary(result):
+        print(line)

@@ -11,7 +11,7 @@ import typer
 
 from sterna.cli.options import I2SLayout, Json, value_flag
 from sterna.cli.output import print_json, progress
-from sterna.engine.checks import OneOf, Rule
+from sterna.engine.checks import Number, OneOf, Rule, Whole
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -62,6 +62,13 @@ def convert(
             help="Tiles of a TL1 file: preset (of bitnet.cpp), or setup (its setup_env.py).",
         ),
     ] = "preset",
+    group_size: Annotated[
+        int | None,
+        value_flag(Whole(1), "--group-size", help="Latent weights get a scale for each 64 or 128 columns."),
+    ] = None,
+    zero_share: Annotated[
+        float | None, value_flag(Number(least=0, most=1), "--zero-share", help="Share of zeros in each of them: 0.328.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Convert a model to GGUF or a folder.
@@ -83,6 +90,8 @@ def convert(
             split_bytes=split_size,
             i2s_layout=i2s_layout,
             tl_tiles=tl_tiles,
+            group_size=group_size,
+            zero_share=zero_share,
             progress=advance,
         )
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def describe(checkpoint: LoadedCheckpoint) -> dict[str, Any]:
     """The object that `sterna info --json` prints; `tokenizer` and `chat_template` are None where a model has none."""
     from sterna.errors import SternaError
     from sterna.model.tokenizer.summary import summarize_tokenizer
-    from sterna.tensor.summary import parts, summarize
+    from sterna.tensor.summary import parts, summarize, unpacked
 
     config, tensors = checkpoint.config, checkpoint.tensors.values()
     try:
@@ -57,6 +58,7 @@ def describe(checkpoint: LoadedCheckpoint) -> dict[str, Any]:
         "tokenizer": vocabulary,
         "tokenizer_problem": problem,
         "chat_template": template,
+        "unpacked": unpacked(tensors),
         "parts": [asdict(part) for part in parts(tensors)],
         "tensors": [
             {"name": t.name, "shape": list(t.shape), "type": t.encoding.value, "bytes": t.data.nbytes} for t in tensors
@@ -86,6 +88,8 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
         "tokenizer": _tokenizer_line(facts),
         "chat template": _template_line(facts["chat_template"]),
     }
+    if facts["unpacked"]:
+        rows["unpacked"] = _unpacked_line(facts["unpacked"])
     if facts["warnings"]:
         rows["warnings"] = " ".join(facts["warnings"])
     out, grid = console(), Table.grid(padding=(0, 2))
@@ -99,6 +103,15 @@ def _print(checkpoint: LoadedCheckpoint, facts: dict[str, Any]) -> None:
         numbers = f"{part['tensors']:,}", f"{part['parameters']:,}", part["type"], f"{part['bytes']:,}"
         table.add_row(plain(part["name"]), *numbers, "yes" if part["ternary"] else "no")
     out.print(table)
+
+
+def _unpacked_line(counts: Mapping[str, int]) -> str:
+    """What the float matrices that hold ternary weights are, and how they get small."""
+    most = max(counts, key=lambda name: counts[name])
+    return (
+        f"{sum(counts.values())} float matrices are ternary or binary (exactly {' or '.join(counts)}): "
+        f"sterna convert --type {most} --head {most} makes them small"
+    )
 
 
 def _tokenizer_line(facts: dict[str, Any]) -> str:

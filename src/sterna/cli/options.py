@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from sterna.engine.checks import Rule
+from sterna.engine.checks import Rule, Switch
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError
@@ -124,8 +124,8 @@ def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Par
 
 
 def _option(field: Field[Any], default: Any) -> Any:
-    if default is False:
-        return typer.Option(*_names(field), help=field.metadata["help"])
+    if isinstance(field.metadata["rule"], Switch):
+        return typer.Option("/".join(_names(field)), help=field.metadata["help"], show_default=False)
     shows = not (default is None or default == [])
     return value_flag(field.metadata["rule"], *_names(field), help=field.metadata["help"], show_default=shows)
 

@@ -90,6 +90,9 @@ class Backend(Protocol):
     def pools(self) -> Sequence[CachePool | StatePool]:
         """The KV pools in the order of the plan's cache groups, then the state pools of its state groups."""
 
+    def settle(self) -> None:
+        """Ends whatever the backend has left for later at its start."""
+
     def forward(self, spans: Sequence[Span]) -> Hidden:
         """Computes one pass; returns the hidden rows that the spans want, in their order."""
 

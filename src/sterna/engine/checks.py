@@ -126,11 +126,16 @@ class OneOf(Rule):
 
 
 class Switch(Rule):
-    """True or False."""
+    """True or False. None is valid if `optional`."""
 
     words = "True or False"
 
-    def _taken(self, value: object) -> bool:
+    def __init__(self, *, optional: bool = False) -> None:
+        self.optional = optional
+
+    def _taken(self, value: object) -> bool | None:
+        if value is None and self.optional:
+            return None
         is_numpys = getattr(getattr(value, "dtype", None), "kind", None) == "b"
         if not isinstance(value, bool) and not is_numpys:
             raise TypeError

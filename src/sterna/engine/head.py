@@ -13,6 +13,7 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Embed, Slot, Weight
 from sterna.model.plan import Head, Plan
 from sterna.tensor.encodings import Encoding
+from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor
 
 SAMPLE = "It is a truth universally acknowledged, that a single man in possession of a good fortune"
@@ -54,6 +55,7 @@ def requantize_head(checkpoint: LoadedCheckpoint, head: str, *, isa: str, thread
         data = _native.requantize(native_tensors([tensor], threads)[tensor.name], head, isa, threads)
     except ValueError as error:
         raise FormatError(f"The head cannot be requantised: {error}") from None
+    release(tensor.data)
     requantized = Tensor("output.weight", tensor.shape, encoding, data)
     return replace(
         checkpoint,
@@ -76,7 +78,7 @@ def measure_head(
         operations=[Embed(Slot("hidden"), Weight("head"))],
     )
     natives = {"head": native_tensors([tensor], threads)[tensor.name]}
-    model = _native.Model(plan.to_dict(), natives, isa, threads)
+    model = _native.Model(plan.to_dict(), natives, isa, threads, True)
     expected = model.logits(hidden, threads)
     return HeadError(
         relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),

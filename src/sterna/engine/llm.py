@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 import numpy as np
 
+from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.checks import with_names
@@ -83,6 +85,7 @@ class LLM:
                 blocks=-(-max(least_tokens, pool_tokens or POOL_TOKENS) // block_size),
                 least_blocks=-(-least_tokens // block_size),
                 kv=self.options.kv,
+                mmap=self.options.mmap,
             )
         self._tokenizer = loading
         self._head_error: HeadError | None = None
@@ -334,6 +337,17 @@ class LLM:
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error
 
+    @contextmanager
+    def profiled(self) -> Iterator[Profile]:
+        """Times the passes that run inside a `with` block; no other request may run beside them."""
+        backend = self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        backend.profile = profile = Profile()
+        try:
+            yield profile
+        finally:
+            backend.profile = None
+
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`; lets callers compute them in parts.
 
@@ -343,6 +357,10 @@ class LLM:
         if rows.ndim != 2 or rows.shape[1] != self.hidden_size:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
         return self._loop.call(lambda: self._loop.backend.logits(rows))
+
+    def settle(self) -> None:
+        """Copies weights into memory to the end, for measurements; otherwise that goes on between the first passes."""
+        self._loop.call(lambda: self._loop.backend.settle())
 
     def _run(
         self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None

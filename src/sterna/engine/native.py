@@ -11,11 +11,12 @@ import numpy as np
 
 from sterna import _native
 from sterna.engine.backend import CachePool, Choice, RowSampling, Span, StatePool
+from sterna.engine.machine import available_memory
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Linear
 from sterna.model.plan import Plan
 from sterna.tensor.encodings import Encoding
-from sterna.tensor.pages import release
+from sterna.tensor.pages import mapping, release
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
@@ -31,6 +32,14 @@ KEPT_BYTES, LEAST_KEPT = 1 << 30, 4
 
 ALIGNMENT = 4
 """Alignment in bytes of the arrays from which the kernels read float32 and float16 numbers."""
+
+SETTLING_AT_LOAD = 0.1
+"""Seconds for which weights are copied and repacked at load, while the vocabulary is read; the rest is left to the time
+between passes. All of a model of 2B parameters takes 0.1 to 0.2 s, but 1 s in a virtual machine that has given its free
+memory back to the host, and the first token does not wait for that."""
+
+MARGIN = 1 << 28
+"""Bytes that a copy of the weights leaves free, for keys and values and for other processes."""
 
 
 class NativeBackend:
@@ -49,16 +58,12 @@ class NativeBackend:
         blocks: int,
         least_blocks: int = 1,
         kv: str = "f16",
+        mmap: bool | None = None,
     ) -> None:
         self.isa = isa
         self.threads = threads
-        natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads)
-        try:
-            self._model = _native.Model(plan.to_dict(), natives, isa, threads)
-        except ValueError as error:
-            raise FormatError(str(error)) from None
-        for name in repacked(plan):
-            release(tensors[name].data)
+        self.profile: _native.Profile | None = None
+        self._model = load_model(plan, tensors, isa, threads, mmap)
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
         self._states = make_state_pools(plan, max(min(blocks, STATE_SLOTS), LEAST_KEPT))
@@ -109,17 +114,41 @@ class NativeBackend:
         logits: np.ndarray = self._threaded(self._model.logits, rows)
         return logits
 
+    def settle(self) -> None:
+        """Copies and repacks weights to the end, which otherwise goes on between the first passes."""
+        self._model.settle(self.threads)
+
     def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return call(*arguments, self.threads)
+            return call(*arguments, self.threads, self.profile)
         except RuntimeError as error:  # std::system_error of a thread that could not be created
             raise UnsupportedError(f"The system refuses {self.threads} threads ({error}); ask for fewer.") from None
 
 
-def repacked(plan: Plan) -> set[str]:
-    """The matrices that the engine has copied in another layout: their pages of a mapped file are not read again, but
-    where they are an embedding too."""
-    return {op.weight for op in plan.operations if isinstance(op, Linear) and op.activations == "int15"}
+def load_model(plan: Plan, tensors: Mapping[str, Tensor], isa: str, threads: int, mmap: bool | None) -> _native.Model:
+    """The native model. `mmap`: whether matrices stay in their mapped file where kernels take them as they lie there;
+    None decides by `has_room`, and by whether the system gives the memory. Raises as `NativeBackend`."""
+    in_place = not has_room(plan, tensors) if mmap is None else mmap
+    natives = native_tensors([tensors[name] for name in sorted(plan.weights())], threads, drop=not in_place)
+    try:
+        try:
+            return _native.Model(plan.to_dict(), natives, isa, threads, in_place, SETTLING_AT_LOAD)
+        except MemoryError:
+            if mmap is not None or in_place:
+                raise
+            return _native.Model(plan.to_dict(), natives, isa, threads, True)
+    except MemoryError:
+        raise UnsupportedError("The system refuses the memory for the weights; a smaller model may fit.") from None
+    except ValueError as error:
+        raise FormatError(str(error)) from None
+
+
+def has_room(plan: Plan, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether available memory holds a copy of all matrices that are multiplied, and a quarter and 256 MiB more."""
+    multiplied = {op.weight for op in plan.operations if isinstance(op, Linear)} | {plan.head.weight}
+    size = sum(tensors[name].data.nbytes for name in multiplied)
+    available = available_memory()
+    return available is None or size + size // 4 + MARGIN <= available
 
 
 def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
@@ -174,28 +203,37 @@ def make_state_pools(plan: Plan, slots: int) -> list[_native.StatePool]:
         raise UnsupportedError(f"The system refuses the address space of {slots} states of the model.") from None
 
 
-NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray]
-"""Encoding, shape, bytes, scale, and scales of groups of columns (empty for none)."""
+NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool]
+"""Encoding, shape, bytes, scale, scales of groups of columns (empty for none), and whether the bytes lie in a mapped
+file whose pages the engine drops after it has read them."""
 
 ONE_SCALE = np.empty(0, np.float32)
 
 
-def native_tensors(tensors: Sequence[Tensor], threads: int) -> dict[str, NativeTensor]:
+def native_tensors(tensors: Sequence[Tensor], threads: int, *, drop: bool = False) -> dict[str, NativeTensor]:
     """Tensors by name as the native engine takes them: the mapped bytes, without a copy, wherever that is possible.
 
     Bytes that are not aligned (`ALIGNMENT`) are copied. Ternary rows that do not fill whole blocks are packed again,
     each padded with zeros; the code 3, which has no meaning, becomes 0. TL1 and TL2 become I2_S. So do TQ1_0 and TQ2_0,
-    with the scales of their blocks in an array where they are not all equal.
+    with the scales of their blocks in an array where they are not all equal. `drop`: pages of a mapped file are dropped
+    after they were looked at, and by the engine after it has read them.
     """
     ternary = [tensor for tensor in tensors if tensor.encoding is Encoding.I2_S]
+    # One call for all: a thread that returns from native code may wait milliseconds for the GIL.
     has_code_3 = _native.i2s_has_code_3([tensor.data for tensor in ternary])
     unclean = {tensor.name for tensor, found in zip(ternary, has_code_3, strict=True) if found}
+
+    def made(tensor: Tensor) -> NativeTensor:
+        native = _native_tensor(tensor, tensor.name in unclean, drop)
+        if drop:
+            release(tensor.data)
+        return native
+
     with ThreadPoolExecutor(threads) as executor:  # packing releases the GIL
-        natives = executor.map(lambda tensor: _native_tensor(tensor, tensor.name in unclean), tensors)
-        return {tensor.name: native for tensor, native in zip(tensors, natives, strict=True)}
+        return {tensor.name: native for tensor, native in zip(tensors, executor.map(made, tensors), strict=True)}
 
 
-def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
+def _native_tensor(tensor: Tensor, has_code_3: bool, drop: bool) -> NativeTensor:
     if tensor.encoding in (Encoding.TQ1_0, Encoding.TQ2_0):
         return _native_tq(tensor)
     tensor = untiled(tensor)
@@ -209,7 +247,7 @@ def _native_tensor(tensor: Tensor, has_code_3: bool) -> NativeTensor:
             data = pack_i2s(codes)
     if data.ctypes.data % ALIGNMENT:
         data = data.copy()
-    return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE
+    return tensor.encoding.value, tensor.shape, data, tensor.scale, ONE_SCALE, drop and mapping(data) is not None
 
 
 def _native_tq(tensor: Tensor) -> NativeTensor:
@@ -219,5 +257,5 @@ def _native_tq(tensor: Tensor) -> NativeTensor:
         raise FormatError(f"The tensor {tensor.name!r} has a block whose scale is not finite.")
     i2_s = Encoding.I2_S.value
     if scales.size == 1:
-        return i2_s, tensor.shape, codes, float(scales[0]), ONE_SCALE
-    return i2_s, tensor.shape, codes, 1.0, scales
+        return i2_s, tensor.shape, codes, float(scales[0]), ONE_SCALE, False
+    return i2_s, tensor.shape, codes, 1.0, scales, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sterna.engine.checks import OneOf, Options, Whole, option
+from sterna.engine.checks import OneOf, Options, Switch, Whole, option
 
 MAX_THREADS = 1024
 THREADS = Whole(1, MAX_THREADS, optional=True)
@@ -55,4 +55,12 @@ class EngineOptions(Options):
         "--pool-tokens",
         help="Positions that the KV cache holds for all texts together, at least one context; default: 65536, or two "
         "contexts.",
+    )
+    mmap: bool | None = option(
+        None,
+        Switch(optional=True),
+        "--mmap",
+        "--no-mmap",
+        help="Leave weights in the mapped file, or copy them into memory, which is faster; default: copy where memory "
+        "has room.",
     )

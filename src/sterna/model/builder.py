@@ -158,9 +158,9 @@ class PlanBuilder:
         BitNet models are trained with int8 inputs of ternary matrices. Models in group-scaled encodings are not, so
         these keep int15 where int8 is wanted.
         """
-        own, wanted = weight.encoding.activations, self.ternary_activations
-        if not weight.encoding.is_ternary or (own == "int15" and wanted == "int8"):
-            return own
+        encoding, wanted = weight.encoding, self.ternary_activations
+        if not encoding.is_ternary or (encoding.is_group_scaled and wanted == "int8"):
+            return encoding.activations
         return wanted
 
     def _append(self, operation: Operation, width: int) -> None:

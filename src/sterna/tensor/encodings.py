@@ -69,6 +69,7 @@ Q2_0, PQ2_0, Q1_0, PTQ1_0 = (
     for kind in (group_scaled.Q2_0, group_scaled.PQ2_0, group_scaled.Q1_0, tq.PTQ1_0)
 )
 STQ1_0 = TernaryBlocks(group_scaled.unpack_stq1_0, None, group_scaled.count_zeros_stq1_0, group_scaled.STQ1_0_BLOCK)
+Q1_0_G32 = TernaryBlocks(group_scaled.Q1_0_G32.unpack, None, group_scaled.Q1_0_G32.count_zeros, 32)
 TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
 TL2 = TernaryTiles(lambda shape, whose: tl.tl2_tiles(shape), tl.unpack_tl2)
 
@@ -114,6 +115,7 @@ class Encoding(str, Enum):
     PTQ1_0 = "ptq1_0", 143, 143, 128, 28, PTQ1_0, "int15", 2**-2, "Q4_0"
     Q1_0 = "q1_0", 41, 40, 128, 18, Q1_0, "int15", 2**-2, "Q4_0"
     STQ1_0 = "stq1_0", None, None, 256, 42, STQ1_0, "int15", 2**-2
+    Q1_0_G32 = "q1_0_g32", None, None, 32, 6, Q1_0_G32, "int15", 2**-2
     TL1 = "tl1", None, None, 0, 0, TL1, "int8", 2**-2
     TL2 = "tl2", None, None, 0, 0, TL2, "int8", 2**-2
 
@@ -152,6 +154,12 @@ class Encoding(str, Enum):
     def is_ternary(self) -> bool:
         """Whether the values are the codes -1, 0 and 1 times scales."""
         return not isinstance(self.packing, FloatBlocks)
+
+    @property
+    def is_group_scaled(self) -> bool:
+        """Whether the weights are ternary or binary, and groups of columns have scales of their own because the model
+        was trained so (Bonsai). BitNet's matrices have one scale, which TQ1_0 and TQ2_0 repeat."""
+        return self.is_ternary and self.activations == "int15"
 
     @property
     def is_tiled(self) -> bool:

@@ -14,11 +14,8 @@ def release(data: np.ndarray) -> None:
     They stay in the system's page cache and are read again when touched; nothing is lost. Where `data` is ordinary
     memory, or the system has no madvise, nothing happens.
     """
-    owner = data
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    mapped = owner.base.obj if isinstance(owner.base, memoryview) else owner.base
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED") or not data.flags.c_contiguous:
+    mapped = mapping(data)
+    if mapped is None or not hasattr(mmap, "MADV_DONTNEED") or not data.flags.c_contiguous:
         return
     start = _address(data) - _address(np.frombuffer(mapped, np.uint8))
     first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, start + data.nbytes
@@ -26,6 +23,15 @@ def release(data: np.ndarray) -> None:
         last -= last % mmap.PAGESIZE
     if first < last:
         mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def mapping(data: np.ndarray) -> mmap.mmap | None:
+    """The mapping, which is only read, whose part `data` is; None where it is other memory."""
+    owner = data
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    mapped = owner.base.obj if isinstance(owner.base, memoryview) else owner.base
+    return mapped if isinstance(mapped, mmap.mmap) and memoryview(mapped).readonly else None
 
 
 def _address(array: np.ndarray) -> int:

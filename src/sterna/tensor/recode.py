@@ -16,6 +16,7 @@ from sterna.tensor.pages import release
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream, whole
 from sterna.tensor.ternary import float_ternary, pack_ternary, ternary_codes
 from sterna.tensor.ternary import recode as recode_ternary
+from sterna.tensor.unpacked import float_groups, pack_groups
 from sterna.ternary import absmean, pack_i2s, unpack_i2s
 
 F16_LIMIT = 65520
@@ -33,8 +34,9 @@ class Changes:
 def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool = False) -> AnyTensor:
     """`tensor` in an encoding whose blocks its rows fill; it is made when its parts are asked for.
 
-    A float matrix can become ternary if its values are all in {-s, 0, s}, or, by absmean, if it is `latent`. Making any
-    other float matrix ternary raises UnsupportedError, as does a value or scale beyond the range of the encoding.
+    A float matrix can become ternary if its values are all in {-s, 0, s}, with one s for all or for every block of
+    `encoding`, or, by absmean, if it is `latent`. Making any other float matrix ternary raises UnsupportedError, as
+    does a value or scale beyond the range of the encoding.
     """
     if tensor.encoding is encoding and not _has_factor(tensor):
         return tensor
@@ -48,12 +50,12 @@ def _has_factor(tensor: AnyTensor) -> bool:
     return isinstance(tensor, Tensor) and tensor.encoding is not Encoding.I2_S and tensor.scale != 1
 
 
-def codes_of(tensor: Tensor, latent: bool) -> tuple[np.ndarray, float | np.ndarray]:
-    """Int8 codes [out, in] of a matrix that is ternary or can become ternary (see `recode`), and scales as in
-    `ternary_codes`."""
+def codes_of(tensor: Tensor, latent: bool, group: int | None = None) -> tuple[np.ndarray, float | np.ndarray]:
+    """Int8 codes [out, in] of a matrix that is ternary or can become ternary in blocks of `group` columns (None: with
+    one scale; see `recode`), and scales as in `ternary_codes`."""
     if tensor.encoding.is_ternary:
         return ternary_codes(tensor)
-    given = float_ternary(tensor)
+    given = float_ternary(tensor) if group is None else float_groups(tensor, group)
     if given is not None:
         return given
     if not latent:
@@ -72,7 +74,8 @@ def _ternary(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bo
     if part.encoding.is_ternary and part.encoding is not encoding:
         packed, change = recode_ternary(part, encoding)
     else:
-        packed, change = pack_ternary(part.name, *codes_of(part, latent), encoding)
+        unpacked = None if part.encoding.is_ternary else pack_groups(part, encoding)
+        packed, change = unpacked or pack_ternary(part.name, *codes_of(part, latent), encoding)
     changes.scale = max(changes.scale, change)
     release(part.data)
     yield packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,6 +13,7 @@ from sterna.errors import FormatError
 from sterna.tensor.decode import decode, ternary_codes
 from sterna.tensor.encodings import TernaryBlocks
 from sterna.tensor.tensor import Tensor
+from sterna.tensor.unpacked import exact_encoding
 
 LOOKED_AT = 256
 """How many weights (of a tensor in tiles: bytes) at the beginning of a tensor are compared first."""
@@ -76,6 +78,13 @@ def parts(tensors: Iterable[Tensor]) -> list[Part]:
             bytes=part.bytes + tensor.data.nbytes,
         )
     return list(found.values())
+
+
+def unpacked(tensors: Iterable[Tensor]) -> dict[str, int]:
+    """How many float matrices hold ternary or binary weights in groups of columns, by the encoding that holds them
+    exactly. Of other matrices the first row alone is compared."""
+    floats = (tensor for tensor in tensors if tensor.encoding.is_float and len(tensor.shape) == 2)
+    return dict(Counter(found.value for tensor in floats if (found := exact_encoding(tensor)) is not None))
 
 
 def one_value(tensor: Tensor) -> float | None:

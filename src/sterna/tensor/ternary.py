@@ -12,6 +12,8 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor.decode import decode, ternary_codes, tiled_codes
 from sterna.tensor.encodings import Encoding, TernaryBlocks, TernaryTiles
 from sterna.tensor.tensor import Tensor
+from sterna.ternary.blocks import Q4_0
+from sterna.ternary.group_scaled import Q1_0_G32
 from sterna.ternary.i2s import i2s_to_x86, pack_i2s
 from sterna.ternary.quantize import ternary_scale
 
@@ -98,6 +100,16 @@ def in_x86_layout(tensor: Tensor, layout: str) -> Tensor:
         return replace(tensor, data=i2s_to_x86(tensor.data, tensor.shape, layout))
     except ValueError as error:
         raise FormatError(f"The tensor {tensor.name!r} does not fit its layout: {error}.") from error
+
+
+def q4_0_of_q1_0(tensor: Tensor) -> Tensor:
+    """A tensor in Q1_0_G32 in Q4_0, whose blocks are as long and have a scale of the same kind, so values are equal."""
+    codes, scales = Q1_0_G32.unpack(tensor.data, tensor.shape)
+    blocks = np.zeros(scales.size, Q4_0)
+    blocks["d"] = scales.reshape(-1)
+    fields = (codes.reshape(-1, Encoding.Q4_0.block) + 8).astype(np.uint8)  # Q4_0 stands for d * (field - 8)
+    blocks["qs"] = fields[:, :16] | fields[:, 16:] << 4
+    return Tensor(tensor.name, tensor.shape, Encoding.Q4_0, blocks.view(np.uint8))
 
 
 def untiled(tensor: Tensor, tl_tiles: str = "preset") -> Tensor:

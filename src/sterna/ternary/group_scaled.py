@@ -47,14 +47,21 @@ class Fields:
         """
         if codes.shape[-1] % self.block:
             raise ValueError(f"{self.name} keeps rows of multiples of {self.block} weights, not {codes.shape[-1]}")
-        fields, rest = np.divmod(np.asarray(codes, np.int16) + 1, self.step)
-        if rest.any() or fields.size and not 0 <= fields.min() <= fields.max() < 1 << self.bits:
+        codes = np.ascontiguousarray(codes, np.int8)
+        most = self.step * ((1 << self.bits) - 1) - 1
+        if codes.size and not (-1 <= codes.min() <= codes.max() <= most and (self.bits == 2 or codes.all())):
             raise ValueError(f"{self.name} holds the codes {'-1, 0, 1 and 2' if self.bits == 2 else '-1 and 1'} alone")
         blocks = np.zeros(codes.size // self.block, self.dtype)
-        shifted = fields.astype(np.uint8).reshape(len(blocks), -1, 8 // self.bits) << self._shifts
-        blocks["q"] = np.bitwise_or.reduce(shifted, axis=-1)
+        blocks["q"] = self._bytes(codes).reshape(len(blocks), -1)
         blocks["d"] = np.reshape(scales, -1)
         return blocks.view(np.uint8)
+
+    def _bytes(self, codes: np.ndarray) -> np.ndarray:
+        """The bytes of fields of int8 codes."""
+        if self.bits == 1:
+            return np.packbits(codes > 0, axis=None, bitorder="little")
+        words = (codes + np.int8(1)).reshape(-1).view("<u4")  # four fields in the low bits of four bytes
+        return (words | words >> 6 | words >> 12 | words >> 18).astype(np.uint8)
 
     def unpack(self, data: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Unpacks a uint8 vector of blocks into int8 codes of `shape` and float32 scales [..., columns / block].
@@ -81,6 +88,8 @@ _ONES = np.array([sum(byte >> shift & 3 == 1 for shift in (0, 2, 4, 6)) for byte
 Q2_0 = Fields("Q2_0", 64, 2)
 PQ2_0 = Fields("PQ2_0", 128, 2)
 Q1_0 = Fields("Q1_0", 128, 1)
+Q1_0_G32 = Fields("Q1_0_G32", 32, 1)
+"""What PrismML's fork wrote as Q1_0 for some weeks of 2026."""
 
 STQ1_0_BLOCK = 256
 STQ1_0 = np.dtype([("q", "u1", 32), ("sign", "u1", 8), ("d", "<f2")])

@@ -1,4 +1,6 @@
-"""BitLinear: a linear layer that is ternary forward and float backward (BitNet b1.58, arXiv 2402.17764, section 2)."""
+"""BitLinear: a linear layer that is ternary forward and float backward (BitNet b1.58, arXiv 2402.17764, section 2).
+
+A matrix has one scale, or one for each group of columns."""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sterna.ternary.groups import GroupQuantizer
 
 EPSILON = 1e-5
 
@@ -35,18 +39,61 @@ def absmax(x: Tensor) -> tuple[Tensor, Tensor]:
     return _RoundStraightThrough.apply(x * scale, -128.0, 127.0), scale
 
 
+class _TernaryGroups(torch.autograd.Function):
+    """The ternary values of a matrix forward, the identity backward."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, quantizer: GroupQuantizer) -> Tensor:
+        groups = weight.unflatten(-1, (-1, quantizer.group_size))
+        magnitude = groups.abs()
+        if quantizer.zeros is None:
+            mean = (_sum(magnitude)[..., None] / quantizer.group_size).clamp(min=EPSILON)
+            codes = (groups / mean).round().clamp(-1.0, 1.0)
+        else:
+            codes = torch.where(groups < 0, -1.0, 1.0)
+            if quantizer.zeros:
+                codes = codes * (magnitude > magnitude.kthvalue(quantizer.zeros, dim=-1, keepdim=True).values)
+        kept = codes.abs()
+        scales = _sum(magnitude * kept) / _sum(kept).clamp(min=1.0)
+        return (codes * scales.half().float()[..., None]).flatten(-2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Sums over the last axis in the order of `sterna.ternary.groups`."""
+    while x.shape[-1] > 1:
+        first, second = x.chunk(2, dim=-1)
+        x = first + second
+    return x[..., 0]
+
+
+def ternary_groups(weight: Tensor, quantizer: GroupQuantizer) -> Tensor:
+    """The float32 values codes * scale of latent weights [out, in], bit for bit those of `GroupQuantizer`."""
+    values: Tensor = _TernaryGroups.apply(weight, quantizer)
+    return values
+
+
 class BitLinear(nn.Module):
     """`y = (Wq · xq) * beta / s`, latent weights in float32, gradients straight through both quantisers.
 
-    The codes are multiplied, not their scaled values, because codes are exact in bfloat16, too.
+    The codes are multiplied, not their scaled values, because codes are exact in bfloat16, too. With `groups`, weights
+    have a scale for each group of columns and inputs are not quantised: `y = Wq · x`.
     """
 
-    def __init__(self, in_features: int, out_features: int, init_std: float) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, init_std: float, groups: GroupQuantizer | None = None
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * init_std)
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in_features] float32 -> [..., out_features] float32."""
+        if self.groups is not None:
+            return F.linear(x, ternary_groups(self.weight, self.groups)).float()
         weight_codes, beta = absmean(self.weight)
         codes, scale = absmax(x)
         return F.linear(codes, weight_codes).float() * (beta / scale)

@@ -6,13 +6,14 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sterna.errors import ArgumentError, SternaError
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config
+from sterna.ternary.groups import GroupQuantizer, group_quantizer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,6 +123,28 @@ class TrainingSection:
 
 
 @dataclass(frozen=True)
+class QuantizationSection:
+    """How weights are made ternary: by BitNet's absmean, or, with a `group_size`, with a scale for each group."""
+
+    group_size: int | None = None
+    zero_share: float | None = None
+    """Share of each group that is 0; None: what lies below half the group's mean magnitude."""
+    embedding: bool = False
+    """Whether the embedding is ternary too."""
+
+    def groups(self) -> GroupQuantizer | None:
+        """The quantiser; None for absmean. Raises ArgumentError where the keys do not fit together."""
+        if self.group_size is None:
+            if self.zero_share is not None or self.embedding:
+                raise ArgumentError("quantization.zero_share and embedding need a quantization.group_size.")
+            return None
+        try:
+            return group_quantizer(self.group_size, self.zero_share)
+        except ValueError as error:
+            raise ArgumentError(f"[quantization] cannot be used: {error}.") from error
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole run: model, data, training options, and the folder for tokenizer, tokens, checkpoint and exports."""
 
@@ -130,6 +153,7 @@ class RunConfig:
     model: ModelSection
     data: DataSection
     training: TrainingSection
+    quantization: QuantizationSection = field(default_factory=QuantizationSection)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -139,6 +163,8 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list) or not value:
             raise ArgumentError(f"{where} must be a list that is not empty.")
         return [_typed(entry, item, where) for entry in value]
+    if type(None) in get_args(hint):  # TOML has no null: the key is left out
+        return _typed(value, get_args(hint)[0], where)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return _section(value, hint, where)
     if type(value) is int and not -(2**63) <= value < 2**63:
@@ -155,12 +181,12 @@ def _section(table: Any, kind: type[T], where: str) -> T:
     if not isinstance(table, dict):
         raise ArgumentError(f"{where} must be a table.")
     prefix = f"{where}." if where else ""
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     for key in table:
         if key not in known:
             raise ArgumentError(f"Unknown key {prefix}{key} in the training config; known here: {', '.join(known)}.")
-    for name, field in known.items():
-        if name not in table and field.default is MISSING:
+    for name, entry in known.items():
+        if name not in table and entry.default is MISSING and entry.default_factory is MISSING:
             raise ArgumentError(f"The training config lacks {prefix}{name}.")
     hints = get_type_hints(kind)
     return kind(**{key: _typed(value, hints[key], f"{prefix}{key}") for key, value in table.items()})
@@ -170,6 +196,7 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
     """A checked RunConfig from a parsed TOML table. Raises ArgumentError with one sentence."""
     config = _section(table, RunConfig, "")
     config.model.model_config()
+    config.quantization.groups()
     training = config.training
     for condition, sentence in (
         (

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sterna.model.config import ModelConfig
-from sterna.train.bitlinear import BitLinear
+from sterna.ternary.groups import GroupQuantizer
+from sterna.train.bitlinear import BitLinear, ternary_groups
 
 
 class RMSNorm(nn.Module):
@@ -34,7 +35,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Block(nn.Module):
     """`x += Wo·sub_norm(attention(norm(x)))`, then `x += Wdown·sub_norm(relu(Wgate·n)² * (Wup·n))`, `n = norm(x)`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, groups: GroupQuantizer | None) -> None:
         super().__init__()
         hidden, inner, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
         self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
@@ -44,16 +45,16 @@ class Block(nn.Module):
             2 * config.num_layers
         ) ** -0.5  # 2 * num_layers additions keep the residual stream near unit size
         self.attn_norm = RMSNorm(hidden, eps)
-        self.attn_q = BitLinear(hidden, hidden, std)
-        self.attn_k = BitLinear(hidden, kv_size, std)
-        self.attn_v = BitLinear(hidden, kv_size, std)
+        self.attn_q = BitLinear(hidden, hidden, std, groups)
+        self.attn_k = BitLinear(hidden, kv_size, std, groups)
+        self.attn_v = BitLinear(hidden, kv_size, std, groups)
         self.attn_sub_norm = RMSNorm(hidden, eps)
-        self.attn_output = BitLinear(hidden, hidden, std * residual_std)
+        self.attn_output = BitLinear(hidden, hidden, std * residual_std, groups)
         self.ffn_norm = RMSNorm(hidden, eps)
-        self.ffn_gate = BitLinear(hidden, inner, std)
-        self.ffn_up = BitLinear(hidden, inner, std)
+        self.ffn_gate = BitLinear(hidden, inner, std, groups)
+        self.ffn_up = BitLinear(hidden, inner, std, groups)
         self.ffn_sub_norm = RMSNorm(inner, eps)
-        self.ffn_down = BitLinear(inner, hidden, inner**-0.5 * residual_std)
+        self.ffn_down = BitLinear(inner, hidden, inner**-0.5 * residual_std, groups)
 
     def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """x [batch, tokens, hidden], normed -> causal grouped-query attention [batch, tokens, hidden]."""
@@ -79,17 +80,23 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids to logits. `state_dict()` keys are canonical GGUF names (`blk.0.attn_q.weight`, ...)."""
+    """Token ids to logits. `state_dict()` keys are canonical GGUF names (`blk.0.attn_q.weight`, ...).
+
+    `groups`: how matrices are made ternary if not by absmean; with `ternary_embedding`, so is the embedding.
+    """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(
+        self, config: ModelConfig, groups: GroupQuantizer | None = None, ternary_embedding: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
+        self.embedding_groups = groups if ternary_embedding else None
         self.token_embd = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.token_embd.weight, std=config.hidden_size**-0.5)
-        self.blk = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.blk = nn.ModuleList(Block(config, groups) for _ in range(config.num_layers))
         self.output_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         frequencies = config.rope_theta ** (-torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim)
         angles = torch.outer(torch.arange(config.context_length, dtype=torch.float64), frequencies)
@@ -99,7 +106,13 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [batch, n] int64, n <= context_length -> logits [batch, n, vocab_size] float32."""
         n = tokens.shape[1]
-        x = self.token_embd(tokens)
+        table = self.table()
+        x = F.embedding(tokens, table)
         for block in self.blk:
             x = block(x, self.cos[:n], self.sin[:n])
-        return F.linear(self.output_norm(x), self.token_embd.weight).float()
+        return F.linear(self.output_norm(x), table).float()
+
+    def table(self) -> Tensor:
+        """The embedding [vocab_size, hidden_size], which is the head too, as it is multiplied."""
+        weight = self.token_embd.weight
+        return weight if self.embedding_groups is None else ternary_groups(weight, self.embedding_groups)

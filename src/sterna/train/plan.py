@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sterna.checkpoint.state import QUANTIZATION, recorded_groups
 from sterna.errors import ArgumentError
 from sterna.files.sizes import readable
 from sterna.train.bitlinear import BitLinear
@@ -56,11 +57,13 @@ class Plan:
 
     def origin(self, stamp: dict[str, object]) -> dict[str, object]:
         """What a state of this run records; `stamp` identifies its data."""
+        quantization = recorded_groups(self.config.quantization.groups(), self.config.quantization.embedding)
         return {
             "model": asdict(self.config.model.model_config()),
             "data": stamp,
+            QUANTIZATION: quantization,
             # A run may be moved to another output folder.
-            CONFIG: asdict(self.config) | {"output": None},
+            CONFIG: asdict(self.config) | {"output": None, "quantization": quantization},
         }
 
 
@@ -88,6 +91,11 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     return replace(plan, step=saved.step, changes=changed)
 
 
+def new_decoder(config: RunConfig) -> Decoder:
+    """The model of a run with its first weights."""
+    return Decoder(config.model.model_config(), config.quantization.groups(), config.quantization.embedding)
+
+
 def torch_device(name: str) -> torch.device:
     """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
     try:
@@ -103,9 +111,10 @@ def describe(plan: Plan) -> list[str]:
     config = plan.config
     training, model = config.training, config.model
     with torch.device("meta"):
-        decoder = Decoder(model.model_config())
+        decoder = new_decoder(config)
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
     ternary = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, BitLinear))
+    total = ternary + (decoder.token_embd.weight.numel() if decoder.embedding_groups else 0)
     if is_kept(plan.output, plan.inputs):
         corpus = f"{(plan.output / TOKENS_FILE).stat().st_size // 2:,} tokens, made before"
     else:
@@ -114,13 +123,21 @@ def describe(plan: Plan) -> list[str]:
     tokens = training.batch_size * model.context_length
     begins = f"resumes after step {plan.step:,}" if plan.state.exists() else "begins anew"
     return [
-        f"model:  {parameters:,} parameters, {ternary:,} of them ternary",
+        f"model:  {parameters:,} parameters, {total:,} of them ternary{_in_groups(config)}",
         f"data:   {corpus}",
         f"steps:  {training.steps:,} of {tokens:,} tokens, {training.steps * tokens:,} in all; {begins}",
         f"memory: about {readable(memory(config, parameters, ternary))} on {training.device}",
         f"output: {plan.output.resolve()}",
         *([f"changed since step {plan.step:,}: {', '.join(plan.changes)}"] if plan.changes else []),
     ]
+
+
+def _in_groups(config: RunConfig) -> str:
+    groups = config.quantization.groups()
+    if groups is None:
+        return ""
+    zeros = "" if groups.zeros is None else f", {groups.zeros} of each 0"
+    return f" in groups of {groups.group_size}{zeros}"
 
 
 def memory(config: RunConfig, parameters: int, ternary: int) -> int:

@@ -37,7 +37,8 @@ class Saved:
 
 def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
-    `ORIGINS` and `CONFIG`, are its metadata. The caller makes sure that all numbers are finite (`not_finite`)."""
+    `ORIGINS`, `CONFIG` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata. The caller makes sure that all
+    numbers are finite (`not_finite`)."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(model, optimizers)}
     metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
     with atomic_write(path) as file:

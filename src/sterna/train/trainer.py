@@ -14,18 +14,17 @@ from pathlib import Path
 
 import torch
 
-from sterna.checkpoint.convert import convert
 from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
 from sterna.train.config import RunConfig
 from sterna.train.corpus import Report, document_parts
 from sterna.train.data import prepare, random_windows
 from sterna.train.evaluation import text_bits_per_byte
+from sterna.train.export import export
 from sterna.train.lock import locked
 from sterna.train.loss import next_token_loss
-from sterna.train.model import Decoder
 from sterna.train.optimizer import make_optimizers, schedule, weight_decay
-from sterna.train.plan import Plan, plan_training
+from sterna.train.plan import Plan, new_decoder, plan_training
 from sterna.train.state import load_state, not_finite, save_state
 
 
@@ -76,7 +75,7 @@ def _run(plan: Plan, report: Report) -> TrainingResult:
         torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.manual_seed(training.seed)
-        model = Decoder(config.model.model_config()).to(device)
+        model = new_decoder(config).to(device)
         optimizers = make_optimizers(model, training)
         if plan.state.exists():
             step = saved = load_state(plan.state, model, optimizers, origin)
@@ -124,8 +123,7 @@ def _run(plan: Plan, report: Report) -> TrainingResult:
             gguf=output / f"{config.name}.gguf",
             hf=output / "hf",
         )
-        for path in (result.gguf, result.hf):
-            convert(plan.state, path, name=config.name, force=True)
+        export(plan.state, result.gguf, result.hf, config.name, model)
         with atomic_write(output / "result.json") as file:
             file.write(json.dumps(asdict(result), default=str, indent=1).encode())
     except KeyboardInterrupt:

@@ -10,12 +10,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import gguf_file, hf_folder
-from sterna.checkpoint.convert.check import compare
+from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
@@ -24,10 +24,12 @@ from sterna.files.hf_files import TEMPLATES
 from sterna.files.hub.cache import resolve_model
 from sterna.files.sizes import readable
 from sterna.tensor.encodings import Encoding
+from sterna.tensor.latent import in_groups
 from sterna.tensor.pages import release
 from sterna.tensor.recode import Changes, half_order, interleaved_order, permute_rows, recode
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
 from sterna.tensor.ternary import untiled
+from sterna.ternary.groups import group_quantizer
 from sterna.ternary.tl import TL_TILES
 
 __all__ = ["Report", "convert", "verify"]
@@ -69,6 +71,8 @@ def convert(
     name: str | None = None,
     i2s_layout: str = "x86",
     tl_tiles: str = "preset",
+    group_size: int | None = None,
+    zero_share: float | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf` (upper or lower case), else a Hugging
@@ -82,12 +86,14 @@ def convert(
     it differs from `src`. `force` replaces what is at `dst`. `split_bytes`: the most bytes of each part, if GGUF is to
     be split. `name`: `general.name`. `i2s_layout`: how a GGUF `src` keeps I2_S (`open_checkpoint`); the result is in
     the layout of x86. `tl_tiles`: the tiles of a TL1 `src`, which the file does not record: those of bitnet.cpp's
-    presets (`preset`) or of its `setup_env.py` (`setup`). `progress` is called with shares from 0 to 1.
+    presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128) and `zero_share`: latent weights
+    that come without a quantiser of their own are made ternary in groups of columns, with that share of zeros in each,
+    instead of by absmean (`sterna.ternary.groups`). `progress` is called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
         raise OptionError("tl_tiles", f"is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
-    source = open_checkpoint(src, i2s_layout)
+    source = _in_groups(open_checkpoint(src, i2s_layout), group_size, zero_share)
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
     _check_paths(resolve_model(src), dst, folder, force)
@@ -99,7 +105,10 @@ def convert(
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
-    tensors = [recode(t, layout.encodings[n], changes, source.latent) for n, t in expected.items()]
+    tensors = [
+        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name))
+        for name, tensor in expected.items()
+    ]
     total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
     _check_space(dst, total)
     done = _Progress(progress, total * (2 if verify else 1))
@@ -121,7 +130,31 @@ def convert(
             publish(stage / staged, dst.parent / staged)
     files = [dst.parent / staged for staged in names]
     types = Counter(tensor.encoding.value for tensor in tensors)
-    return Report(files[0], files, total, dict(types), changes.scale, sentences(layout.fallbacks))
+    notes = sentences(layout.fallbacks)
+    if group_size is not None:
+        notes.append(f"Latent weights were made ternary in groups of {group_size}, unlike in the model's training.")
+    return Report(files[0], files, total, dict(types), changes.scale, notes)
+
+
+def _in_groups(source: Checkpoint, group_size: int | None, zero_share: float | None) -> Checkpoint:
+    """The model with its latent matrices made ternary in groups, if a size is given."""
+    if group_size is None:
+        if zero_share is not None:
+            raise OptionError("zero_share", "needs a group size.")
+        return source
+    try:
+        quantizer = group_quantizer(group_size, zero_share)
+    except ValueError as error:
+        raise OptionError("group_size", f"cannot be used: {error}.") from error
+    layers = {name: tensor for name, tensor in source.tensors.items() if is_of_layer(name)}
+    latent = {
+        name: in_groups(tensor, quantizer)
+        for name, tensor in layers.items()
+        if source.latent and isinstance(tensor, Tensor) and len(tensor.shape) == 2 and tensor.encoding.is_float
+    }
+    if not latent:
+        raise OptionError("group_size", f"is for latent weights, and {source.path} has none that are not ternary yet.")
+    return replace(source, tensors={**source.tensors, **latent})
 
 
 def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:

@@ -26,6 +26,8 @@ TORCH_DTYPES = {Encoding.F32: "float32", Encoding.F16: "float16", Encoding.BF16:
 COPIED = (*TOKENIZER, *PIECES, *BESIDE)
 """Files of tokenizer and generation, which are copied unchanged from folder to folder, as are `TEMPLATES`."""
 WRITTEN = (CONFIG, INDEX, *COPIED)
+NOT_COPIED = ("quantization_config", "quantization", "torch_dtype")
+"""Keys of a `config.json` that say how the source's tensors were kept."""
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys of `config.json` and `generation_config.json` that belong to the tokenizer."""
 
@@ -36,7 +38,7 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     `linear_class` is always given, because the default divides by `weight_scale`, and the folder's scales multiply.
     """
     config, by_name = source.config, {tensor.name: tensor for tensor in tensors}
-    raw = {key: value for key, value in source.metadata.items() if key not in ("quantization_config", "torch_dtype")}
+    raw = {key: value for key, value in source.metadata.items() if key not in NOT_COPIED}
     if architecture_of(config).written is None:
         raise UnsupportedError(f"Sterna writes no Hugging Face folder of the architecture {config.architecture}.")
     if config.hadamard is not None:

@@ -40,7 +40,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
         first = _wanted(source, name, tensor, wanted, matrices)
         if folder and len(tensor.shape) == 1:
             first = tensor.encoding
-        if folder and first.is_ternary:
+        if folder and first.is_ternary and not first.is_group_scaled:
             first = Encoding.I2_S  # packed matrices of a folder have one scale, too
         elif folder and not first.is_float:
             first = Encoding.F16
@@ -73,9 +73,10 @@ def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
 def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
     if len(tensor.shape) == 1:
         return Encoding.F32
+    is_float = tensor.encoding.is_float
     if name.split(".", 2)[-1] in matrices and name.startswith("blk."):
-        return wanted.matrices or (Encoding.I2_S if source.kind == "state" else tensor.encoding)
-    own = Encoding.F16 if source.kind == "state" else tensor.encoding
+        return wanted.matrices or (Encoding.I2_S if source.kind == "state" and is_float else tensor.encoding)
+    own = Encoding.F16 if source.kind == "state" and is_float else tensor.encoding
     if name == "token_embd.weight" and source.config.tied_head:
         return wanted.head or wanted.embedding or own
     return {"token_embd.weight": wanted.embedding, "output.weight": wanted.head}.get(name) or own

@@ -20,7 +20,7 @@ from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream
-from sterna.tensor.ternary import in_x86_layout
+from sterna.tensor.ternary import in_x86_layout, q4_0_of_q1_0
 
 POOLING = {0: "last", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 """`ModelConfig.pooling` by `pooling_type`. 0 (none) leaves the choice to the reader: the last token's row."""
@@ -90,9 +90,12 @@ def decoder_layers(keys: Keys, tensors: Collection[str]) -> int:
 
 
 def _ready(tensor: Tensor, i2s_layout: str) -> AnyTensor:
-    """A norm in float32; a matrix as it is, or as a stream that converts I2_S of another layout to that of x86."""
+    """A norm in float32; a matrix as it is, or as a stream that converts I2_S of another layout to that of x86, or Q1_0
+    in blocks of 32 to Q4_0."""
     if len(tensor.shape) == 1:
         return ready_norm(tensor)
+    if tensor.encoding is Encoding.Q1_0_G32:
+        return TensorStream(tensor.name, tensor.shape, Encoding.Q4_0, lambda: (q4_0_of_q1_0(tensor),))
     if tensor.encoding is not Encoding.I2_S or i2s_layout == "x86":
         return tensor
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sterna.checkpoint.hf.mlx import is_mlx
 from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.json_values import integer, mapping, number
@@ -97,7 +98,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
 
 
 def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: bool) -> Quantization | None:
-    """How the matrices are kept; None for a model of float matrices. Unknown keys raise UnsupportedError.
+    """How the matrices are kept; None for a model of float matrices or of MLX's. Unknown keys raise UnsupportedError.
 
     `input_norms` says whether matrices have input norms (`*.norm.weight`).
     """
@@ -106,6 +107,8 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
         latent = input_norms or HF_CLASSES[architecture_class(raw)][1].latent
         return Quantization(divide=False, input_norm=input_norms, unconverted=()) if latent else None
     section = mapping(raw, "quantization_config")
+    if is_mlx(section):
+        return None
     for key in section.keys() - QUANTIZATION.keys() - {"rms_norm_eps", "modules_to_not_convert"}:
         raise UnsupportedError(f"its quantization_config has a key {key!r}, which Sterna does not know.")
     if "quant_method" not in section:

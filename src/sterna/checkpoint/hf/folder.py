@@ -1,4 +1,5 @@
-"""Opens a Hugging Face folder (config.json and safetensors) as a model with ternary matrices in I2_S."""
+"""Opens a Hugging Face folder (config.json and safetensors) as a model whose ternary matrices are packed: in I2_S, or,
+where groups of columns have scales, in Q1_0, PQ2_0 or Q2_0."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
+from sterna.checkpoint.hf import mlx
 from sterna.checkpoint.hf.config import (
     Quantization,
     architecture_class,
@@ -23,14 +26,15 @@ from sterna.errors import FormatError, SternaError, UnsupportedError, listed, wa
 from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
-from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
+from sterna.model.architecture import EMBEDDING, HEAD, MATRICES, plus_one
 from sterna.model.architectures import HF_CLASSES, architecture_of
 from sterna.model.config import ModelConfig
-from sterna.model.validate import check_config
+from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream, whole
+from sterna.tensor.unpacked import exact_encoding, pack_groups
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
@@ -38,12 +42,15 @@ FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
 """How the names of a model's tensors begin."""
 NESTED = "language_model."
 """Part of the names of a decoder's tensors in a model with vision."""
+ROTATION = "hadamard.json"
+"""Says in an MLX folder of Bonsai 2 which matrices multiply rotated activations."""
 PIECE_BYTES = 1 << 22
 """Bytes of two tensors that are compared at once."""
 
 
 def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
-    """The model in a folder: packed (`uint8`), latent (quantised by absmean here), or of plain float matrices.
+    """The model in a folder: packed (`uint8`), latent (quantised by absmean here), of MLX's words, or of plain float
+    matrices, which are packed here if they are ternary.
 
     Tensors are converted only when they are asked for. Raises NotFoundError where files are missing, FormatError for
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
@@ -53,6 +60,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     with about(folder):
         raw = decoder_config(given)
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
+        _check_rotation(raw, folder)
         architecture_class(raw)
         tied = is_tied(raw)
         architecture, _ = HF_CLASSES[architecture_class(raw)]
@@ -83,6 +91,15 @@ def is_hf_model(folder: Path) -> bool:
     except SternaError:
         return False
     return True
+
+
+def _check_rotation(raw: Mapping[str, Any], folder: Path) -> None:
+    """Raises UnsupportedError for a folder of rotated weights, which without their rotation are noise."""
+    if (folder / ROTATION).exists() or str(raw.get("model_type")).startswith("prism_hadamard"):
+        raise UnsupportedError(
+            "its weights multiply rotated activations (Bonsai 2's MLX form), and Sterna rotates in GGUF files alone: "
+            "take the model's GGUF file."
+        )
 
 
 def _is_idle(name: str) -> bool:
@@ -123,7 +140,7 @@ def _tied(stored: Mapping[str, StoredTensor], tied: bool, folder: Path) -> dict[
             "so it is used."
         )
         return dict(stored)
-    others = {name: tensor for name, tensor in stored.items() if name != HEAD}
+    others = {name: tensor for name, tensor in stored.items() if name not in (HEAD, *mlx.parts_of(HEAD))}
     return others | {EMBEDDING: replace(head if embedding is None else embedding, name=EMBEDDING)}
 
 
@@ -158,16 +175,26 @@ def _tensors(
 ) -> dict[str, TensorStream]:
     architecture = architecture_of(config)
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
+    shapes = tensor_shapes(config)
+    parts = {part for name, tensor in stored.items() if tensor.dtype == "U32" for part in mlx.parts_of(name)}
+    # mlx-lm saves convolutions in its own order of axes, and then norms as 1 + w.
+    by_mlx = any(len(tensor.shape) == 3 and tensor.shape[2] == 1 for tensor in stored.values())
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
-        if name.endswith(".weight_scale") or _is_idle(name):
+        if name.endswith(".weight_scale") or name in parts or _is_idle(name):
             continue
         if name not in names:
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
-        scale = stored.get(name.removesuffix("weight") + "weight_scale")
-        in_layer = tensor.name.removesuffix(".weight").split(".", 3)[-1] in architecture.matrices.values()
-        stream = _stream(names[name], _without_middle(tensor), scale, quantization, in_layer)
+        if tensor.dtype == "U32":
+            columns = shapes.get(names[name], (0,))[-1]
+            stream = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
+        else:
+            scale = stored.get(name.removesuffix("weight") + "weight_scale")
+            in_layer = tensor.name.removesuffix(".weight").split(".", 3)[-1] in architecture.matrices.values()
+            stream = _stream(names[name], _flat(tensor), scale, quantization, in_layer)
         change = architecture.from_folder.get(_in_layer(names[name]))
+        if change is plus_one and by_mlx:
+            change = None
         tensors[names[name]] = stream if change is None else _changed(stream, change)
     _check_input_norms(tensors, config, quantization)
     return tensors
@@ -178,10 +205,10 @@ def _in_layer(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("blk.") else name
 
 
-def _without_middle(stored: StoredTensor) -> StoredTensor:
-    """The weights of a depthwise convolution, [channels, 1, width], as a matrix."""
-    is_depthwise = len(stored.shape) == 3 and stored.shape[1] == 1
-    return replace(stored, shape=(stored.shape[0], stored.shape[2])) if is_depthwise else stored
+def _flat(stored: StoredTensor) -> StoredTensor:
+    """The weights of a depthwise convolution, [channels, 1, width] or MLX's [channels, width, 1], as a matrix."""
+    is_depthwise = len(stored.shape) == 3 and 1 in stored.shape[1:]
+    return replace(stored, shape=(stored.shape[0], stored.shape[1] * stored.shape[2])) if is_depthwise else stored
 
 
 def _changed(stream: TensorStream, change: Callable[[np.ndarray], np.ndarray]) -> TensorStream:
@@ -198,8 +225,9 @@ def _changed(stream: TensorStream, change: Callable[[np.ndarray], np.ndarray]) -
 def _stream(
     name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None, in_layer: bool
 ) -> TensorStream:
-    """A stored tensor under its canonical name; matrices that are quantised come out as I2_S. `in_layer`: it is a
-    linear matrix of a layer."""
+    """A stored tensor under its canonical name; matrices that are quantised come out as I2_S, float matrices that are
+    ternary in groups of columns in the encoding that holds them exactly. `in_layer`: it is a linear matrix of a
+    layer."""
     module = stored.name.removesuffix(".weight")
     if stored.dtype == "U8":
         if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
@@ -219,7 +247,20 @@ def _stream(
             return TensorStream(
                 name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
             )
+    packed = (
+        exact_encoding(tensor) if quantization is None and len(stored.shape) == 2 and 0 not in stored.shape else None
+    )
+    if packed is not None:
+        return TensorStream(name, tensor.shape, packed, lambda: (_packed(tensor, packed),))
     return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
+
+
+def _packed(tensor: Tensor, encoding: Encoding) -> Tensor:
+    """A float matrix in its `exact_encoding`."""
+    found = pack_groups(tensor, encoding)
+    assert found is not None
+    release(tensor.data)
+    return found[0]
 
 
 def _is_ternary(tensor: Tensor) -> bool:

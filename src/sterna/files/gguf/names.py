@@ -8,7 +8,7 @@ from collections.abc import Iterable
 SPLIT_NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.ASCII | re.DOTALL)
 NO_MODEL = re.compile(r"mmproj|imatrix|^ggml-vocab|vocab-only")
 """Projectors of images, importance matrices, vocabularies: never models (as in llama.cpp, common/download.cpp)."""
-PERHAPS_NO_MODEL = re.compile(r"(?:^|[^a-z0-9])(?:lora|adapters?|draft|mtp|eagle\d?)(?:$|[^a-z0-9])")
+PERHAPS_NO_MODEL = re.compile(r"(?:^|[^a-z0-9])(?:lora|adapters?|draft|mtp|eagle\d?|dspark)(?:$|[^a-z0-9])")
 """Adapters, and draft models for another model: taken for a model only where there is no other file."""
 
 

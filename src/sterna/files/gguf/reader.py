@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sterna.errors import FormatError, NotFoundError, UnsupportedError
-from sterna.files.gguf.by_size import TL_TYPES, Place, find_by_size, settle
+from sterna.files.gguf.by_size import AMBIGUOUS, Place, find_by_size, settle
 from sterna.files.gguf.names import SPLIT_NAME, split_name
 from sterna.files.gguf.strings import Strings
 from sterna.files.gguf.types import (
@@ -202,7 +202,7 @@ def _by_size(entries: list[_Entry], alignment: int, available: int) -> dict[str,
     possible: dict[str, list[Place]] = {}
     unsupported: dict[str, str] = {}
     for entry in entries:
-        if entry.type in TL_TYPES:
+        if entry.type in AMBIGUOUS:
             after = bisect_right(starts, entry.offset)
             room = (starts[after] if after < len(starts) else -(-available // alignment) * alignment) - entry.offset
             try:

@@ -33,10 +33,20 @@ I2_S_TAIL = 32
 OTHER_TYPES = {
     9: "Q8_1",
     15: "Q8_K",
+    16: "IQ2_XXS",
+    17: "IQ2_XS",
+    18: "IQ3_XXS",
+    19: "IQ1_S",
+    21: "IQ3_S",
+    22: "IQ2_S",
+    23: "IQ4_XS",
     24: "I8",
     25: "I16",
     26: "I32",
     27: "I64",
     28: "F64",
+    29: "IQ1_M",
+    134: "IQ1_BN of ik_llama.cpp",
+    135: "IQ2_BN of ik_llama.cpp",
 }
 """Names of tensor types that Sterna does not read, for error messages."""

@@ -24,11 +24,22 @@ WELL_KNOWN = {
     "ternary-bonsai-1.7b": "prism-ml/Ternary-Bonsai-1.7B-gguf",
     "ternary-bonsai-4b": "prism-ml/Ternary-Bonsai-4B-gguf",
     "ternary-bonsai-8b": "prism-ml/Ternary-Bonsai-8B-gguf",
+    "ternary-bonsai-27b": "prism-ml/Ternary-Bonsai-27B-gguf",
+    "ternary-bonsai-2-2b": "prism-ml/Ternary-Bonsai-2-2B-gguf",
+    "ternary-bonsai-2-4b": "prism-ml/Ternary-Bonsai-2-4B-gguf",
+    "ternary-bonsai-2-9b": "prism-ml/Ternary-Bonsai-2-9B-gguf",
+    "ternary-bonsai-2-27b": "prism-ml/Ternary-Bonsai-2-27B-gguf",
     "bonsai-1.7b": "prism-ml/Bonsai-1.7B-gguf",
     "bonsai-4b": "prism-ml/Bonsai-4B-gguf",
     "bonsai-8b": "prism-ml/Bonsai-8B-gguf",
+    "bonsai-27b": "prism-ml/Bonsai-27B-gguf",
 }
-"""Short names of published ternary models."""
+"""Short names of published ternary and binary models."""
+
+ALIASES = {"bonsai-2": "ternary-bonsai-2-9b"} | {
+    name.removeprefix("ternary-"): name for name in WELL_KNOWN if name.startswith("ternary-bonsai-2-")
+}
+"""Other short names, as Ollama's library has them; `bonsai-2` alone is the size that is downloaded most."""
 
 SEPARATOR = "--"
 """What separates organisation and repository in the names of the cache's folders."""
@@ -59,7 +70,8 @@ def parse_reference(name: str) -> Reference | None:
     found = _REFERENCE.fullmatch(plain) if plain is not None else None
     if plain is None or found is None or ".." in plain or SEPARATOR in found["repo"] or plain.endswith("/"):
         return None
-    repo = WELL_KNOWN.get(found["repo"].lower(), found["repo"])
+    short = found["repo"].lower()
+    repo = WELL_KNOWN.get(ALIASES.get(short, short), found["repo"])
     # A path to a file that does not exist is not taken for a repository.
     if "/" not in repo or repo.lower().endswith((".gguf", ".safetensors", ".json")):
         return None

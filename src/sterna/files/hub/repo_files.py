@@ -14,11 +14,11 @@ from sterna.files.hf_files import CONFIG, INDEX, WHOLE, is_inside, is_model_fold
 
 SAFETENSORS = "safetensors"
 PREFERENCE = (
-    *("i2_s", "tq2_0", "tq1_0", "pq2_0", "q2_0_g64", "q2_0", "ptq1_0", "q1_0", SAFETENSORS),
+    *("i2_s", "tq2_0", "tq1_0", "pq2_0", "q2_0_g64", "q2_g64", "q2_0", "ptq1_0", "q1_0", SAFETENSORS),
     *("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "bf16", "f16", "f32"),
 )
 """Which of several forms of a model is taken, best first: ternary GGUF, then the folder that these are made from, then
-others."""
+others. Types with scales of groups are equally fast, because the engine repacks them; PQ2_0 needs the least work."""
 
 MAX_SHARDS = 1 << 12
 _SHARD = re.compile(r"(?P<name>[^/]+)-(?P<number>\d{1,9})-of-(?P<count>\d{1,9})\.safetensors", re.ASCII)

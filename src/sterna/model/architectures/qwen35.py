@@ -219,7 +219,7 @@ QWEN35 = Architecture(
             for norm in ("output_norm", "attn_norm", "post_attention_norm", "attn_q_norm", "attn_k_norm")
         },
     },
-    passed_over=("model.visual.", "mtp."),
+    passed_over=("model.visual.", "vision_tower.", "mtp."),
     partial_rotary=0.25,
     layer_types=("linear_attention", "full_attention"),
     read_gguf=read_gguf,

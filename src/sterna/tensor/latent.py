@@ -1,0 +1,42 @@
+"""Latent weights of models that are trained with a scale for each group of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sterna.errors import FormatError
+from sterna.tensor.decode import decode
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.pages import release
+from sterna.tensor.tensor import Tensor, TensorStream
+from sterna.tensor.ternary import pack_ternary
+from sterna.ternary.groups import GroupQuantizer
+
+
+def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
+    """A matrix of latent weights as the ternary or binary one that it stands for, in the encoding of `group_encoding`.
+
+    Making it raises FormatError for values that are not finite, UnsupportedError for scales beyond float16.
+    """
+    encoding = group_encoding(quantizer)
+
+    def make() -> Iterator[Tensor]:
+        packed = []
+        for first, last in tensor.row_chunks():
+            values = decode(tensor.rows(first, last))
+            if not np.isfinite(values).all():
+                raise FormatError(f"The matrix {tensor.name!r} has values that are not finite.")
+            packed.append(pack_ternary(tensor.name, *quantizer(values), encoding)[0].data)
+        yield Tensor(tensor.name, tensor.shape, encoding, np.concatenate(packed))
+        release(tensor.data)
+
+    return TensorStream(tensor.name, tensor.shape, encoding, make)
+
+
+def group_encoding(quantizer: GroupQuantizer) -> Encoding:
+    """The encoding whose blocks are the quantiser's groups of 64 or 128: Q2_0, PQ2_0, or Q1_0 of binary weights."""
+    if quantizer.group_size == Encoding.Q2_0.block:
+        return Encoding.Q2_0
+    return Encoding.Q1_0 if quantizer.zeros == 0 else Encoding.PQ2_0

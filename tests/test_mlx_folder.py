@@ -1,0 +1,147 @@
+"""Folders of MLX: words of 32 bits with scales and biases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sterna.checkpoint import open_checkpoint
+from sterna.errors import SternaError, UnsupportedError
+from sterna.model.architectures import ARCHITECTURES
+from sterna.tensor.decode import decode
+from sterna.tensor.encodings import Encoding
+
+from . import helpers
+from .test_hf_folder import safetensors
+
+SHAPE = helpers.replace(helpers.QWEN3, hidden_size=128, intermediate_size=256, rope_attention_factor=1.0)
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "vocab_size": SHAPE.vocab_size,
+    "hidden_size": SHAPE.hidden_size,
+    "intermediate_size": SHAPE.intermediate_size,
+    "num_hidden_layers": SHAPE.num_layers,
+    "num_attention_heads": SHAPE.num_heads,
+    "num_key_value_heads": SHAPE.num_kv_heads,
+    "head_dim": SHAPE.head_dim,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+}
+UP = "model.layers.0.mlp.up_proj"
+Arrays = dict[str, np.ndarray]
+
+
+def packed(values: np.ndarray, bits: int) -> np.ndarray:
+    """Integers [out, in] as words [out, in * bits / 32], the first in the lowest bits."""
+    fields = values.astype(np.uint32).reshape(len(values), -1, 32 // bits)
+    words: np.ndarray = (fields << np.arange(0, 32, bits, dtype=np.uint32)).sum(axis=-1, dtype=np.uint32)
+    return words
+
+
+def model(bits: int, group: int = 128, dtype: type = np.float16) -> tuple[Arrays, Arrays]:
+    """A model's tensors as MLX keeps them, and the values of its matrices."""
+    random = np.random.default_rng(bits)
+    names = ARCHITECTURES["qwen3"].hf_names(SHAPE.num_layers)
+    stored, values = {}, {}
+    for canonical, tensor in helpers.tiny_tensors(SHAPE).items():
+        name = names[canonical][0]
+        if len(tensor.shape) == 1:
+            stored[name] = decode(tensor).astype(dtype)
+            continue
+        rows, columns = tensor.shape
+        scales = random.uniform(0.01, 1, (rows, columns // group)).astype(np.float16).astype(dtype)
+        codes = random.integers(0, 1 << bits, tensor.shape)
+        factor = scales if bits == 2 else 2 * scales
+        module = name.removesuffix(".weight")
+        stored |= {name: packed(codes, bits), f"{module}.scales": factor, f"{module}.biases": -scales}
+        spread = [np.repeat(each.astype(np.float32), group, axis=1) for each in (factor, -scales)]
+        values[canonical] = codes.astype(np.float32) * spread[0] + spread[1]
+    return stored, values
+
+
+def write(folder: Path, tensors: Arrays, **keys: object) -> Path:
+    section = {"group_size": 128, "bits": 2, "mode": "affine"}
+    config = CONFIG | {"quantization": section, "quantization_config": section} | keys
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("bits", "group", "encoding"),
+    [(2, 128, Encoding.PQ2_0), (2, 64, Encoding.Q2_0), (1, 128, Encoding.Q1_0)],
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_matrices_have_the_values_of_their_scales_and_biases(
+    tmp_path: Path, bits: int, group: int, encoding: Encoding, dtype: type
+) -> None:
+    stored, values = model(bits, group, dtype)
+    tensors = open_checkpoint(write(tmp_path, stored)).load().tensors
+    for name, expected in values.items():
+        assert tensors[name].encoding is encoding and np.array_equal(decode(tensors[name]), expected), name
+
+
+def test_a_head_that_is_the_embedding_may_be_there_twice(tmp_path: Path) -> None:
+    stored, values = model(2)
+    again = {name.replace("model.embed_tokens", "lm_head"): array for name, array in stored.items() if "embed" in name}
+    tensors = open_checkpoint(write(tmp_path, stored | again)).load().tensors
+    assert tensors.keys() == helpers.tiny_tensors(SHAPE).keys()
+    assert np.array_equal(decode(tensors["token_embd.weight"]), values["token_embd.weight"])
+
+
+def refusal(folder: Path, tensors: Arrays, error: type[SternaError], **keys: object) -> str:
+    with pytest.raises(error) as caught:
+        open_checkpoint(write(folder, tensors, **keys)).load()
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    return str(caught.value)
+
+
+def test_what_is_neither_ternary_nor_binary_is_refused_by_name(tmp_path: Path) -> None:
+    stored, _ = model(2)
+    four = random_words((256, 128 * 4 // 32))
+    said = refusal(tmp_path, stored | {f"{UP}.weight": four}, UnsupportedError)
+    assert f"'{UP}.weight' has 4 bits a weight in groups of 128" in said
+    finer, _ = model(1, 64)
+    assert "1 bits a weight in groups of 64" in refusal(tmp_path, finer, UnsupportedError)
+    shifted = stored[f"{UP}.biases"] / 2
+    assert "are not ternary" in refusal(tmp_path, stored | {f"{UP}.biases": shifted}, UnsupportedError)
+    inexact = {f"{UP}.scales": np.full((256, 1), 1 / 3, np.float32), f"{UP}.biases": np.full((256, 1), -1 / 3, "f4")}
+    assert "float16 does not hold" in refusal(tmp_path, stored | inexact, UnsupportedError)
+    foreign = {"model.layers.0.mlp.scales": np.ones(3, np.float16)}
+    assert "does not know" in refusal(tmp_path, stored | foreign, UnsupportedError)
+    # MXFP4 has no biases.
+    lacking = {name: array for name, array in stored.items() if name != f"{UP}.biases"}
+    assert "without MLX's affine scales and biases" in refusal(tmp_path, lacking, UnsupportedError)
+
+
+def random_words(shape: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 1 << 32, shape, np.uint32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {f"{UP}.weight": np.zeros((256, 7), np.uint32)},
+        {f"{UP}.weight": np.zeros((255, 8), np.uint32)},
+        {f"{UP}.scales": np.zeros((256, 3), np.float16), f"{UP}.biases": np.zeros((256, 3), np.float16)},
+        {f"{UP}.scales": np.zeros((256, 1), np.float16), f"{UP}.biases": np.zeros((256, 2), np.float16)},
+        {f"{UP}.scales": np.zeros(256, np.float16), f"{UP}.biases": np.zeros(256, np.float16)},
+        {"lm_head.weight": np.zeros((96, 8), np.uint32), "model.norm.weight": np.zeros((96, 8), np.uint32)},
+    ],
+    ids=range(6),
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path, change: Arrays) -> None:
+    refusal(tmp_path, model(2)[0] | change, SternaError)
+
+
+def test_a_rotated_folder_is_refused(tmp_path: Path) -> None:
+    """BONSAI.md, complaints 3 and 10: Bonsai 2's MLX pack, which only one program rotates, must not print noise."""
+    stored, _ = model(2)
+    assert "rotated" in refusal(tmp_path, stored, UnsupportedError, model_type="prism_hadamard_qwen35")
+    assert ".signs" in refusal(tmp_path, stored | {f"{UP}.signs": np.ones(128, np.float16)}, UnsupportedError)
+    (tmp_path / "hadamard.json").write_text("{}")
+    assert "rotated" in refusal(tmp_path, stored, UnsupportedError)
