@@ -63,6 +63,17 @@ Operation to_operation(const nb::dict& fields) {
     return op;
 }
 
+StateGroup to_state_group(const std::string& name, const nb::dict& fields) {
+    const auto number = [&](const char* key) { return nb::cast<std::size_t>(fields[key]); };
+    return {name,
+            number("layers"),
+            number("key_heads"),
+            number("value_heads"),
+            number("key_dim"),
+            number("value_dim"),
+            number("conv_width")};
+}
+
 // `Plan.to_dict()` of src/sterna/model/plan.py, version 1.
 Plan to_plan(const nb::dict& fields) {
     if (nb::cast<int>(fields["version"]) != 1) throw std::invalid_argument("The plan has an unknown version.");
@@ -78,6 +89,10 @@ Plan to_plan(const nb::dict& fields) {
         plan.caches.push_back({nb::cast<std::string>(name), nb::cast<std::size_t>(group["layers"]),
                                nb::cast<std::size_t>(group["kv_heads"]), nb::cast<std::size_t>(group["head_dim"]),
                                window.is_none() ? 0 : nb::cast<std::size_t>(window)});
+    }
+    for (const auto& [name, value] : nb::cast<nb::dict>(fields["states"])) {
+        const auto group = nb::cast<nb::dict>(value);
+        plan.states.push_back(to_state_group(nb::cast<std::string>(name), group));
     }
     plan.signs = nb::cast<std::map<std::string, std::vector<double>>>(fields["signs"]);
     plan.frequencies = nb::cast<std::map<std::string, std::vector<double>>>(fields["frequencies"]);
@@ -121,25 +136,29 @@ public:
     }
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
-                          const std::vector<Tables>& block_tables, Indices adapter_ids, Indices output_rows,
-                          const std::vector<const KvPool*>& pools, std::size_t threads, Profile* profile) {
+                          const std::vector<Tables>& block_tables, const std::vector<Tables>& state_tables,
+                          Indices adapter_ids, Indices output_rows, const std::vector<const KvPool*>& pools,
+                          const std::vector<StatePool*>& states, std::size_t threads, Profile* profile) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
                     .block_tables = {},
+                    .state_tables = {},
                     .adapter_ids = view(adapter_ids),
                     .output_rows = view(output_rows),
                     .sequence_of = {},
                     .stretches = {}};
         for (const Tables& table : block_tables)
             batch.block_tables.push_back({{table.data(), table.size()}, table.shape(1)});
-        for (const KvPool* pool : pools)
-            if (pool == nullptr) throw std::invalid_argument("A KV pool is None.");
+        for (const Tables& table : state_tables)
+            batch.state_tables.push_back({{table.data(), table.size()}, table.shape(1)});
+        if (std::count(pools.begin(), pools.end(), nullptr) + std::count(states.begin(), states.end(), nullptr) > 0)
+            throw std::invalid_argument("A pool is None.");
         auto hidden = make_result<float>({output_rows.size(), model_.hidden_size()});
         const bool settled = model_.settled();
         {
             const nb::gil_scoped_release release;
-            model_.forward(batch, pools, at_least_one(threads), hidden.data(), profile);
+            model_.forward(batch, pools, states, at_least_one(threads), hidden.data(), profile);
         }
         if (model_.settled() && !settled) forget_unread();
         return hidden;
@@ -369,11 +388,22 @@ NB_MODULE(_native, m) {
         .def_prop_ro("blocks", &KvPool::blocks)
         .def_prop_ro("block_bytes", &KvPool::block_bytes);
 
+    nb::class_<StatePool>(m, "StatePool")
+        .def(
+            "__init__",
+            [](StatePool* self, const nb::dict& shape, std::size_t slots) {
+                new (self) StatePool(to_state_group("", shape), slots);
+            },
+            "shape"_a, "slots"_a)
+        .def_prop_ro("slots", &StatePool::slots)
+        .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
+
     nb::class_<PyModel>(m, "Model")
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,
              "tensors"_a, "isa"_a, "threads"_a, "in_place"_a, "settle_s"_a = 0.0)
-        .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a, "adapter_ids"_a,
-             "output_rows"_a, "pools"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a,
+             "state_tables"_a, "adapter_ids"_a, "output_rows"_a, "pools"_a, "states"_a, "threads"_a,
+             "profile"_a.none() = nb::none())
         .def("settle", &PyModel::settle, "threads"_a)
         .def_prop_ro("settled", &PyModel::settled)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())

@@ -215,6 +215,15 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});
+    } else if (operation == "add_products") {
+        const auto a = read_array<float>(), b = read_array<float>();
+        auto c = read_array<float>();
+        k.add_products({a.data(), n.at(1), b.data(), n.at(2), c.data(), n.at(2), n.at(0), n.at(1), n.at(2)});
+        write_array(c);
+    } else if (operation == "exponentials") {
+        auto x = read_array<float>();
+        k.exponentials(x.data(), x.size(), x.data());
+        write_array(x);
     } else if (operation == "rms_norm") {
         const auto x = read_array<float>(), weight = read_array<float>();
         std::vector<float> out(x.size());

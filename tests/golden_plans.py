@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.model.delta_net import DeltaNet
 from sterna.model.hadamard import Hadamard
 from sterna.model.operations import Embed, Linear
 from sterna.model.oracle import Oracle
@@ -66,6 +67,15 @@ MODELS = {
         sliding_layers=(0,),
         local_rope_theta=100.0,
         rope_divisors=tuple(1 + i / 8 for i in range(16)),
+    ),
+    "hybrid": replace(
+        SMALL,
+        architecture="qwen35",
+        activation="silu",
+        num_layers=2,
+        rotary_dim=16,
+        delta_net=DeltaNet((0,), key_heads=2, value_heads=4, key_dim=16, value_dim=32, conv_width=4, is_tiled=True),
+        hadamard=Hadamard(64, frozenset(("blk.0.ssm_out.weight",)), frozenset(), values_grouped=True),
     ),
     "rotated": replace(
         SMALL,

@@ -15,6 +15,7 @@ from sterna.bench.synthetic import HALFS_AT
 from sterna.checkpoint import Checkpoint
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
+from sterna.model.delta_net import DeltaNet
 from sterna.model.oracle import Oracle
 from sterna.model.validate import input_norm_shapes, tensor_shapes
 from sterna.tensor.decode import tensor_values
@@ -62,6 +63,16 @@ GEMMA3 = replace(
     local_rope_theta=100.0,
 )
 
+QWEN35 = replace(
+    TINY,
+    architecture="qwen35",
+    activation="silu",
+    num_layers=3,
+    head_dim=32,
+    rotary_dim=8,
+    delta_net=DeltaNet((0, 2), key_heads=2, value_heads=6, key_dim=16, value_dim=24, conv_width=4, is_tiled=True),
+)
+
 
 def shared(*parts: str) -> Path:
     """A path below the project's shared folder; skips the test where a checkout has none."""
@@ -83,12 +94,17 @@ def float_tensor(name: str, values: np.ndarray, encoding: Encoding = Encoding.F3
 
 
 def tiny_tensors(config: ModelConfig = TINY, seed: int = 0, input_norms: bool = False) -> dict[str, Tensor]:
-    """Random tensors of a model: ternary matrices in layers, F16 embedding and head, F32 norms."""
+    """Random tensors of a model: ternary matrices in layers, F16 embedding and head, F32 norms, decays and
+    convolutions."""
     rng = np.random.default_rng(seed)
     shapes = tensor_shapes(config) | (input_norm_shapes(config) if input_norms else {})
     tensors = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if name.endswith(".ssm_a"):
+            tensors[name] = float_tensor(name, -rng.uniform(0.01, 1, shape))
+        elif name.endswith(".ssm_conv1d.weight"):
+            tensors[name] = float_tensor(name, rng.standard_normal(shape) / 2)
+        elif len(shape) == 1:
             tensors[name] = float_tensor(name, rng.uniform(0.5, 1.5, shape))
         elif name.startswith("blk."):
             codes = rng.integers(-1, 2, shape).astype(np.int8)

@@ -16,6 +16,7 @@ from transformers import (
     MistralConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
 )
 from transformers.integrations.bitnet import pack_weights
@@ -31,6 +32,7 @@ CONFIGS = {
     "MistralForCausalLM": MistralConfig,
     "Qwen2ForCausalLM": Qwen2Config,
     "Qwen3ForCausalLM": Qwen3Config,
+    "Qwen3_5ForCausalLM": Qwen3_5TextConfig,
     "Gemma3ForCausalLM": Gemma3TextConfig,
 }
 

@@ -35,6 +35,13 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 500.0}
 GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 48, "sliding_window": 128, "num_hidden_layers": 3}
+DELTA_NET = {
+    "head_dim": 32,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 24,
+}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", "grouped", {"head_dim": 32}),
     "llama tied": ("LlamaForCausalLM", "one-kv", {"tie_word_embeddings": True}),
@@ -52,6 +59,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3": ("Qwen3ForCausalLM", "grouped", {"head_dim": 32}),
     "qwen3 tied": ("Qwen3ForCausalLM", "one-kv", {"head_dim": 128, "tie_word_embeddings": True}),
     "qwen3 yarn": ("Qwen3ForCausalLM", "all-kv", {"head_dim": 32, "rope_parameters": YARN}),
+    "qwen35": ("Qwen3_5ForCausalLM", "grouped", DELTA_NET | {"full_attention_interval": 2}),
+    "qwen35 tied": (
+        "Qwen3_5ForCausalLM",
+        "one-kv",
+        DELTA_NET | {"layer_types": ["full_attention", "linear_attention"], "tie_word_embeddings": True},
+    ),
     "gemma3": ("Gemma3ForCausalLM", "grouped", GEMMA | {"layer_types": None, "sliding_window_pattern": 2}),
     "gemma3 scaled": (
         "Gemma3ForCausalLM",

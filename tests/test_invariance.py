@@ -19,14 +19,14 @@ from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.plan import Head
 
-from .helpers import DATA, GEMMA3, QWEN3, TINY, float_tensor, tiny_checkpoint
+from .helpers import DATA, GEMMA3, QWEN3, QWEN35, TINY, float_tensor, tiny_checkpoint
 
 RNG = np.random.default_rng(11)
 PROMPT = RNG.integers(0, 512, 150).tolist()
 OTHERS = [RNG.integers(0, 512, n).tolist() for n in (1, 3, 17, 64, 65, 90, 128)]
 WIDE = replace(TINY, hidden_size=640, intermediate_size=1408, num_layers=1, num_heads=5, num_kv_heads=1, head_dim=128)
 """Enough rows for lookup kernels, where an instruction set has them."""
-MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide", "windowed")
+MODELS = ("tiny-bitnet-b158-i2_s.gguf", "tiny-llama-i2_s.gguf", "qwen3", "gemma3", "wide", "windowed", "hybrid")
 KV_TYPES = ("f16", "int8", "f32")
 
 
@@ -34,7 +34,8 @@ def model(name: str) -> Checkpoint:
     """A golden file, or a random ternary model, all but `wide` with input norms before all matrices."""
     if name.endswith(".gguf"):
         return open_checkpoint(DATA / name).load()
-    config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE, "windowed": replace(GEMMA3, sliding_window=37)}[name]
+    windowed = replace(GEMMA3, sliding_window=37)
+    config = {"qwen3": QWEN3, "gemma3": GEMMA3, "wide": WIDE, "windowed": windowed, "hybrid": QWEN35}[name]
     return tiny_checkpoint(replace(config, vocab_size=512, context_length=256), input_norms=name != "wide")
 
 
@@ -134,7 +135,7 @@ def test_small_steps_give_the_same_generation(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("width", [64, 128])
-@pytest.mark.parametrize("config", [TINY, QWEN3, GEMMA3], ids=lambda config: config.architecture)
+@pytest.mark.parametrize("config", [TINY, QWEN3, GEMMA3, QWEN35], ids=lambda config: config.architecture)
 def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, width: int) -> None:
     """Slots share memory, some with padding (64): the rows of a slot are the same, however the plan continues."""
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4, "vocab_size": 512}
@@ -146,6 +147,6 @@ def test_a_slot_keeps_its_rows_while_others_come_and_go(config: ModelConfig, wid
         ends = (len(written), len(written) - written[::-1].index(slot))
         cuts = [replace(plan, operations=plan.operations[:end], output=slot, head=Head("head")) for end in ends]
         backends = [NativeBackend(cut, tensors, isa=choose_isa(), threads=2, blocks=2) for cut in cuts]
-        tables = [[1, 0]] * len(plan.caches)
+        tables = [[1, 0]] * len(backends[0].pools)
         whole, cut = (backend.forward([Span(PROMPT[:70], 0, tables, 70)]) for backend in backends)
         assert np.array_equal(whole, cut), slot

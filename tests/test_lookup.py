@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,7 +19,7 @@ from sterna.engine.lookup import NGRAMS, PromptLookup
 from sterna.engine.request import Request
 from sterna.engine.scheduler import ROWS_WITH_DRAFTS
 
-from .helpers import DATA
+from .helpers import DATA, QWEN35, tiny_checkpoint
 
 TINY = "tiny-bitnet-b158-i2_s.gguf"
 NOVEL = "She looked at the sea. He looked at the sea. They all looked at"
@@ -26,8 +27,10 @@ CYCLE = [5, 9, 3, 7] * 20
 """Its own end is guessed right, so drafting begins with the first pass, whatever the model then generates."""
 
 
-@pytest.fixture(scope="module", params=["embedded", TINY])
+@pytest.fixture(scope="module", params=["embedded", TINY, "hybrid"])
 def llm(request: pytest.FixtureRequest) -> LLM:
+    if request.param == "hybrid":
+        return LLM(tiny_checkpoint(replace(QWEN35, context_length=512, vocab_size=512)), threads=2)
     return LLM(None if request.param == "embedded" else DATA / request.param, threads=2)
 
 

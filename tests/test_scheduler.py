@@ -11,17 +11,19 @@ import pytest
 
 from sterna import LLM
 from sterna._native import BLOCK_SIZE
-from sterna.engine.backend import CachePool
+from sterna.engine import native
+from sterna.engine.backend import CachePool, StatePool
 from sterna.engine.kv_cache import NO_BLOCK, KvCache, SequenceBlocks
 from sterna.engine.request import HiddenRequest, Request
 from sterna.engine.scheduler import TOKENS_PER_PASS
 from sterna.model.config import ModelConfig
 
-from .helpers import GEMMA3, TINY, tiny_checkpoint
+from .helpers import GEMMA3, QWEN35, TINY, tiny_checkpoint
 
 CONFIGS = {
     "bitnet": replace(TINY, context_length=320),
     "windowed": replace(GEMMA3, context_length=320, sliding_window=70),
+    "hybrid": replace(QWEN35, context_length=320),
 }
 PROMPTS = [np.random.default_rng(i).integers(0, 96, 1 + 7 * i % 150).tolist() for i in range(64)]
 
@@ -93,6 +95,70 @@ def test_a_known_prefix_is_not_computed_again(config: ModelConfig) -> None:
     assert first.cached_tokens == 0
     assert again.cached_tokens == (len(prompt) + 10) // BLOCK_SIZE * BLOCK_SIZE > 0
     assert again.token_ids == first.token_ids[10:]
+
+
+def test_prompts_with_a_common_beginning_share_a_state_from_the_third_on() -> None:
+    """The second shows where they part; from then on the state there is kept."""
+    llm = LLM(tiny_checkpoint(CONFIGS["hybrid"]), threads=2)
+    beginning = np.random.default_rng(1).integers(0, 96, 150).tolist()
+    prompts = [beginning + np.random.default_rng(n).integers(0, 96, 120).tolist() for n in range(4)]
+    options: dict[str, Any] = {"max_tokens": 8, "ignore_eos": True, "logprobs": 1}
+    results = [llm.complete([prompt], **options)[0] for prompt in prompts]
+    assert [result.cached_tokens for result in results] == [0, 0, 128, 128]
+    for prompt, result in zip(prompts, results, strict=True):
+        (alone,) = LLM(tiny_checkpoint(CONFIGS["hybrid"]), threads=1).complete([prompt], **options)
+        assert alone.token_ids == result.token_ids and alone.logprobs == result.logprobs
+
+
+def test_a_conversation_with_a_state_goes_on_from_its_last_whole_block() -> None:
+    llm = LLM(tiny_checkpoint(CONFIGS["hybrid"]), threads=2)
+    text: list[int] = []
+    for turn in range(4):
+        text += np.random.default_rng(turn).integers(0, 96, 30).tolist()
+        (answer,) = llm.complete([text], max_tokens=40, ignore_eos=True)
+        assert answer.cached_tokens == max(len(text) - 31, 0) // BLOCK_SIZE * BLOCK_SIZE
+        (again,) = llm.complete([text], max_tokens=40, ignore_eos=True)
+        assert again.token_ids == answer.token_ids
+        assert again.cached_tokens == (len(text) - 1) // BLOCK_SIZE * BLOCK_SIZE
+        text += answer.token_ids
+
+
+def test_a_sequence_keeps_one_slot_and_leaves_the_states_at_which_others_branch_off() -> None:
+    cache = KvCache([CachePool(40, None), StatePool(8, 4)], 64, 640, 128)
+    tokens = list(range(300))
+    first = sequence(cache, tokens)
+    kept = first.tables[1][-1]
+    assert first.tables[1] == [NO_BLOCK] * 4 + [kept]
+    assert available(cache)[1] == 7
+    cache.release(first)  # its state after 256 tokens is known
+    assert available(cache)[1] == 8
+    second = SequenceBlocks()
+    assert cache.match(second, [*tokens, 0]) == 256
+    assert cache.provide(second, 320) and second.tables[1] == [NO_BLOCK] * 3 + [kept, second.tables[1][4]]
+    other = sequence(cache, [*tokens[:130], *range(500, 650)])  # no state at 128 is known, but will be
+    assert cache.match(SequenceBlocks(), tokens[:140]) == 128
+    for blocks in (second, other):
+        cache.release(blocks)
+
+
+def test_a_sequence_that_was_never_computed_leaves_no_state() -> None:
+    cache = KvCache([CachePool(40, None), StatePool(8, 4)], 64, 640, 128)
+    tokens = list(range(200))
+    blocks = SequenceBlocks()
+    cache.match(blocks, tokens)
+    assert cache.provide(blocks, 200)
+    cache.release(blocks)
+    assert available(cache) == [40, 8]
+    assert cache.match(SequenceBlocks(), tokens) == 0
+
+
+def test_few_slots_for_states_are_shared_by_preemption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "STATE_SLOTS", 3)
+    llm = LLM(tiny_checkpoint(CONFIGS["hybrid"]), threads=2)
+    options: dict[str, Any] = {"max_tokens": 70, "ignore_eos": True}
+    together = llm.complete(PROMPTS[10:20], **options)
+    for prompt, result in zip(PROMPTS[10:20], together, strict=True):
+        assert llm.complete([prompt], **options)[0].token_ids == result.token_ids
 
 
 def sequence(cache: KvCache, tokens: list[int], salt: bytes = b"") -> SequenceBlocks:

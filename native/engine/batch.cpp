@@ -17,8 +17,9 @@ void Batch::check(std::size_t vocab_size, std::span<const Cache> caches) {
     require(std::is_sorted(cu_seqlens.begin(), cu_seqlens.end()), "cu_seqlens must not fall");
     const std::size_t n_seqs = cu_seqlens.size() - 1;
     require(block_tables.size() == caches.size(), "there must be a block table for each cache group");
-    for (const BlockTable& table : block_tables)
-        require(table.entries.size() == n_seqs * table.width, "a block table must have one row a sequence");
+    for (const auto* tables : {&block_tables, &state_tables})
+        for (const BlockTable& table : *tables)
+            require(table.entries.size() == n_seqs * table.width, "a block table must have one row a sequence");
     require(adapter_ids.size() == n_seqs, "adapter_ids must have one entry a sequence");
     for (const std::int32_t id : adapter_ids) require(id == 0, "an adapter is not loaded");
     sequence_of.resize(n);

@@ -29,6 +29,7 @@ struct Batch {
     std::span<const std::int32_t> positions;    // [n], position of each token in its sequence
     std::span<const std::int32_t> cu_seqlens;   // [n_seqs + 1]
     std::vector<BlockTable> block_tables;       // one a cache group
+    std::vector<BlockTable> state_tables;       // one a state group: slots in place of blocks
     std::span<const std::int32_t> adapter_ids;  // [n_seqs]; 0 is no adapter
     std::span<const std::int32_t> output_rows;  // indices of the tokens whose hidden rows are wanted
     std::vector<std::int32_t> sequence_of;      // [n], filled by check()

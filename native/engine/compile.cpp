@@ -1,9 +1,11 @@
 #include "compile.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "attention_steps.hpp"
+#include "delta_steps.hpp"
 #include "token_steps.hpp"
 
 namespace sterna {
@@ -62,7 +64,7 @@ public:
 private:
     using Emitter = void (Compiler::*)(const Operation&);
     static const std::map<std::string, Emitter> kEmitters;
-    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24;
+    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24, kMaxParts = std::size_t{1} << 12;
 
     void require(bool good, const std::string& what) const {
         if (!good) throw std::invalid_argument("The operation '" + kind_ + "' of the plan is malformed: " + what + ".");
@@ -165,8 +167,10 @@ private:
     void gated(const Operation& op) {
         const std::size_t gate = slot(op, "gate"), up = slot(op, "up"), out = slot(op, "out");
         require(width(gate) == width(up) && width(gate) == width(out), "its slots differ in width");
-        static const std::map<std::string, Activation> kActivations = {
-            {"relu2", Activation::relu2}, {"silu", Activation::silu}, {"gelu", Activation::gelu}};
+        static const std::map<std::string, Activation> kActivations = {{"relu2", Activation::relu2},
+                                                                       {"silu", Activation::silu},
+                                                                       {"sigmoid", Activation::sigmoid},
+                                                                       {"gelu", Activation::gelu}};
         const std::string& name = op.name("activation");
         const auto activation = kActivations.find(name);
         require(activation != kActivations.end(), "the activation '" + name + "' is unknown");
@@ -234,6 +238,77 @@ private:
         emit(std::make_unique<MergePieces>(shape, out));
     }
 
+    void slice(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        const std::size_t heads = op.size("heads", kMaxWidth), start = op.size("start", kMaxWidth);
+        require(x != out && heads > 0 && width(x) % heads == 0 && width(out) % heads == 0,
+                "heads and widths do not fit");
+        const std::size_t from = width(x) / heads, to = width(out) / heads;
+        const std::size_t run = std::gcd(std::gcd(from, to), start);
+        require(start + to <= from, "the part is outside its head");
+        std::vector<std::size_t> runs;
+        for (std::size_t head = 0; head < heads; ++head)
+            for (std::size_t i = 0; i < to / run; ++i) runs.push_back((head * from + start) / run + i);
+        emit(std::make_unique<Gather>(std::move(runs), run, x, out));
+    }
+
+    void transpose(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        const std::size_t rows = op.size("rows", kMaxParts), columns = op.size("columns", kMaxParts);
+        require(x != out && width(x) == width(out), "input and output differ in width, or are the same");
+        require(rows > 0 && columns > 0 && width(x) % (rows * columns) == 0, "rows, columns and width do not fit");
+        std::vector<std::size_t> runs;
+        for (std::size_t j = 0; j < columns; ++j)
+            for (std::size_t i = 0; i < rows; ++i) runs.push_back(i * columns + j);
+        emit(std::make_unique<Gather>(std::move(runs), width(x) / (rows * columns), x, out));
+    }
+
+    // The index of the state group that an operation names.
+    std::size_t states(const Operation& op) const {
+        const auto found = std::find_if(plan_.states.begin(), plan_.states.end(),
+                                        [&](const StateGroup& group) { return group.name == op.name("states"); });
+        require(found != plan_.states.end(), "the state group '" + op.name("states") + "' is unknown");
+        return static_cast<std::size_t>(found - plan_.states.begin());
+    }
+
+    static std::size_t channels(const StateGroup& group) {
+        return 2 * group.key_heads * group.key_dim + group.value_heads * group.value_dim;
+    }
+
+    void conv(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out"), index = states(op);
+        const StateGroup& group = plan_.states[index];
+        const std::size_t layer = op.size("layer", group.layers - 1);
+        require(x != out && width(x) == channels(group) && width(out) == width(x), "its slots have the wrong width");
+        const std::unique_ptr<Linear> weight = matrix(op.name("weight"), {});
+        require(weight->out_features() == width(x) && weight->in_features() == group.conv_width,
+                "its weight has the wrong shape");
+        std::vector<float> transposed(group.conv_width * slots_[x].stride);
+        std::vector<float> row(padded(group.conv_width));
+        for (std::size_t c = 0; c < width(x); ++c) {
+            weight->row(c, row.data());
+            for (std::size_t j = 0; j < group.conv_width; ++j) transposed[j * slots_[x].stride + c] = row[j];
+        }
+        emit(std::make_unique<Convolve>(index, layer, std::move(transposed), x, out));
+    }
+
+    void delta_rule(const Operation& op) {
+        const std::size_t x = slot(op, "x"), a = slot(op, "a"), b = slot(op, "b"), out = slot(op, "out");
+        const std::size_t index = states(op);
+        const StateGroup& group = plan_.states[index];
+        const std::size_t layer = op.size("layer", group.layers - 1);
+        require(x != out && a != out && b != out && width(x) == channels(group) && width(a) == group.value_heads &&
+                    width(b) == width(a) && width(out) == group.value_heads * group.value_dim,
+                "its slots have the wrong width");
+        const std::string& order = op.name("order");
+        require(order == "tiled" || order == "grouped", "the order '" + order + "' is unknown");
+        const auto numbers = [&](const std::string& key) {
+            return padded_vector(tensor(op.name(key)), group.value_heads, op.name(key));
+        };
+        const DeltaRule::Shape shape{index, layer, group, order == "tiled"};
+        emit(std::make_unique<DeltaRule>(shape, numbers("decay"), numbers("bias"), x, a, b, out));
+    }
+
     const Plan& plan_;
     const Tensors& tensors_;
     const Kernels& kernels_;
@@ -244,9 +319,19 @@ private:
 };
 
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
-    {"embed", &Compiler::embed},         {"norm", &Compiler::norm},   {"linear", &Compiler::linear},
-    {"gated", &Compiler::gated},         {"add", &Compiler::add},     {"rope", &Compiler::rope},
-    {"attention", &Compiler::attention}, {"scale", &Compiler::scale}, {"hadamard", &Compiler::hadamard},
+    {"embed", &Compiler::embed},
+    {"norm", &Compiler::norm},
+    {"linear", &Compiler::linear},
+    {"gated", &Compiler::gated},
+    {"add", &Compiler::add},
+    {"rope", &Compiler::rope},
+    {"attention", &Compiler::attention},
+    {"scale", &Compiler::scale},
+    {"hadamard", &Compiler::hadamard},
+    {"slice", &Compiler::slice},
+    {"transpose", &Compiler::transpose},
+    {"conv", &Compiler::conv},
+    {"deltarule", &Compiler::delta_rule},
 };
 
 }  // namespace

@@ -63,10 +63,17 @@ std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads)
     return std::clamp<std::size_t>(multiply_adds / kLeast, 1, n_threads);
 }
 
+constexpr std::size_t kMaxHeads = std::size_t{1} << 12, kMaxConvWidth = 64;
+
 const Plan& checked(const Plan& plan) {
     bool good = plan.vocab_size != 0;
     for (const CacheGroup& cache : plan.caches)
         good = good && cache.layers != 0 && cache.kv_heads != 0 && cache.head_dim != 0 && cache.head_dim <= kMaxHeadDim;
+    for (const StateGroup& state : plan.states)
+        good = good && state.layers != 0 && state.key_heads != 0 && state.value_heads % state.key_heads == 0 &&
+               state.value_heads != 0 && state.value_heads <= kMaxHeads && state.key_dim != 0 &&
+               state.key_dim <= kMaxHeadDim && state.value_dim != 0 && state.value_dim <= kMaxHeadDim &&
+               state.conv_width > 1 && state.conv_width <= kMaxConvWidth;
     if (!good) throw std::invalid_argument("The plan has a dimension of zero, or heads that are too wide.");
     return plan;
 }
@@ -90,6 +97,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
              Settling::Clock::duration settling)
     : kernels_(kernels),
       caches_(checked(plan).caches),
+      states_(plan.states),
       token_limit_(plan.vocab_size),
       compiled_(compile_plan(plan, tensors, kernels, slots_)),
       phases_(phase_starts(compiled_.steps)),
@@ -150,8 +158,21 @@ void Model::reserve(std::size_t tokens, std::size_t n_threads) {
     capacity_ = tokens;
 }
 
-void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden,
-                    Profile* profile) {
+std::vector<StateWork> Model::state_work(const Batch& batch, std::span<StatePool* const> pools) const {
+    if (pools.size() != states_.size() || batch.state_tables.size() != states_.size())
+        throw std::invalid_argument("There must be a state pool and a table for each state group.");
+    std::vector<StateWork> work;
+    for (std::size_t i = 0; i < pools.size(); ++i) {
+        StateGroup shape = pools[i]->shape();
+        shape.name = states_[i].name;
+        if (shape != states_[i]) throw std::invalid_argument("The state pool was made for a model of another shape.");
+        work.emplace_back(batch, batch.state_tables[i], *pools[i]);
+    }
+    return work;
+}
+
+void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::span<StatePool* const> states,
+                    std::size_t n_threads, float* hidden, Profile* profile) {
     const std::lock_guard lock(mutex_);
     if (profile != nullptr) begin_pass(batch, *profile);
     CallTimer timer(profile);
@@ -165,6 +186,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
         caches.push_back({pools[i], group.window});
     }
     batch.check(token_limit_, caches);
+    const std::vector<StateWork> state_work = this->state_work(batch, states);
     settling_.go_on(n_threads, last_pass_ / kSettlingShare);
     const auto begin = Settling::Clock::now();
     n_threads = worthwhile_threads(multiply_adds_ * batch.size(), n_threads);
@@ -172,7 +194,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
     std::vector<AttentionWork> attention;
     for (std::size_t i = 0; i < caches.size(); ++i)
         attention.emplace_back(batch, caches[i], compiled_.groups[i], n_threads);
-    Run run{kernels_, batch, caches, attention, slots_, scratch_, n_threads};
+    Run run{kernels_, batch, caches, attention, state_work, slots_, scratch_, n_threads};
     const auto& all = compiled_.steps;
     // Two sets, each with shares for every step of a phase: while one set is in use, the other is reset.
     std::vector<Shares> shares;
@@ -199,6 +221,7 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::siz
             barrier.wait(n_threads);
         }
     });
+    for (std::size_t i = 0; i < states.size(); ++i) states[i]->contents = state_work[i].contents();
     last_pass_ = Settling::Clock::now() - begin;
     const Slot& output = slots_[output_];
     for (std::size_t i = 0; i < batch.output_rows.size(); ++i)

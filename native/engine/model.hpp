@@ -34,9 +34,10 @@ public:
     bool reads(const std::uint8_t* data) const;
 
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
-    // tokens to the pools, one for each cache group of the plan. It begins a pass of `profile`, if there is one.
-    void forward(Batch& batch, std::span<const KvPool* const> pools, std::size_t n_threads, float* hidden,
-                 Profile* profile = nullptr);
+    // tokens to the pools, one for each cache group of the plan, and their states to those of its state groups. It
+    // begins a pass of `profile`, if there is one.
+    void forward(Batch& batch, std::span<const KvPool* const> pools, std::span<StatePool* const> states,
+                 std::size_t n_threads, float* hidden, Profile* profile = nullptr);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
     void logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile = nullptr);
@@ -46,6 +47,7 @@ public:
                                std::size_t n_threads, Profile* profile = nullptr);
 
 private:
+    std::vector<StateWork> state_work(const Batch& batch, std::span<StatePool* const> pools) const;
     void begin_pass(const Batch& batch, Profile& profile) const;
     void reserve(std::size_t tokens, std::size_t n_threads);
     void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer);
@@ -53,6 +55,7 @@ private:
     std::mutex mutex_;
     const Kernels& kernels_;
     std::vector<CacheGroup> caches_;
+    std::vector<StateGroup> states_;
     std::size_t token_limit_;
     std::vector<Slot> slots_;
     CompiledPlan compiled_;

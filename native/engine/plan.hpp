@@ -36,12 +36,21 @@ struct CacheGroup {
     std::size_t layers = 0, kv_heads = 0, head_dim = 0, window = 0;
 };
 
+// Layers whose states have the same shape: `key_heads` heads of `key_dim` values for q and for k, `value_heads` heads
+// of `value_dim` values, and a convolution over `conv_width` positions.
+struct StateGroup {
+    std::string name;
+    std::size_t layers = 0, key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0, conv_width = 0;
+    bool operator==(const StateGroup&) const = default;
+};
+
 struct Plan {
     std::size_t vocab_size = 0;
     Operation head;                            // weight, activations, group_size of the output matrix
     std::string output;                        // slot that holds the hidden rows
     std::map<std::string, std::size_t> slots;  // name -> width
     std::vector<CacheGroup> caches;
+    std::vector<StateGroup> states;
     std::map<std::string, std::vector<double>> frequencies;  // rotary, radians a position
     std::map<std::string, std::vector<double>> signs;        // 1 or -1 for each column
     std::vector<Operation> operations;

@@ -8,6 +8,7 @@
 #include "batch.hpp"
 #include "buffer.hpp"
 #include "slot.hpp"
+#include "state_work.hpp"
 
 namespace sterna {
 
@@ -16,6 +17,7 @@ struct Run {
     const Batch& batch;
     std::span<const Cache> caches;                  // one a cache group
     std::span<const AttentionWork> attention_work;  // likewise
+    std::span<const StateWork> state_work;          // one a state group
     std::vector<Slot>& slots;
     std::span<Buffer<float>> scratch;  // one a thread
     std::size_t n_threads;

@@ -138,6 +138,21 @@ struct Hadamard final : TokenStep<Hadamard> {
     std::size_t x, out;
 };
 
+// Columns in another order, in runs of `run`: the i-th run of the output is run from[i] of x.
+struct Gather final : TokenStep<Gather> {
+    Gather(std::vector<std::size_t> from, std::size_t run, std::size_t x, std::size_t out)
+        : from(std::move(from)), run_length(run), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        for (std::size_t i = 0; i < from.size(); ++i)
+            std::copy_n(run.slots[x].row(t) + from[i] * run_length, run_length, run.slots[out].row(t) + i * run_length);
+    }
+    std::vector<std::size_t> from;
+    std::size_t run_length, x, out;
+};
+
 // Cosines and sines of the rotary angles at a token's position, [2, half], computed in double precision, then rounded.
 struct Angles final : TokenStep<Angles> {
     Angles(std::vector<double> frequencies, std::size_t out) : frequencies(std::move(frequencies)), out(out) {

@@ -158,6 +158,8 @@ Answers answers(const Kernels& k) {
     float* out = result.floats.data();
     k.rms_norm(a.data(), b.data(), 1e-5f, kN, out);
     k.gated(Activation::silu, a.data(), b.data(), kN, out + kN);
+    // Added to the norm; rows of b overlap.
+    k.add_products({a.data(), 16, b.data(), 8, out, 80, 3, 16, 80});
 
     // Two tokens that see a window of 70 of 100 positions, computed in two parts that are merged.
     constexpr std::size_t kHead = 64, kTwo = 2;

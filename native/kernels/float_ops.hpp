@@ -47,6 +47,9 @@ void gated(Activation activation, const float* gate, const float* up, std::size_
             const Lanes g = load(gate + k);
             store(out + k, g / (splat(1.0f) + exp(splat(0.0f) - g)) * load(up + k));
         }
+    } else if (activation == Activation::sigmoid) {
+        for (std::size_t k = 0; k < n; k += kLanes)
+            store(out + k, load(up + k) / (splat(1.0f) + exp(splat(0.0f) - load(gate + k))));
     } else {
         // GELU by tanh (arXiv 1606.08415, section 2): g / 2 * (1 + tanh(u)) = g / (1 + e^(-2u)), with
         // 2u = 2 sqrt(2 / pi) * (g + 0.044715 g^3).

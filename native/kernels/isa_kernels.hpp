@@ -9,6 +9,7 @@
 #include "float_ops.hpp"
 #include "int15_dot.hpp"
 #include "panel_pack.hpp"
+#include "products.hpp"
 #include "ternary_panels.hpp"
 
 namespace sterna {
@@ -39,6 +40,8 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .rms_norm = rms_norm,
             .gated = gated,
             .rope = rope,
+            .add_products = add_products,
+            .exponentials = exponentials,
             .to_f16 = to_f16,
             .store_kv = store_kv,
             .attention = attention,

@@ -99,6 +99,17 @@ struct FloatTask {
     Products out;
 };
 
+// Row-major matrices a [rows, terms], b [terms, columns] and c [rows, columns]; columns is a multiple of 16.
+struct ProductTask {
+    const float* a;
+    std::size_t a_stride;
+    const float* b;
+    std::size_t b_stride;
+    float* c;
+    std::size_t c_stride;
+    std::size_t rows, terms, columns;
+};
+
 // Where one token's int15 activations go: the members of Int15Activations.
 struct Int15Row {
     std::int8_t *high, *low;

@@ -102,6 +102,16 @@ class KvPool:
     @property
     def block_bytes(self) -> int: ...
 
+class StatePool:
+    """Slots for the states of sequences in the layers of one state group (`shape`: a `StateGroup` as a dict); memory is
+    taken when a slot is first written."""
+
+    def __init__(self, shape: dict[str, int], slots: int) -> None: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def slot_bytes(self) -> int: ...
+
 class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).
 
@@ -131,14 +141,17 @@ class Model:
         positions: np.ndarray,
         cu_seqlens: np.ndarray,
         block_tables: Sequence[np.ndarray],
+        state_tables: Sequence[np.ndarray],
         adapter_ids: np.ndarray,
         output_rows: np.ndarray,
         pools: Sequence[KvPool],
+        states: Sequence[StatePool],
         threads: int,
         profile: Profile | None = None,
     ) -> np.ndarray:
-        """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a block table `[n_seqs, width]` for
-        each cache group, in the order of the plan. Begins a pass of the profile."""
+        """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a table `[n_seqs, width]` of
+        blocks or slots for each cache group and each state group, in the order of the plan. Begins a pass of the
+        profile."""
 
     def logits(self, hidden: np.ndarray, threads: int, profile: Profile | None = None) -> np.ndarray:
         """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`."""

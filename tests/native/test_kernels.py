@@ -269,6 +269,28 @@ def test_products_are_added_with_one_rounding(probe: Probe, sign: float) -> None
     assert floats(out)[0] == 1 + 2.0**-11 + (2.0**-23 if sign > 0 else 0)
 
 
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns"), [(1, 1, 16), (1, 64, 128), (2, 33, 48), (5, 128, 32), (4, 0, 16)]
+)
+def test_products_are_added_row_by_row(probe: Probe, rows: int, terms: int, columns: int) -> None:
+    rng = np.random.default_rng(terms)
+    a, b, c = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((rows, terms), (terms, columns), (rows, columns))
+    )
+    (out,) = probe.call("add_products", rows, terms, columns, arrays=(a, b, c))
+    np.testing.assert_allclose(floats(out), (c + a.astype(np.float64) @ b).reshape(-1), atol=1e-4)
+    (last,) = probe.call("add_products", 1, terms, columns, arrays=(a[-1:], b, c[-1:]))
+    assert last == out[-len(last) :]
+    assert_same_bits(f"add_products {rows} {terms} {columns}", out)
+
+
+def test_exponentials(probe: Probe) -> None:
+    x = np.linspace(-87, 88, 352, dtype=np.float32)
+    (out,) = probe.call("exponentials", arrays=(x,))
+    np.testing.assert_allclose(floats(out), np.exp(x.astype(np.float64)), rtol=3e-7)
+    assert_same_bits("exponentials", out)
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
     x = (np.random.default_rng(3).standard_normal(1280) * scale).astype(np.float32)
@@ -281,16 +303,17 @@ def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
     assert_same_bits(f"quantize {scale}", codes + scale_out)
 
 
-@pytest.mark.parametrize("activation", ["relu2", "silu", "gelu"])
+@pytest.mark.parametrize("activation", ["relu2", "silu", "gelu", "sigmoid"])
 def test_gated(probe: Probe, activation: str) -> None:
     rng = np.random.default_rng(4)
     gate = np.concatenate([rng.standard_normal(120) * 5, [0, -0.0, 30, -30, 88, -88, 200, -200]]).astype(np.float32)
     up = rng.standard_normal(128).astype(np.float32)
-    (out,) = probe.call("gated", ("relu2", "silu", "gelu").index(activation), arrays=(gate, up))
+    (out,) = probe.call("gated", ("relu2", "silu", "gelu", "sigmoid").index(activation), arrays=(gate, up))
     g = gate.astype(np.float64)
     values = {
         "relu2": np.maximum(g, 0) ** 2,
         "silu": g / (1 + np.exp(-g)),
+        "sigmoid": 1 / (1 + np.exp(-g)),
         # g / 2 * (1 + tanh(u)) without its cancellation
         "gelu": g / (1 + np.exp(np.minimum(-2 * np.sqrt(2 / np.pi) * (g + 0.044715 * g**3), 700))),
     }

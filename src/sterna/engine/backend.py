@@ -22,7 +22,12 @@ class Span:
     start: int
     """Position of the first token in the sequence."""
     block_tables: Sequence[Sequence[int]]
-    """The sequence's block table in each cache group, up to the span's last position; -1 where no block is needed."""
+    """The sequence's block table in each cache group, up to the span's last position; -1 where no block is needed.
+
+    Then its slots in each state group, one for each block of positions. A block's first token takes the state from the
+    slot of the block before: from that slot's rows, or a copy where the slot holds the state of this block. The slots
+    of two blocks may be the same. A span may begin up to 8 positions before the end of the last, not before its block.
+    """
     outputs: int = 1
     """How many of the last tokens' hidden rows are wanted."""
     adapter_id: int = 0
@@ -66,15 +71,24 @@ class CachePool:
     window: int | None
 
 
+@dataclass(eq=False)
+class StatePool:
+    """The state slots of one state group: how many there are, and how many may keep the state of a known prefix that no
+    sequence uses."""
+
+    slots: int
+    most_kept: int
+
+
 class Backend(Protocol):
     """One model with its weights and KV pools. One thread at a time calls it."""
 
     block_size: int
-    """Positions in a KV block."""
+    """Positions in a KV block, and in a block of a delta rule."""
 
     @property
-    def pools(self) -> Sequence[CachePool]:
-        """The KV pools in the order of the plan's cache groups."""
+    def pools(self) -> Sequence[CachePool | StatePool]:
+        """The KV pools in the order of the plan's cache groups, then the state pools of its state groups."""
 
     def settle(self) -> None:
         """Ends whatever the backend has left for later at its start."""

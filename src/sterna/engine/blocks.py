@@ -25,6 +25,10 @@ def extend_block_keys(keys: list[bytes], token_ids: Sequence[int], block_size: i
         keys.append(blake2b(parent + block, digest_size=16).digest())
 
 
+NO_BLOCK = -1
+"""Entry of a block table whose positions no layer of the group sees any more."""
+
+
 class BlockAllocator:
     """Hands out the blocks of one pool. Blocks are reference-counted; a released full block stays cached for a while.
 
@@ -61,6 +65,10 @@ class BlockAllocator:
     def cached(self, key: bytes) -> bool:
         """Whether there is a cached block of this key."""
         return key in self._by_key
+
+    def is_known(self, block: int) -> bool:
+        """Whether a block can be found by a key."""
+        return block in self._key_of
 
     def is_idle(self, key: bytes) -> bool:
         """Whether no sequence uses the cached block of this key."""

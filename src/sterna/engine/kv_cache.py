@@ -1,106 +1,147 @@
-"""The KV blocks of sequences, in every cache group of a model."""
+"""What sequences keep of their tokens: KV blocks in every cache group of a model, state slots in every state group."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sterna.engine.backend import CachePool
-from sterna.engine.blocks import BlockAllocator, extend_block_keys
+from sterna.engine.backend import CachePool, StatePool
+from sterna.engine.blocks import NO_BLOCK, BlockAllocator, extend_block_keys
+from sterna.engine.states import StateGroup
 
-NO_BLOCK = -1
-"""Entry of a block table whose positions no layer of the group sees any more."""
+__all__ = ["NO_BLOCK", "KvCache", "SequenceBlocks"]
 
 
 @dataclass(eq=False)
 class SequenceBlocks:
-    """The blocks of one sequence: a block table for each cache group, and the keys of its full blocks."""
+    """The blocks of one sequence: a table for each cache group and state group, and the keys of its full blocks."""
 
     salt: bytes = b""
     """Anything but the tokens that changes the numbers (`extend_block_keys`)."""
     tables: list[list[int]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
+    branches: frozenset[int] = frozenset()
+    """The blocks at whose beginnings other sequences may branch off: states are kept there (`StateGroup`)."""
 
 
 @dataclass(eq=False)
 class _Group:
+    """The KV blocks of one cache group; its methods are those of `StateGroup`."""
+
     allocator: BlockAllocator
     window: int | None
     most: int
     """Blocks that one sequence needs at most."""
+    block_size: int
 
     def first_seen(self, position: int) -> int:
         """The first position that the token at `position` sees."""
         return 0 if self.window is None else max(0, position + 1 - self.window)
 
+    def _shared(self, count: int) -> range:
+        """The blocks that the token after the first `count` blocks sees."""
+        return range(self.first_seen(count * self.block_size) // self.block_size, count)
+
+    def knows(self, keys: Sequence[bytes], count: int) -> bool:
+        return all(self.allocator.cached(keys[index]) for index in self._shared(count))
+
+    def match(self, keys: Sequence[bytes], count: int) -> list[int]:
+        shared = self._shared(count)
+        return [NO_BLOCK] * shared.start + [self.allocator.share(keys[index]) for index in shared]
+
+    def can_begin(self, keys: Sequence[bytes], count: int, blocks: int, spare: int) -> bool:
+        # A known block that another sequence uses is shared for free; an idle one is among the available.
+        shared = sum(not self.allocator.is_idle(keys[index]) for index in self._shared(count))
+        return min(blocks, self.most) - shared <= self.allocator.available - spare
+
+    def lacks(self, table: Sequence[int], blocks: int, branches: frozenset[int]) -> int:
+        return max(blocks - len(table), 0)
+
+    def extend(self, table: list[int], blocks: int, branches: frozenset[int]) -> None:
+        table.extend(self.allocator.allocate() for _ in range(blocks - len(table)))
+
+    def computed(self, table: list[int], keys: Sequence[bytes], first: int, end: int) -> None:
+        for index in range(first // self.block_size, end // self.block_size):
+            if table[index] != NO_BLOCK:
+                self.allocator.publish(table[index], keys[index])
+        for index in range(self.first_seen(end) // self.block_size - 1, -1, -1):
+            if table[index] == NO_BLOCK:
+                break
+            self.allocator.release([table[index]])
+            table[index] = NO_BLOCK
+
+    def release(self, table: Sequence[int], keys: Sequence[bytes]) -> None:
+        self.allocator.release([block for block in table if block != NO_BLOCK])
+
 
 class KvCache:
-    """Gives sequences their blocks and takes them back; known prefixes are shared.
+    """Gives sequences their blocks and slots and takes them back; known prefixes are shared.
 
     Idle blocks of known prefixes are kept for twice `context_length` positions; in groups with a window, for twice the
     sum of the window and `pass_tokens`, if that is less.
     """
 
-    def __init__(self, pools: Sequence[CachePool], block_size: int, context_length: int, pass_tokens: int) -> None:
+    def __init__(
+        self, pools: Sequence[CachePool | StatePool], block_size: int, context_length: int, pass_tokens: int
+    ) -> None:
         self.block_size = block_size
-        self.groups: list[_Group] = []
+        self.groups: list[_Group | StateGroup] = []
         for pool in pools:
+            if isinstance(pool, StatePool):
+                self.groups.append(StateGroup(BlockAllocator(pool.slots, max_cached=pool.most_kept)))
+                continue
             seen = context_length if pool.window is None else min(context_length, pool.window + pass_tokens)
             allocator = BlockAllocator(pool.blocks, max_cached=2 * self.blocks_for(seen))
-            self.groups.append(_Group(allocator, pool.window, self.blocks_for(seen) + 1))
+            self.groups.append(_Group(allocator, pool.window, self.blocks_for(seen) + 1, block_size))
+
+        self._has_states = any(isinstance(group, StateGroup) for group in self.groups)
 
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold so many positions."""
         return -(-tokens // self.block_size)
 
+    def most_drafted(self, position: int) -> int:
+        """How many tokens may be drafted from `position` on: a state advances at the end of a block over all its rows,
+        and must not over wrong ones."""
+        return self.block_size - position % self.block_size if self._has_states else self.block_size
+
     def match(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
         """Takes the blocks of the longest known prefix of `token_ids`; returns how many tokens it has."""
-        count = self._known(blocks, token_ids)
-        blocks.tables = []
-        for group in self.groups:
-            first = group.first_seen(count * self.block_size) // self.block_size
-            shared = [group.allocator.share(key) for key in blocks.keys[first:count]]
-            blocks.tables.append([NO_BLOCK] * min(first, count) + shared)
+        count, branch = self._known(blocks, token_ids)
+        # Other sequences begin like this one up to its branch, and like its prompt.
+        blocks.branches = frozenset(end for end in (branch, len(token_ids) // self.block_size) if end > count)
+        blocks.tables = [group.match(blocks.keys, count) for group in self.groups]
         return count * self.block_size
 
     def can_begin(self, blocks: SequenceBlocks, token_ids: Sequence[int], length: int, spare: int) -> bool:
         """Whether every group could give a new sequence, which may share the blocks of `token_ids`, all blocks of its
         first `length` tokens, and have `spare` ones left."""
-        count = self._known(blocks, token_ids)
-        for group in self.groups:
-            first = group.first_seen(count * self.block_size) // self.block_size
-            # A known block that another sequence uses is shared for free; an idle one is among the available.
-            shared = sum(not group.allocator.is_idle(key) for key in blocks.keys[first:count])
-            needed = min(self.blocks_for(length + 1), group.most) - shared
-            if needed > group.allocator.available - spare:
-                return False
-        return True
+        count, _ = self._known(blocks, token_ids)
+        needed = self.blocks_for(length + 1)
+        return all(group.can_begin(blocks.keys, count, needed, spare) for group in self.groups)
 
-    def _known(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
-        """The blocks of the longest known prefix. In a group with a window, only those that the token after it sees
-        need to be known."""
+    def _known(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> tuple[int, int]:
+        """The blocks of the longest known prefix, and those of the longest whose keys and values alone are known. In a
+        group with a window, only those that the token after it sees need to be known."""
         extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
         count = len(token_ids) // self.block_size
         for group in self.groups:
-            if group.window is None:
+            if isinstance(group, _Group) and group.window is None:
                 missing = (index for index, key in enumerate(blocks.keys[:count]) if not group.allocator.cached(key))
                 count = next(missing, count)
-        while count > 0 and not all(self._sees_known(group, blocks.keys, count) for group in self.groups):
+        branch = count
+        while count > 0 and not all(group.knows(blocks.keys, count) for group in self.groups):
             count -= 1
-        return count
-
-    def _sees_known(self, group: _Group, keys: Sequence[bytes], count: int) -> bool:
-        first = group.first_seen(count * self.block_size) // self.block_size
-        return all(group.allocator.cached(key) for key in keys[first:count])
+        return count, branch
 
     def provide(self, blocks: SequenceBlocks, end: int) -> bool:
         """Allocates blocks for the positions up to `end`. Returns False, without allocating any, where there are not
         enough."""
-        needed = [self.blocks_for(end) - len(table) for table in blocks.tables]
-        if any(count > group.allocator.available for count, group in zip(needed, self.groups, strict=True)):
+        needed, pairs = self.blocks_for(end), list(zip(self.groups, blocks.tables, strict=True))
+        if any(group.lacks(table, needed, blocks.branches) > group.allocator.available for group, table in pairs):
             return False
-        for count, table, group in zip(needed, blocks.tables, self.groups, strict=True):
-            table.extend(group.allocator.allocate() for _ in range(count))
+        for group, table in pairs:
+            group.extend(table, needed, blocks.branches)
         return True
 
     def computed(self, blocks: SequenceBlocks, token_ids: Sequence[int], first: int, end: int) -> None:
@@ -108,17 +149,10 @@ class KvCache:
         and those that no later token sees are released."""
         extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
         for group, table in zip(self.groups, blocks.tables, strict=True):
-            for index in range(first // self.block_size, end // self.block_size):
-                if table[index] != NO_BLOCK:
-                    group.allocator.publish(table[index], blocks.keys[index])
-            for index in range(group.first_seen(end) // self.block_size - 1, -1, -1):
-                if table[index] == NO_BLOCK:
-                    break
-                group.allocator.release([table[index]])
-                table[index] = NO_BLOCK
+            group.computed(table, blocks.keys, first, end)
 
     def release(self, blocks: SequenceBlocks) -> None:
         """Releases all blocks of a sequence."""
         for group, table in zip(self.groups, blocks.tables, strict=False):
-            group.allocator.release([block for block in table if block != NO_BLOCK])
+            group.release(table, blocks.keys)
         blocks.tables = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from sterna import _native
-from sterna.engine.backend import CachePool, Choice, RowSampling, Span
+from sterna.engine.backend import CachePool, Choice, RowSampling, Span, StatePool
 from sterna.engine.machine import available_memory
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Linear
@@ -22,6 +23,12 @@ from sterna.ternary.i2s import pack_i2s, unpack_i2s
 
 CODES_PER_BLOCK = 128
 """Columns in one block of I2_S; in the engine, every row begins with a block of its own."""
+
+STATE_SLOTS = 64
+"""The most slots of a state pool: so many sequences run together, less those slots that keep the states of prefixes."""
+
+KEPT_BYTES, LEAST_KEPT = 1 << 30, 4
+"""Slots that no sequence uses keep the states of known prefixes: as many as this memory holds, and no fewer."""
 
 ALIGNMENT = 4
 """Alignment in bytes of the arrays from which the kernels read float32 and float16 numbers."""
@@ -59,7 +66,11 @@ class NativeBackend:
         self._model = load_model(plan, tensors, isa, threads, mmap)
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
-        self.pools = [CachePool(pool.blocks, window) for pool, window in zip(self._pools, windows, strict=True)]
+        self._states = make_state_pools(plan, max(min(blocks, STATE_SLOTS), LEAST_KEPT))
+        self.pools: list[CachePool | StatePool] = [
+            *(CachePool(pool.blocks, window) for pool, window in zip(self._pools, windows, strict=True)),
+            *(StatePool(pool.slots, max(KEPT_BYTES // pool.slot_bytes, LEAST_KEPT)) for pool in self._states),
+        ]
 
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         tokens: list[int] = []
@@ -72,15 +83,18 @@ class NativeBackend:
             positions.extend(range(span.start, span.start + len(span.token_ids)))
             outputs.extend(range(end - span.outputs, end))
             ends.append(end)
+        tables = [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self.pools))]
         hidden: np.ndarray = self._threaded(
             self._model.forward,
             np.array(tokens, np.int32),
             np.array(positions, np.int32),
             np.array(ends, np.int32),
-            [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self.pools))],
+            tables[: len(self._pools)],
+            tables[len(self._pools) :],
             np.array([span.adapter_id for span in spans], np.int32),
             np.array(outputs, np.int32),
             self._pools,
+            self._states,
         )
         return hidden
 
@@ -179,6 +193,14 @@ def make_pools(plan: Plan, blocks: int, least_blocks: int, kv: str) -> list[_nat
                     "ask for a smaller context."
                 ) from None
             blocks = max(blocks // 2, least_blocks)
+
+
+def make_state_pools(plan: Plan, slots: int) -> list[_native.StatePool]:
+    """A pool of `slots` slots for each state group."""
+    try:
+        return [_native.StatePool(asdict(group), slots) for group in plan.states.values()]
+    except (MemoryError, ValueError):
+        raise UnsupportedError(f"The system refuses the address space of {slots} states of the model.") from None
 
 
 NativeTensor = tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool]

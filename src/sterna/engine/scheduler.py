@@ -106,7 +106,8 @@ class Scheduler:
         for request in decoding:
             room = for_decoding - scheduled.tokens
             if room > 0 and request in self._running:
-                draft = request.propose(min(ROWS_WITH_DRAFTS // len(decoding), room) - 1)
+                most = min(ROWS_WITH_DRAFTS // len(decoding), room) - 1
+                draft = request.propose(min(most, self._cache.most_drafted(len(request.token_ids))))
                 self._take(request, len(request.token_ids), draft, scheduled)
         prompts = [request for request in self._running if not request.is_decoding]
         while (room := TOKENS_PER_PASS - scheduled.tokens) > 0:

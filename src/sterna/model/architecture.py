@@ -5,9 +5,11 @@ The file of each architecture is in `model/architectures/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from sterna.errors import UnsupportedError
 from sterna.files.gguf.metadata import Keys
@@ -35,7 +37,6 @@ INPUT_NORMS = ("rms_norm", "norm")
 """Names in folders of an RMSNorm directly before a matrix, appended to the matrix's name: that of transformers
 (`use_rms_norm`), and that of the BitNet embedding models."""
 
-LAYER_TYPES = {"sliding_attention", "full_attention"}
 MAX_LAYERS = 1 << 10
 
 EMBEDDING, OUTPUT_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
@@ -67,6 +68,11 @@ def _nothing(*_: Any) -> Fields:
     return {}
 
 
+def plus_one(values: np.ndarray) -> np.ndarray:
+    """The weight of a norm that folders store as w - 1."""
+    return values + np.float32(1)
+
+
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """A family of decoders: its names and its tensors' names in files, the configuration fields that only it has, and
@@ -83,10 +89,24 @@ class Architecture:
     """The class and `model_type` of folders that Sterna writes; None: it writes none."""
     norms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(NORMS))
     """The norms of a layer by canonical name, with the names that folders have for them (the first is written)."""
+    matrices: Mapping[str, str] = field(default_factory=lambda: dict(MATRICES))
+    """The linear matrices of a layer by canonical name, with the names that folders have for them."""
     biases: tuple[str, ...] = ()
     """The matrices of a layer that have a bias."""
-    norms_plus_one: bool = False
-    """Folders store the architecture's own norms as w - 1."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """The names in folders of a layer's other tensors, by canonical name; both with their endings."""
+    shapes: Callable[[ModelConfig, int], dict[str, tuple[int, ...]]] | None = None
+    """The shapes of the tensors of one layer, by canonical name without `blk.N.`; None: of the norms, `MATRICES` and
+    biases."""
+    from_folder: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    """How the values of a folder's tensor, float32, become those of a GGUF file, by canonical name without `blk.N.`;
+    the shape stays."""
+    passed_over: tuple[str, ...] = ()
+    """How the names in folders begin of tensors that are no part of the decoder."""
+    partial_rotary: float = 1.0
+    """The share of a head that RoPE rotates where a `config.json` does not say; 1: always the whole head."""
+    layer_types: tuple[str, ...] = ("sliding_attention", "full_attention")
+    """What `layer_types` of a `config.json` may name."""
     gguf_name: Callable[[ModelConfig], str] = lambda config: config.architecture
     """`general.architecture` of a file that Sterna writes."""
     read_gguf: Callable[[Keys, Fields], Fields] = _nothing
@@ -98,8 +118,10 @@ class Architecture:
     write_hf: Callable[[ModelConfig], Mapping[str, Any]] = _nothing
     """The keys from which `read_hf` reads its fields."""
 
-    def layer_shapes(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    def layer_shapes(self, config: ModelConfig, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of a layer's tensors, by canonical name without `blk.N.`."""
+        if self.shapes is not None:
+            return self.shapes(config, layer)
         matrices = matrix_shapes(config)
         widths = {"ffn_sub_norm": config.intermediate_size, "attn_sub_norm": matrices["attn_output"][1]}
         widths |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), config.head_dim)
@@ -112,12 +134,13 @@ class Architecture:
     def hf_names(self, num_layers: int) -> dict[str, tuple[str, ...]]:
         """The names of every tensor in a folder, by canonical name; the first is written."""
         layer: dict[str, tuple[str, ...]] = {}
-        for name, source in MATRICES.items():
+        for name, source in self.matrices.items():
             layer[f"{name}.weight"] = (f"{source}.weight",)
             layer[f"{name}_norm_in.weight"] = tuple(f"{source}.{norm}.weight" for norm in INPUT_NORMS)
             if name in self.biases:
                 layer[f"{name}.bias"] = (f"{source}.bias",)
         layer |= {f"{norm}.weight": tuple(f"{name}.weight" for name in names) for norm, names in self.norms.items()}
+        layer |= {name: (source,) for name, source in self.others.items()}
         return {
             "token_embd.weight": (EMBEDDING,),
             "output_norm.weight": (OUTPUT_NORM,),
@@ -129,17 +152,19 @@ class Architecture:
         }
 
 
-def layers_by_type(raw: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The layers that `layer_types` of a `config.json` calls sliding; None where there is no `layer_types`.
+def layers_by_type(raw: Mapping[str, Any], kind: str = "sliding_attention") -> tuple[int, ...] | None:
+    """The layers that `layer_types` of a `config.json` calls `kind`; None where there is no `layer_types`."""
+    types = raw.get("layer_types")
+    return None if types is None else tuple(index for index, name in enumerate(types) if name == kind)
 
-    Raises UnsupportedError for another type of layer.
-    """
+
+def check_layer_types(raw: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises UnsupportedError where `layer_types` of a `config.json` is no list of `known` names."""
     types = raw.get("layer_types")
     if types is None:
-        return None
-    if not isinstance(types, list) or len(types) > MAX_LAYERS or not set(types) <= LAYER_TYPES:
+        return
+    if not isinstance(types, list) or len(types) > MAX_LAYERS or not all(name in known for name in types):
         raise UnsupportedError("its layer_types are none that Sterna knows.")
-    return tuple(index for index, kind in enumerate(types) if kind == "sliding_attention")
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:

@@ -8,6 +8,8 @@ from sterna.model.config import ModelConfig
 from sterna.model.operations import (
     Add,
     Attention,
+    Conv,
+    DeltaRule,
     Embed,
     Gated,
     Hadamard,
@@ -16,10 +18,12 @@ from sterna.model.operations import (
     Operation,
     Rope,
     Scale,
+    Slice,
     Slot,
+    Transpose,
     Weight,
 )
-from sterna.model.plan import CacheGroup, Head, Plan
+from sterna.model.plan import CacheGroup, Head, Plan, StateGroup
 from sterna.tensor.tensor import Tensor
 
 
@@ -90,8 +94,37 @@ class PlanBuilder:
         operation = Attention(*slots, cache, index, config.num_heads, config.attention_scale)
         self._append(operation, config.num_heads * config.head_dim)
 
-    def gated(self, out: str, gate: str, up: str) -> None:
-        operation = Gated(Slot(out), Slot(gate), Slot(up), self.config.activation)
+    def conv(self, out: str, x: str, weight: str, layer: int) -> None:
+        """Causal convolution and SiLU of slot `x`, with the state of `layer` of the model."""
+        self._append(Conv(Slot(out), Slot(x), Weight(weight), "delta", self._state(layer)), self.plan.slots[x])
+
+    def delta_rule(self, out: str, x: str, a: str, b: str, decay: str, bias: str, layer: int) -> None:
+        """The gated delta rule, with the state of `layer` of the model."""
+        net = self.config.delta_net
+        assert net is not None
+        slots = Slot(out), Slot(x), Slot(a), Slot(b)
+        order = "tiled" if net.is_tiled else "grouped"
+        operation = DeltaRule(*slots, Weight(decay), Weight(bias), "delta", self._state(layer), order)
+        self._append(operation, net.value_heads * net.value_dim)
+
+    def _state(self, layer: int) -> int:
+        """The index of a layer of the model among those with a state."""
+        net = self.config.delta_net
+        assert net is not None
+        shape = net.key_heads, net.value_heads, net.key_dim, net.value_dim, net.conv_width
+        self.plan.states["delta"] = StateGroup(len(net.layers), *shape)
+        return net.layers.index(layer)
+
+    def slice(self, out: str, x: str, heads: int, start: int, width: int) -> None:
+        """`width` columns of each of the `heads` parts of slot `x`, from `start` on."""
+        self._append(Slice(Slot(out), Slot(x), heads, start), heads * width)
+
+    def transpose(self, out: str, x: str, rows: int, columns: int) -> None:
+        self._append(Transpose(Slot(out), Slot(x), rows, columns), self.plan.slots[x])
+
+    def gated(self, out: str, gate: str, up: str, activation: str | None = None) -> None:
+        """`activation` of `gate`, the config's by default, times `up`."""
+        operation = Gated(Slot(out), Slot(gate), Slot(up), activation or self.config.activation)
         self._append(operation, self.plan.slots[gate])
 
     def add(self, out: str, x: str, y: str) -> None:

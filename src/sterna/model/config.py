@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from sterna.errors import FormatError
 from sterna.files.json_values import MAX_INTEGER
+from sterna.model.delta_net import DeltaNet
 from sterna.model.hadamard import Hadamard
 from sterna.model.rope import base_frequencies
 
@@ -40,6 +41,8 @@ class ModelConfig:
     """Epsilon of the RMSNorms directly before single matrices; None: `rms_norm_eps`."""
     embedding_scale: float = 1.0
     """Factor on the rows of the embedding."""
+    rotary_dim: int | None = None
+    """How many dimensions of a head are rotated, its first ones; None: all."""
     rope_divisors: tuple[float, ...] | None = None
     """Divisor of each pair's rotary frequency (context scaling, `sterna.model.rope`); None: 1."""
     rope_attention_factor: float = 1.0
@@ -54,6 +57,8 @@ class ModelConfig:
     """Rotary theta of `sliding_layers`, without context scaling (Gemma 3); None: as in the other layers."""
     hadamard: Hadamard | None = None
     """Which matrices multiply rotated activations; None: none does."""
+    delta_net: DeltaNet | None = None
+    """The layers without attention; None: every layer has attention."""
     pooling: str = "last"
     """How an embedding is made of a text's hidden rows: `last` (from the last row) or `mean`."""
 
@@ -69,10 +74,14 @@ class ModelConfig:
         """Radians a position for each rotated pair of a head in this layer."""
         if self.local_rope_theta is not None and layer in self.sliding_layers:
             return base_frequencies(self.local_rope_theta, self.head_dim)
-        frequencies = base_frequencies(self.rope_theta, self.head_dim)
+        frequencies = base_frequencies(self.rope_theta, self.rotary_dim or self.head_dim)
         if self.rope_divisors is None:
             return frequencies
         return [frequency / divisor for frequency, divisor in zip(frequencies, self.rope_divisors, strict=True)]
+
+    def has_attention(self, layer: int) -> bool:
+        """Whether a layer has attention, and not a gated delta net."""
+        return self.delta_net is None or layer not in self.delta_net.layers
 
     @property
     def attention_scale(self) -> float:

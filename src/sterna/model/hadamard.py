@@ -24,3 +24,6 @@ class Hadamard:
     """Names of the embeddings whose rows are rotated back."""
     signs: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """+1 or -1 for each column, by width; for other widths all are +1."""
+    values_grouped: bool = False
+    """Whether the output matrices of tiled delta nets (`DeltaNet.is_tiled`) read value heads in the grouped order:
+    those of a key head one after the other (`gdn_v_grouped`)."""

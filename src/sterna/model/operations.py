@@ -3,12 +3,15 @@ run them.
 
 A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add`,
 `scale` and `hadamard` may write a slot that they read.
+
+`conv` and `deltarule` keep a state of each sequence, as `attention` keeps keys and values: their rows depend on all
+tokens before, and a sequence begins with a state of zeros.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import NewType, get_args
 
 Slot = NewType("Slot", str)
 """The name of a slot."""
@@ -104,8 +107,8 @@ class Attention:
 
 @dataclass(frozen=True)
 class Gated:
-    """`out = f(gate) * up`, f: `relu2` (`max(x, 0)²`), `silu` (`x / (1 + e^-x)`), or `gelu` in its tanh form
-    (arXiv 1606.08415, section 2)."""
+    """`out = f(gate) * up`, f: `relu2` (`max(x, 0)²`), `silu` (`x / (1 + e^-x)`), `sigmoid` (`1 / (1 + e^-x)`), or
+    `gelu` in its tanh form (arXiv 1606.08415, section 2)."""
 
     out: Slot
     gate: Slot
@@ -147,11 +150,80 @@ class Hadamard:
     signs: str | None = None
 
 
-Operation = Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale | Hadamard
+@dataclass(frozen=True)
+class Slice:
+    """Part of each of `heads` equal parts of x: `out[h] = x[h][start : start + n]`, where out is `heads` parts of n
+    values."""
 
-KINDS: dict[str, type[Operation]] = {
-    kind.__name__.lower(): kind for kind in (Embed, Norm, Linear, Rope, Attention, Gated, Add, Scale, Hadamard)
-}
+    out: Slot
+    x: Slot
+    heads: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Equal parts of x in another order: `out[j, i] = x[i, j]`, x `[rows, columns, n]`, out `[columns, rows, n]`."""
+
+    out: Slot
+    x: Slot
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A causal convolution of each column, then SiLU: `out_t = silu(Σ_j weight[:, j] · x_(t - n + 1 + j))`, weight
+    `[width, n]`, j from 0 to n - 1; x is zero before the sequence begins.
+
+    The state, in `layer` of the state group `states`, is the last n - 1 rows of x.
+    """
+
+    out: Slot
+    x: Slot
+    weight: Weight
+    states: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class DeltaRule:
+    """The gated delta rule (arXiv 2412.06464, equation 10). x is q, k `[key_heads, key_dim]` and v
+    `[value_heads, value_dim]`, one after the other; a and b are `[value_heads]`. q and k are first scaled to
+
+        q / sqrt(Σ q² + 1e-6) / sqrt(key_dim)    k / sqrt(Σ k² + 1e-6)
+
+    head by head. Then each value head updates its state S `[key_dim, value_dim]`, which decays before it is read:
+
+        g = decay · ln(1 + e^(a + bias))    β = 1 / (1 + e^-b)
+        S' = e^g · S    δ = β · (v - S'ᵀ · k)    S = S' + k · δᵀ    out = Sᵀ · q
+
+    `decay` (at most 0) and `bias` have one number for each value head. Value head h reads the key head
+    `h div (value_heads / key_heads)` in the order `grouped`, `h mod key_heads` in the order `tiled`.
+
+    The state is in `layer` of the state group `states`. Engines compute blocks of 64 positions from the state S at the
+    block's beginning: with G_i the sum of g from there to row i,
+
+        δ_i = β_i · (v_i - e^G_i · Sᵀ · k_i - Σ_(j < i) e^(G_i - G_j) · (k_j · k_i) · δ_j)
+        out_i = e^G_i · Sᵀ · q_i + Σ_(j <= i) e^(G_i - G_j) · (k_j · q_i) · δ_j
+    """
+
+    out: Slot
+    x: Slot
+    a: Slot
+    b: Slot
+    decay: Weight
+    bias: Weight
+    states: str
+    layer: int
+    order: str
+
+
+Operation = (
+    Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale | Hadamard | Slice | Transpose | Conv | DeltaRule
+)
+
+KINDS: dict[str, type[Operation]] = {kind.__name__.lower(): kind for kind in get_args(Operation)}
 """The operations by the name that they have in JSON."""
 
 

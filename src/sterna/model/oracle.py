@@ -14,6 +14,8 @@ import numpy as np
 from sterna.model.operations import (
     Add,
     Attention,
+    Conv,
+    DeltaRule,
     Embed,
     Gated,
     Hadamard,
@@ -22,6 +24,8 @@ from sterna.model.operations import (
     Operation,
     Rope,
     Scale,
+    Slice,
+    Transpose,
     reads,
 )
 from sterna.model.plan import Plan
@@ -108,6 +112,25 @@ class Oracle:
                 signs = np.float32(1) if name is None else np.asarray(plan.signs[name], np.float32)
                 forward = direction == "forward"
                 return hadamard(slots[x] * signs, block) if forward else hadamard(slots[x], block) * signs
+            case Slice(out=out, x=x, heads=heads, start=start):
+                stop = start + plan.slots[out] // heads
+                return slots[x].reshape(len(tokens), heads, -1)[:, :, start:stop].reshape(len(tokens), -1)
+            case Transpose(x=x, rows=rows, columns=columns):
+                return slots[x].reshape(len(tokens), rows, columns, -1).swapaxes(1, 2).reshape(len(tokens), -1)
+            case Conv(x=x, weight=name):
+                return conv(slots[x], _floats(weights[name]))
+            case DeltaRule():
+                return self._delta_rule(operation, slots)
+
+    def _delta_rule(self, operation: DeltaRule, slots: Mapping[str, np.ndarray]) -> np.ndarray:
+        shape, rows = self.plan.states[operation.states], slots[operation.x]
+        keys = shape.key_heads * shape.key_dim
+        q, k, v = np.split(rows, [keys, 2 * keys], axis=1)
+        q, k = (_by_value_head(part, shape.key_heads, shape.value_heads, operation.order) for part in (q, k))
+        softplus = np.logaddexp(np.float32(0), slots[operation.a] + _floats(self.weights[operation.bias]))
+        log_decay = softplus * _floats(self.weights[operation.decay])
+        v = v.reshape(len(rows), shape.value_heads, -1)
+        return delta_rule(q, k, v, log_decay, _sigmoid(slots[operation.b])).reshape(len(rows), -1)
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
@@ -192,6 +215,37 @@ def attention(
     return np.einsum("hqk,khd->qhd", softmax(np.where(seen, scores, np.float32(-np.inf))), v)
 
 
+def conv(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The causal convolution of the columns of x [n, width] with weight [width, positions], and SiLU of it."""
+    positions = weight.shape[1]
+    padded = np.pad(x, ((positions - 1, 0), (0, 0)))
+    total: np.ndarray = sum(padded[j : j + len(x)] * weight[:, j] for j in range(positions))
+    return _silu(total)
+
+
+def delta_rule(q: np.ndarray, k: np.ndarray, v: np.ndarray, log_decay: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """The gated delta rule from a state of zeros on, token by token, as `operations.DeltaRule` says.
+
+    q and k [n, heads, key_dim], v [n, heads, value_dim], log_decay and beta [n, heads]; [n, heads, value_dim].
+    """
+    q = q / np.sqrt(np.square(q).sum(axis=-1, keepdims=True) + np.float32(1e-6)) * np.float32(q.shape[-1] ** -0.5)
+    k = k / np.sqrt(np.square(k).sum(axis=-1, keepdims=True) + np.float32(1e-6))
+    state, out = np.zeros((*k.shape[1:], v.shape[2]), np.float32), np.empty_like(v)
+    for t in range(len(q)):
+        state *= np.exp(log_decay[t])[:, None, None]
+        delta = beta[t][:, None] * (v[t] - np.einsum("hkv,hk->hv", state, k[t]))
+        state += k[t][:, :, None] * delta[:, None, :]
+        out[t] = np.einsum("hkv,hk->hv", state, q[t])
+    return out
+
+
+def _by_value_head(x: np.ndarray, key_heads: int, value_heads: int, order: str) -> np.ndarray:
+    """Keys or queries [n, key_heads * key_dim] as the value heads read them: [n, value_heads, key_dim]."""
+    heads = np.arange(value_heads)
+    read = heads % key_heads if order == "tiled" else heads // (value_heads // key_heads)
+    return x.reshape(len(x), key_heads, -1)[:, read]
+
+
 def softmax(x: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, float32."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -212,9 +266,14 @@ def _relu2(x: np.ndarray) -> np.ndarray:
     return np.square(np.maximum(x, 0))
 
 
-def _silu(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     # exp(-x) overflows to inf for very negative x, which gives the right 0.
     with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # as in `_sigmoid`
         return x / (1 + np.exp(-x))
 
 
@@ -222,7 +281,12 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     return x / 2 * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)))
 
 
-GATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu2": _relu2, "silu": _silu, "gelu": _gelu}
+GATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu2": _relu2,
+    "silu": _silu,
+    "sigmoid": _sigmoid,
+    "gelu": _gelu,
+}
 
 
 def _floats(values: Values) -> np.ndarray:

@@ -28,6 +28,24 @@ class CacheGroup:
 
 
 @dataclass(frozen=True)
+class StateGroup:
+    """Layers whose states have the same shape (`Conv`, `DeltaRule`): `key_heads` heads of `key_dim` values for q and
+    for k, `value_heads` heads of `value_dim` values, and a convolution over `conv_width` positions."""
+
+    layers: int
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_width: int
+
+    @property
+    def channels(self) -> int:
+        """The columns of the convolution: those of q, k and v."""
+        return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+
+
+@dataclass(frozen=True)
 class Head:
     """The output matrix `[vocab_size, hidden_size]`, and how hidden rows are quantised for it (`Linear`)."""
 
@@ -47,6 +65,7 @@ class Plan:
     slots: dict[str, int] = field(default_factory=dict)
     """The width of each slot."""
     caches: dict[str, CacheGroup] = field(default_factory=dict)
+    states: dict[str, StateGroup] = field(default_factory=dict)
     frequencies: dict[str, list[float]] = field(default_factory=dict)
     """Rotary frequencies in radians a position, one for each rotated pair."""
     signs: dict[str, list[int]] = field(default_factory=dict)
@@ -77,8 +96,9 @@ class Plan:
                 for operation in values["operations"]
             ]
             caches = {name: _read(CacheGroup, group) for name, group in values["caches"].items()}
+            states = {name: _read(StateGroup, group) for name, group in values.get("states", {}).items()}
             head = _read(Head, values["head"])
-            return _read(cls, {**values, "operations": operations, "caches": caches, "head": head})
+            return _read(cls, {**values, "operations": operations, "caches": caches, "states": states, "head": head})
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"The plan is malformed: {error}.") from error
 

@@ -10,6 +10,7 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.model.architecture import matrix_shapes
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
+from sterna.model.delta_net import DeltaNet
 from sterna.tensor.tensor import AnyTensor, Tensor
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -20,6 +21,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "num_heads": (1, 1 << 12),
     "num_kv_heads": (1, 1 << 12),
     "head_dim": (2, 1 << 12),
+    "rotary_dim": (2, 1 << 12),
     "context_length": (1, 1 << 24),
     "sliding_window": (1, 1 << 24),
     "rms_norm_eps": (1e-30, 1),
@@ -29,6 +31,14 @@ LIMITS: dict[str, tuple[float, float]] = {
     "rope_attention_factor": (1e-6, 1e6),
     "embedding_scale": (1e-6, 1e6),
     "query_scale": (1e-6, 1e6),
+}
+
+DELTA_LIMITS = {
+    "key_heads": (1, 1 << 12),
+    "value_heads": (1, 1 << 12),
+    "key_dim": (1, 1 << 10),
+    "value_dim": (1, 1 << 10),
+    "conv_width": (2, 8),
 }
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -51,11 +61,25 @@ def check_config(config: ModelConfig) -> None:
         raise FormatError(f"The head size {config.head_dim} is odd, so RoPE cannot pair its dimensions.")
     if "attn_sub_norm" in architecture.norms and config.num_heads * config.head_dim != config.hidden_size:
         raise FormatError(f"{config.architecture} needs heads x head size = {config.hidden_size}, the hidden size.")
+    rotary_dim = config.rotary_dim or config.head_dim
+    if rotary_dim % 2 or rotary_dim > config.head_dim:
+        raise FormatError(f"RoPE cannot rotate {rotary_dim} dimensions of a head of {config.head_dim}.")
     divisors = config.rope_divisors
     if divisors is not None and (
-        len(divisors) != config.head_dim // 2 or not all(1e-6 <= value <= 1e6 for value in divisors)
+        len(divisors) != rotary_dim // 2 or not all(1e-6 <= value <= 1e6 for value in divisors)
     ):
-        raise FormatError(f"The model's RoPE factors are not {config.head_dim // 2} numbers within bounds.")
+        raise FormatError(f"The model's RoPE factors are not {rotary_dim // 2} numbers within bounds.")
+    if config.delta_net is not None:
+        check_delta_net(config.delta_net)
+
+
+def check_delta_net(net: DeltaNet) -> None:
+    """Raises FormatError for numbers that no delta net has."""
+    for name, (least, most) in DELTA_LIMITS.items():
+        if not least <= getattr(net, name) <= most:
+            raise FormatError(f"The {name} of the model's delta nets is {getattr(net, name)}, which is out of bounds.")
+    if net.value_heads % net.key_heads:
+        raise FormatError(f"{net.value_heads} value heads cannot share {net.key_heads} key heads evenly.")
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -64,9 +88,9 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": embedding, "output_norm.weight": (config.hidden_size,)}
     if not config.tied_head:
         shapes["output.weight"] = embedding
-    layer = architecture_of(config).layer_shapes(config)
+    architecture = architecture_of(config)
     for index in range(config.num_layers):
-        shapes |= {f"blk.{index}.{name}": shape for name, shape in layer.items()}
+        shapes |= {f"blk.{index}.{name}": shape for name, shape in architecture.layer_shapes(config, index).items()}
     return shapes
 
 

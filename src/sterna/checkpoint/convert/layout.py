@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sterna.checkpoint import Checkpoint
 from sterna.errors import UnsupportedError
-from sterna.model.architecture import matrix_shapes
+from sterna.model.architectures import architecture_of
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import AnyTensor
 
@@ -35,7 +35,7 @@ def lay_out(source: Checkpoint, tensors: Mapping[str, AnyTensor], wanted: Wanted
     With `strict`, rows that do not fill the wanted type raise UnsupportedError.
     """
     layout = Layout()
-    matrices = {f"{name}.weight" for name in matrix_shapes(source.config)}
+    matrices = {f"{name}.weight" for name in architecture_of(source.config).matrices}
     for name, tensor in tensors.items():
         first = _wanted(source, name, tensor, wanted, matrices)
         if folder and len(tensor.shape) == 1:

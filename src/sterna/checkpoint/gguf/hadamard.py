@@ -21,7 +21,10 @@ FIXED = {"transform": "normalized-sylvester-walsh-hadamard", "axis": "input-last
 LISTS = {"weight_names", "inverse_weight_names", "sign_widths", "sign_values"}
 KNOWN = {*FIXED, *LISTS, "version", "block_size", "sign_mode", "gdn_v_grouped", "tied_output"}
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
-_ROTATED = re.compile(r"(?:blk\.\d+\.(?:attn_[qkv]|attn_output|ffn_gate|ffn_up|ffn_down)|output)\.weight", re.ASCII)
+_ROTATED = re.compile(
+    r"(?:blk\.\d+\.(?:attn_[qkv]|attn_qkv|attn_gate|attn_output|ssm_out|ffn_gate|ffn_up|ffn_down)|output)\.weight",
+    re.ASCII,
+)
 
 
 def read_hadamard(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Hadamard | None:
@@ -42,8 +45,9 @@ def read_hadamard(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     for key, wanted in FIXED.items():
         if keys.get(key, wanted) != wanted:
             raise UnsupportedError(f"its rotation has the {key} {keys.get(key)!r}, and Sterna knows {wanted!r}.")
-    if keys.get("gdn_v_grouped", False) is not False:
-        raise UnsupportedError("its rotation is that of a model with gated delta nets, which Sterna does not run.")
+    grouped = keys.get("gdn_v_grouped", False)
+    if not isinstance(grouped, bool) or grouped and not any(name.endswith(".ssm_out.weight") for name in tensors):
+        raise UnsupportedError("its rotation has the key gdn_v_grouped, and the model no gated delta nets.")
     block = keys.get("block_size")
     if not isinstance(block, int) or not 1 < block <= MAX_BLOCK or block & (block - 1):
         raise FormatError(f"its rotation has blocks of {block!r}, which is no power of two up to {MAX_BLOCK}.")
@@ -57,7 +61,7 @@ def read_hadamard(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     for name in weights | inverse:
         if tensors[name].shape[-1] % block:
             raise FormatError(f"its rotation has blocks of {block}, which do not fill the rows of {name!r}.")
-    return Hadamard(block, frozenset(weights), frozenset(inverse), _signs(metadata, keys))
+    return Hadamard(block, frozenset(weights), frozenset(inverse), _signs(metadata, keys), grouped)
 
 
 def _names(metadata: Mapping[str, Any], key: str, tensors: Mapping[str, Tensor]) -> set[str]:

@@ -35,7 +35,7 @@ def config_keys(config: ModelConfig, name: str) -> dict[str, Any]:
         f"{prefix}.attention.head_count": config.num_heads,
         f"{prefix}.attention.head_count_kv": config.num_kv_heads,
         f"{prefix}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        f"{prefix}.rope.dimension_count": config.head_dim,
+        f"{prefix}.rope.dimension_count": config.rotary_dim or config.head_dim,
         f"{prefix}.rope.freq_base": config.rope_theta,
     }
     if config.head_dim * config.num_heads != config.hidden_size:

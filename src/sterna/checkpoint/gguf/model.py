@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check, ready_norm
 from sterna.checkpoint.gguf.hadamard import read_hadamard
 from sterna.checkpoint.gguf.rope import ROPE_FACTORS, read_scaling
-from sterna.errors import FormatError, UnsupportedError
+from sterna.errors import FormatError, UnsupportedError, listed, warn
 from sterna.files.gguf.metadata import Keys
 from sterna.files.gguf.reader import read_gguf
 from sterna.model.architecture import MAX_LAYERS, Fields
@@ -60,10 +60,33 @@ def open_gguf(path: str | os.PathLike[str], i2s_layout: str = "x86") -> Checkpoi
         absorbed = {name: tensors.pop(name) for name in (ROPE_FACTORS,) if name in tensors}
         if config.tied_head:
             tensors.pop("output.weight", None)
+        extra = [name for name in tensors if _layer(name) >= config.num_layers]
+        if extra and any(_DRAFTER in name for name in extra):
+            warn(f"{file.path} has layers that draft tokens (MTP), which Sterna passes over: {listed(extra)}.")
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in extra}
         check(config, tensors)
         ready = {name: _ready(tensor, i2s_layout) for name, tensor in tensors.items()}
     latent = config.architecture.startswith("bitnet")
     return Checkpoint(config, ready, file.metadata, file.path, "gguf", latent, absorbed)
+
+
+_DRAFTER = ".nextn."
+"""Part of the names of tensors that only a layer of a drafter has (multi-token prediction)."""
+
+
+def _layer(name: str) -> int:
+    """The layer of a tensor, -1 for one outside layers."""
+    part, number, _ = (*name.split(".", 2), "", "")[:3]
+    return int(number) if part == "blk" and number.isascii() and number.isdigit() and len(number) < 6 else -1
+
+
+def decoder_layers(keys: Keys, tensors: Collection[str]) -> int:
+    """The layers of a model without those of its drafter, which come last and may count among its blocks."""
+    count, drafting = keys.integer("block_count"), keys.integer("nextn_predict_layers", 0)
+    drafters = [_layer(name) for name in tensors if _DRAFTER in name]
+    if 0 < drafting <= count and max(map(_layer, tensors), default=-1) < count - drafting:
+        return count - drafting  # the file has been freed of its drafter
+    return min([count, *(layer for layer in drafters if layer >= 0)])
 
 
 def _ready(tensor: Tensor, i2s_layout: str) -> AnyTensor:
@@ -109,13 +132,18 @@ def read_config(
 
     hidden_size, num_heads = keys.integer("embedding_length"), keys.integer("attention.head_count")
     head_dim = keys.integer("attention.key_length", hidden_size // max(num_heads, 1))
-    for key in ("attention.value_length", "rope.dimension_count"):
-        if keys.integer(key, head_dim) != head_dim:
-            raise UnsupportedError(f"its {key} is {keys.integer(key)}, and Sterna needs the head size, {head_dim}.")
-    context_length, num_layers = keys.integer("context_length"), keys.integer("block_count")
+    rotary_dim = keys.integer("rope.dimension_count", head_dim)
+    if architecture.partial_rotary == 1 and rotary_dim != head_dim:
+        raise UnsupportedError(f"its rope.dimension_count is {rotary_dim}, and Sterna needs the head size, {head_dim}.")
+    if keys.integer("attention.value_length", head_dim) != head_dim:
+        raise UnsupportedError(
+            f"its attention.value_length is {keys.integer('attention.value_length')}, and Sterna needs the head size, "
+            f"{head_dim}."
+        )
+    context_length, num_layers = keys.integer("context_length"), decoder_layers(keys, tensors)
     window = keys.integer("attention.sliding_window", 0) or None
     theta = keys.number("rope.freq_base", 10000.0)
-    divisors, attention_factor = read_scaling(keys, tensors.get(ROPE_FACTORS), theta, head_dim, context_length)
+    divisors, attention_factor = read_scaling(keys, tensors.get(ROPE_FACTORS), theta, rotary_dim, context_length)
     activation = keys.get("hidden_activation", variant.activation)
     if activation not in ("relu2", "silu", variant.activation):
         raise UnsupportedError(f"its hidden_activation is {activation!r}, which Sterna does not know.")
@@ -134,6 +162,7 @@ def read_config(
         "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": theta,
         "rope_style": variant.rope_style,
+        "rotary_dim": None if rotary_dim == head_dim else rotary_dim,
         "activation": activation,
         "tied_head": variant.tied_head or "output.weight" not in tensors,
         "pooling": POOLING.get(keys.integer("pooling_type", 0), "unknown"),

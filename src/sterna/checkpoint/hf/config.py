@@ -10,7 +10,7 @@ from sterna.checkpoint.hf.mlx import is_mlx
 from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.json_values import integer, mapping, number
-from sterna.model.architecture import MAX_LAYERS, Fields, layers_by_type
+from sterna.model.architecture import MAX_LAYERS, Fields, check_layer_types
 from sterna.model.architectures import HF_CLASSES
 from sterna.model.config import ModelConfig
 
@@ -21,7 +21,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "mlp_bias": (False, None),
     "weight_bits": (1, None),
     "input_bits": (8, None),
-    "partial_rotary_factor": (1, None),
     "attn_logit_softcapping": (None,),
     "final_logit_softcapping": (None,),
     "use_bidirectional_attention": (False, None),
@@ -62,7 +61,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
     """
     architecture, hf_class = HF_CLASSES[architecture_class(raw)]
     _accept(raw, NEUTRAL, "config.json")
-    layers_by_type(raw)
+    check_layer_types(raw, architecture.layer_types)
     norms = mapping(raw, "quantization_config")
     if integer(raw, "vocab_size", vocab_size) != vocab_size:
         raise FormatError(f"its vocab_size {raw['vocab_size']} is not that of its embedding, {vocab_size}.")
@@ -71,7 +70,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         raise UnsupportedError(f"its activation is {activation!r}, and Sterna knows {', '.join(ACTIVATIONS)}.")
     hidden_size, num_heads = integer(raw, "hidden_size"), integer(raw, "num_attention_heads")
     head_dim = integer(raw, "head_dim", hidden_size // max(num_heads, 1))
-    rope = read_rope(raw, head_dim, hf_class.rope_theta)
+    rope = read_rope(raw, head_dim, hf_class.rope_theta, architecture.partial_rotary)
     fields: Fields = {
         "architecture": architecture.name,
         "vocab_size": vocab_size,
@@ -85,6 +84,7 @@ def read_config(raw: Mapping[str, Any], vocab_size: int, has_head: bool) -> Mode
         "rms_norm_eps": number(raw.get("rms_norm_eps"), "rms_norm_eps"),
         "rope_theta": rope.theta,
         "rope_style": "half",
+        "rotary_dim": None if rope.rotary_dim == head_dim else rope.rotary_dim,
         "activation": ACTIVATIONS[activation],
         "tied_head": not has_head,
         "input_norm_eps": number(norms.get("rms_norm_eps", 1e-6), "rms_norm_eps")
@@ -123,6 +123,13 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
         input_norm=section.get("use_rms_norm", False),
         unconverted=_unconverted(section.get("modules_to_not_convert"), config),
     )
+
+
+def decoder_config(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A `config.json` with the keys of its decoder, which one of a model with vision keeps under `text_config`, at the
+    top. What the file says of the whole model comes first."""
+    whole = {key: value for key, value in raw.items() if key != "text_config"}
+    return {**mapping(raw, "text_config"), **whole}
 
 
 def is_tied(raw: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ where groups of columns have scales, in Q1_0, PQ2_0 or Q2_0."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -14,13 +14,20 @@ import numpy as np
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
 from sterna.checkpoint.hf import mlx
-from sterna.checkpoint.hf.config import Quantization, architecture_class, is_tied, read_config, read_quantization
-from sterna.errors import FormatError, SternaError, UnsupportedError, warn
+from sterna.checkpoint.hf.config import (
+    Quantization,
+    architecture_class,
+    decoder_config,
+    is_tied,
+    read_config,
+    read_quantization,
+)
+from sterna.errors import FormatError, SternaError, UnsupportedError, listed, warn
 from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
-from sterna.model.architecture import EMBEDDING, HEAD, MATRICES
-from sterna.model.architectures import architecture_of
+from sterna.model.architecture import EMBEDDING, HEAD, MATRICES, plus_one
+from sterna.model.architectures import HF_CLASSES, architecture_of
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.decode import decode
@@ -33,6 +40,8 @@ from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
 """How the names of a model's tensors begin."""
+NESTED = "language_model."
+"""Part of the names of a decoder's tensors in a model with vision."""
 ROTATION = "hadamard.json"
 """Says in an MLX folder of Bonsai 2 which matrices multiply rotated activations."""
 PIECE_BYTES = 1 << 22
@@ -47,13 +56,19 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
     """
     folder = Path(path)
-    raw = read_json(folder / CONFIG)
+    given = read_json(folder / CONFIG)
     with about(folder):
+        raw = decoder_config(given)
         # Checked before the weights are looked for: a model of an unknown class may keep them in another way.
         _check_rotation(raw, folder)
         architecture_class(raw)
         tied = is_tied(raw)
+        architecture, _ = HF_CLASSES[architecture_class(raw)]
     stored = _prefixed(read_folder(folder, lambda name: _is_idle(name) or (tied and name in (EMBEDDING, HEAD))))
+    passed_over = [name for name in stored if name.startswith(architecture.passed_over)]
+    if passed_over:
+        warn(f"{folder} has parts beside the decoder, which Sterna passes over: {listed(passed_over)}.")
+        stored = {name: tensor for name, tensor in stored.items() if name not in set(passed_over)}
     if not stored:
         raise no_model(folder)
     with about(folder):
@@ -94,7 +109,8 @@ def _is_idle(name: str) -> bool:
 
 def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """The tensors under full names. As in transformers (`rename_source_key`), any name may lack `model.` (a body was
-    saved without its head), or have it once too often (a model was saved inside another)."""
+    saved without its head), or have it once too often (a model was saved inside another). The decoder of a model with
+    vision has one more part in its names (`model.language_model.layers.`)."""
     names = {name: _full_name(name) for name in stored}
     return {
         full: replace(stored[name], name=full) for name, full in names.items() if name == full or full not in stored
@@ -102,6 +118,7 @@ def _prefixed(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
 
 
 def _full_name(name: str) -> str:
+    name = name.removeprefix(NESTED) if name.startswith(NESTED) else name.replace(f"model.{NESTED}", "model.", 1)
     inner, outer = name.removeprefix("model."), f"model.{name}"
     if inner != name and inner.startswith(FULL_NAMES):
         return inner
@@ -160,6 +177,8 @@ def _tensors(
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
     shapes = tensor_shapes(config)
     parts = {part for name, tensor in stored.items() if tensor.dtype == "U32" for part in mlx.parts_of(name)}
+    # mlx-lm saves convolutions in its own order of axes, and then norms as 1 + w.
+    by_mlx = any(len(tensor.shape) == 3 and tensor.shape[2] == 1 for tensor in stored.values())
     tensors: dict[str, TensorStream] = {}
     for name, tensor in stored.items():
         if name.endswith(".weight_scale") or name in parts or _is_idle(name):
@@ -171,31 +190,45 @@ def _tensors(
             stream = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
         else:
             scale = stored.get(name.removesuffix("weight") + "weight_scale")
-            stream = _stream(names[name], tensor, scale, quantization)
-        tensors[names[name]] = _plus_one(stream) if architecture.norms_plus_one else stream
+            in_layer = tensor.name.removesuffix(".weight").split(".", 3)[-1] in architecture.matrices.values()
+            stream = _stream(names[name], _flat(tensor), scale, quantization, in_layer)
+        change = architecture.from_folder.get(_in_layer(names[name]))
+        if change is plus_one and by_mlx:
+            change = None
+        tensors[names[name]] = stream if change is None else _changed(stream, change)
     _check_input_norms(tensors, config, quantization)
     return tensors
 
 
-def _plus_one(stream: TensorStream) -> TensorStream:
-    """A norm that multiplies by 1 + w, as GGUF stores it: 1 + w. Input norms multiply by w and stay as they are."""
-    if len(stream.shape) != 1 or stream.name.endswith("_norm_in.weight"):
-        return stream
+def _in_layer(name: str) -> str:
+    """A canonical name without its `blk.N.`."""
+    return name.split(".", 2)[2] if name.startswith("blk.") else name
+
+
+def _flat(stored: StoredTensor) -> StoredTensor:
+    """The weights of a depthwise convolution, [channels, 1, width] or MLX's [channels, width, 1], as a matrix."""
+    is_depthwise = len(stored.shape) == 3 and 1 in stored.shape[1:]
+    return replace(stored, shape=(stored.shape[0], stored.shape[1] * stored.shape[2])) if is_depthwise else stored
+
+
+def _changed(stream: TensorStream, change: Callable[[np.ndarray], np.ndarray]) -> TensorStream:
+    """A tensor whose values in GGUF files are others (`Architecture.from_folder`), in float32."""
 
     def make() -> Iterator[Tensor]:
-        values = decode(whole(stream)) + np.float32(1)
+        with np.errstate(over="ignore"):  # what is not finite is refused when the tensor is loaded
+            values = np.ascontiguousarray(change(decode(whole(stream))), np.float32)
         yield Tensor(stream.name, stream.shape, Encoding.F32, values.view(np.uint8))
 
     return TensorStream(stream.name, stream.shape, Encoding.F32, make)
 
 
 def _stream(
-    name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None
+    name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None, in_layer: bool
 ) -> TensorStream:
     """A stored tensor under its canonical name; matrices that are quantised come out as I2_S, float matrices that are
-    ternary in groups of columns in the encoding that holds them exactly."""
+    ternary in groups of columns in the encoding that holds them exactly. `in_layer`: it is a linear matrix of a
+    layer."""
     module = stored.name.removesuffix(".weight")
-    in_layer = module.split(".", 3)[-1] in MATRICES.values()
     if stored.dtype == "U8":
         if not in_layer or quantization is None or len(stored.shape) != 2 or scale is None:
             raise UnsupportedError(f"its tensor {stored.name!r} is packed, but not by bitnet's quantisation.")

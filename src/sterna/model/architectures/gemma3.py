@@ -8,7 +8,7 @@ from typing import Any
 from sterna.errors import FormatError
 from sterna.files.gguf.metadata import Keys
 from sterna.files.json_values import integer, number
-from sterna.model.architecture import Architecture, Fields, GGUFVariant, HFClass, layers_by_type
+from sterna.model.architecture import Architecture, Fields, GGUFVariant, HFClass, layers_by_type, plus_one
 from sterna.model.builder import PlanBuilder
 from sterna.model.config import ModelConfig
 
@@ -87,6 +87,15 @@ def _local_layers(num_layers: int, period: int) -> tuple[int, ...]:
     return tuple(index for index in range(num_layers) if period and (index + 1) % period)
 
 
+NORMS = {
+    "attn_norm": ("input_layernorm",),
+    "ffn_norm": ("pre_feedforward_layernorm",),
+    "attn_q_norm": ("self_attn.q_norm",),
+    "attn_k_norm": ("self_attn.k_norm",),
+    "post_attention_norm": ("post_attention_layernorm",),
+    "post_ffw_norm": ("post_feedforward_layernorm",),
+}
+
 GEMMA3 = Architecture(
     name="gemma3",
     plan=plan,
@@ -96,15 +105,8 @@ GEMMA3 = Architecture(
         for name in ("Gemma3ForCausalLM", "Gemma3TextModel")
     },
     written=None,
-    norms={
-        "attn_norm": ("input_layernorm",),
-        "ffn_norm": ("pre_feedforward_layernorm",),
-        "attn_q_norm": ("self_attn.q_norm",),
-        "attn_k_norm": ("self_attn.k_norm",),
-        "post_attention_norm": ("post_attention_layernorm",),
-        "post_ffw_norm": ("post_feedforward_layernorm",),
-    },
-    norms_plus_one=True,
+    norms=NORMS,
+    from_folder={f"{norm}.weight": plus_one for norm in ("output_norm", *NORMS)},
     read_gguf=read_gguf,
     write_gguf=write_gguf,
     read_hf=read_hf,
