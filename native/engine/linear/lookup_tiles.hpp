@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "linear.hpp"
 
@@ -11,16 +12,18 @@ namespace sterna {
 // all tokens share the computation of which entry a byte of codes needs.
 inline constexpr std::size_t kLeastLookupRows = 512, kLeastLookupTokens = 2 * kLookupGroup;
 
-// Tiles with many rows, at most `most`, the same number for each thread. If there are too few rows for that, the tokens
-// are divided, too.
-inline Division lookup_division(std::size_t out_features, std::size_t most, std::size_t n_tokens,
-                                std::size_t n_threads) {
+// Tiles with many rows, at most `most`, as many as fill the threads evenly. If there are too few rows for that, the
+// tokens are divided, too; none if even then a thread would be idle.
+inline std::optional<Division> lookup_division(std::size_t out_features, std::size_t most, std::size_t n_tokens,
+                                               std::size_t n_threads) {
     const std::size_t even = parts(parts(out_features, most), n_threads) * n_threads;
-    const std::size_t tiles = std::min(even, out_features / kLeastLookupRows);
+    const std::size_t high = std::min(even, out_features / kLeastLookupRows);
+    const std::size_t wanted = std::max(parts(n_tokens, kLookupTokens), parts(n_threads, high));
+    const std::size_t tokens = parts(parts(n_tokens, wanted), kLookupGroup) * kLookupGroup;
+    const std::size_t pieces = parts(n_tokens, tokens), tiles = high * pieces / n_threads * n_threads / pieces;
+    if (tiles == 0) return std::nullopt;
     const std::size_t rows = parts(parts(out_features, tiles), kTileRows) * kTileRows;
-    const std::size_t pieces = std::max(parts(n_tokens, kLookupTokens), parts(n_threads, tiles));
-    const std::size_t tokens = parts(parts(n_tokens, pieces), kLookupGroup) * kLookupGroup;
-    return {rows, tokens, parts(n_tokens, tokens) * parts(out_features, rows), 1};
+    return Division{rows, tokens, pieces * parts(out_features, rows), 1};
 }
 
 // Multiplies rows first <= r < last in tiles of such a division. lookup(task) takes whole groups of tokens, dot(task)

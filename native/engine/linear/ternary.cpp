@@ -19,9 +19,10 @@ std::size_t Ternary::scratch() const {
 }
 
 Division Ternary::division(std::size_t n_tokens, std::size_t n_threads) const {
-    if (n_tokens < kLeastLookupTokens || !has_lookup()) return Linear::division(n_tokens, n_threads);
     constexpr std::size_t kMost = 1280;  // the best height on Zen 3 (docs/measurements.md)
-    return lookup_division(out_features_, kMost, n_tokens, n_threads);
+    if (n_tokens >= kLeastLookupTokens && has_lookup())
+        if (const auto tables = lookup_division(out_features_, kMost, n_tokens, n_threads)) return *tables;
+    return Linear::division(n_tokens, n_threads);
 }
 
 void Ternary::multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division& division,

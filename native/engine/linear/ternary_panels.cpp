@@ -31,7 +31,7 @@ std::size_t TernaryPanels::scratch() const {
 
 Division TernaryPanels::division(std::size_t n_tokens, std::size_t n_threads) const {
     if (has_lookup_ && n_tokens >= kLeastLookupTokens)
-        return lookup_division(out_features_, kLookupRows, n_tokens, n_threads);
+        if (const auto tables = lookup_division(out_features_, kLookupRows, n_tokens, n_threads)) return *tables;
     const std::size_t pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
     const std::size_t chunk = n_tokens < kManyTokens ? std::max<std::size_t>(kLongRead / panel_bytes_, 1) : kChunk;
     return {kTileRows, tokens, parts(n_tokens, tokens) * parts(out_features_, kTileRows), chunk};
