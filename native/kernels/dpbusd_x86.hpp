@@ -19,7 +19,8 @@ template <std::size_t Bytes, std::size_t Groups, std::size_t Tokens, std::size_t
 struct DpbusdOp {
     typedef std::int32_t Vec __attribute__((vector_size(Bytes)));
     static constexpr std::size_t kGroups = Groups, kTokens = Tokens, kBlocks = 4;
-    static constexpr std::size_t kPanelTokens = PanelTokens, kLargestCode = 192, kLines = 0;
+    static constexpr std::size_t kPanelTokens = PanelTokens, kLines = 0;
+    static constexpr bool kInPlace = true;
 
     // In assembly, because gcc 12 moves and spills sums that go through the intrinsic.
     static void multiply_add(Vec& sum, const Vec& codes, const Vec& x) {

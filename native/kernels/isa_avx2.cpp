@@ -11,7 +11,8 @@ namespace {
 struct MaddubsOp {
     typedef std::int32_t Vec __attribute__((vector_size(32)));
     static constexpr std::size_t kGroups = 2, kTokens = 6, kBlocks = 2;
-    static constexpr std::size_t kPanelTokens = 6, kLargestCode = 2, kLines = 16;  // 64 steps
+    static constexpr std::size_t kPanelTokens = 6, kLines = 16;  // 64 steps
+    static constexpr bool kInPlace = false;
 
     // Sums have 16 bits. A step adds two products of a code 0..2 and an int8 -128..127 to a lane, from -512 to 508.
     // Over the 64 steps of two blocks that makes -32768 to 32512, which 16 bits just hold. (The code 3 does not occur:

@@ -1,4 +1,4 @@
-// AVX-512 VNNI: tiles on 512-bit registers, all else on 256-bit registers (AVX-512VL).
+// AVX-512 VNNI: panels, tiles and lookup tables on 512-bit registers, all else on 256-bit registers (AVX-512VL).
 #include "dpbusd_x86.hpp"
 #include "int15_vnni.hpp"
 #include "isa_kernels.hpp"

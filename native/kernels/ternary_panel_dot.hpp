@@ -17,7 +17,7 @@
 namespace sterna {
 namespace {
 
-// Multiplies all panels with tokens first .. first + T - 1.
+// Multiplies P panels from first_panel on with tokens first .. first + T - 1.
 template <class Isa, std::size_t T, std::size_t P>
 void multiply_panels(const TernaryPanelTask& task, std::size_t first_panel, std::size_t first) {
     const std::size_t lines = task.cols / kLineColumns, row = first_panel * kTernaryRows;
@@ -29,8 +29,7 @@ void multiply_panels(const TernaryPanelTask& task, std::size_t first_panel, std:
     alignas(64) std::int32_t sums[P][T][kTernaryRows];
     Isa::template multiply<T, P>(panels, lines, task.x.codes + first * task.x.stride, task.x.stride, task.ahead, sums);
     for (std::size_t p = 0; p < P; ++p) {
-        const std::size_t begin = row + p * kTernaryRows, left = task.rows - begin;
-        const std::size_t count = left < kTernaryRows ? left : kTernaryRows;
+        const std::size_t begin = row + p * kTernaryRows, count = smaller(task.rows - begin, kTernaryRows);
         for (std::size_t t = 0; t < T; ++t) {
             const std::int32_t sum = task.x.sums[first + t];
             const float factor = task.scale / task.x.scales[first + t];
@@ -60,7 +59,7 @@ void multiply_by_tokens(std::index_sequence<T...>, const TernaryPanelTask& task)
     constexpr decltype(&multiply_tokens<Isa, 1, 1>) kByTokens[] = {
         multiply_tokens<Isa, T + 1, Isa::template kPanels<T + 1>>...};
     constexpr std::size_t kStep = 2;  // panels that stay in L1 or L2 while the tokens pass
-    // Groups of equal width: after twelve tokens, a group of one would unpack all codes again for itself.
+    // Groups of equal width: after a full group, a group of one token would unpack all codes again for itself.
     const std::size_t groups = (task.n_tokens + Isa::kTokens - 1) / Isa::kTokens;
     const std::size_t width = (task.n_tokens + groups - 1) / groups;
     const std::size_t panels = (task.rows + kTernaryRows - 1) / kTernaryRows;

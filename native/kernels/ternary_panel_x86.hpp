@@ -1,10 +1,10 @@
 // Dot products of ternary panels (ternary_panel_dot.hpp) on x86, for any vector width and multiply-add. `Op` provides
 //
 //   Vec   a vector of 32-bit lanes, one for each row
-//   multiply_add(sum, codes, x)   adds four products to each lane: codes in 0..kLargestCode, x int8
-//   widen(sum)   the sums of four products of each lane
-//   kLargestCode   192 if codes may keep their place in the byte, else 2
-//   kLines   lines after which sums of the code 2 must be widened, 0: never
+//   multiply_add(sum, codes, x)   adds four products of a byte of codes and an int8 to each lane
+//   widen(sum)   the sums of each lane in 32 bits
+//   kInPlace   whether codes may keep their place in the byte, so that 2 counts up to 128; else they are 0 to 2
+//   kLines   lines after which sums must be widened, or they would overflow; 0: never
 //   kPanelTokens   most tokens at once
 //
 // Few tokens multiply the codes in place, each place with sums of its own, which saves the shifts; the sums are shifted
@@ -30,7 +30,7 @@ struct PanelX86 {
 
     // Sums of a token and vector of rows: one for each place of a code in its byte, one for two places, or one.
     static constexpr std::size_t places(std::size_t sums) {
-        if (Op::kLargestCode < 192 || 4 * sums > kRegisters) return 1;
+        if (!Op::kInPlace || 4 * sums > kRegisters) return 1;
         return 8 * sums > kRegisters ? 2 : 4;
     }
 
