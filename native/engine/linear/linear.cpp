@@ -16,6 +16,9 @@ constexpr std::size_t kTokens = 64;
 // Bytes of a mapped file that are in memory beside their copy.
 constexpr std::size_t kFilled = 1 << 20;
 
+// Bytes of a matrix whose pages may stay: giving them back for each row takes longer than reading the row.
+constexpr std::size_t kSmall = 8 << 20;
+
 }  // namespace
 
 Activations Activations::part(std::size_t first, std::size_t n) const {
@@ -68,7 +71,8 @@ void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_thread
 }
 
 void Linear::drop() const {
-    if (read_once_) drop_pages(data_, data_ + out_features_ * row_bytes_);
+    const std::size_t bytes = out_features_ * row_bytes_;
+    if (read_once_ && bytes > kSmall) drop_pages(data_, data_ + bytes);
 }
 
 void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {

@@ -57,7 +57,7 @@ public:
     bool read_once() const { return read_once_; }  // as Tensor says
     bool reads(const std::uint8_t* data) const { return data == data_; }
 
-    // Drops the pages of a matrix that is not settled, if they are to be read once.
+    // Drops the pages of a matrix that is not settled, if they are to be read once and are not few.
     void drop() const;
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
