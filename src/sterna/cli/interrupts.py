@@ -20,6 +20,10 @@ ECHO_SECONDS = 1.0
 not interrupt the cleaning up."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: the command is to end, also where Ctrl-C ends less than that."""
+
+
 def exit_at_once() -> None:
     """Lets a signal end the process at once. This is for the time before a command has begun and after it has ended,
     when there is nothing to clean up."""
@@ -32,7 +36,7 @@ def exit_at_once() -> None:
 
 @contextmanager
 def as_exceptions() -> Iterator[None]:
-    """In the block a signal raises KeyboardInterrupt, so that temporary files are removed. At the end of the block an
+    """In the block a signal raises KeyboardInterrupt (`Terminated`, but for Ctrl-C), so that temporary files are removed. At the end of the block an
     interrupted process exits with the signal's status, whatever error the interruption caused. It does not wait for
     threads."""
     status, last = 0, -ECHO_SECONDS
@@ -43,7 +47,7 @@ def as_exceptions() -> Iterator[None]:
         last = time.monotonic()
         status = status or 128 + number
         if not echo:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     _handle(interrupt)
     try:
