@@ -85,7 +85,9 @@ def test_a_stop_string_ends_the_text_before_it(llm: LLM) -> None:
     stop = text[10:14]
     at = text.index(stop)
     (completion,) = llm.complete(["Once upon a time"], max_tokens=40, stop=stop)
-    assert completion.text == text[:at] and completion.stop_reason == "stop"
+    assert completion.text == text[:at] and completion.stop_reason == "stop" and completion.stop_string == stop
+    (first,) = llm.complete(["Once upon a time"], max_tokens=40, stop=[text[20:], stop, text[30:]])
+    assert first.stop_string == stop and llm.complete(["Once"], max_tokens=2)[0].stop_string is None
     pieces = list(llm.stream("Once upon a time", max_tokens=40, stop=[stop, "never there"]))
     assert "".join(pieces) == text[:at]
 

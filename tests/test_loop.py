@@ -212,6 +212,14 @@ def test_a_cancelled_request_is_silent(llm: LLM) -> None:
     assert len(events) == 1 and isinstance(events[0], str)
 
 
+def test_the_first_piece_comes_with_the_first_token_even_where_it_has_no_text(llm: LLM) -> None:
+    text, pieces = llm.generate("Once", max_tokens=4), []
+    finished: SimpleQueue[Request] = SimpleQueue()
+    llm.submit([llm.generation("Once", done=finished.put, deliver=pieces.append, max_tokens=4, stop=text)])
+    finished.get(timeout=60)
+    assert pieces == [""]
+
+
 def test_a_callback_cannot_wait_for_the_engine_but_can_ask_for_more(llm: LLM) -> None:
     finished: SimpleQueue[Request | Exception] = SimpleQueue()
 

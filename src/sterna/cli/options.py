@@ -16,7 +16,7 @@ from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError
 
 
-def _model_names(incomplete: str) -> list[str]:
+def complete_model(incomplete: str) -> list[str]:
     """Names of models that begin with what was typed. Where there are none a shell completes names of files."""
     from sterna.files.embedded import EMBEDDED_NAME
     from sterna.files.hub.cache import WELL_KNOWN
@@ -29,12 +29,12 @@ MODEL_HELP = (
 )
 Model = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help=MODEL_HELP, show_default=False, autocompletion=_model_names),
+    typer.Argument(metavar="[MODEL]", help=MODEL_HELP, show_default=False, autocompletion=complete_model),
 ]
 """The argument that names a model. `with_flags` adds the flag -m for it."""
 _ModelFlag = Annotated[
     str | None,
-    typer.Option("-m", "--model", metavar="MODEL", help="The same as MODEL.", autocompletion=_model_names),
+    typer.Option("-m", "--model", metavar="MODEL", help="The same as MODEL.", autocompletion=complete_model),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

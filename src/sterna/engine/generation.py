@@ -56,6 +56,8 @@ class Completion:
     """One entry for each of `token_ids`; None unless they were asked for."""
     seed: int = 0
     """The seed of the text, given or drawn."""
+    stop_string: str | None = None
+    """The stop string that ended the text."""
 
 
 class Constraint(Protocol):
@@ -89,14 +91,15 @@ class Generation(Request):
         adapter_id: int = 0,
         prompt_text: str = "",
     ) -> None:
-        """`deliver` receives the text piece by piece; without it, only `completion()` has the text. `prompt_text`: the
-        text of the prompt, with which an echo begins."""
+        """`deliver` receives the text piece by piece; the first piece comes with the first token, and may be empty.
+        Without it, only `completion()` has the text. `prompt_text`: the prompt's text, with which an echo begins."""
         super().__init__(list(prompt_ids), done, adapter_id)
         self.params = params
         self.draft_tokens = self.accepted_tokens = 0
         # Six bytes: every JSON parser reads such a number exactly.
         self.seed = int.from_bytes(os.urandom(6), "little") if params.seed is None else params.seed
         self.stop_reason: str | None = None
+        self.stop_string: str | None = None
         self.text = ""
         self._limit = context_length
         if params.max_tokens is not None:
@@ -108,13 +111,14 @@ class Generation(Request):
         self._searched = 0
         """Characters of the text in which no stop string ends, or counts."""
         self._decoder = decoder
-        self._deliver, self._delivered = deliver, 0
+        self._deliver, self._delivered, self._began = deliver, 0, False
         self._echo = self._echo_due = prompt_text if params.echo else ""
-        self._logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
+        self.logprobs: list[TokenLogprob] | None = None if params.logprobs is None else []
+        """One entry for each token so far, if they were asked for; begins with the prompt's if that is echoed."""
         self._scoring: SamplingParams | None = None
         """How the tokens of an echoed prompt are scored; None where they are not."""
         if params.echo and params.logprobs is not None:
-            self._logprobs = [TokenLogprob(self.token_ids[0], None, [])]
+            self.logprobs = [TokenLogprob(self.token_ids[0], None, [])]
             self._scoring = SamplingParams(logprobs=params.logprobs)
         self._scored = range(0)
         """Positions of the prompt whose hidden rows the next pass gives, to score the tokens after them."""
@@ -146,9 +150,9 @@ class Generation(Request):
 
     def outputs(self, start: int, end: int, drafted: int) -> int:
         self._chooses = end == len(self.token_ids)
-        if self._scoring is not None and self._logprobs is not None:
+        if self._scoring is not None and self.logprobs is not None:
             # Rows that are computed again after a preemption were scored the first time.
-            first = max(start, len(self._logprobs) - 1)
+            first = max(start, len(self.logprobs) - 1)
             self._scored = range(first, max(first, min(end, self.prompt_tokens - 1)))
         return len(self._scored) + (1 + drafted if self._chooses else 0)
 
@@ -212,8 +216,8 @@ class Generation(Request):
             self._finish("length")
 
     def _log(self, token: int, choice: Choice) -> None:
-        if self._logprobs is not None:
-            self._logprobs.append(TokenLogprob(token, choice.logprob, list(choice.top)))
+        if self.logprobs is not None:
+            self.logprobs.append(TokenLogprob(token, choice.logprob, list(choice.top)))
 
     def _hand_over(self) -> None:
         """Delivers new text. A tail that may be the beginning of a stop string is held back until later tokens or the
@@ -229,7 +233,8 @@ class Generation(Request):
                         break
         piece = self._echo_due + self.text[self._delivered : end]
         self._echo_due, self._delivered = "", end
-        if piece:
+        if piece or not self._began:
+            self._began = True
             self._deliver(piece)
 
     def completion(self) -> Completion:
@@ -247,8 +252,9 @@ class Generation(Request):
             cached_tokens=cached,
             draft_tokens=self.draft_tokens,
             accepted_tokens=self.accepted_tokens,
-            logprobs=self._logprobs,
+            logprobs=self.logprobs,
             seed=self.seed,
+            stop_string=self.stop_string,
         )
 
     def _finish(self, reason: str) -> None:
@@ -262,11 +268,12 @@ class Generation(Request):
             self._searched = len(self.text)
             return False
         starts = ((stop, max(0, self._searched - len(stop) + 1)) for stop in self.params.stop)
-        found = [at for at in (self.text.find(stop, start) for stop, start in starts) if at >= 0]
+        found = [(at, stop) for stop, at in ((stop, self.text.find(stop, start)) for stop, start in starts) if at >= 0]
         self._searched = len(self.text)
         if not found:
             return False
-        self.text = self.text[: min(found)]
+        at, self.stop_string = min(found)
+        self.text = self.text[:at]
         self.stop_reason = "stop"
         return True
 

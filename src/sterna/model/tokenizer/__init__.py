@@ -124,6 +124,11 @@ class Tokenizer:
 
         return StreamDecoder(piece, self._vocabulary.prefix is not Prefix.NONE and not continuation)
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token; for a special one its name. An id outside the vocabulary, which a model with a padded
+        embedding may generate, has none."""
+        return self._pieces(token, skip_special=False) if 0 <= token < self.vocab_size else b""
+
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
         """The ids of a conversation in the model's template, or in `FALLBACK_TEMPLATE`.
 

@@ -1,0 +1,261 @@
+"""Answers a question on a loaded model, piece by piece, and stops at once when nobody listens any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from sterna.engine.generation import Completion, Generation, TokenLogprob
+from sterna.engine.llm import LLM
+from sterna.engine.sampling import SamplingParams
+from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
+from sterna.server.inbox import Inbox
+from sterna.server.models import Served
+from sterna.server.question import Question
+from sterna.server.shape import Shape, shapes
+
+HEARTBEAT = 15.0
+"""Seconds without a piece, after which a stream sends a sign of life."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a choice ended."""
+
+    reason: str
+    """`stop` (end of text, or a stop string), `length` (`max_tokens`, or the context is full) or `tool_calls`."""
+    stop_string: str | None
+    """The stop string that ended the text."""
+    completion: Completion
+    """The engine's own result: token ids, text, seed, speeds."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one choice gained since its last piece."""
+
+    choice: int
+    events: list[Event]
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of the tokens that came since the last piece, where they were asked for."""
+    finish: Finish | None = None
+    """Beside the last piece."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a question and its answers. The prompt counts once, however many choices continue it."""
+
+    prompt: int
+    completion: int
+    cached: int
+    """Tokens of the prompt that came from the prefix cache."""
+    reasoning: int
+    """Tokens of the completion up to the end of the thoughts."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that the engine took."""
+
+    prompt: float
+    """From the start of the first choice to its first token."""
+    completion: float
+    """From the first token to the last one of the slowest choice."""
+
+
+class Answer:
+    """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
+    says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+
+    def __init__(self, llm: LLM, question: Question, inbox: Inbox[_Arrival]) -> None:
+        """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
+        self._llm, self._inbox = llm, inbox
+        self._choices: list[_Choice] = []
+        self._leaders: list[_Choice] = []
+        for group in shapes(llm, question):
+            first = len(self._choices)
+            self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
+            self._leaders.append(self._choices[first])
+            self._choices[first].followers = self._choices[first + 1 :]
+
+    @property
+    def usage(self) -> Usage:
+        """What has been counted so far."""
+        return Usage(
+            prompt=sum(leader.generation.prompt_tokens for leader in self._leaders),
+            completion=sum(len(choice.generation.completion_ids) for choice in self._choices),
+            cached=sum(leader.generation.cached_tokens or 0 for leader in self._leaders),
+            reasoning=sum(choice.reasoning for choice in self._choices),
+        )
+
+    @property
+    def timings(self) -> Timings:
+        """What the engine took, once the answer is complete."""
+        completions = [choice.generation.completion() for choice in self._choices]
+        first = completions[0]
+        return Timings(
+            prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
+            completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
+        )
+
+    def begin(self) -> None:
+        """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
+        cache then has for them."""
+        self._llm.submit([leader.generation for leader in self._leaders])
+
+    def cancel(self) -> None:
+        """Takes all choices out of the engine, before its next pass."""
+        self._llm.cancel([choice.generation for choice in self._choices])
+
+    async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
+        running = len(self._choices)
+        while running:
+            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(HEARTBEAT))]
+            running -= sum(piece.finish is not None for piece in pieces)
+            yield pieces
+
+    def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
+        """The request for a choice."""
+        return self._llm.generation(
+            shape.prompt,
+            params,
+            done=lambda request: self._arrived(choice, None),
+            deliver=lambda text: self._arrived(choice, text),
+            constraint=shape.constraint,
+        )
+
+    def _arrived(self, choice: _Choice, text: str | None) -> None:
+        """Takes a piece of a choice's text, or its end, on the engine's thread."""
+        followers, choice.followers = choice.followers, []
+        if followers:
+            self._llm.submit([follower.generation for follower in followers])
+        self._inbox.put(_Arrival(choice.index, text, len(choice.generation.token_ids)))
+
+    def _sorted(self, arrived: Sequence[_Arrival]) -> list[tuple[_Choice, list[_Arrival]]]:
+        """What arrived for each choice that got something."""
+        found: dict[int, list[_Arrival]] = {}
+        for arrival in arrived:
+            found.setdefault(arrival.choice, []).append(arrival)
+        return [(self._choices[index], arrivals) for index, arrivals in found.items()]
+
+
+@asynccontextmanager
+async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
+    """An answer that has begun. Leaving the block takes what still runs out of the engine."""
+    answer = await asyncio.to_thread(Answer, served.llm, question, Inbox[_Arrival]())
+    try:
+        answer.begin()
+        yield answer
+    finally:
+        answer.cancel()
+
+
+@dataclass
+class Call:
+    """A whole call of a tool; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass
+class Whole:
+    """One choice, complete."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: list[Call] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: Finish | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Appends the next piece."""
+        for event in piece.events:
+            match event:
+                case Text(text):
+                    self.text += text
+                case Thinking(text):
+                    self.thinking += text
+                case CallStart(_, id, name):
+                    self.calls.append(Call(id, name))
+                case CallArguments(index, text):
+                    self.calls[index].arguments += text
+        self.logprobs += piece.logprobs
+        self.finish = piece.finish
+
+
+async def whole(answer: Answer) -> list[Whole]:
+    """All choices, once they are complete."""
+    choices: dict[int, Whole] = {}
+    async for pieces in answer:
+        for piece in pieces:
+            choices.setdefault(piece.choice, Whole()).add(piece)
+    return [choices[index] for index in sorted(choices)]
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A piece of a choice's text, or its end, where the text is None, and how many tokens the choice had then."""
+
+    choice: int
+    text: str | None
+    tokens: int
+
+
+class _Choice:
+    """One choice while it is made."""
+
+    def __init__(self, answer: Answer, question: Question, index: int, turn: int, shape: Shape) -> None:
+        """`index` counts all choices of the answer, `turn` those of one prompt."""
+        params = question.params
+        if params.seed is not None:
+            params = replace(params, seed=(params.seed + turn) % 2**64)
+        self.index, self.reasoning = index, 0
+        self.followers: list[_Choice] = []
+        """The other choices of its prompt, which wait for it to compute that."""
+        self._parser, self._called, self._logged = shape.parser, False, 0
+        self.generation = answer.generation(self, params, shape)
+
+    def piece(self, arrivals: Sequence[_Arrival]) -> Piece:
+        """What the choice gained. Raises the error with which its generation ended."""
+        events: list[Event] = []
+        for arrival in arrivals:
+            new = self._parser.finish() if arrival.text is None else self._parser.feed(arrival.text)
+            if any(isinstance(event, Thinking) for event in new):
+                self.reasoning = arrival.tokens - self.generation.prompt_tokens
+            for event in new:
+                _append(events, event)
+        self._called = self._called or any(isinstance(event, CallStart) for event in events)
+        finish = self._finish() if arrivals[-1].text is None else None
+        logprobs = (self.generation.logprobs or [])[self._logged :]
+        self._logged += len(logprobs)
+        return Piece(self.index, events, logprobs, finish)
+
+    def _finish(self) -> Finish:
+        if self.generation.error is not None:
+            raise self.generation.error
+        completion = self.generation.completion()
+        reason = "length" if completion.stop_reason == "length" else "tool_calls" if self._called else "stop"
+        return Finish(reason, completion.stop_string, completion)
+
+
+def _seconds(tokens: int, speed: float) -> float:
+    """How long so many tokens took; 0 where the speed is unknown."""
+    return tokens / speed if speed else 0.0
+
+
+def _append(events: list[Event], event: Event) -> None:
+    """Appends an event, or its text to the last one's, if that goes on."""
+    match events[-1] if events else None, event:
+        case Text(before), Text(text):
+            events[-1] = Text(before + text)
+        case Thinking(before), Thinking(text):
+            events[-1] = Thinking(before + text)
+        case CallArguments(index, before), CallArguments(same, text) if index == same:
+            events[-1] = CallArguments(index, before + text)
+        case _:
+            events.append(event)

@@ -1,0 +1,62 @@
+"""The application: the dialects over the known models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from sterna import __version__
+from sterna.errors import SternaError
+from sterna.server.connection import Connection
+from sterna.server.dialect import Dialect
+from sterna.server.errors import ApiError, api_error
+from sterna.server.json_text import Json
+from sterna.server.models import Models
+from sterna.server.openai import OPENAI
+from sterna.server.settings import Settings
+
+DIALECTS: tuple[Dialect, ...] = (OPENAI,)
+"""The first words errors at addresses that belong to none."""
+
+
+def create_app(models: Models, settings: Settings) -> FastAPI:
+    """The application that serves `models`; it begins to load them when it starts, and frees them when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        models.start()
+        yield
+        await models.close()
+
+    app = FastAPI(
+        title="Sterna",
+        version=__version__,
+        lifespan=lifespan,
+        middleware=[Middleware(Connection, body_bytes=settings.body_bytes, refusal=error_reply)],
+        exception_handlers={
+            kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError, Exception)
+        },
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.models = models
+    for dialect in DIALECTS:
+        app.include_router(dialect.router)
+    return app
+
+
+def error_reply(path: str, error: ApiError) -> Response:
+    """A reply that tells an error in the dialect of a path."""
+    fits = [(len(prefix), dialect) for dialect in DIALECTS for prefix in dialect.prefixes if path.startswith(prefix)]
+    dialect = max(fits, key=lambda fit: fit[0])[1] if fits else DIALECTS[0]
+    return Json(dialect.error_body(error), status_code=error.status, headers=error.headers)
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    return error_reply(request.url.path, api_error(error))

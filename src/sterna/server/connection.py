@@ -1,0 +1,94 @@
+"""What every request goes through: its body is read within limits, and it ends when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sterna.server.errors import ApiError
+
+
+class Connection:
+    """Middleware that reads the body of a request, and then runs the app as long as the client is there.
+
+    A client that leaves cancels the app's task, wherever that is: in the queue, in a prompt, between two pieces, or
+    before a reply that is no stream.
+    """
+
+    def __init__(self, app: ASGIApp, body_bytes: int, refusal: Callable[[str, ApiError], ASGIApp]) -> None:
+        """`refusal` makes the reply to a path that tells an error."""
+        self._app, self._body_bytes, self._refusal = app, body_bytes, refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._body(receive)
+        except ApiError as error:
+            await self._refusal(scope["path"], error)(scope, receive, send)
+            return
+        if body is None:
+            return
+        if body:
+            # A body is JSON whatever its header says: curl -d calls it a form.
+            others = [header for header in scope["headers"] if header[0] != b"content-type"]
+            scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+        async with _while_connected(receive):
+            await self._app(scope, _replay(body), send)
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """The whole body; None where the client left in the middle. Raises `ApiError` for one that is too large."""
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._body_bytes:
+                raise ApiError(
+                    413, f"The body has more than {self._body_bytes} bytes.", headers={"Connection": "close"}
+                )
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+@asynccontextmanager
+async def _while_connected(receive: Receive) -> AsyncIterator[None]:
+    """Cancels the block when the client leaves."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+    finally:
+        watcher.cancel()
+
+
+def _replay(body: bytes) -> Receive:
+    """Gives the app the body that was read; then there is nothing more."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("Nobody ends this wait but a cancellation.")
+
+    return receive

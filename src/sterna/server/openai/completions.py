@@ -1,0 +1,83 @@
+"""`/v1/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.responses import Response
+
+from sterna.engine.prompts import Prompt
+from sterna.server.answers import answering, whole
+from sterna.server.dialect import KnownModels
+from sterna.server.events import Text
+from sterna.server.json_text import Json
+from sterna.server.models import Models
+from sterna.server.openai.errors import error_event
+from sterna.server.openai.logprobs import CompletionLogprobs
+from sterna.server.openai.reply import DONE, Reply
+from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
+from sterna.server.question import Question
+from sterna.server.sse import PING, Chunks, streamed
+
+router = APIRouter()
+
+
+class Completion(Sampled):
+    """The body of a request."""
+
+    prompt: str | list[int] | list[str] | list[list[int]]
+    max_tokens: int | None = 16
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
+
+    def question(self) -> Question:
+        """What is asked. Raises `OptionError` for what cannot be."""
+        return Question(self.params(self.logprobs, echo=self.echo), prompts=prompts(self.prompt), n=self.n)
+
+
+def prompts(given: Any) -> Sequence[Prompt]:
+    """A list of prompts, where there may be one that is no list of its own."""
+    return [given] if isinstance(given, str) or isinstance(given[0], int) else given
+
+
+@router.post("/completions")
+async def complete(body: Completion, models: KnownModels) -> Response:
+    """Continues prompts."""
+    question = body.question()
+    if body.stream:
+        return await streamed(_chunks(models, body, question), error_event)
+    async with models.use(body.model) as served, answering(served, question) as answer:
+        choices = [
+            _choice(index, choice.text, logprobs, choice.finish.reason)
+            for index, choice in enumerate(await whole(answer))
+            if choice.finish is not None
+            for logprobs in [
+                CompletionLogprobs(served.llm.tokenizer).body(choice.logprobs) if choice.logprobs else None
+            ]
+        ]
+        return Json(Reply("text_completion", "cmpl", served.name).body(choices=choices, usage=usage_body(answer.usage)))
+
+
+async def _chunks(models: Models, body: Completion, question: Question) -> Chunks:
+    async with models.use(body.model) as served, answering(served, question) as answer:
+        reply = Reply("text_completion", "cmpl", served.name)
+        more = {"usage": None} if body.stream_options.include_usage else {}
+        writers = [CompletionLogprobs(served.llm.tokenizer) for _ in range(len(question.prompts) * body.n)]
+        yield PING
+        async for pieces in answer:
+            chunks = b""
+            for piece in pieces:
+                text = "".join(event.text for event in piece.events if isinstance(event, Text))
+                logprobs = writers[piece.choice].body(piece.logprobs) if piece.logprobs else None
+                reason = piece.finish.reason if piece.finish else None
+                if text or logprobs or reason:
+                    chunks += reply.chunk(_choice(piece.choice, text, logprobs, reason), **more)
+            yield chunks or PING
+        yield (reply.chunk(usage=usage_body(answer.usage)) if more else b"") + DONE
+
+
+def _choice(index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}

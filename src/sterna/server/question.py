@@ -1,0 +1,34 @@
+"""What a request asks of a model, in no dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sterna.engine.prompts import Prompt
+from sterna.engine.sampling import SamplingParams
+
+
+@dataclass(frozen=True)
+class Question:
+    """Prompts to continue or, where there are none, messages to answer."""
+
+    params: SamplingParams
+    prompts: Sequence[Prompt] = ()
+    messages: Sequence[Mapping[str, Any]] = ()
+    n: int = 1
+    """How many choices for each prompt; the first has `params.seed`, and each later one the next seed."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Functions in OpenAI's form: {"type": "function", "function": {"name", "description", "parameters"}}."""
+    tool_choice: str | Mapping[str, Any] = "auto"
+    """`none`, `auto`, `required`, or the function to call: {"name": ...}."""
+    parallel_tool_calls: bool = True
+    format: Any = None
+    """The grammar that the text follows."""
+    thinking: bool | None = None
+    """Whether the model thinks before it answers; None leaves it to the template."""
+    parts_thinking: bool = True
+    """Whether thoughts come apart from the answer; otherwise they are part of its text."""
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """What else the chat template sees."""

@@ -1,0 +1,41 @@
+"""What a question asks of the form of its answer: the prompt's tokens, the grammar, and how the text is parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sterna.engine.generation import Constraint
+from sterna.engine.llm import LLM
+from sterna.engine.prompts import Prompt
+from sterna.server.errors import ApiError
+from sterna.server.events import Event, Parser, Text
+from sterna.server.question import Question
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How one choice is generated and read; both state machines belong to it alone."""
+
+    prompt: Prompt
+    parser: Parser
+    constraint: Constraint | None = None
+
+
+class PlainText:
+    """The parser of answers that are nothing but text."""
+
+    def feed(self, text: str) -> list[Event]:
+        return [Text(text)] if text else []
+
+    def finish(self) -> list[Event]:
+        return []
+
+
+def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
+    """For each prompt one shape for each of its choices. Raises `ApiError` for what cannot be done, and as
+    `Tokenizer.encode_chat`."""
+    for name, asked in (("tools", question.tools and question.tool_choice != "none"), ("format", question.format)):
+        if asked:
+            raise ApiError(400, f"This server cannot do {name} yet.", param=name)
+    prompts = question.prompts or [llm.tokenizer.encode_chat(question.messages)]
+    return [[Shape(prompt, PlainText()) for _ in range(question.n)] for prompt in prompts]

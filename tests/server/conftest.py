@@ -1,0 +1,78 @@
+"""A server in a thread, one for each module of tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from openai import OpenAI
+
+from sterna import LLM
+from sterna.engine.options import EngineOptions
+from sterna.files.embedded import EMBEDDED_NAME
+from sterna.server.models import Models, known_models
+from sterna.server.run import configuration
+from sterna.server.settings import Settings
+
+
+class Running:
+    """A server that runs: its address, its models, and the embedded one as tests compare with it."""
+
+    def __init__(self, server: uvicorn.Server, models: Models) -> None:
+        self.server, self.models = server, models
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        self.url = f"http://{host}:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    @property
+    def llm(self) -> LLM:
+        """The model of requests that name none."""
+        return self.models._loads[self.models.known()[0].name].result().llm
+
+    def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+        """The response to a body in JSON."""
+        return self.http.post(path, json=body, **more)
+
+    def free_blocks(self) -> int:
+        """Blocks of the KV cache that no request has, once the engine has handled all earlier messages."""
+        loop = self.llm._loop
+        return loop.call(lambda: self.llm._cache.groups[0].allocator.available)
+
+    def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+        """Waits until something holds."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+
+@contextmanager
+def running(models: Models | None = None, settings: Settings | None = None) -> Iterator[Running]:
+    """Runs a server on a free port; of the embedded model where none are given."""
+    models = models or Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1))
+    server = uvicorn.Server(configuration(models, settings or Settings(port=0)))
+    thread = threading.Thread(target=server.run, name="server")
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.002)
+        yield Running(server, models)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Running]:
+    """A server of the embedded model, which is loaded."""
+    with running() as server:
+        server.http.post("/v1/completions", json={"prompt": "a", "max_tokens": 1}).raise_for_status()
+        yield server
