@@ -36,9 +36,9 @@ def exit_at_once() -> None:
 
 @contextmanager
 def as_exceptions() -> Iterator[None]:
-    """In the block a signal raises KeyboardInterrupt (`Terminated`, but for Ctrl-C), so that temporary files are removed. At the end of the block an
-    interrupted process exits with the signal's status, whatever error the interruption caused. It does not wait for
-    threads."""
+    """In the block a signal raises KeyboardInterrupt (`Terminated`, but for Ctrl-C), so that temporary files are
+    removed. At the end of the block an interrupted process exits with the signal's status, whatever error the
+    interruption caused. It does not wait for threads."""
     status, last = 0, -ECHO_SECONDS
 
     def interrupt(number: int, frame: FrameType | None) -> None:
