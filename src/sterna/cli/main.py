@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sterna import __version__
-from sterna.cli import bench, convert, info, pull, rm, run, serve, train
+from sterna.cli import bench, chat, convert, info, pull, rm, run, serve, train
 from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
 from sterna.cli.interrupts import as_exceptions
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help without boxes: readable in 80 columns, and in a file
 )
 app.command("run", cls=ModelVerb)(run.run)
+app.command("chat", cls=ModelVerb)(chat.chat)
 app.command("info", cls=ModelVerb)(info.info)
 app.command("pull")(pull.pull)
 app.command("list")(list_verb.list_models)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sterna.errors import ArgumentError
-from sterna.model.chat.templates import FALLBACK_TEMPLATE, FALLBACK_TEMPLATE_NAME, usable_template
+from sterna.model.chat.templates import FALLBACK_STOPS, FALLBACK_TEMPLATE, FALLBACK_TEMPLATE_NAME, usable_template
 from sterna.model.chat.text import Text, typed
 
-__all__ = ["FALLBACK_TEMPLATE", "FALLBACK_TEMPLATE_NAME", "render", "usable_template"]
+__all__ = ["FALLBACK_STOPS", "FALLBACK_TEMPLATE", "FALLBACK_TEMPLATE_NAME", "render", "usable_template"]
 
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation"))
 """The known roles. A role is no free text, because templates build special tokens from it (`<|user|>`)."""

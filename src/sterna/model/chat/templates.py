@@ -14,6 +14,8 @@ FALLBACK_TEMPLATE = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 """For models without a template: one line a message, no special tokens, so that it fits every vocabulary."""
+FALLBACK_STOPS = ("\nUser:",)
+"""Strings that end an answer in the fallback: a model that was not trained to end its turn writes the user's, too."""
 
 # Turns of microsoft/bitnet-b1.58-2B-4T: "Role: text<|eot_id|>", BOS before the first, "Assistant: " before an answer.
 BITNET_TEMPLATE = (

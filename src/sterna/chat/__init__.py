@@ -1,0 +1,1 @@
+"""A chat: a conversation with a model, what is done to it, and its answers. The terminal: `cli/terminal`."""

@@ -1,0 +1,1 @@
+"""The terminal of `sterna chat`: how messages are typed, and how answers are shown."""
