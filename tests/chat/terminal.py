@@ -13,7 +13,7 @@ from types import TracebackType
 import pexpect
 import pyte
 
-SECONDS = 30.0
+SECONDS = 60.0
 """How long a test waits at most for what it expects."""
 
 

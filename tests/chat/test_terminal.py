@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+from sterna.cli.terminal.completion import CommandCompleter
 
 from ..command import shell, sterna
 from .terminal import Terminal
@@ -176,6 +182,43 @@ def test_a_pipe_continues_the_conversation() -> None:
 def test_an_error_ends_a_pipe(stdin: bytes, words: str) -> None:
     result = sterna("chat", stdin=stdin)
     assert result.returncode == 1 and words in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_closed_input_is_told() -> None:
+    closed = shell("sterna chat <&-")
+    assert closed.returncode == 1 and "stdin cannot be read" in closed.stderr
+
+
+def test_ctrl_c_ends_a_chat_with_a_pipe() -> None:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-m", "sterna", "chat"], stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"Hello\n")
+    process.stdin.flush()
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in stderr
+
+
+def test_other_verbs_do_not_wait_for_what_only_a_chat_needs() -> None:
+    code = "import sys, sterna.cli.main; print(sorted({'prompt_toolkit', 'markdown_it', 'rich.live'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_completion_of_commands_and_of_what_follows_them(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").touch()
+    completer = CommandCompleter(lambda: ["sterna-tern", "bonsai-8b"])
+
+    def completed(text: str) -> list[str]:
+        document = Document(text)
+        found = completer.get_completions(document, CompleteEvent())
+        return [text[: len(text) + each.start_position] + each.text for each in found]
+
+    assert completed("/s") == ["/system", "/set", "/save", "/stats"]
+    assert completed("/set te") == ["/set temp"] and completed("/set temp 0") == completed("Hello /s") == []
+    assert completed("/model b") == ["/model bonsai-8b"] and completed("/undo ") == []
+    assert completed(f"/load {tmp_path}/ch") == [f"/load {tmp_path}/chat.json"]
 
 
 def test_a_line_without_end_and_a_reader_that_leaves() -> None:

@@ -19,8 +19,8 @@ from sterna.server.events import Parser
 Load = Callable[[str | None], LLM]
 """Loads the model of a name; None is the embedded model."""
 
-ROOM = 4
-"""A prompt leaves at least a quarter of the context to the answer, unless the answer's limit is lower."""
+ROOM = 4096
+"""Tokens that a prompt leaves to the answer, unless a quarter of the context or the answer's limit is less."""
 
 LAST_TOKENS = 8
 """Tokens at the end of a prompt that are looked at for the tag with which a template begins the thoughts."""
@@ -46,8 +46,8 @@ class Session:
 
     @property
     def model(self) -> str:
-        """What the model calls itself."""
-        return self.llm.checkpoint.name
+        """What the model calls itself, on one line."""
+        return " ".join(self.llm.checkpoint.name.split())
 
     @property
     def context(self) -> int:
@@ -76,7 +76,7 @@ class Session:
             encode = self.llm.tokenizer.encode_chat
             prompt, left_out = self.conversation.fit(encode, self.context, self._room())
             return Answer(self.llm, prompt, self._sampling(), self._parser(prompt)), left_out
-        except SternaError:
+        except BaseException:  # Ctrl-C, too
             self.conversation.undo()
             raise
 
@@ -89,6 +89,8 @@ class Session:
             return False
         self.conversation.answer(answer.text, answer.thoughts)
         self.context_used = completion.prompt_tokens + completion.completion_tokens
+        if answer.thoughts:  # which most templates leave out of the next prompt
+            self.recount()
         return True
 
     def withdraw(self) -> None:
@@ -120,7 +122,7 @@ class Session:
             self.context_used = 0
 
     def _room(self) -> int:
-        return max(1, min(self.context // ROOM, self.params.max_tokens or self.context))
+        return max(1, min(ROOM, self.context // 4, self.params.max_tokens or self.context))
 
     def _parser(self, prompt: Sequence[int]) -> Parser:
         """Parts the thoughts from the answer to `prompt`."""

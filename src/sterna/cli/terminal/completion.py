@@ -19,8 +19,8 @@ class CommandCompleter(Completer):
         self._arguments: dict[str, Completer] = {
             "load": files,
             "save": files,
-            "model": WordCompleter(models, WORD=True),
-            "set": WordCompleter(list(SETTINGS), WORD=True),
+            "model": WordCompleter(models, sentence=True),
+            "set": WordCompleter(list(SETTINGS), sentence=True),
         }
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:

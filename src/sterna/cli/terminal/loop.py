@@ -29,7 +29,7 @@ def chat(session: Session, stats: bool, models: Callable[[], list[str]]) -> None
     raises what `Session.ask` raises.
     """
     show = _display()
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         for message in messages.piped():
             _answer(session, message, show, stats)
         return
@@ -79,10 +79,10 @@ def _answer(
 ) -> None:
     """Shows the answer to a message and adds it to the conversation. With a `keyboard` Ctrl-C stops the answer."""
     answer, left_out = session.ask(message)
-    if left_out:
-        print_line(f"The context is full: the oldest {count_turns(left_out)} will not be sent any more.")
     quiet: AbstractContextManager[None] = no_echo() if keyboard else nullcontext()
     try:
+        if left_out:
+            print_line(f"The context is full: the oldest {count_turns(left_out)} will not be sent any more.")
         with quiet, on_ctrl_c(answer.stop) if keyboard else nullcontext():
             show(answer)
     except BaseException:
@@ -103,6 +103,7 @@ def _answer(
 def _reader(session: Session, models: Callable[[], list[str]]) -> Callable[[], str]:
     """What reads a message: an editor, or plain lines where the terminal cannot do that."""
     if not _can_draw():
+        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
         return messages.typed
     from sterna.cli.terminal.editor import Editor
 
