@@ -81,6 +81,11 @@ def test_however_it_is_cut_the_screen_is_the_same(size: int) -> None:
     assert drawn(*pieces(text, size))[0] == drawn(Text(text))[0]
 
 
+def test_code_can_be_copied() -> None:
+    code = "def add(a, b):\n    return a + b\n\n\nprint(add(1, 2))"
+    assert drawn(*pieces(f"Look:\n\n```python\n{code}\n```\nGood."))[0] == f"Look:\n\n{code}\n\nGood."
+
+
 def test_what_is_taller_than_the_screen_is_there_once_and_whole() -> None:
     code = "```\n" + "".join(f"line {n}\n" for n in range(50)) + "```\n\nDone."
     seen, _ = drawn(*pieces(code, 4))

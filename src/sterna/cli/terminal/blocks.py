@@ -6,15 +6,31 @@ from functools import cache
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from rich.markdown import Markdown
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import CodeBlock, Markdown
+from rich.syntax import Syntax
 
 CODE_THEME = "ansi_dark"
 """The terminal's own colours, on its own background."""
 
 
+class Code(CodeBlock):
+    """Code without a margin, so that it can be copied."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        code = str(self.text).rstrip()
+        yield Syntax(code, self.lexer_name, theme=CODE_THEME, background_color="default", word_wrap=True)
+
+
+class Answer(Markdown):
+    """Markdown as rich lays it out, but for code."""
+
+    elements = {**Markdown.elements, "fence": Code, "code_block": Code}
+
+
 def render(text: str) -> Markdown:
     """Markdown for rich. Lines stay lines, HTML stays text, and a link shows its address."""
-    markdown = Markdown("", code_theme=CODE_THEME, hyperlinks=False)
+    markdown = Answer("", hyperlinks=False)
     markdown.parsed = _parser().parse(text)
     for token in markdown.parsed:
         for child in token.children or ():

@@ -25,7 +25,7 @@ class Editor:
         self._prompt: PromptSession[str] = PromptSession(
             PROMPT,
             multiline=True,
-            prompt_continuation=lambda width, number, wraps: MORE,
+            prompt_continuation=lambda width, number, wraps: " " * width if wraps else MORE,
             key_bindings=_keys(),
             history=History(history_path()),
             completer=CommandCompleter(models),

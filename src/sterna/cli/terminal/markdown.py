@@ -67,6 +67,7 @@ class Drawing:
 
     def end(self) -> None:
         """Prints the rest for good."""
+        self.add("\n")  # the end of the last line
         self._live.update(RichText(), refresh=True)
         self._live.stop()
         self._print(self._rows(self._blocks.rest)[self._printed :])
@@ -77,14 +78,20 @@ class Drawing:
         if not block.strip():
             return []
         for content in (render(block), RichText(block.strip("\n"))):
-            rows = [_trimmed(row) for row in self._console.render_lines(content, pad=False)]
-            if any(rows):
+            rows = _without_margins([_trimmed(row) for row in self._console.render_lines(content, pad=False)])
+            if rows:
                 break
         return rows if self._is_first else [[], *rows]
 
     def _print(self, rows: list[Row]) -> None:
         if rows:
             self._console.print(Rows(rows), end="")
+
+
+def _without_margins(rows: list[Row]) -> list[Row]:
+    """The lines without the empty ones above and below, of which rich puts none, one or two, by the kind of block."""
+    filled = [at for at, row in enumerate(rows) if row]
+    return rows[filled[0] : filled[-1] + 1] if filled else []
 
 
 def _trimmed(row: Row) -> Row:
