@@ -19,6 +19,7 @@ from sterna.model.chat import FALLBACK_TEMPLATE, render
 from sterna.model.chat.text import typed_mask
 from sterna.model.tokenizer import gguf
 from sterna.model.tokenizer.bpe import library_errors
+from sterna.model.tokenizer.infill import infill_marks
 from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
@@ -123,6 +124,25 @@ class Tokenizer:
             return self._pieces(token, skip_special) if 0 <= token < self.vocab_size else b""
 
         return StreamDecoder(piece, self._vocabulary.prefix is not Prefix.NONE and not continuation)
+
+    def encode_infill(self, before: str, after: str) -> list[int]:
+        """The ids with which a model writes what stands between two texts. Raises UnsupportedError for a vocabulary
+        without the tokens for it."""
+        marks = infill_marks(self._special)
+        if marks is None:
+            raise UnsupportedError(
+                "This model cannot fill in the middle of a text: its vocabulary has no tokens for it."
+            )
+        bos = [self.bos_id] if self.add_bos and self.bos_id is not None else []
+        prefix, suffix, middle = marks
+        return [
+            *bos,
+            prefix,
+            *self.encode(before, add_special=False),
+            suffix,
+            *self.encode(after, add_special=False),
+            middle,
+        ]
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; for a special one its name. An id outside the vocabulary, which a model with a padded
