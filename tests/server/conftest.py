@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,13 @@ class Running:
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """The response to a body in JSON."""
         return self.http.post(path, json=body, **more)
+
+    def events(self, path: str, body: Any) -> list[Any]:
+        """The data of the events of a stream that ends as it should."""
+        lines = self.post(path, body).raise_for_status().text.splitlines()
+        *data, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        assert done == "[DONE]"
+        return [json.loads(each) for each in data]
 
     def free_blocks(self) -> int:
         """Blocks of the KV cache that no request has, once the engine has handled all earlier messages."""

@@ -16,9 +16,6 @@ from sterna.server.models import Served
 from sterna.server.question import Question
 from sterna.server.shape import Shape, shapes
 
-HEARTBEAT = 15.0
-"""Seconds without a piece, after which a stream sends a sign of life."""
-
 
 @dataclass(frozen=True)
 class Finish:
@@ -113,7 +110,7 @@ class Answer:
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(HEARTBEAT))]
+            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take())]
             running -= sum(piece.finish is not None for piece in pieces)
             yield pieces
 

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 E = TypeVar("E")
 
+HEARTBEAT = 15.0
+"""Seconds without an event, after which those who wait may give a sign of life."""
+
 
 class Inbox(Generic[E]):
     """Events for one task. Those that come before the event loop turns are taken together: one wake, not one each."""
@@ -28,8 +31,8 @@ class Inbox(Generic[E]):
             except RuntimeError:
                 pass
 
-    async def take(self, seconds: float) -> list[E]:
-        """All events that have come, at least one; none where nothing comes for so many seconds."""
+    async def take(self) -> list[E]:
+        """All events that have come, at least one; none where nothing comes for `HEARTBEAT` seconds."""
         expired = False
 
         def expire() -> None:
@@ -37,7 +40,7 @@ class Inbox(Generic[E]):
             expired = True
             self._woken.set()
 
-        timer = self._loop.call_later(seconds, expire)
+        timer = self._loop.call_later(HEARTBEAT, expire)
         try:
             while not self._events and not expired:
                 await self._woken.wait()

@@ -16,6 +16,8 @@ class Question:
 
     params: SamplingParams
     prompts: Sequence[Prompt] = ()
+    suffix: str | None = None
+    """The text after the gap that continues each prompt; None where there is no gap."""
     messages: Sequence[Mapping[str, Any]] = ()
     n: int = 1
     """How many choices for each prompt; the first has `params.seed`, and each later one the next seed."""
