@@ -61,8 +61,8 @@ def test_what_is_not_urgent_waits_and_comes_together(monkeypatch: pytest.MonkeyP
         box.put("first", urgent=False)
         engine.end_turn()
         assert await box.take() == ["first"]
-        await asyncio.sleep(0)
         task = asyncio.create_task(box.take())
+        await asyncio.sleep(0.01)
         for event in "abc":
             box.put(event, urgent=False)
             engine.end_turn()
@@ -70,7 +70,7 @@ def test_what_is_not_urgent_waits_and_comes_together(monkeypatch: pytest.MonkeyP
         assert len(messages) == 1 and not task.done()
         assert await task == ["a", "b", "c"] and len(messages) == 1
         task = asyncio.create_task(box.take())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         box.put("d", urgent=False)
         box.put("end")
         engine.end_turn()
