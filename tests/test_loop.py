@@ -86,6 +86,9 @@ def test_every_one_of_many_streams_advances(n: int) -> None:
             if min(counts) > 0:
                 spread.append(max(counts) - min(counts))
 
+        def forced(self) -> tuple[()]:
+            return ()
+
     generations = [
         llm.generation([1 + i % 90, 2, 3], done=finished.put, constraint=Counter(i), max_tokens=40, ignore_eos=True)
         for i in range(n)
@@ -112,6 +115,9 @@ def test_a_request_that_fails_leaves_the_others_alone(llm: LLM, monkeypatch: pyt
         def advance(self, token_id: int) -> None:
             self.tokens += 1
             assert self.tokens < 3 or self.method != "advance"
+
+        def forced(self) -> tuple[()]:
+            return ()
 
     finished: SimpleQueue[Request] = SimpleQueue()
     options: dict[str, Any] = {"done": finished.put, "max_tokens": 12}
