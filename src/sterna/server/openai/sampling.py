@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
 from sterna.server.answers import Usage
 from sterna.server.dialect import Body
@@ -39,6 +40,14 @@ class Sampled(Body):
     min_tokens: int = 0
     ignore_eos: bool = False
     lookup: int = 0
+    json_schema: dict[str, Any] | str | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+
+    def form(self) -> Grammar | None:
+        """What the text must look like. Raises `ArgumentError` for two forms, `GrammarError` for a wrong one."""
+        return Grammar.of(self.json_schema, self.regex, self.choice, self.grammar)
 
     def params(self, logprobs: int | None, max_tokens: int | None = None, echo: bool = False) -> SamplingParams:
         """As the engine takes them: -1 of other servers means no limit of tokens, a random seed, no limit of k.
