@@ -218,6 +218,15 @@ def test_a_cancelled_request_is_silent(llm: LLM) -> None:
     assert len(events) == 1 and isinstance(events[0], str)
 
 
+def test_a_request_that_was_cancelled_before_it_was_submitted_never_runs(llm: LLM) -> None:
+    events: list[object] = []
+    generation = llm.generation("Once", done=events.append, deliver=events.append, **LONG)
+    llm.cancel([generation])
+    llm.submit([generation])
+    assert llm._loop.call(lambda: len(llm._loop.scheduler.requests)) == 0
+    assert llm.generate("Twice", max_tokens=4) and events == [] and generation.completion_ids == []
+
+
 def test_the_first_piece_comes_with_the_first_token_even_where_it_has_no_text(llm: LLM) -> None:
     text, pieces = llm.generate("Once", max_tokens=4), []
     finished: SimpleQueue[Request] = SimpleQueue()

@@ -85,8 +85,8 @@ class Scheduler:
         return bool(self._running or self._waiting)
 
     def add(self, requests: Sequence[Request]) -> None:
-        """Queues requests for admission."""
-        self._waiting.extend(requests)
+        """Queues requests for admission, but for those that were cancelled before."""
+        self._waiting.extend(request for request in requests if not request.cancelled)
 
     def remove(self, request: Request) -> None:
         """Removes a finished or cancelled request and releases its blocks; an unknown one is ignored."""
