@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from sterna.server.dialect import Body
 
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
+MOST_STOPS = 64
 
 
 class StreamOptions(Body):
@@ -30,7 +31,7 @@ class Sampled(Body):
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
-    stop: str | list[str] = Field([], max_length=64)
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] = []
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
