@@ -170,11 +170,21 @@ class Tokenizer:
         embedding may generate, has none."""
         return self._pieces(token, skip_special=False) if 0 <= token < self.vocab_size else b""
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[int]:
         """The ids of a conversation in the model's template, or in `FALLBACK_TEMPLATE`.
 
-        `messages` are `{"role", "content"}` mappings. The template's special tokens become special tokens, those
-        typed in messages stay text. Raises ArgumentError for malformed messages, FormatError for a broken template.
+        `messages` are `{"role", "content"}` mappings. Templates may read `tools`, functions in the form of OpenAI's
+        API, `documents`, and `options` such as `enable_thinking=False`. The template's special tokens become special
+        tokens, those typed in messages, tools, documents and options stay text. Raises ArgumentError for malformed
+        messages, FormatError for a broken template.
         """
         names = {"bos_token": self.bos_id, "eos_token": self._vocabulary.eos_id}
         prompt = render(
@@ -182,6 +192,9 @@ class Tokenizer:
             messages,
             add_generation_prompt=add_generation_prompt,
             variables={name: "" if token is None else self._vocabulary.tokens[token] for name, token in names.items()},
+            tools=tools,
+            documents=documents,
+            options=options,
         )
         ids = [self.bos_id] if self.chat_template is None and self.add_bos and self.bos_id is not None else []
         return ids + self._encode_fragments(self._splitter.split(str.__str__(prompt), typed_mask(prompt)))
