@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ class Running:
         self.server, self.models = server, models
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
     @property
@@ -40,12 +41,19 @@ class Running:
         """The response to a body in JSON."""
         return self.http.post(path, json=body, **more)
 
+    def events(self, path: str, body: Any) -> list[Any]:
+        """The data of the events of a stream that ends as it should."""
+        lines = self.post(path, body).raise_for_status().text.splitlines()
+        *data, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        assert done == "[DONE]"
+        return [json.loads(each) for each in data]
+
     def free_blocks(self) -> int:
         """Blocks of the KV cache that no request has, once the engine has handled all earlier messages."""
         loop = self.llm._loop
         return loop.call(lambda: self.llm._cache.groups[0].allocator.available)
 
-    def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    def eventually(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits until something holds."""
         end = time.monotonic() + seconds
         while not holds():

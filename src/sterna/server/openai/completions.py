@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from sterna.engine.prompts import Prompt
 from sterna.server.answers import answering, whole
 from sterna.server.dialect import KnownModels
 from sterna.server.events import Text
@@ -25,22 +23,35 @@ from sterna.server.sse import PING, Chunks, streamed
 router = APIRouter()
 
 
+Prompts = str | list[int] | list[str] | list[list[int]]
+"""One prompt or several, each of them text or token ids."""
+
+
 class Completion(Sampled):
     """The body of a request."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: Prompts
+    suffix: str | None = None
     max_tokens: int | None = 16
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
 
     def question(self) -> Question:
         """What is asked. Raises `OptionError` for what cannot be."""
-        return Question(self.params(self.logprobs, echo=self.echo), prompts=prompts(self.prompt), n=self.n)
+        return Question(
+            self.params(self.logprobs, echo=self.echo),
+            prompts=prompt_list(self.prompt),
+            suffix=self.suffix,
+            grammar=self.form(),
+            n=self.n,
+        )
 
 
-def prompts(given: Any) -> Sequence[Prompt]:
-    """A list of prompts, where there may be one that is no list of its own."""
-    return [given] if isinstance(given, str) or isinstance(given[0], int) else given
+def prompt_list(prompts: Prompts) -> list[str] | list[list[int]]:
+    """Several prompts, where there may be one."""
+    if isinstance(prompts, str):
+        return [prompts]
+    return [prompts] if isinstance(prompts[0], int) else prompts
 
 
 @router.post("/completions")
