@@ -54,7 +54,7 @@ def test_white_space_before_an_answer_is_left_out() -> None:
 def test_thoughts_are_kept_beside_the_answer() -> None:
     chat = session(["<think>\nThey want ", "a number.\n</think>\n\n42"], ["Yes.</think>No."])
     answer = say(chat, "How many?")
-    assert (answer.thoughts, answer.text) == ("They want a number.\n", "42") and answer.thinking_seconds >= 0
+    assert (answer.thoughts, answer.text) == ("They want a number.", "42") and answer.thinking_seconds >= 0
     assert run_command(chat, "/thoughts") == "They want a number."
     chat.llm.tokenizer.end = "<think>\n"  # type: ignore[attr-defined]
     answer = say(chat, "Really?")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sterna.chat.answer import Answer
 from sterna.chat.conversation import Conversation
-from sterna.chat.thinking import OPEN, ThinkingParser
 from sterna.engine.generation import Completion
 from sterna.engine.llm import LLM
 from sterna.engine.sampling import SamplingParams
@@ -15,6 +14,7 @@ from sterna.errors import SternaError
 from sterna.files.hub.cache import resolve_model
 from sterna.model.chat import FALLBACK_STOPS, FALLBACK_TEMPLATE_NAME
 from sterna.server.events import Parser
+from sterna.server.thinking import TAGS, ThinkingParser, is_open, tags_of
 
 Load = Callable[[str | None], LLM]
 """Loads the model of a name; None is the embedded model."""
@@ -126,8 +126,10 @@ class Session:
 
     def _parser(self, prompt: Sequence[int]) -> Parser:
         """Parts the thoughts from the answer to `prompt`."""
-        end = self.llm.tokenizer.decode(prompt[-LAST_TOKENS:], skip_special=False)
-        return ThinkingParser(is_open=end.rstrip().endswith(OPEN))
+        tokenizer = self.llm.tokenizer
+        tags = tags_of(tokenizer.chat_template) or TAGS[0]
+        end = tokenizer.decode(prompt[-LAST_TOKENS:], skip_special=False)
+        return ThinkingParser(tags, is_open(end, tags))
 
     def _sampling(self) -> SamplingParams:
         if self.llm.tokenizer.chat_template is not None:
