@@ -14,6 +14,8 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from sterna.cli.terminal.completion import CommandCompleter
+from sterna.files.embedded import EMBEDDED_MODEL
+from sterna.files.gguf import read_gguf, write_gguf
 
 from ..command import shell, sterna
 from .terminal import Terminal
@@ -129,6 +131,25 @@ def test_full_contexts_are_said(tmp_path: Path) -> None:
         terminal.type("word " * 120 + "\r")
         terminal.wait_for("^Error: The prompt has ")
         terminal.wait_for("^>>>", 4)
+
+
+def test_a_model_that_thinks_and_has_a_hostile_name(tmp_path: Path) -> None:
+    template = "{% for message in messages %}{{ message.content }}\n{% endfor %}<think>\n"
+    metadata = read_gguf(EMBEDDED_MODEL).metadata
+    metadata = {**metadata, "tokenizer.chat_template": template, "general.name": "a\x1b]0;title\x07\nb"}
+    write_gguf(tmp_path / "model.gguf", metadata, read_gguf(EMBEDDED_MODEL).tensors.values())
+    with Terminal("chat", str(tmp_path / "model.gguf"), "-n", "12", "--seed", "1", home=tmp_path) as terminal:
+        terminal.wait_for("^a␛]0;title␇ b, context 512")
+        terminal.wait_for("^>>>")
+        assert "no chat template" not in terminal.text
+        terminal.type("Hello\r")
+        terminal.wait_for(r"^thought for [\d.]+ s: \d+ words?; /thoughts shows them")
+        terminal.wait_for("^>>>", 2)
+        seen = terminal.text
+        terminal.type("/thoughts\r")
+        terminal.wait_for("^>>>", 3)
+        assert re.search(r"^>>> /thoughts\n(.*\w.*\n)+>>>", terminal.text, re.M)
+        assert "(cut at 12 tokens" in seen and b"\x1b]0;" not in terminal.raw
 
 
 def test_no_colour(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def show(console: Console, answer: Answer) -> None:
                     case Text(text):
                         if text == answer.text and answer.thoughts:
                             _print_thoughts(console, live, answer)
+                            console.print()
                         drawing.add(visible(text))
             if answer.thoughts and not answer.text:
                 _print_thoughts(console, live, answer)
@@ -140,7 +141,6 @@ def _print_thoughts(console: Console, live: Live, answer: Answer) -> None:
     live.update(RichText(), refresh=True)
     seconds = f"{answer.thinking_seconds:.1f} s"
     console.print(_note(f"thought for {seconds}: {_words(answer)}; /thoughts shows them"), soft_wrap=True)
-    console.print()
 
 
 def _words(answer: Answer) -> str:
