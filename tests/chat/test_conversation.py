@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.chat.conversation import Conversation, Message
@@ -72,6 +72,7 @@ def test_a_message_alone_may_take_the_room_of_the_answer_but_not_the_whole_conte
         made.fit(encode, 100, 25)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=12), st.integers(1, 60), st.integers(0, 30))
 def test_what_is_sent_is_always_a_tail_that_begins_with_the_user(
     sizes: list[tuple[int, int]], last: int, system: int
@@ -154,6 +155,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
             load(path)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

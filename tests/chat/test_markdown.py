@@ -8,7 +8,7 @@ from typing import Any
 
 import pyte
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -145,6 +145,7 @@ def test_plain_text_has_no_escape_codes(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == "**bold**␛[1m\n- x\n"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab #*-1.`>|=\n\t[]:<~\\"), max_size=9), max_size=30))
 def test_blocks_lose_nothing(cut: list[str]) -> None:
     blocks, found = Blocks(), []
