@@ -220,9 +220,9 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto c = read_array<float>();
         k.add_products({a.data(), n.at(1), b.data(), n.at(2), c.data(), n.at(2), n.at(0), n.at(1), n.at(2)});
         write_array(c);
-    } else if (operation == "exponentials") {
+    } else if (operation == "decays") {
         auto x = read_array<float>();
-        k.exponentials(x.data(), x.size(), x.data());
+        k.decays(x.data(), x.size(), x.data());
         write_array(x);
     } else if (operation == "rms_norm") {
         const auto x = read_array<float>(), weight = read_array<float>();

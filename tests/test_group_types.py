@@ -56,6 +56,12 @@ def write(path: Path, number: int, packing: Fields | Trits) -> dict[str, np.ndar
     return values
 
 
+@pytest.mark.parametrize("number", [42, 43])
+def test_both_numbers_of_stq1_0_are_read(number: int) -> None:
+    (place,) = find_by_size(number, (2048, 2048), 2048 * 2048 // 256 * 42, 32)
+    assert place.encoding is Encoding.STQ1_0 and place.scale_at is None
+
+
 @pytest.mark.parametrize("name", TYPES)
 def test_every_type_of_bonsai_files_loads_and_runs(name: str, tmp_path: Path) -> None:
     """BONSAI.md, complaint 2: `invalid ggml type 41/42/142/143` in other programs."""

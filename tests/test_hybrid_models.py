@@ -133,10 +133,34 @@ def test_conversions_take_all_matrices_of_the_layers(tmp_path: Path) -> None:
     assert relative_error(expected, LLM(converted, threads=2, kv="f32", activations="float").logits(tokens)) < 1e-4
     kinds = {name: tensor.encoding.value for name, tensor in open_checkpoint(converted).tensors.items()}
     assert {kinds[f"blk.0.{name}.weight"] for name in ("attn_qkv", "attn_gate", "ssm_out", "ffn_up")} == {"q2_0"}
-    with pytest.raises(UnsupportedError, match="order of GGUF"):
-        convert(FOLDER / "hf", tmp_path / "hf.gguf")
-    with pytest.raises(UnsupportedError, match="folder"):
+    with pytest.raises(UnsupportedError, match="rotated"):
         convert(converted, tmp_path / "folder")
+
+
+@golden
+def test_folders_and_files_become_each_other(tmp_path: Path) -> None:
+    file = convert(FOLDER / "hf", tmp_path / "m.gguf", verify=True).path
+    assert open_checkpoint(file).config.delta_net == replace(
+        open_checkpoint(FOLDER / "hf").config.delta_net, is_tiled=True
+    )
+    folder = convert(file, tmp_path / "folder", verify=True).path
+    back = convert(FOLDER / "bonsai1-style-pq2_0.gguf", tmp_path / "bonsai", verify=True).path
+    for path, name in ((file, "unrotated"), (folder, "unrotated"), (back, "bonsai1-style")):
+        tokens, expected = sequences(name)[1]
+        logits = LLM(path, threads=2, kv="f32", activations="float").logits(tokens)
+        assert np.abs(expected - logits).max() < 1e-3
+
+
+@golden
+def test_transformers_reads_a_folder_as_it_was_before(tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    file = convert(FOLDER / "hf", tmp_path / "m.gguf").path
+    folder = convert(file, tmp_path / "folder", type="f32").path
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokens, expected = sequences("unrotated")[0]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0].numpy()
+    assert np.abs(expected - logits).max() < 1e-3
 
 
 @golden

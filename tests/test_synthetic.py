@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sterna import LLM
 from sterna.bench import synthetic
-from sterna.bench.synthetic import SHAPES, Shape, synthetic_checkpoint
+from sterna.bench.synthetic import SHAPES, Shape, config_of, synthetic_checkpoint
 from sterna.model.config import ModelConfig
+from sterna.model.validate import tensor_shapes
 from sterna.tensor.decode import ternary_codes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
@@ -47,11 +52,31 @@ def test_other_shapes_keep_a_head_in_q6_k(monkeypatch: pytest.MonkeyPatch) -> No
     assert tensors["blk.0.ffn_up.weight"].encoding is Encoding.Q4_K
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("bonsai-1.7b", 1.72e9), ("bonsai-8b", 8.19e9)])
-def test_bonsai_shapes_have_the_published_sizes(name: str, parameters: float) -> None:
+def test_a_hybrid_of_bonsai_2_is_rotated_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = Shape(
+        "qwen35", 256, 512, 4, 4, 2, 384, Encoding.PQ2_0, tied_head=False, head_dim=64, value_heads=32, rotated=128
+    )
+    config, tensors = tiny(monkeypatch, "tiny", shape)
+    floats = {name for name, tensor in tensors.items() if tensor.encoding is Encoding.F32 and len(tensor.shape) == 2}
+    assert floats == {f"blk.{i}.ssm_{name}.weight" for i in range(3) for name in ("alpha", "beta", "conv1d")}
+    assert config.hadamard is not None and config.delta_net is not None and config.delta_net.layers == (0, 1, 2)
+    assert config.hadamard.weights == {
+        name for name, tensor in tensors.items() if tensor.encoding is Encoding.PQ2_0
+    } - {"token_embd.weight"}
+    assert np.isfinite(LLM(synthetic_checkpoint("tiny"), threads=1).logits([1, 2, 3])).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "layers"),
+    [
+        ("bonsai-1.7b", 1.72e9, 28),
+        ("bonsai-8b", 8.19e9, 36),
+        ("bonsai2-4b", 4.2e9, 32),
+        ("bonsai2-27b-layer", 27e9, 64),
+    ],
+)
+def test_bonsai_shapes_have_the_published_sizes(name: str, parameters: float, layers: int) -> None:
     shape = SHAPES[name]
-    head_dim = shape.hidden_size // shape.num_heads
-    attention = 2 * shape.hidden_size * head_dim * (shape.num_heads + shape.num_kv_heads)
-    layers = shape.num_layers * (attention + 3 * shape.hidden_size * shape.intermediate_size)
-    tables = shape.vocab_size * shape.hidden_size * (1 if shape.tied_head else 2)
-    assert layers + tables == pytest.approx(parameters, rel=0.01)
+    vocab_size = 248320 if name.endswith("layer") else shape.vocab_size
+    sizes = tensor_shapes(config_of(replace(shape, num_layers=layers, vocab_size=vocab_size)))
+    assert sum(map(math.prod, sizes.values())) == pytest.approx(parameters, rel=0.02)

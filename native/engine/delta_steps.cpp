@@ -78,7 +78,7 @@ public:
         for (std::size_t d = 0; d < key_dim_; ++d)
             for (std::size_t j = 0; j < kBlockSize; ++j)
                 weighted_[d * kBlockSize + j] = keys[d * kBlockSize + j] * worth[j];
-        const float decay = exponential(from.decays[kBlockSize - 1]);
+        const float decay = decay_of(from.decays[kBlockSize - 1]);
         for (std::size_t i = 0; i < n; ++i) to.state[i] = from.state[i] * decay;
         for (std::size_t panel = 0; panel < pool_.panels(); ++panel)
             kernels_.add_products({weighted_, kBlockSize, from.rows + panel * kPanel, value_stride_,
@@ -100,22 +100,22 @@ public:
                                    products_ + panel * kPanel, value_stride_, 2 * count, key_dim_, kPanel});
         for (std::size_t r = 0; r < count; ++r) {
             const std::size_t i = start_ + r;
-            float *read = products_ + 2 * r * value_stride_, *answer = read + value_stride_;
+            float *delta = products_ + 2 * r * value_stride_, *answer = delta + value_stride_;
             float *of_key = factors_, *of_query = factors_ + kBlockSize;
             decays_to(kept.decays, i, of_query);
             for (std::size_t j = 0; j <= i; ++j) {
                 of_key[j] = -of_query[j] * dots_[2 * r * kBlockSize + j];
                 of_query[j] *= dots_[(2 * r + 1) * kBlockSize + j];
             }
-            const float decay = exponential(kept.decays[i]);
-            float* delta = kept.rows + i * value_stride_;
-            for (std::size_t c = 0; c < value_dim; ++c) delta[c] = v[r * v_stride + c] - decay * read[c];
-            kernels_.add_products(
-                {of_key, kBlockSize, kept.rows, value_stride_, delta, value_stride_, 1, i, value_stride_});
-            for (std::size_t c = 0; c < value_dim; ++c) delta[c] *= beta[r];
+            const float decay = decay_of(kept.decays[i]);
+            for (std::size_t c = 0; c < value_dim; ++c) delta[c] = v[r * v_stride + c] - decay * delta[c];
             for (std::size_t c = 0; c < value_dim; ++c) answer[c] *= decay;
+            // The earlier rows are read once for both, and this one is added last.
             kernels_.add_products(
-                {of_query, kBlockSize, kept.rows, value_stride_, answer, value_stride_, 1, i + 1, value_stride_});
+                {factors_, kBlockSize, kept.rows, value_stride_, delta, value_stride_, 2, i, value_stride_});
+            float* row = kept.rows + i * value_stride_;
+            for (std::size_t c = 0; c < value_dim; ++c) row[c] = delta[c] * beta[r];
+            kernels_.add_products({of_query + i, 1, row, value_stride_, answer, value_stride_, 1, 1, value_stride_});
             std::copy_n(answer, value_dim, out + r * out_stride);
         }
     }
@@ -133,12 +133,12 @@ private:
     void decays_to(const double* decays, std::size_t i, float* out) const {
         for (std::size_t j = 0; j < padded_to(i + 1, 16); ++j)
             out[j] = j <= i ? static_cast<float>(decays[i] - decays[j]) : 0.0f;
-        kernels_.exponentials(out, padded_to(i + 1, 16), out);
+        kernels_.decays(out, padded_to(i + 1, 16), out);
     }
 
-    float exponential(double x) const {
+    float decay_of(double x) const {
         alignas(64) std::array<float, 16> values{static_cast<float>(x)};
-        kernels_.exponentials(values.data(), values.size(), values.data());
+        kernels_.decays(values.data(), values.size(), values.data());
         return values[0];
     }
 
@@ -188,20 +188,26 @@ void Convolve::convolve(Run& run, std::size_t sequence, std::size_t begin, std::
                             n, row);
         }
         for (std::size_t i = 0; i < segment.count; ++i) {
+            // Row j is at position + j - before: one of those before the block, of this pass, or of an earlier one.
+            std::array<const float*, StateGroup::kMaxConvWidth> rows;
             const std::size_t position = segment.position + i;
-            float* sum = out.row(segment.first + i) + begin;
-            std::fill_n(sum, n, 0.0f);
             for (std::size_t j = 0; j <= before; ++j) {
-                // The row at position + j - before: of the rows before the block, of this pass, or of an earlier one.
                 const std::size_t ahead = position + j;
-                const float* row = ahead < block + before ? kept.before + (ahead - block) * channels + begin
-                                   : ahead >= segment.position + before
-                                       ? x.row(segment.first + ahead - before - segment.position) + begin
-                                       : row_in(kept, ahead - before);
-                const float* weight = weight_.data() + j * x.stride + begin;
-                for (std::size_t c = 0; c < n; ++c) sum[c] += row[c] * weight[c];
+                rows[j] = ahead < block + before ? kept.before + (ahead - block) * channels + begin
+                          : ahead >= segment.position + before
+                              ? x.row(segment.first + ahead - before - segment.position) + begin
+                              : row_in(kept, ahead - before);
             }
-            run.kernels.gated(Activation::silu, sum, ones_.data(), padded_to(n, 16), sum);
+            float* sums = out.row(segment.first + i) + begin;
+            for (std::size_t c = 0; c < n; c += 16) {
+                std::array<float, 16> sum{};
+                for (std::size_t j = 0; j <= before; ++j) {
+                    const float *row = rows[j] + c, *weight = weight_.data() + j * x.stride + begin + c;
+                    for (std::size_t l = 0; l < 16; ++l) sum[l] += row[l] * weight[l];
+                }
+                std::copy(sum.begin(), sum.end(), sums + c);
+            }
+            run.kernels.gated(Activation::silu, sums, ones_.data(), padded_to(n, 16), sums);
         }
         // After the last read, because rows lie in a ring. Of a long segment only the last ones can be asked for.
         for (std::size_t i = segment.count - std::min(segment.count, ring_rows); i < segment.count; ++i)

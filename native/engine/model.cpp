@@ -63,7 +63,7 @@ std::size_t worthwhile_threads(std::size_t multiply_adds, std::size_t n_threads)
     return std::clamp<std::size_t>(multiply_adds / kLeast, 1, n_threads);
 }
 
-constexpr std::size_t kMaxHeads = std::size_t{1} << 12, kMaxConvWidth = 64;
+constexpr std::size_t kMaxHeads = std::size_t{1} << 12;
 
 const Plan& checked(const Plan& plan) {
     bool good = plan.vocab_size != 0;
@@ -73,7 +73,7 @@ const Plan& checked(const Plan& plan) {
         good = good && state.layers != 0 && state.key_heads != 0 && state.value_heads % state.key_heads == 0 &&
                state.value_heads != 0 && state.value_heads <= kMaxHeads && state.key_dim != 0 &&
                state.key_dim <= kMaxHeadDim && state.value_dim != 0 && state.value_dim <= kMaxHeadDim &&
-               state.conv_width > 1 && state.conv_width <= kMaxConvWidth;
+               state.conv_width > 1 && state.conv_width <= StateGroup::kMaxConvWidth;
     if (!good) throw std::invalid_argument("The plan has a dimension of zero, or heads that are too wide.");
     return plan;
 }

@@ -39,6 +39,7 @@ struct CacheGroup {
 // Layers whose states have the same shape: `key_heads` heads of `key_dim` values for q and for k, `value_heads` heads
 // of `value_dim` values, and a convolution over `conv_width` positions.
 struct StateGroup {
+    static constexpr std::size_t kMaxConvWidth = 8;
     std::string name;
     std::size_t layers = 0, key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0, conv_width = 0;
     bool operator==(const StateGroup&) const = default;

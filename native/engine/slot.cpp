@@ -36,8 +36,13 @@ private:
 
 }  // namespace
 
-QuantizedCopy::QuantizedCopy(const ActivationForm& form, std::size_t width, std::size_t stride)
-    : form_(form), stride_(stride), group_(form.group_size == 0 ? stride : form.group_size) {
+// Rows of codes begin an odd number of cache lines apart: the same columns of sixteen tokens, which AMX loads together,
+// would else share few sets of L1.
+QuantizedCopy::QuantizedCopy(const ActivationForm& form, std::size_t width)
+    : form_(form),
+      columns_(padded(width)),
+      stride_(columns_ + 64),
+      group_(form.group_size == 0 ? columns_ : form.group_size) {
     if (form.group_size != 0 && (form.quantizer != Quantizer::int8 || group_ % 16 != 0 || width % group_ != 0))
         throw std::invalid_argument("The engine cannot quantise rows of " + std::to_string(width) + " in groups of " +
                                     std::to_string(group_) + ".");
@@ -71,7 +76,7 @@ void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::s
                                   sums_ + token * groups_ + g);
         return;
     }
-    kernels.quantize_int15(values, stride_,
+    kernels.quantize_int15(values, columns_,
                            {int15_.high + at, int15_.low + at, int15_.high_sums + at / 16, int15_.low_sums + at / 16,
                             int15_.eights + at / 4, int15_.values + at, int15_.sixteens + at / 16,
                             int15_.thirty_twos + at / 32, scales_ + token});
@@ -89,7 +94,7 @@ Slot::Slot(std::string name, std::size_t width) : name(std::move(name)), width(w
 
 void Slot::require(const ActivationForm& form) {
     const bool there = std::any_of(copies.begin(), copies.end(), [&](const auto& copy) { return copy.form() == form; });
-    if (form.quantizer != Quantizer::none && !there) copies.emplace_back(form, width, stride);
+    if (form.quantizer != Quantizer::none && !there) copies.emplace_back(form, width);
 }
 
 std::size_t Slot::place(std::byte* memory, std::size_t tokens) {

@@ -12,7 +12,7 @@ namespace sterna {
 // A slot's rows, quantised to the form that a matrix takes.
 class QuantizedCopy {
 public:
-    QuantizedCopy(const ActivationForm& form, std::size_t width, std::size_t stride);
+    QuantizedCopy(const ActivationForm& form, std::size_t width);
 
     const ActivationForm& form() const { return form_; }
     // Places the arrays in memory, each at the start of a cache line, and returns the bytes that they take. With a null
@@ -23,7 +23,7 @@ public:
 
 private:
     ActivationForm form_;
-    std::size_t stride_, group_, groups_;
+    std::size_t columns_, stride_, group_, groups_;
     std::int8_t* codes_ = nullptr;
     float* scales_ = nullptr;
     std::int32_t* sums_ = nullptr;

@@ -35,6 +35,9 @@ StatePool::StatePool(const StateGroup& shape, std::size_t slots)
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<float*>(memory);
+#if defined(MADV_HUGEPAGE)
+    madvise(memory, slots_ * slot_bytes(), MADV_HUGEPAGE);  // states are read from end to end
+#endif
 }
 
 StatePool::~StatePool() {

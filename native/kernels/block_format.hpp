@@ -23,8 +23,8 @@ struct Block {
 // kGroup: values that share a scale. kBits, kMoreBits: the bits of a code, as one or two fields, the lower first.
 // kBias: number(code) = code - kBias. kSigned: codes are int8 as they are. kTable: a code is a place in kTableNumbers.
 // kNested: groups have integers in `scales` and `mins`, with kNibbleScales of four bits each. kOffset: values have an
-// offset, m times the min of their group, or -m. Panels, if a format has it: the format whose panels are the same, so
-// that both share one kernel.
+// offset, m times the min of their group, or -m. kTernary: a code of two bits and one scale for the whole block
+// (ternary_blocks.hpp), which have panels of their own (ternary_group_panels.hpp).
 template <Encoding E, int Group, int Bits, int MoreBits, int Bias>
 struct BlockFormat {
     static constexpr Encoding kEncoding = E;
@@ -33,6 +33,7 @@ struct BlockFormat {
     static constexpr std::size_t kGroups = kValues / Group;
     static constexpr bool kNested = kValues == 256, kSigned = Bits == 8;
     static constexpr bool kOffset = false, kTable = false, kNibbleScales = false;
+    static constexpr bool kTernary = false;
 };
 
 inline std::uint16_t word_at(const std::uint8_t* p) {

@@ -41,7 +41,7 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .gated = gated,
             .rope = rope,
             .add_products = add_products,
-            .exponentials = exponentials,
+            .decays = decays,
             .to_f16 = to_f16,
             .store_kv = store_kv,
             .attention = attention,

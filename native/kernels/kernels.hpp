@@ -12,6 +12,9 @@ namespace sterna {
 enum class Activation : std::uint8_t { relu2, silu, gelu, sigmoid };
 enum class RopeStyle : std::uint8_t { half, interleaved };
 
+// Below it e^x counts as 0: products with smaller numbers could be subnormal, which processors multiply slowly.
+inline constexpr float kLeastDecay = -50.0f;
+
 // For lookup tables (ternary_lookup.hpp): tokens of a group, most rows and most tokens of a call, bytes of scratch.
 inline constexpr std::size_t kLookupGroup = 32, kLookupRows = 3456, kLookupTokens = 128;
 inline constexpr std::size_t kLookupScratch =
@@ -70,10 +73,11 @@ struct Kernels {
     // Rotates the first 2 * half values of one head by the given cosines and sines [half].
     void (*rope)(RopeStyle style, const float* cos, const float* sin, std::size_t half, float* head);
 
-    // c[r, j] += sum over k of a[r, k] * b[k, j], the terms added in order. exponentials: out = e^x, for x in [-87,
-    // 88]; n is a multiple of 16.
+    // c[r, j] += sum over k of a[r, k] * b[k, j], the terms added in order.
     void (*add_products)(const ProductTask& task);
-    void (*exponentials)(const float* x, std::size_t n, float* out);
+
+    // out = e^x for x <= 0, and 0 for x < kLeastDecay; n is a multiple of 16.
+    void (*decays)(const float* x, std::size_t n, float* out);
 
     // dst = float16(src), round to nearest even.
     void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);

@@ -7,6 +7,7 @@
 #else
 #include "panel_rows.hpp"
 #endif
+#include "ternary_group_dot.hpp"
 
 namespace sterna {
 namespace {
@@ -33,8 +34,8 @@ void panel_tokens(const PanelTask& task) {
 
 void panel_dot(const PanelTask& task) {
     with_block_format(task.encoding, [&]<class Format>(Format) {
-        if constexpr (requires { typename Format::Panels; })
-            panel_tokens<typename Format::Panels>(task);
+        if constexpr (Format::kTernary)
+            group_panel_dot(task, Format::kValues);
         else
             panel_tokens<Format>(task);
     });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "panels.hpp"
+#include "ternary_group_panels.hpp"
 
 namespace sterna {
 namespace {
@@ -59,7 +60,12 @@ void pack_panel(const Rows& rows, std::size_t cols, std::uint8_t* out) {
 
 std::size_t panel_bytes(Encoding encoding, std::size_t cols) {
     std::size_t bytes = 0;
-    with_block_format(encoding, [&]<class F>(F) { bytes = cols / F::kValues * Panel<F>::kBytes; });
+    with_block_format(encoding, [&]<class F>(F) {
+        if constexpr (F::kTernary)
+            bytes = GroupPanels{cols, F::kValues}.bytes();
+        else
+            bytes = cols / F::kValues * Panel<F>::kBytes;
+    });
     return bytes;
 }
 
@@ -67,7 +73,11 @@ void pack_panels(Encoding encoding, const Rows& rows, std::size_t cols, std::uin
     with_block_format(encoding, [&]<class F>(F) {
         for (std::size_t r = 0; r < rows.count; r += kPanelRows, out += panel_bytes(encoding, cols)) {
             const std::size_t count = rows.count - r < kPanelRows ? rows.count - r : kPanelRows;
-            pack_panel<F>({rows.data + r * rows.stride, rows.stride, count}, cols, out);
+            const Rows part{rows.data + r * rows.stride, rows.stride, count};
+            if constexpr (F::kTernary)
+                pack_group_panel<F>(part, cols, out);
+            else
+                pack_panel<F>(part, cols, out);
         }
     });
 }

@@ -2,10 +2,16 @@
 // are compared with.
 #pragma once
 
+#include <algorithm>
+#include <array>
+
 #include "panels.hpp"
+#include "ternary_group_panels.hpp"
 
 namespace sterna {
 namespace {
+
+constexpr std::size_t kReferenceTokens = 16;
 
 // Column `k` of a row's field of `bits` bits.
 inline int field_of(const std::uint8_t* words, int bits, int k) {
@@ -29,7 +35,7 @@ void unit_numbers(const std::uint8_t* fields, std::int16_t (&numbers)[kPanelRows
 template <class Format>
 void panel_reference_rows(const PanelTask& task) {
     using P = Panel<Format>;
-    constexpr std::size_t kTokens = 16, kHalf = 2 * kPanelRows;
+    constexpr std::size_t kTokens = kReferenceTokens, kHalf = 2 * kPanelRows;
     const Int15Activations& x = task.x;
     const float* group_sums = Format::kGroup == 16 ? x.sixteens : x.thirty_twos;
     for (std::size_t first = 0; first < task.n_tokens; first += kTokens) {
@@ -79,8 +85,44 @@ void panel_reference_rows(const PanelTask& task) {
     }
 }
 
+template <class Format>
+void group_panel_reference(const PanelTask& task) {
+    const GroupPanels shape{task.cols, Format::kValues};
+    for (std::size_t row = 0; row < task.rows; ++row) {
+        const std::size_t r = row % kTernaryRows;
+        const std::uint8_t *panel = task.panels + row / kTernaryRows * shape.bytes(), *line = panel + shape.lines_at();
+        std::array<float, kReferenceTokens> products;
+        for (std::size_t first = 0; first < task.n_tokens; first += kReferenceTokens) {
+            const std::size_t n = std::min(task.n_tokens - first, kReferenceTokens);
+            products.fill(0.0f);
+            for (std::size_t g = 0; g < shape.groups(); ++g) {
+                std::array<std::int16_t, Format::kValues> numbers;
+                for (std::size_t k = 0; k < shape.group; ++k) {
+                    const std::size_t column = g * shape.group + k, of_line = column % kLineColumns;
+                    const std::uint8_t byte = line[column / kLineColumns * kTernaryLine + 4 * r + of_line % 4];
+                    numbers[k] = static_cast<std::int16_t>((byte >> (6 - of_line / 4 * 2) & 3) - 1);
+                }
+                const float scale = half_to_float(word_at(panel + g * GroupPanels::kScales + 2 * r));
+                for (std::size_t t = 0; t < n; ++t) {
+                    const std::int16_t* x = task.x.values + (first + t) * task.x.stride + g * shape.group;
+                    std::int32_t sum = 0;
+                    for (std::size_t k = 0; k < shape.group; ++k) sum += numbers[k] * x[k];
+                    products[t] += scale * static_cast<float>(sum);
+                }
+            }
+            for (std::size_t t = 0; t < n; ++t)
+                task.out.data[(first + t) * task.out.stride + row] = products[t] / task.x.scales[first + t];
+        }
+    }
+}
+
 void panel_reference(const PanelTask& task) {
-    with_block_format(task.encoding, [&]<class Format>(Format) { panel_reference_rows<Format>(task); });
+    with_block_format(task.encoding, [&]<class Format>(Format) {
+        if constexpr (Format::kTernary)
+            group_panel_reference<Format>(task);
+        else
+            panel_reference_rows<Format>(task);
+    });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Sums of products in float32 in which every sum runs over its terms in order, one column in each lane: nothing is
-// folded, so a row has the same bits however many rows are computed together.
+// folded, so a row has the same bits however many rows are computed together, and on registers of any width.
 #pragma once
 
 #include "kernels.hpp"
@@ -8,20 +8,53 @@
 namespace sterna {
 namespace {
 
-// R rows and L * 16 columns.
+// Sixteen columns: one register where there are some of 512 bits. kTallTile, kFlatTile: rows of a tile of two and of
+// four times sixteen columns, of which registers hold the sums.
+#if defined(__AVX512F__)
+struct Columns {
+    __m512 v;
+};
+inline Columns load_columns(const float* p) {
+    return {_mm512_loadu_ps(p)};
+}
+inline Columns splat_columns(float x) {
+    return {_mm512_set1_ps(x)};
+}
+inline Columns fma(const Columns& a, const Columns& b, const Columns& c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline void store(float* p, const Columns& a) {
+    _mm512_storeu_ps(p, a.v);
+}
+constexpr std::size_t kTallTile = 8, kFlatTile = 2;
+#else
+using Columns = Lanes;
+inline Columns load_columns(const float* p) {
+    return load(p);
+}
+inline Columns splat_columns(float x) {
+    return splat(x);
+}
+constexpr std::size_t kTallTile = 2, kFlatTile = 1;
+#endif
+
+// R rows and L * 16 columns. Few rows wait for memory, so rows of b that come later are fetched.
 template <std::size_t R, std::size_t L>
 void add_products_tile(const ProductTask& task, std::size_t row, std::size_t column) {
+    constexpr std::size_t kFewRows = 2, kAhead = 32;
     const float* a = task.a + row * task.a_stride;
     const float* b = task.b + column;
     float* c = task.c + row * task.c_stride + column;
-    Lanes sums[R][L];
+    Columns sums[R][L];
     for (std::size_t r = 0; r < R; ++r)
-        for (std::size_t l = 0; l < L; ++l) sums[r][l] = load(c + r * task.c_stride + l * kLanes);
+        for (std::size_t l = 0; l < L; ++l) sums[r][l] = load_columns(c + r * task.c_stride + l * kLanes);
     for (std::size_t k = 0; k < task.terms; ++k, b += task.b_stride) {
-        Lanes factors[L];
-        for (std::size_t l = 0; l < L; ++l) factors[l] = load(b + l * kLanes);
+        Columns factors[L];
+        for (std::size_t l = 0; l < L; ++l) factors[l] = load_columns(b + l * kLanes);
+        for (std::size_t l = 0; R <= kFewRows && l < L; ++l)
+            __builtin_prefetch(b + kAhead * task.b_stride + l * kLanes);
         for (std::size_t r = 0; r < R; ++r) {
-            const Lanes x = splat(a[r * task.a_stride + k]);
+            const Columns x = splat_columns(a[r * task.a_stride + k]);
             for (std::size_t l = 0; l < L; ++l) sums[r][l] = fma(x, factors[l], sums[r][l]);
         }
     }
@@ -29,22 +62,28 @@ void add_products_tile(const ProductTask& task, std::size_t row, std::size_t col
         for (std::size_t l = 0; l < L; ++l) store(c + r * task.c_stride + l * kLanes, sums[r][l]);
 }
 
-// The R rows from `row` on, in tiles of L * 16 columns and then of 16.
+// The R rows from `row` on and the columns from `column` on, in tiles of L * 16 columns, then of half as many.
 template <std::size_t R, std::size_t L>
-void add_products_rows(const ProductTask& task, std::size_t row) {
-    std::size_t column = 0;
+void add_products_rows(const ProductTask& task, std::size_t row, std::size_t column = 0) {
     for (; column + L * kLanes <= task.columns; column += L * kLanes) add_products_tile<R, L>(task, row, column);
-    for (; column < task.columns; column += kLanes) add_products_tile<R, 1>(task, row, column);
+    if constexpr (L > 1) add_products_rows<R, L / 2>(task, row, column);
 }
 
 void add_products(const ProductTask& task) {
     std::size_t row = 0;
-    for (; row + 2 <= task.rows; row += 2) add_products_rows<2, 2>(task, row);
+    for (; row + kTallTile <= task.rows; row += kTallTile) add_products_rows<kTallTile, 2>(task, row);
+    for (; row + kFlatTile <= task.rows; row += kFlatTile) add_products_rows<kFlatTile, 4>(task, row);
     if (row < task.rows) add_products_rows<1, 4>(task, row);
 }
 
-void exponentials(const float* x, std::size_t n, float* out) {
-    for (std::size_t k = 0; k < n; k += kLanes) store(out + k, exp(load(x + k)));
+void decays(const float* x, std::size_t n, float* out) {
+    const Lanes least = splat(kLeastDecay), zero = splat(0.0f);
+    for (std::size_t k = 0; k < n; k += kLanes) {
+        const Lanes exponents = load(x + k);
+        Lanes factors = exp(exponents);
+        for (int i = 0; i < kRegisters; ++i) factors.v[i] = exponents.v[i] < least.v[i] ? zero.v[i] : factors.v[i];
+        store(out + k, factors);
+    }
 }
 
 }  // namespace

@@ -11,8 +11,8 @@ namespace sterna {
 namespace {
 
 template <Encoding E>
-struct TernaryFormat : BlockFormat<E, 32, 2, 0, 1> {
-    static constexpr bool kNested = false;
+struct TernaryFormat : BlockFormat<E, format_of(E).values, 2, 0, 1> {
+    static constexpr bool kNested = false, kTernary = true;
 };
 
 // d, then fields of `Bits` bits, the first in the lowest.
@@ -29,13 +29,10 @@ struct LowFirst : TernaryFormat<E> {
 
 using Q2_0 = LowFirst<Encoding::q2_0, 2>;
 using PQ2_0 = LowFirst<Encoding::pq2_0, 2>;
-struct Q1_0 : LowFirst<Encoding::q1_0, 1> {
-    using Panels = PQ2_0;
-};
+using Q1_0 = LowFirst<Encoding::q1_0, 1>;
 
 // 24 bytes of five digits, 2 of four, d.
 struct PTQ1_0 : TernaryFormat<Encoding::ptq1_0> {
-    using Panels = PQ2_0;
     static void take(const std::uint8_t* src, Block& block) {
         block.d = word_at(src + 26);
         take_digits<2, 4>(src + 24, take_digits<8, 5>(src + 16, take_digits<16, 5>(src, block.codes)));

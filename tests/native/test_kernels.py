@@ -218,7 +218,7 @@ def test_panel_dot(probe: Probe, encoding: str, kind: str) -> None:
     got = floats(out).reshape(len(x), n_rows)
     magnitude = np.abs(values) @ np.abs(weights).T + np.abs(values).sum(axis=1, keepdims=True) * np.abs(weights).max()
     assert (np.abs(got - values @ weights.T) / (magnitude + 1e-30)).max() < 1e-6
-    for n in (1, 2, 3, 4):
+    for n in (1, 2, 3, 4, 5, 6, 7, 17):
         few = probe.call("panel_dot", index, n_rows, n, cols, arrays=(tensor.data, x[:n]))[3]
         assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
     assert_same_bits(f"panel_dot {encoding} {kind}", out)
@@ -270,7 +270,7 @@ def test_products_are_added_with_one_rounding(probe: Probe, sign: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("rows", "terms", "columns"), [(1, 1, 16), (1, 64, 128), (2, 33, 48), (5, 128, 32), (4, 0, 16)]
+    ("rows", "terms", "columns"), [(1, 1, 16), (1, 64, 128), (2, 33, 48), (5, 128, 32), (4, 0, 16), (19, 40, 112)]
 )
 def test_products_are_added_row_by_row(probe: Probe, rows: int, terms: int, columns: int) -> None:
     rng = np.random.default_rng(terms)
@@ -284,11 +284,11 @@ def test_products_are_added_row_by_row(probe: Probe, rows: int, terms: int, colu
     assert_same_bits(f"add_products {rows} {terms} {columns}", out)
 
 
-def test_exponentials(probe: Probe) -> None:
-    x = np.linspace(-87, 88, 352, dtype=np.float32)
-    (out,) = probe.call("exponentials", arrays=(x,))
-    np.testing.assert_allclose(floats(out), np.exp(x.astype(np.float64)), rtol=3e-7)
-    assert_same_bits("exponentials", out)
+def test_decays(probe: Probe) -> None:
+    x = -np.linspace(0, 100, 352, dtype=np.float32)
+    (out,) = probe.call("decays", arrays=(x,))
+    np.testing.assert_allclose(floats(out), np.where(x < -50, 0, np.exp(x.astype(np.float64))), rtol=3e-7)
+    assert_same_bits("decays", out)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])

@@ -22,14 +22,14 @@ constexpr std::size_t kSmall = 8 << 20;
 }  // namespace
 
 Activations Activations::part(std::size_t first, std::size_t n) const {
-    const std::size_t at = first * stride;
+    const std::size_t at = first * int15.stride, of_groups = first * int8.groups;
     return {
         n,
         stride,
-        values + at,
-        {int8.codes + at, int8.sums + first * int8.groups, int8.scales + first * int8.groups, stride, int8.groups},
+        values + first * stride,
+        {int8.codes + first * int8.stride, int8.sums + of_groups, int8.scales + of_groups, int8.stride, int8.groups},
         {int15.high + at, int15.low + at, int15.high_sums + at / 16, int15.low_sums + at / 16, int15.eights + at / 4,
-         int15.values + at, int15.sixteens + at / 16, int15.thirty_twos + at / 32, int15.scales + first, stride}};
+         int15.values + at, int15.sixteens + at / 16, int15.thirty_twos + at / 32, int15.scales + first, int15.stride}};
 }
 
 Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& kernels, const std::string& name)

@@ -15,11 +15,11 @@ public:
 
     bool repacks() const override { return true; }
     std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
-    // Tiles take three panels at once where registers have 512 bits.
+    // With many tokens kernels take two or three panels at once.
     Division division(std::size_t n_tokens, std::size_t n_threads) const override {
-        constexpr std::size_t kPanels = 3;
+        constexpr std::size_t kPanels = 6;
         Division division = Linear::division(n_tokens, n_threads);
-        division.chunk = parts(division.chunk, kPanels) * kPanels;
+        if (n_tokens >= kTileRows) division.chunk = parts(division.chunk, kPanels) * kPanels;
         return division;
     }
 

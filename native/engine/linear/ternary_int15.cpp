@@ -21,10 +21,10 @@ void TernaryInt15::multiply_rows(const Activations& all, std::size_t first, std:
             const auto dots = [&](const std::int8_t* codes, const std::int16_t* of_sixteen, float* products) {
                 for (std::size_t i = 0; i < x.n_tokens; ++i) {
                     sums[i] = 0;
-                    for (std::size_t g = 0; g < n / 16; ++g) sums[i] += of_sixteen[i * x.stride / 16 + g];
+                    for (std::size_t g = 0; g < n / 16; ++g) sums[i] += of_sixteen[i * x.int15.stride / 16 + g];
                 }
                 kernels_.ternary_dot(
-                    {part, 1.0f, {codes, sums.data(), ones.data(), x.stride}, x.n_tokens, n, {products, kRows}});
+                    {part, 1.0f, {codes, sums.data(), ones.data(), x.int15.stride}, x.n_tokens, n, {products, kRows}});
             };
             dots(x.int15.high, x.int15.high_sums, high.data());
             dots(x.int15.low, x.int15.low_sums, low.data());

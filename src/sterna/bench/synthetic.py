@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 from sterna.checkpoint import Checkpoint
 from sterna.errors import ArgumentError
 from sterna.model.config import ModelConfig
+from sterna.model.delta_net import DeltaNet
+from sterna.model.hadamard import Hadamard
 from sterna.model.validate import tensor_shapes
 from sterna.tensor.encodings import Encoding, TernaryBlocks
 from sterna.tensor.tensor import Tensor
@@ -29,6 +31,20 @@ class Shape:
     vocab_size: int
     encoding: Encoding = Encoding.I2_S
     tied_head: bool = True
+    head_dim: int | None = None
+    """None: the heads of q together are as wide as the hidden rows."""
+    value_heads: int | None = None
+    """Of the gated delta nets (16 key heads, heads of 128) that three of four layers have; None: all have attention."""
+    rotated: int | None = None
+    """How many columns of ternary matrices' activations are rotated together; None: they are not."""
+
+    @property
+    def delta_net(self) -> DeltaNet | None:
+        """The delta nets of a hybrid."""
+        if self.value_heads is None:
+            return None
+        layers = tuple(layer for layer in range(self.num_layers) if layer % 4 != 3)
+        return DeltaNet(layers, 16, self.value_heads, key_dim=128, value_dim=128, conv_width=4, is_tiled=True)
 
 
 SHAPES = {
@@ -40,12 +56,21 @@ SHAPES = {
     "8B": Shape("llama", 4096, 14336, 32, 32, 8, 128256),
     "bonsai-1.7b": Shape("qwen3", 2048, 6144, 28, 16, 8, 151669, Encoding.PQ2_0),
     "bonsai-8b": Shape("qwen3", 4096, 12288, 36, 32, 8, 151669, Encoding.PQ2_0, tied_head=False),
+    "bonsai2-4b": Shape(
+        "qwen35", 2560, 9216, 32, 16, 4, 248320, Encoding.PQ2_0, head_dim=256, value_heads=32, rotated=512
+    ),
+    # Four layers of 64, of which the last has attention; the head is small, so that the layers dominate.
+    "bonsai2-27b-layer": Shape(
+        "qwen35", 5120, 17408, 4, 24, 4, 4096, Encoding.PQ2_0, False, head_dim=256, value_heads=48, rotated=1024
+    ),
     # One layer of a dense model of 100 billion parameters in 80 layers; the head is small, so that the layer dominates.
     "100B-layer": Shape("llama", 10240, 28672, 1, 80, 8, 4096),
 }
 CONTEXT_LENGTH = 4096
 PATTERN_WEIGHTS = 1 << 20
 """Weights of a pattern that is repeated until it fills a matrix."""
+FLOATS = ("ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight")
+"""How the names of matrices end that stay in float32."""
 HALFS_AT: dict[Encoding, tuple[int, ...]] = {
     Encoding.Q4_0: (0,),
     Encoding.Q4_1: (0, 2),
@@ -82,7 +107,20 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
     if encoding_name not in encodings:
         raise ArgumentError(f"There are no random blocks in '{encoding_name}'; there are: {', '.join(HALFS_AT)}.")
     encoding = encodings[encoding_name]
-    config = ModelConfig(
+    config = config_of(shape)
+    sizes, rng = tensor_shapes(config), np.random.default_rng(0)
+    if shape.rotated is not None:
+        config = replace(config, hadamard=_rotation(shape.rotated, sizes, rng))
+    tensors = {
+        name: _tensor(name, size, encoding if name.startswith("blk.") or shape.encoding.is_group_scaled else None, rng)
+        for name, size in sizes.items()
+    }
+    return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
+
+
+def config_of(shape: Shape) -> ModelConfig:
+    """The configuration of a model of this shape, without its rotation."""
+    return ModelConfig(
         architecture=shape.architecture,
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
@@ -90,26 +128,31 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
         num_kv_heads=shape.num_kv_heads,
-        head_dim=shape.hidden_size // shape.num_heads,
+        head_dim=shape.head_dim or shape.hidden_size // shape.num_heads,
         context_length=CONTEXT_LENGTH,
         rms_norm_eps=1e-5,
         rope_theta=500000.0,
         rope_style="half",
         activation="relu2" if shape.architecture == "bitnet-b1.58" else "silu",
         tied_head=shape.tied_head,
+        rotary_dim=64 if shape.value_heads else None,
+        delta_net=shape.delta_net,
     )
-    rng = np.random.default_rng(0)
-    tensors = {
-        name: _tensor(name, size, encoding if name.startswith("blk.") or shape.encoding.is_group_scaled else None, rng)
-        for name, size in tensor_shapes(config).items()
-    }
-    return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
+
+
+def _rotation(block: int, sizes: dict[str, tuple[int, ...]], rng: np.random.Generator) -> Hadamard:
+    """As in Bonsai 2: random signs, and all ternary matrices rotated."""
+    ternary = {name: size for name, size in sizes.items() if len(size) == 2 and not name.endswith(FLOATS)}
+    signs = {width: tuple(rng.choice((-1, 1), width).tolist()) for width in {size[1] for size in ternary.values()}}
+    inverse = {"token_embd.weight"}
+    weights = ternary.keys() - (inverse if "output.weight" in ternary else set())
+    return Hadamard(block, frozenset(weights), frozenset(inverse), signs, values_grouped=True)
 
 
 def _tensor(name: str, shape: tuple[int, ...], encoding: Encoding | None, rng: np.random.Generator) -> Tensor:
     """A random tensor; an `encoding` of None is that of the embedding and head of a BitNet model."""
-    if len(shape) == 1:
-        return Tensor(name, shape, Encoding.F32, np.ones(shape, np.float32).view(np.uint8))
+    if len(shape) == 1 or name.endswith(FLOATS):
+        return _floats(name, shape, rng)
     count = shape[0] * shape[1]
     if encoding is None:
         encoding = Encoding.Q6_K if shape[1] % 256 == 0 else Encoding.F16
@@ -121,6 +164,19 @@ def _tensor(name: str, shape: tuple[int, ...], encoding: Encoding | None, rng: n
         return Tensor(name, shape, encoding, np.resize(_blocks(encoding), encoding.data_bytes(shape)))
     values = (rng.standard_normal(PATTERN_WEIGHTS) * 0.02).astype(np.float16)
     return Tensor(name, shape, Encoding.F16, np.resize(values, count).view(np.uint8))
+
+
+def _floats(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    """Float32 values of a delta net, whose heads forget at rates from 1 % to 15 % a token, or ones."""
+    if name.endswith("ssm_a"):
+        values = -np.linspace(1, 16, shape[0], dtype=np.float32)
+    elif name.endswith("ssm_dt.bias"):
+        values = np.full(shape, np.log(np.expm1(0.01)), np.float32)
+    elif name.endswith(FLOATS):
+        values = rng.standard_normal(shape, np.float32) * np.float32(0.1 * shape[1] ** -0.5)
+    else:
+        values = np.ones(shape, np.float32)
+    return Tensor(name, shape, Encoding.F32, values.reshape(-1).view(np.uint8))
 
 
 @cache

@@ -73,6 +73,11 @@ def plus_one(values: np.ndarray) -> np.ndarray:
     return values + np.float32(1)
 
 
+def minus_one(values: np.ndarray) -> np.ndarray:
+    """The inverse of `plus_one`."""
+    return values - np.float32(1)
+
+
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """A family of decoders: its names and its tensors' names in files, the configuration fields that only it has, and
@@ -101,6 +106,11 @@ class Architecture:
     from_folder: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
     """How the values of a folder's tensor, float32, become those of a GGUF file, by canonical name without `blk.N.`;
     the shape stays."""
+    to_folder: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    """The inverses of `from_folder`."""
+    convolutions: tuple[str, ...] = ()
+    """The depthwise convolutions of a layer, which folders keep as [channels, 1, width], by canonical name without
+    `blk.N.`."""
     passed_over: tuple[str, ...] = ()
     """How the names in folders begin of tensors that are no part of the decoder."""
     partial_rotary: float = 1.0

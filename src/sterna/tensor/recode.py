@@ -112,6 +112,21 @@ def permute_rows(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
     return TensorStream(tensor.name, tensor.shape, tensor.encoding, make)
 
 
+def permute_blocks(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
+    """The matrix whose columns are cut into as many runs as `order` has numbers, of which run i is run `order[i]` of
+    `tensor`. Where runs are no whole blocks of its encoding, the result has float32 values."""
+    encoding, columns = tensor.encoding, tensor.shape[1] // len(order)
+    keeps = columns % encoding.block == 0 and encoding is not Encoding.I2_S
+
+    def make() -> Iterator[Tensor]:
+        for part in tensor.parts():
+            data = part.data if keeps else decode(part).astype(np.float32).reshape(-1).view(np.uint8)
+            runs = data.reshape(part.shape[0], len(order), -1)[:, order]
+            yield replace(part, data=runs.reshape(-1), encoding=encoding if keeps else Encoding.F32, scale=1.0)
+
+    return TensorStream(tensor.name, tensor.shape, encoding if keeps else Encoding.F32, make)
+
+
 def interleaved_order(rows: int, head_dim: int) -> np.ndarray:
     """The order of rows that makes an interleaved q or k of a half-split one (`permute_rows`): int [rows]."""
     return np.arange(rows).reshape(-1, 2, head_dim // 2).swapaxes(1, 2).reshape(-1)

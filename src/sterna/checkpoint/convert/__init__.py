@@ -17,6 +17,7 @@ from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
+from sterna.checkpoint.convert.value_heads import in_order
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
 from sterna.files.atomic import publish, staging
@@ -96,6 +97,7 @@ def convert(
     source = _in_groups(open_checkpoint(src, i2s_layout), group_size, zero_share)
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
+    source = in_order(source, tiled=not folder)
     _check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
@@ -160,7 +162,8 @@ def _in_groups(source: Checkpoint, group_size: int | None, zero_share: float | N
 def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     """Raises FormatError where the model at `dst` is not a conversion of the one at `src`: codes are compared exactly,
     scales and values to the precision of their encodings."""
-    source, folder = open_checkpoint(src), Path(dst).is_dir()
+    folder = Path(dst).is_dir()
+    source = in_order(open_checkpoint(src), tiled=not folder)
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
     _compare(expected, Path(dst), source.latent, lambda size: None)
 

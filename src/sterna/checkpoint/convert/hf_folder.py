@@ -17,6 +17,7 @@ from sterna.files.hf_files import BESIDE, CONFIG, INDEX, PIECES, TEMPLATES, TOKE
 from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
+from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import AnyTensor, whole
@@ -109,9 +110,7 @@ def write_folder(
     for tensor in tensors:
         if tensor.name not in names:
             raise UnsupportedError(f"A Hugging Face folder has no place for the tensor {tensor.name}.")
-        out += (
-            _packed(tensor, names[tensor.name]) if tensor.encoding.is_ternary else [_plain(tensor, names[tensor.name])]
-        )
+        out += _packed(tensor, names[tensor.name]) if tensor.encoding.is_ternary else [_plain(source.config, tensor)]
     write_safetensors(folder, out, written, shard_bytes)
     files = tokenizer_files(source)
     for key in SPECIAL_TOKENS:
@@ -142,7 +141,18 @@ def _names(config: ModelConfig) -> dict[str, str]:
     return {canonical: sources[0] for canonical, sources in names.items()}
 
 
-def _plain(tensor: AnyTensor, name: str) -> OutTensor:
+def _plain(config: ModelConfig, tensor: AnyTensor) -> OutTensor:
+    """A float tensor, in the shape and with the values that folders of its architecture have."""
+    architecture, name = architecture_of(config), _names(config)[tensor.name]
+    in_layer = tensor.name.split(".", 2)[-1] if tensor.name.startswith("blk.") else tensor.name
+    change, shape = architecture.to_folder.get(in_layer), tensor.shape
+    if in_layer in architecture.convolutions:
+        shape = (shape[0], 1, shape[1])
+
+    def changed() -> Iterator[np.ndarray]:
+        assert change is not None
+        yield np.ascontiguousarray(change(decode(whole(tensor))), np.float32).view(np.uint8)
+
     def make() -> Iterator[np.ndarray]:
         for part in tensor.parts():
             for rows in part.row_chunks():
@@ -150,7 +160,9 @@ def _plain(tensor: AnyTensor, name: str) -> OutTensor:
                 yield piece.data
                 release(piece.data)
 
-    return OutTensor(name, tensor.encoding.name, tensor.shape, make)
+    if change is not None:
+        return OutTensor(name, Encoding.F32.name, shape, changed)
+    return OutTensor(name, tensor.encoding.name, shape, make)
 
 
 def _packed(tensor: AnyTensor, name: str) -> list[OutTensor]:

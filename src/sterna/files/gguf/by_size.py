@@ -4,7 +4,7 @@
   `gguf-py/gguf/gguf_writer.py`) leaves the scale tensor out of the header: its float32 lies behind the codes, padded
   like a tensor. Forks have it in the header, as NAME_scale, and leave no room for it behind the codes.
 - 42 is Q2_0 of llama.cpp, in blocks of 64; in files of PrismML's fork from 2026-04 to 08 it has blocks of 128, which
-  are those of PQ2_0; and it is Tencent's STQ1_0.
+  are those of PQ2_0; and it is Tencent's STQ1_0, which has the number 43 in later files.
 - 40 is NVFP4 of llama.cpp; in files of PrismML's fork of 2026-03 it is Q1_0 in blocks of 32.
 """
 
@@ -18,7 +18,7 @@ from sterna.tensor.encodings import Encoding
 from sterna.ternary.tl import PRESETS, tl1_bytes, tl1_tiles, tl2_padded_bytes, tl2_parts, tl2_tiles
 
 TL_TYPES = {38: Encoding.TL1, 39: Encoding.TL2, 42: Encoding.TL2}
-BLOCKS = {40: (Encoding.Q1_0_G32,), 42: (Encoding.Q2_0, Encoding.PQ2_0, Encoding.STQ1_0)}
+BLOCKS = {40: (Encoding.Q1_0_G32,), 42: (Encoding.Q2_0, Encoding.PQ2_0, Encoding.STQ1_0), 43: (Encoding.STQ1_0,)}
 """The block formats that a type number may mean."""
 OTHERS = {39: ("MXFP4 of llama.cpp", 32, 17), 40: ("NVFP4 of llama.cpp", 64, 36)}
 """Types that Sterna does not read, by the number that they share: the name, weights in a block, bytes of a block."""

@@ -18,6 +18,7 @@ from sterna.model.architecture import (
     GGUFVariant,
     HFClass,
     layers_by_type,
+    minus_one,
     plus_one,
 )
 from sterna.model.builder import PlanBuilder
@@ -26,6 +27,18 @@ from sterna.model.delta_net import DeltaNet
 
 INTERVAL = 4
 """Every fourth layer has attention."""
+
+HF_NAMES = {
+    "key_heads": "num_key_heads",
+    "value_heads": "num_value_heads",
+    "key_dim": "key_head_dim",
+    "value_dim": "value_head_dim",
+    "conv_width": "conv_kernel_dim",
+}
+"""Fields of DeltaNet, and the keys of a `config.json` after `linear_`."""
+
+NORMS_LESS_ONE = ("output_norm", "attn_norm", "post_attention_norm", "attn_q_norm", "attn_k_norm")
+"""The norms whose weights folders store less 1."""
 
 
 def plan(b: PlanBuilder) -> None:
@@ -140,12 +153,10 @@ def read_gguf(keys: Keys, fields: Fields) -> Fields:
 
 
 def write_gguf(config: ModelConfig) -> Mapping[str, Any]:
-    """Raises UnsupportedError for heads in the order of folders, which those of GGUF files do not have."""
+    """The keys of a model whose value heads are in the order of GGUF files."""
     net = config.delta_net
     if net is None:
         return {"full_attention_interval": 1}
-    if not net.is_tiled and net.key_heads != net.value_heads:
-        raise UnsupportedError("Sterna does not put the value heads of a Qwen3.5 folder into the order of GGUF files.")
     return {
         "ssm.conv_kernel": net.conv_width,
         "ssm.state_size": net.key_dim,
@@ -163,15 +174,19 @@ def read_hf(raw: Mapping[str, Any], fields: Fields) -> Fields:
     layers = layers_by_type(raw, "linear_attention")
     if layers is None:
         layers = _between(fields["num_layers"], integer(raw, "full_attention_interval", INTERVAL))
-    names = {
-        "key_heads": "num_key_heads",
-        "value_heads": "num_value_heads",
-        "key_dim": "key_head_dim",
-        "value_dim": "value_head_dim",
-        "conv_width": "conv_kernel_dim",
-    }
-    shape = {name: integer(raw, f"linear_{key}") for name, key in names.items()}
+    shape = {name: integer(raw, f"linear_{key}") for name, key in HF_NAMES.items()}
     return _fields(layers, **shape, is_tiled=False)
+
+
+def write_hf(config: ModelConfig) -> Mapping[str, Any]:
+    """The keys of a model whose value heads are in the order of folders."""
+    rotary_dim = config.rotary_dim or config.head_dim
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta}
+    keys = {"rope_parameters": {**rope, "partial_rotary_factor": rotary_dim / config.head_dim}}
+    kinds = ("linear_attention", "full_attention")
+    layers = {"layer_types": [kinds[config.has_attention(layer)] for layer in range(config.num_layers)]}
+    net = config.delta_net
+    return keys | layers | ({f"linear_{key}": getattr(net, name) for name, key in HF_NAMES.items()} if net else {})
 
 
 def _fields(layers: tuple[int, ...], **shape: Any) -> Fields:
@@ -190,7 +205,7 @@ QWEN35 = Architecture(
     hf={
         name: HFClass("silu") for name in ("Qwen3_5ForCausalLM", "Qwen3_5TextModel", "Qwen3_5ForConditionalGeneration")
     },
-    written=None,
+    written=("Qwen3_5ForCausalLM", "qwen3_5_text"),
     norms={
         "attn_norm": ("input_layernorm",),
         "post_attention_norm": ("post_attention_layernorm",),
@@ -214,17 +229,20 @@ QWEN35 = Architecture(
     shapes=shapes,
     from_folder={
         "ssm_a": lambda log: -np.exp(log),
-        **{
-            f"{norm}.weight": plus_one
-            for norm in ("output_norm", "attn_norm", "post_attention_norm", "attn_q_norm", "attn_k_norm")
-        },
+        **{f"{norm}.weight": plus_one for norm in NORMS_LESS_ONE},
     },
+    to_folder={
+        "ssm_a": lambda decay: np.log(-decay),
+        **{f"{norm}.weight": minus_one for norm in NORMS_LESS_ONE},
+    },
+    convolutions=("ssm_conv1d.weight",),
     passed_over=("model.visual.", "vision_tower.", "mtp."),
     partial_rotary=0.25,
     layer_types=("linear_attention", "full_attention"),
     read_gguf=read_gguf,
     write_gguf=write_gguf,
     read_hf=read_hf,
+    write_hf=write_hf,
 )
 
 ARCHITECTURES = (QWEN35,)
