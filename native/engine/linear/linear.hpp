@@ -43,21 +43,27 @@ public:
     const ActivationForm& form() const { return form_; }
 
     // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), memory_bytes()
-    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
+    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply, a part
+    // of them at a time.
     virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
-    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
-    void settle(const std::uint8_t* memory) { data_ = memory; }
+    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads, std::size_t part,
+              std::size_t n_parts) const;
+    void settle(const std::uint8_t* memory) {
+        data_ = memory;
+        settled_ = true;
+    }
 
-    // Whether the matrix must be settled before it is multiplied.
+    // Whether the matrix is repacked for each product until it is settled.
     virtual bool repacks() const { return false; }
 
     // The same matrix by a route that repacks it, gives the same bits and needs no more scratch, or none.
     virtual std::unique_ptr<Linear> repacked() const { return nullptr; }
 
+    bool settled() const { return settled_; }
     bool read_once() const { return read_once_; }  // as Tensor says
     bool reads(const std::uint8_t* data) const { return data == data_; }
 
-    // Drops the pages of a matrix that is not settled, if they are to be read once and are not few.
+    // Drops the pages of a matrix, if they are to be read once, it is not settled, and they are not few.
     void drop() const;
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
@@ -95,7 +101,7 @@ protected:
     float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
     const std::uint8_t* data_;             // the tensor's rows, or what `pack` made of them
-    bool read_once_;
+    bool read_once_, settled_ = false;
 };
 
 // The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and
