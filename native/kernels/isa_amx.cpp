@@ -1,4 +1,4 @@
-// AMX: from five tokens on, ternary panels are multiplied in tiles; all other kernels are those of AVX-512 VNNI.
+// AMX: from nine tokens on, ternary panels are multiplied in tiles; all other kernels are those of AVX-512 VNNI.
 #include "ternary_panel_amx.hpp"
 
 namespace sterna {
@@ -8,7 +8,7 @@ extern const Kernels kAvx512VnniKernels;
 namespace {
 
 void panel_dot(const TernaryPanelTask& task) {
-    constexpr std::size_t kFewTokens = 4;  // up to here reading the panels is what takes the time
+    constexpr std::size_t kFewTokens = 8;  // up to here a tile costs more than it multiplies
     (task.n_tokens <= kFewTokens ? kAvx512VnniKernels.ternary_panel_dot : ternary_panel_amx)(task);
 }
 
