@@ -135,7 +135,7 @@ def test_pages_of_the_file_are_dropped_once_weights_are_in_memory(
     encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "SETTLING_AT_LOAD", 0.0)
-    w = mapped(matrix(encoding, 4096, 4096), tmp_path / "w")  # F16 and Q8_0 settle in several parts
+    w = mapped(matrix(encoding, 4096, 4096), tmp_path / "w")  # Q8_0 settles in two parts
     size = w.data.nbytes // 1024
     backend = loaded(w, encoding.activations, mmap=False)
     before = result(backend, False)

@@ -251,7 +251,6 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
         });
         watch.stop(1);
     });
-    head_->drop();  // a part of it may be in its new place already
 }
 
 void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile) {

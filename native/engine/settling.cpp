@@ -35,7 +35,7 @@ void Settling::go_on(std::size_t n_threads, Clock::duration time) {
         Place& place = places_[next_];
         std::uint8_t* memory = memory_.get() + place.offset;
         const Linear& filled = place.repacked == nullptr ? **place.matrix : *place.repacked;
-        const std::size_t n_parts = parts(filled.memory_bytes(), kPart);
+        const std::size_t n_parts = filled.repacks() ? parts(filled.memory_bytes(), kPart) : 1;
         ThreadPool::instance().run(
             n_threads, [&](std::size_t thread, Barrier&) { filled.fill(memory, thread, n_threads, part_, n_parts); });
         if (++part_ < n_parts) continue;

@@ -22,9 +22,9 @@ public:
     // owner keeps them. Throws std::bad_alloc.
     Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool in_place);
 
-    // Settles matrices, one after the other by all threads, until `time` is over; a large one goes on next time. Those
-    // that are repacked for each product until then are first. Pages of a mapped file are dropped as soon as they were
-    // read, so that no more than a matrix is in memory twice. No matrix may be in use meanwhile.
+    // Settles matrices, one after the other by all threads, until `time` is over; those first that are repacked for
+    // each product before. Pages of a mapped file are dropped as soon as they were read, so that only one matrix is in
+    // memory twice. No matrix may be in use meanwhile.
     void go_on(std::size_t n_threads, Clock::duration time);
     bool done() const { return next_ == places_.size(); }
 

@@ -74,7 +74,13 @@ void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_thread
 
 void Linear::drop() const {
     const std::size_t bytes = out_features_ * row_bytes_;
-    if (read_once_ && !settled_ && bytes > kSmall) drop_pages(data_, data_ + bytes);
+    if (read_once_ && bytes > kSmall) drop_pages(data_, data_ + bytes);
+}
+
+void Linear::drop_behind(std::size_t first, std::size_t last) const {
+    const std::size_t step = std::max<std::size_t>(kFilled / row_bytes_, 1);
+    const std::size_t begin = first / step * step, end = last == out_features_ ? last : last / step * step;
+    if (read_once_ && begin < end) drop_pages(data_ + begin * row_bytes_, data_ + end * row_bytes_);
 }
 
 void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {

@@ -63,7 +63,7 @@ public:
     bool read_once() const { return read_once_; }  // as Tensor says
     bool reads(const std::uint8_t* data) const { return data == data_; }
 
-    // Drops the pages of a matrix, if they are to be read once, it is not settled, and they are not few.
+    // Drops the pages of a matrix that is not settled, if they are to be read once and are not few.
     void drop() const;
 
     virtual std::size_t scratch() const { return 0; }  // floats that a thread needs for multiply
@@ -89,6 +89,9 @@ protected:
 
     // Writes what rows first <= r < last become in `memory`: by default a copy. `first` is a multiple of kTileRows.
     virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
+
+    // Drops the pages of rows that are to be read once, of which first <= r < last were read, about 1 MB at a time.
+    void drop_behind(std::size_t first, std::size_t last) const;
 
     Rows rows(std::size_t first, std::size_t last) const {
         return {data_ + first * row_bytes_, row_bytes_, last - first};

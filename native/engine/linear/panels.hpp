@@ -44,6 +44,7 @@ private:
             pack_panels(r, end, panels);
             multiply_panels(panels, x, r, end, out);
         }
+        drop_behind(first, last);  // a part of the matrix may be in memory already, in the place where it settles
     }
     void multiply_panels(const std::uint8_t* panels, const Activations& x, std::size_t first, std::size_t last,
                          const Products& out) const {
