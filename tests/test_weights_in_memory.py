@@ -114,26 +114,34 @@ def test_the_bits_are_the_same_wherever_weights_lie(
     assert (tmp_path / "w").read_bytes() == before
 
 
-def test_weights_are_settled_at_load_or_between_passes_or_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = matrix(Encoding.I2_S)
-    assert loaded(w, "int8", mmap=False)._model.settled
+@pytest.mark.parametrize("encoding", [Encoding.I2_S, Encoding.Q4_K])
+def test_weights_are_settled_at_load_or_between_passes_or_when_asked(
+    encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = matrix(encoding)
+    assert loaded(w, encoding.activations, mmap=False)._model.settled
     monkeypatch.setattr(native, "SETTLING_AT_LOAD", 0.0)
-    backend = loaded(w, "int8", mmap=False)
+    backend = loaded(w, encoding.activations, mmap=False)
     result(backend, False)
     assert not backend._model.settled  # the first pass waits for nothing
     backend.settle()
     assert backend._model.settled
-    assert loaded(w, "int8", mmap=True)._model.settled
+    assert loaded(w, encoding.activations, mmap=True)._model.settled == (encoding is Encoding.I2_S)
 
 
 @pytest.mark.skipif(not SMAPS.exists(), reason="needs Linux's smaps")
-@pytest.mark.parametrize("encoding", [Encoding.I2_S, Encoding.F16, Encoding.Q4_K])
-def test_pages_of_the_file_are_dropped_once_weights_are_in_memory(encoding: Encoding, tmp_path: Path) -> None:
-    w = mapped(matrix(encoding, 4096, 4096), tmp_path / "w")
+@pytest.mark.parametrize("encoding", [Encoding.I2_S, Encoding.F16, Encoding.Q4_K, Encoding.Q8_0])
+def test_pages_of_the_file_are_dropped_once_weights_are_in_memory(
+    encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "SETTLING_AT_LOAD", 0.0)
+    w = mapped(matrix(encoding, 4096, 4096), tmp_path / "w")  # Q8_0 settles in two parts
     size = w.data.nbytes // 1024
     backend = loaded(w, encoding.activations, mmap=False)
+    before = result(backend, False)
+    assert not backend._model.settled
     backend.settle()
-    result(backend, False)
+    assert np.array_equal(result(backend, False), before)
     assert file_kilobytes(tmp_path / "w") < size / 4
     del backend
     in_place = loaded(w, encoding.activations, mmap=True)

@@ -24,6 +24,11 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<std::uint8_t*>(memory);
+#if defined(MADV_HUGEPAGE)
+    // The parts of a block that attention reads lie far apart, each in small pages of its own.
+    constexpr std::size_t kHugePage = 2 << 20;
+    if (block_bytes() >= kHugePage) madvise(memory, bytes_, MADV_HUGEPAGE);
+#endif
 }
 
 KvPool::~KvPool() {

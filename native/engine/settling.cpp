@@ -1,44 +1,48 @@
 #include "settling.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "thread_pool.hpp"
 
 namespace sterna {
+namespace {
+
+constexpr std::size_t kPart = 16 << 20;  // bytes that settle before the time is looked at again
+
+}  // namespace
 
 Settling::Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool in_place) {
     constexpr std::size_t kLine = 64;
     std::size_t bytes = 0;
-    const auto add = [&](std::unique_ptr<Linear>* matrix, std::unique_ptr<Linear> repacked) {
-        const Linear& settled = repacked == nullptr ? **matrix : *repacked;
-        const std::size_t size = parts(settled.memory_bytes(), kLine) * kLine;
+    for (std::unique_ptr<Linear>* matrix : matrices) {
+        std::unique_ptr<Linear> repacked = in_place ? nullptr : (*matrix)->repacked();
+        const bool copied = !in_place && (*matrix)->read_once();
+        if (repacked == nullptr && !copied && !(*matrix)->repacks()) continue;
+        const std::size_t size = (repacked == nullptr ? *matrix : repacked)->memory_bytes();
         places_.push_back({matrix, std::move(repacked), bytes});
-        bytes += size;
-    };
-    for (std::unique_ptr<Linear>* matrix : matrices)
-        if ((*matrix)->repacks()) add(matrix, nullptr);
-    urgent_ = places_.size();
-    if (!in_place)
-        for (std::unique_ptr<Linear>* matrix : matrices) {
-            if ((*matrix)->repacks()) continue;
-            std::unique_ptr<Linear> repacked = (*matrix)->repacked();
-            if (repacked != nullptr || (*matrix)->read_once()) add(matrix, std::move(repacked));
-        }
+        bytes += parts(size, kLine) * kLine;
+    }
+    std::stable_partition(places_.begin(), places_.end(),
+                          [](const Place& place) { return (*place.matrix)->repacks(); });
     memory_ = HugePages(bytes);
 }
 
 void Settling::go_on(std::size_t n_threads, Clock::duration time) {
     if (done()) return;
     const auto begin = Clock::now();
-    for (; next_ < places_.size() && (next_ < urgent_ || Clock::now() - begin < time); ++next_) {
+    while (!done() && Clock::now() - begin < time) {
         Place& place = places_[next_];
-        if (place.repacked != nullptr) std::swap(*place.matrix, place.repacked);
         std::uint8_t* memory = memory_.get() + place.offset;
-        Linear& matrix = **place.matrix;
-        ThreadPool::instance().run(n_threads,
-                                   [&](std::size_t thread, Barrier&) { matrix.fill(memory, thread, n_threads); });
-        matrix.settle(memory);
-        place.repacked.reset();
+        const Linear& filled = place.repacked == nullptr ? **place.matrix : *place.repacked;
+        const std::size_t n_parts = filled.repacks() ? parts(filled.memory_bytes(), kPart) : 1;
+        ThreadPool::instance().run(
+            n_threads, [&](std::size_t thread, Barrier&) { filled.fill(memory, thread, n_threads, part_, n_parts); });
+        if (++part_ < n_parts) continue;
+        if (place.repacked != nullptr) *place.matrix = std::move(place.repacked);
+        (*place.matrix)->settle(memory);
+        ++next_;
+        part_ = 0;
     }
 }
 

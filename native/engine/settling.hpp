@@ -22,9 +22,9 @@ public:
     // owner keeps them. Throws std::bad_alloc.
     Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool in_place);
 
-    // Settles matrices, one after the other by all threads, until `time` is over; those that cannot be multiplied
-    // before, first and in any case. Pages of a mapped file are dropped as soon as they were read, so that only one
-    // matrix is in memory twice. No matrix may be in use meanwhile.
+    // Settles matrices, one after the other by all threads, until `time` is over; those first that are repacked for
+    // each product before. Pages of a mapped file are dropped as soon as they were read, so that only one matrix is in
+    // memory twice. No matrix may be in use meanwhile.
     void go_on(std::size_t n_threads, Clock::duration time);
     bool done() const { return next_ == places_.size(); }
 
@@ -36,8 +36,7 @@ private:
     };
 
     std::vector<Place> places_;
-    std::size_t urgent_ = 0;  // places that cannot wait, the first ones
-    std::size_t next_ = 0;
+    std::size_t next_ = 0, part_ = 0;  // the matrix that settles, and the part of it that is next
     HugePages memory_;
 };
 

@@ -35,7 +35,6 @@ struct Floats32 {
     const std::uint8_t* ahead;
     Lanes at(std::size_t i) const {
         prefetch(ahead, 2 * i);
-        prefetch(ahead, 2 * i + 1);
         return load(data + i * stride);
     }
 };

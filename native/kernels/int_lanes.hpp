@@ -11,6 +11,12 @@ struct IntLanes {
     IntVec v[kRegisters];
 };
 
+inline IntLanes operator+(const IntLanes& a, const IntLanes& b) {
+    IntLanes r;
+    for (int i = 0; i < kRegisters; ++i) r.v[i] = a.v[i] + b.v[i];
+    return r;
+}
+
 inline Lanes to_float(const IntLanes& a) {
     Lanes r;
     for (int i = 0; i < kRegisters; ++i) r.v[i] = __builtin_convertvector(a.v[i], Vec);
@@ -19,7 +25,9 @@ inline Lanes to_float(const IntLanes& a) {
 
 // Two 16-bit numbers for each lane.
 struct Pairs {
-#if defined(__AVX2__)
+#if defined(__AVX512VNNI__)
+    __m512i v;
+#elif defined(__AVX2__)
     __m256i v[2];
 #elif defined(__ARM_NEON)
     int16x8_t first[2], second[2];
@@ -31,7 +39,9 @@ struct Pairs {
 // Loads two numbers for each lane, which are adjacent in memory.
 inline Pairs load_pairs(const std::int8_t* p) {
     Pairs r;
-#if defined(__AVX2__)
+#if defined(__AVX512VNNI__)
+    r.v = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
     for (int i = 0; i < 2; ++i)
         r.v[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kLanes)));
 #elif defined(__ARM_NEON)
@@ -48,15 +58,18 @@ inline Pairs load_pairs(const std::int8_t* p) {
 
 // sum += pair[0] * x[0] + pair[1] * x[1] in every lane.
 inline void add_products(IntLanes& sum, const Pairs& pairs, const std::int16_t* x) {
-#if defined(__AVX2__)
+#if defined(__AVX512VNNI__)
+    std::int32_t both;
+    std::memcpy(&both, x, sizeof(both));
+    sum.v[0] = reinterpret_cast<IntVec>(
+        _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum.v[0]), pairs.v, _mm512_set1_epi32(both)));
+#elif defined(__AVX2__)
     std::int32_t both;
     std::memcpy(&both, x, sizeof(both));
     const __m256i all = _mm256_set1_epi32(both);
     for (int i = 0; i < 2; ++i) {
         const __m256i before = reinterpret_cast<__m256i>(sum.v[i]);
-#if defined(__AVX512VNNI__)
-        sum.v[i] = reinterpret_cast<IntVec>(_mm256_dpwssd_epi32(before, pairs.v[i], all));
-#elif defined(__AVXVNNI__)
+#if defined(__AVXVNNI__)
         sum.v[i] = reinterpret_cast<IntVec>(_mm256_dpwssd_avx_epi32(before, pairs.v[i], all));
 #else
         sum.v[i] = reinterpret_cast<IntVec>(_mm256_add_epi32(before, _mm256_madd_epi16(pairs.v[i], all)));

@@ -1,4 +1,4 @@
-// AMX: from five tokens on, ternary panels are multiplied in tiles; all other kernels are those of AVX-512 VNNI.
+// AMX: many tokens meet ternary panels in tiles; all other kernels are those of AVX-512 VNNI.
 #include "ternary_group_amx.hpp"
 #include "ternary_panel_amx.hpp"
 
@@ -8,7 +8,9 @@ extern const Kernels kAvx512VnniKernels;
 
 namespace {
 
-constexpr std::size_t kFewTokens = 4;  // up to here reading the panels is what takes the time
+// Up to here a tile costs more than it multiplies.
+constexpr std::size_t kFewTokens = 8;
+constexpr std::size_t kFewTokensOfGroups = 4;
 
 void ternary_panel_dot(const TernaryPanelTask& task) {
     (task.n_tokens <= kFewTokens ? kAvx512VnniKernels.ternary_panel_dot : ternary_panel_amx)(task);
@@ -17,7 +19,7 @@ void ternary_panel_dot(const TernaryPanelTask& task) {
 // Of the block formats, those of ternary weights gain by tiles.
 void panel_dot(const PanelTask& task) {
     bool taken = false;
-    if (task.n_tokens > kFewTokens)
+    if (task.n_tokens > kFewTokensOfGroups)
         with_block_format(task.encoding, [&]<class Format>(Format) {
             if constexpr (Format::kTernary) group_panel_amx(task, Format::kValues), taken = true;
         });

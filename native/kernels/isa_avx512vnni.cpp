@@ -7,7 +7,7 @@
 
 namespace sterna {
 
-using Op = DpbusdOp<64, 3, 8, 12>;
+using Op = DpbusdOp<64, 3, 8, 13>;  // thirteen tokens and two panels have 26 sums in 32 registers
 
 extern const Kernels kAvx512VnniKernels =
     make_kernels("avx512vnni", ternary_dot<Dpbusd<Op>>, ternary_panel_dot<PanelX86<Op>>, nullptr, panel_lookup_dot,

@@ -15,7 +15,9 @@
 namespace sterna {
 namespace {
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
 constexpr int kWidth = 8;
 #else
 constexpr int kWidth = 4;
@@ -50,7 +52,9 @@ inline void store(float* p, const Lanes& a) {
 
 inline Lanes splat(float x) {
     Lanes r;
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    const Vec all = reinterpret_cast<Vec>(_mm512_set1_ps(x));
+#elif defined(__AVX2__)
     const Vec all = {x, x, x, x, x, x, x, x};
 #else
     const Vec all = {x, x, x, x};
@@ -110,7 +114,10 @@ inline HalfVec fma_emulated(const HalfVec& a, const HalfVec& b, const HalfVec& c
 inline Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes r;
     for (int i = 0; i < kRegisters; ++i) {
-#if defined(__FMA__)
+#if defined(__AVX512F__)
+        r.v[i] = reinterpret_cast<Vec>(_mm512_fmadd_ps(
+            reinterpret_cast<__m512>(a.v[i]), reinterpret_cast<__m512>(b.v[i]), reinterpret_cast<__m512>(c.v[i])));
+#elif defined(__FMA__)
         r.v[i] = reinterpret_cast<Vec>(_mm256_fmadd_ps(
             reinterpret_cast<__m256>(a.v[i]), reinterpret_cast<__m256>(b.v[i]), reinterpret_cast<__m256>(c.v[i])));
 #elif defined(__ARM_NEON)
@@ -153,9 +160,12 @@ inline float fold_lanes(const Lanes& a, const Combine& combine) {
     Lanes r = a;
     for (int n = kRegisters / 2; n > 0; n /= 2)
         for (int i = 0; i < n; ++i) r.v[i] = combine(r.v[i], r.v[i + n]);
-    float s[kWidth];
-    std::memcpy(s, &r.v[0], sizeof(s));
-    for (int w = kWidth / 2; w > 0; w /= 2)
+    HalfVec half[2];
+    std::memcpy(half, &r.v[0], sizeof(half));
+    half[0] = combine(half[0], half[1]);
+    float s[kWidth / 2];
+    std::memcpy(s, &half[0], sizeof(s));
+    for (int w = kWidth / 4; w > 0; w /= 2)
         for (int i = 0; i < w; ++i) s[i] = combine(s[i], s[i + w]);
     return s[0];
 }
@@ -209,7 +219,11 @@ inline Lanes exp(const Lanes& x) {
     return p * power;
 }
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+inline __m256i to_int16(const Lanes& a) {
+    return _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(reinterpret_cast<__m512>(a.v[0])));
+}
+#elif defined(__AVX2__)
 inline __m256i to_int16(const Lanes& a) {
     const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[0])),
                                              _mm256_cvtps_epi32(reinterpret_cast<__m256>(a.v[1])));
@@ -282,7 +296,9 @@ inline std::uint16_t float_to_half(float f) {
 
 inline Lanes load_half(const std::uint16_t* p) {
     Lanes r;
-#if defined(__F16C__)
+#if defined(__AVX512F__)
+    r.v[0] = reinterpret_cast<Vec>(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__F16C__)
     for (int i = 0; i < kRegisters; ++i)
         r.v[i] =
             reinterpret_cast<Vec>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * kWidth))));
@@ -307,7 +323,10 @@ inline void store_halfs(float* out, std::uint64_t halfs) {
 }
 
 inline void store_half(std::uint16_t* p, const Lanes& a) {
-#if defined(__F16C__)
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(reinterpret_cast<__m512>(a.v[0]), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
     for (int i = 0; i < kRegisters; ++i)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p + i * kWidth),
                          _mm256_cvtps_ph(reinterpret_cast<__m256>(a.v[i]), _MM_FROUND_TO_NEAREST_INT));

@@ -12,18 +12,23 @@
 namespace sterna {
 namespace {
 
-// Tokens that a pass over the panels takes. NEON's sdot makes sixteen products where its 16-bit instructions make four,
-// so tiles are never faster there.
-#if defined(__AVX2__)
-constexpr std::size_t kPass = kPassTokens;
+// kPass: tokens that a pass over the panels takes. kMostInRows: fewer of them take passes by rows, which share no
+// unpacking, but leave a panel in the form in which it comes from memory. NEON's sdot makes sixteen products where its
+// 16-bit instructions make four, so tiles are never faster there.
+#if defined(__AVX512F__)
+constexpr std::size_t kPass = kPassTokens, kMostInRows = 12;
+#elif defined(__AVX2__)
+constexpr std::size_t kPass = kPassTokens, kMostInRows = kMostRowTokens;
 #else
-constexpr std::size_t kPass = kMostRowTokens;
+constexpr std::size_t kPass = kMostRowTokens, kMostInRows = kMostRowTokens;
 #endif
 
 template <class Format>
 void panel_tokens(const PanelTask& task) {
     for (std::size_t t = 0, n; t < task.n_tokens; t += n) {
-        n = task.n_tokens - t < kPass ? task.n_tokens - t : kPass;
+        const std::size_t left = task.n_tokens - t;
+        const std::size_t most = left <= kMostInRows ? kMostRowTokens : kPass;
+        n = left < most ? left : most;
         if (n <= kMostRowTokens) panel_rows_of<Format>(std::make_index_sequence<kMostRowTokens>(), task, t, n);
 #if defined(__AVX2__)
         else

@@ -157,7 +157,7 @@ private:
     }
 };
 
-// From five tokens on, kAmxTokens of them at a time, in equal parts.
+// kAmxTokens tokens at a time, in equal parts.
 inline void ternary_panel_amx(const TernaryPanelTask& task) {
     const std::size_t parts = (task.n_tokens + kAmxTokens - 1) / kAmxTokens;
     const std::size_t width = (task.n_tokens + parts - 1) / parts;

@@ -1,6 +1,9 @@
 // Dot products of ternary panels, on the widest registers of the ISA. `Isa` provides
 //
 //   kTokens   most tokens that are multiplied at once
+//   kFullGroups   whether tokens go in groups of kTokens and a rest, since few tokens have a cheap kernel; else in
+//   equal
+//       groups, since after a full one a single token would unpack all codes again for itself
 //   kPanels<T>   panels that T tokens take at once
 //   multiply<T, P>(panels, lines, x, x_stride, ahead, sums)   sums[P][T][16] = codes . x of P panels of `lines` lines
 //       each and T tokens; fetches what lies `ahead` bytes further on
@@ -59,9 +62,8 @@ void multiply_by_tokens(std::index_sequence<T...>, const TernaryPanelTask& task)
     constexpr decltype(&multiply_tokens<Isa, 1, 1>) kByTokens[] = {
         multiply_tokens<Isa, T + 1, Isa::template kPanels<T + 1>>...};
     constexpr std::size_t kStep = 2;  // panels that stay in L1 or L2 while the tokens pass
-    // Groups of equal width: after a full group, a group of one token would unpack all codes again for itself.
     const std::size_t groups = (task.n_tokens + Isa::kTokens - 1) / Isa::kTokens;
-    const std::size_t width = (task.n_tokens + groups - 1) / groups;
+    const std::size_t width = Isa::kFullGroups ? Isa::kTokens : (task.n_tokens + groups - 1) / groups;
     const std::size_t panels = (task.rows + kTernaryRows - 1) / kTernaryRows;
     for (std::size_t panel = 0; panel < panels; panel += kStep)
         for (std::size_t t = 0; t < task.n_tokens; t += width)

@@ -11,6 +11,7 @@ namespace {
 
 struct PanelNeon {
     static constexpr std::size_t kTokens = 4;
+    static constexpr bool kFullGroups = false;
     template <std::size_t T>
     static constexpr std::size_t kPanels = 1;
 

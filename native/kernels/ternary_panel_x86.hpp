@@ -23,6 +23,7 @@ struct PanelX86 {
     static constexpr std::size_t kTokens = Op::kPanelTokens;
     static constexpr std::size_t kVecs = kTernaryLine / sizeof(Vec);  // of a line
     static constexpr std::size_t kRegisters = sizeof(Vec) == 64 ? 32 : 16;
+    static constexpr bool kFullGroups = Op::kInPlace && kRegisters == 32;
 
     // A second panel shares the loads of the activations. One token leaves memory a single stream.
     template <std::size_t T>
@@ -65,7 +66,7 @@ private:
 #pragma GCC unroll 4
                 for (std::size_t v = 0; v < kAll; ++v)
                     codes[v] = field<kPlaces>(panels + v / kVecs * panel_bytes + v % kVecs * sizeof(Vec), f);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
                 for (std::size_t t = 0; t < T; ++t) {
                     std::int32_t four;
                     std::memcpy(&four, x + t * x_stride + 4 * f, 4);
@@ -77,7 +78,7 @@ private:
         }
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < kAll; ++v)
-#pragma GCC unroll 12
+#pragma GCC unroll 16
             for (std::size_t t = 0; t < T; ++t) {
                 const auto& by_place = sums[v][t];
                 Vec sum = Op::widen(by_place[kPlaces - 1]), before;

@@ -57,10 +57,12 @@ Linear::Linear(const Tensor& tensor, const ActivationForm& form, const Kernels& 
         if (!std::isfinite(scale)) throw std::invalid_argument("A scale of the tensor '" + name + "' is not finite.");
 }
 
-void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const {
+void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads, std::size_t part,
+                  std::size_t n_parts) const {
     const std::size_t tiles = parts(out_features_, kTileRows);
-    const std::size_t first = tiles * thread / n_threads * kTileRows;
-    const std::size_t last = std::min(tiles * (thread + 1) / n_threads * kTileRows, out_features_);
+    const std::size_t begin = tiles * thread / n_threads, share = tiles * (thread + 1) / n_threads - begin;
+    const std::size_t first = (begin + share * part / n_parts) * kTileRows;
+    const std::size_t last = std::min((begin + share * (part + 1) / n_parts) * kTileRows, out_features_);
     const std::size_t step = std::max<std::size_t>(kFilled / row_bytes_ / kTileRows, 1) * kTileRows;
     const std::uint8_t* kept = data_ + first * row_bytes_;
     for (std::size_t r = first; r < last; r += step) {
@@ -73,6 +75,12 @@ void Linear::fill(std::uint8_t* memory, std::size_t thread, std::size_t n_thread
 void Linear::drop() const {
     const std::size_t bytes = out_features_ * row_bytes_;
     if (read_once_ && bytes > kSmall) drop_pages(data_, data_ + bytes);
+}
+
+void Linear::drop_behind(std::size_t first, std::size_t last) const {
+    const std::size_t step = std::max<std::size_t>(kFilled / row_bytes_, 1);
+    const std::size_t begin = first / step * step, end = last == out_features_ ? last : last / step * step;
+    if (read_once_ && begin < end) drop_pages(data_ + begin * row_bytes_, data_ + end * row_bytes_);
 }
 
 void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) const {

@@ -43,17 +43,23 @@ public:
     const ActivationForm& form() const { return form_; }
 
     // A matrix is read from its tensor's bytes until it is settled in memory of its own (settling.hpp), memory_bytes()
-    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply.
+    // from a cache line on. All threads fill that memory first, each its share: the rows that it will multiply, a part
+    // of them at a time.
     virtual std::size_t memory_bytes() const { return out_features_ * row_bytes_; }
-    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads) const;
-    void settle(const std::uint8_t* memory) { data_ = memory; }
+    void fill(std::uint8_t* memory, std::size_t thread, std::size_t n_threads, std::size_t part,
+              std::size_t n_parts) const;
+    void settle(const std::uint8_t* memory) {
+        data_ = memory;
+        settled_ = true;
+    }
 
-    // Whether the matrix must be settled before it is multiplied.
+    // Whether the matrix is repacked for each product until it is settled.
     virtual bool repacks() const { return false; }
 
     // The same matrix by a route that repacks it, gives the same bits and needs no more scratch, or none.
     virtual std::unique_ptr<Linear> repacked() const { return nullptr; }
 
+    bool settled() const { return settled_; }
     bool read_once() const { return read_once_; }  // as Tensor says
     bool reads(const std::uint8_t* data) const { return data == data_; }
 
@@ -84,6 +90,9 @@ protected:
     // Writes what rows first <= r < last become in `memory`: by default a copy. `first` is a multiple of kTileRows.
     virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
 
+    // Drops the pages of rows that are to be read once, of which first <= r < last were read, about 1 MB at a time.
+    void drop_behind(std::size_t first, std::size_t last) const;
+
     Rows rows(std::size_t first, std::size_t last) const {
         return {data_ + first * row_bytes_, row_bytes_, last - first};
     }
@@ -95,7 +104,7 @@ protected:
     float scale_;                          // of the whole matrix, on top of group_scales_
     std::span<const float> group_scales_;  // [out_features, groups], or none
     const std::uint8_t* data_;             // the tensor's rows, or what `pack` made of them
-    bool read_once_;
+    bool read_once_, settled_ = false;
 };
 
 // The matrix with the first route that takes it. Throws std::invalid_argument where its parts do not fit together, and

@@ -1,5 +1,8 @@
-// Route for block formats and int15 activations: the matrix is repacked to panels of sixteen rows when it is loaded.
+// Route for block formats and int15 activations: the matrix is repacked to panels of sixteen rows when it settles.
+// Before that each product repacks the rows that it takes, so that the first token does not wait for memory.
 #pragma once
+
+#include <algorithm>
 
 #include "linear.hpp"
 
@@ -15,27 +18,38 @@ public:
 
     bool repacks() const override { return true; }
     std::size_t memory_bytes() const override { return parts(out_features_, kTileRows) * panel_bytes_; }
-    // With many tokens kernels take two or three panels at once.
+    std::size_t scratch() const override { return kPanels * panel_bytes_ / sizeof(float); }
     Division division(std::size_t n_tokens, std::size_t n_threads) const override {
-        constexpr std::size_t kPanels = 6;
         Division division = Linear::division(n_tokens, n_threads);
         if (n_tokens >= kTileRows) division.chunk = parts(division.chunk, kPanels) * kPanels;
         return division;
     }
 
 private:
+    static constexpr std::size_t kPanels = 6;  // kernels take one, two or three at once
+
     void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const override {
-        kernels_.pack_panels(encoding_, rows(first, last), in_features_, memory + first / kTileRows * panel_bytes_);
+        pack_panels(first, last, memory + first / kTileRows * panel_bytes_);
     }
-    void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float*,
+    void pack_panels(std::size_t first, std::size_t last, std::uint8_t* panels) const {
+        kernels_.pack_panels(encoding_, rows(first, last), in_features_, panels);
+    }
+
+    void multiply_rows(const Activations& x, std::size_t first, std::size_t last, const Division&, float* scratch,
                        const Products& out) const override {
-        kernels_.panel_dot({encoding_,
-                            data_ + first / kTileRows * panel_bytes_,
-                            last - first,
-                            x.int15,
-                            x.n_tokens,
-                            in_features_,
-                            {out.data + first, out.stride}});
+        if (settled()) return multiply_panels(data_ + first / kTileRows * panel_bytes_, x, first, last, out);
+        auto* panels = reinterpret_cast<std::uint8_t*>(scratch);
+        for (std::size_t r = first; r < last; r += kPanels * kTileRows) {
+            const std::size_t end = std::min(r + kPanels * kTileRows, last);
+            pack_panels(r, end, panels);
+            multiply_panels(panels, x, r, end, out);
+        }
+        drop_behind(first, last);  // a part of the matrix may be in memory already, in the place where it settles
+    }
+    void multiply_panels(const std::uint8_t* panels, const Activations& x, std::size_t first, std::size_t last,
+                         const Products& out) const {
+        kernels_.panel_dot(
+            {encoding_, panels, last - first, x.int15, x.n_tokens, in_features_, {out.data + first, out.stride}});
     }
 
     std::size_t panel_bytes_;

@@ -33,7 +33,7 @@ KEPT_BYTES, LEAST_KEPT = 1 << 30, 4
 ALIGNMENT = 4
 """Alignment in bytes of the arrays from which the kernels read float32 and float16 numbers."""
 
-SETTLING_AT_LOAD = 0.1
+SETTLING_AT_LOAD = 0.05
 """Seconds for which weights are copied and repacked at load, while the vocabulary is read; the rest is left to the time
 between passes. All of a model of 2B parameters takes 0.1 to 0.2 s, but 1 s in a virtual machine that has given its free
 memory back to the host, and the first token does not wait for that."""
