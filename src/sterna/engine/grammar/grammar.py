@@ -72,6 +72,11 @@ class Grammar:
         _check_text("A grammar", text)
         return cls.lark(to_lark(text))
 
+    def within(self, lark: str) -> Grammar:
+        """A grammar in Lark in which `@form` stands for this one."""
+        form, *others = json.loads(self.text)["grammars"]
+        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": "form"}, *others]}))
+
     @classmethod
     def of(
         cls,
