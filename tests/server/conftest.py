@@ -19,7 +19,7 @@ from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.known import known_models
 from sterna.server.models import Models
-from sterna.server.run import configuration
+from sterna.server.run import Server
 from sterna.server.settings import Settings
 
 
@@ -66,7 +66,7 @@ class Running:
 def running(models: Models | None = None, settings: Settings | None = None) -> Iterator[Running]:
     """Runs a server on a free port; of the embedded model where none are given."""
     models = models or Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1))
-    server = uvicorn.Server(configuration(models, settings or Settings(port=0)))
+    server = Server(models, settings or Settings(port=0))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

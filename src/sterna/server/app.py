@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +14,13 @@ from starlette.responses import Response
 
 from sterna import __version__
 from sterna.errors import SternaError
+from sterna.server import health
+from sterna.server.admission import Admission
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError, api_error
+from sterna.server.gate import Gate
+from sterna.server.journal import Journal
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.openai import OPENAI
@@ -34,11 +39,25 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         yield
         await models.close()
 
+    @cache
+    def paths() -> frozenset[str]:
+        return frozenset(getattr(route, "path", "") for route in app.routes)
+
     app = FastAPI(
         title="Sterna",
         version=__version__,
         lifespan=lifespan,
-        middleware=[Middleware(Connection, body_bytes=settings.body_bytes, refusal=error_reply)],
+        middleware=[  # the first is the outermost
+            Middleware(Journal, replies=models.metrics.replies, paths=paths),
+            Middleware(Gate, settings=settings, refusal=error_reply),
+            Middleware(Admission, most=settings.queue, stopping=lambda: models.stopping, refusal=error_reply),
+            Middleware(
+                Connection,
+                body_bytes=settings.body_bytes,
+                body_seconds=settings.slow_seconds,
+                refusal=error_reply,
+            ),
+        ],
         exception_handlers={
             kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError, Exception)
         },
@@ -46,6 +65,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.models = models
+    app.include_router(health.router)
     for dialect in DIALECTS:
         app.include_router(dialect.router)
     return app

@@ -10,6 +10,7 @@ import numpy as np
 from sterna.engine.inbox import Inbox
 from sterna.engine.prompts import Prompt
 from sterna.engine.request import Request
+from sterna.server.deadline import Deadline
 from sterna.server.models import Served
 
 
@@ -18,12 +19,13 @@ async def embed(served: Served, texts: Sequence[Prompt], dimensions: int | None 
     that many of the first numbers, and makes the length 1 again. Raises as `LLM.embed`."""
     llm = served.llm
     inbox: Inbox[Request] = llm.inbox()
+    deadline = Deadline(served.deadline)
     requests = await asyncio.to_thread(llm.embedding_requests, texts, inbox.put)
     try:
         llm.submit(requests)
         running = len(requests)
         while running:
-            for request in await inbox.take():
+            for request in await inbox.take(deadline.left()):
                 if request.error is not None:
                     raise request.error
                 running -= 1
