@@ -28,6 +28,7 @@ class Running:
 
     def __init__(self, server: uvicorn.Server, models: Models) -> None:
         self.server, self.models = server, models
+        self.loop = server.servers[0].get_loop()
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=30)
@@ -54,7 +55,7 @@ class Running:
         loop = self.llm._loop
         return loop.call(lambda: self.llm._cache.groups[0].allocator.available)
 
-    def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    def eventually(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits until something holds."""
         end = time.monotonic() + seconds
         while not holds():

@@ -41,7 +41,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
 
     @cache
     def paths() -> frozenset[str]:
-        return frozenset(getattr(route, "path", "") for route in app.routes)
+        return frozenset(app.openapi()["paths"])
 
     app = FastAPI(
         title="Sterna",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from sterna.engine.options import EngineOptions
-from sterna.errors import warn
+from sterna.errors import ArgumentError, NotFoundError, warn
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
 from sterna.server.gate import is_loopback
@@ -27,6 +27,11 @@ LAST_WORDS = 5
 def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings: Settings) -> None:
     """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`, and
     `ArgumentError` for settings that do not fit together."""
+    if settings.tls_key is not None and settings.tls_cert is None:
+        raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
+    for file in (settings.tls_cert, settings.tls_key):
+        if file is not None and not file.is_file():
+            raise NotFoundError(f"{file} is no file; --tls-cert and --tls-key take PEM files.")
     log_to_stderr()
     given = known_models(models or [EMBEDDED_NAME])
     names = {each.name for each in given}
