@@ -20,8 +20,9 @@ def connect(served: Running) -> socket.socket:
 def request(path: str, body: Any, **headers: str) -> bytes:
     """The bytes of a POST request."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {"Host": "localhost", "Content-Length": str(len(content)), **headers}
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"Host": "localhost", "Content-Length": str(len(content)), **named}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 
 
