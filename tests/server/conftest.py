@@ -31,7 +31,7 @@ class Running:
         self.loop = server.servers[0].get_loop()
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
     @property

@@ -135,7 +135,7 @@ class Answer:
             params,
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
-            constraint=shape.constraint,
+            grammar=shape.grammar,
         )
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,6 +29,21 @@ from sterna.server.settings import Settings
 
 DIALECTS: tuple[Dialect, ...] = (OPENAI,)
 """The first words errors at addresses that belong to none."""
+
+
+_REFUSALS = {
+    400: "The request is not valid.",
+    401: "The key is missing or wrong.",
+    403: "The Host or Origin is not served, or the client may not do this.",
+    404: "There is no such model.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    429: "Too many requests run or wait.",
+    500: "The engine or the server failed.",
+    503: "The model is being loaded, or was unloaded, or the server is stopping.",
+    504: "The answer took too long.",
+}
+"""What any endpoint may answer instead of a result."""
 
 
 def create_app(models: Models, settings: Settings) -> FastAPI:
@@ -58,16 +74,14 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
                 refusal=error_reply,
             ),
         ],
-        exception_handlers={
-            kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError, Exception)
-        },
+        exception_handlers={kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError)},
         docs_url=None,
         redoc_url=None,
     )
     app.state.models = models
-    app.include_router(health.router)
-    for dialect in DIALECTS:
-        app.include_router(dialect.router)
+    refusals: dict[int | str, dict[str, Any]] = {status: {"description": text} for status, text in _REFUSALS.items()}
+    for router in (health.router, *(dialect.router for dialect in DIALECTS)):
+        app.include_router(router, responses=refusals)
     return app
 
 

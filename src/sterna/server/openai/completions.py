@@ -42,6 +42,7 @@ class Completion(Sampled):
             self.params(self.logprobs, echo=self.echo),
             prompts=prompt_list(self.prompt),
             suffix=self.suffix,
+            grammar=self.form(),
             n=self.n,
         )
 
