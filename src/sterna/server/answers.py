@@ -136,6 +136,7 @@ class Answer:
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
             grammar=shape.grammar,
+            shown=shape.shown,
         )
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:
