@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from sterna import __version__
 from sterna.errors import SternaError
+from sterna.server.anthropic import ANTHROPIC
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError, api_error
@@ -21,7 +22,7 @@ from sterna.server.models import Models
 from sterna.server.openai import OPENAI
 from sterna.server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI,)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC)
 """The first words errors at addresses that belong to none."""
 
 

@@ -44,9 +44,23 @@ def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
 
 def _prompts(tokenizer: Tokenizer, question: Question) -> Sequence[Prompt]:
     if not question.prompts:
-        return [tokenizer.encode_chat(question.messages)]
+        ids = tokenizer.encode_chat(question.messages)
+        return [_after(tokenizer, question.context, ids) + tokenizer.encode(question.prefill, add_special=False)]
+    if question.context:
+        texts = [str(prompt) for prompt in question.prompts]
+        return [_after(tokenizer, question.context, tokenizer.encode(text)) for text in texts]
     if question.suffix is None:
         return question.prompts
     if not all(isinstance(prompt, str) for prompt in question.prompts):
         raise ApiError(400, "A suffix goes with prompts that are text.", param="suffix")
     return [tokenizer.encode_infill(str(prompt), question.suffix) for prompt in question.prompts]
+
+
+def _after(tokenizer: Tokenizer, context: Sequence[int], ids: list[int]) -> list[int]:
+    """Ids that go on from others; a text has only one beginning."""
+    return [*context, *(ids[1:] if context and ids[:1] == [tokenizer.bos_id] else ids)]
+
+
+def prompt_tokens(llm: LLM, question: Question) -> int:
+    """How many tokens the messages of a question have as a prompt. Raises as `shapes`."""
+    return sum(len(shape.prompt) for choices in shapes(llm, question) for shape in choices)
