@@ -21,6 +21,7 @@ from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
+from sterna.engine.inbox import Inbox
 from sterna.engine.kv_cache import KvCache
 from sterna.engine.loop import CLOSED, Loop
 from sterna.engine.machine import choose_isa, default_threads
@@ -254,6 +255,10 @@ class LLM:
         if is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
         return [self.generation(prompt, params, done=done, **named) for prompt in prompts]
+
+    def inbox(self) -> Inbox[Any]:
+        """For a task of the running event loop: its `put` is a `done` or a `deliver` of requests."""
+        return Inbox(self._loop)
 
     def submit(self, generations: Sequence[Request]) -> None:
         """Queues requests; returns at once."""

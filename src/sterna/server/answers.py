@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from sterna.engine.generation import Completion, Generation, TokenLogprob
+from sterna.engine.inbox import Inbox
 from sterna.engine.llm import LLM
 from sterna.engine.sampling import SamplingParams
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
-from sterna.server.inbox import Inbox
 from sterna.server.models import Served
 from sterna.server.question import Question
 from sterna.server.shape import Shape, shapes
+
+HEARTBEAT = 15.0
+"""Seconds without a piece, after which a stream gives a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Answer:
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take())]
+            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(HEARTBEAT))]
             running -= sum(piece.finish is not None for piece in pieces)
             yield pieces
 
@@ -129,7 +132,8 @@ class Answer:
         followers, choice.followers = choice.followers, []
         if followers:
             self._llm.submit([follower.generation for follower in followers])
-        self._inbox.put(_Arrival(choice.index, text, len(choice.generation.token_ids)))
+        urgent, choice.began = text is None or not choice.began, True
+        self._inbox.put(_Arrival(choice.index, text, len(choice.generation.token_ids)), urgent)
 
     def _sorted(self, arrived: Sequence[_Arrival]) -> list[tuple[_Choice, list[_Arrival]]]:
         """What arrived for each choice that got something."""
@@ -142,7 +146,7 @@ class Answer:
 @asynccontextmanager
 async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(Answer, served.llm, question, Inbox[_Arrival]())
+    answer = await asyncio.to_thread(Answer, served.llm, question, served.llm.inbox())
     try:
         answer.begin()
         yield answer
@@ -214,6 +218,8 @@ class _Choice:
         self.index, self.reasoning = index, 0
         self.followers: list[_Choice] = []
         """The other choices of its prompt, which wait for it to compute that."""
+        self.began = False
+        """Whether its first piece has come."""
         self._parser, self._called, self._logged = shape.parser, False, 0
         self.generation = answer.generation(self, params, shape)
 

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sterna.engine.inbox import Inbox
 from sterna.engine.prompts import Prompt
 from sterna.engine.request import Request
-from sterna.server.inbox import Inbox
 from sterna.server.models import Served
 
 
 async def embed(served: Served, texts: Sequence[Prompt], dimensions: int | None = None) -> tuple[np.ndarray, int]:
     """One vector a text, float32 `[n, hidden_size]` of length 1, and how many tokens the texts have. `dimensions` keeps
     that many of the first numbers, and makes the length 1 again. Raises as `LLM.embed`."""
-    llm, inbox = served.llm, Inbox[Request]()
+    llm = served.llm
+    inbox: Inbox[Request] = llm.inbox()
     requests = await asyncio.to_thread(llm.embedding_requests, texts, inbox.put)
     try:
         llm.submit(requests)
