@@ -17,7 +17,8 @@ from openai import OpenAI
 from sterna import LLM
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
-from sterna.server.models import Models, known_models
+from sterna.server.known import known_models
+from sterna.server.models import Models
 from sterna.server.run import configuration
 from sterna.server.settings import Settings
 
@@ -35,7 +36,7 @@ class Running:
     @property
     def llm(self) -> LLM:
         """The model of requests that name none."""
-        return self.models._loads[self.models.known()[0].name].result().llm
+        return self.models.loaded()[0].llm
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """The response to a body in JSON."""

@@ -11,7 +11,8 @@ import uvicorn
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
-from sterna.server.models import Models, known_models
+from sterna.server.known import known_models
+from sterna.server.models import Models
 from sterna.server.settings import Settings
 
 
