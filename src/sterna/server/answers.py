@@ -92,6 +92,11 @@ class Answer:
         )
 
     @property
+    def token_ids(self) -> list[int]:
+        """The ids of the first prompt and of what its first choice has so far."""
+        return list(self._choices[0].generation.token_ids)
+
+    @property
     def timings(self) -> Timings:
         """What the engine took, once the answer is complete."""
         completions = [choice.generation.completion() for choice in self._choices]

@@ -19,10 +19,11 @@ from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError, api_error
 from sterna.server.json_text import Json
 from sterna.server.models import Models
+from sterna.server.ollama import OLLAMA
 from sterna.server.openai import OPENAI
 from sterna.server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA)
 """The first words errors at addresses that belong to none."""
 
 
