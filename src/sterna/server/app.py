@@ -27,6 +27,16 @@ DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA)
 """The first words errors at addresses that belong to none."""
 
 
+_REFUSALS = {
+    400: "The request is not valid.",
+    404: "There is no such model.",
+    413: "The body is too large.",
+    500: "The engine or the server failed.",
+    503: "The model is being loaded, or was unloaded.",
+}
+"""What any endpoint may answer instead of a result."""
+
+
 def create_app(models: Models, settings: Settings) -> FastAPI:
     """The application that serves `models`; it begins to load them when it starts, and frees them when it ends."""
 
@@ -41,15 +51,15 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         version=__version__,
         lifespan=lifespan,
         middleware=[Middleware(Connection, body_bytes=settings.body_bytes, refusal=error_reply)],
-        exception_handlers={
-            kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError, Exception)
-        },
+        exception_handlers={kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError)},
         docs_url=None,
         redoc_url=None,
     )
     app.state.models = models
     for dialect in DIALECTS:
-        app.include_router(dialect.router)
+        app.include_router(
+            dialect.router, responses={status: {"description": text} for status, text in _REFUSALS.items()}
+        )
     return app
 
 
