@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -64,15 +66,33 @@ class Timings:
     """From the start of the first choice to its first token."""
     completion: float
     """From the first token to the last one of the slowest choice."""
+    drafted: int
+    """Tokens that prompt lookup drafted."""
+    accepted: int
+    """Those of them that were right."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the prompts are."""
+
+    computed: int
+    """Tokens that are computed, or came from the prefix cache."""
+    seconds: float
+    """Since the engine began with the first; 0 before that."""
 
 
 class Answer:
     """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
-    says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+    says that there was none for `patience` seconds. An error of the engine is raised from the iteration."""
 
     def __init__(self, llm: LLM, question: Question, inbox: Inbox[_Arrival]) -> None:
         """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._inbox = llm, inbox
+        self.patience = HEARTBEAT
+        """Seconds without a piece after which the iteration gives an empty list."""
+        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
         for group in shapes(llm, question):
@@ -104,7 +124,24 @@ class Answer:
         return Timings(
             prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
             completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
+            drafted=sum(each.draft_tokens for each in completions),
+            accepted=sum(each.accepted_tokens for each in completions),
         )
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the prompts has been computed so far."""
+        generations = [leader.generation for leader in self._leaders]
+        began = [generation.started for generation in generations if generation.started]
+        return Progress(
+            computed=sum(min(each.num_computed, each.prompt_tokens) for each in generations),
+            seconds=time.perf_counter() - min(began) if began else 0.0,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all choices are complete."""
+        return all(choice.generation.finished for choice in self._choices)
 
     def begin(self) -> None:
         """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
@@ -118,19 +155,21 @@ class Answer:
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(HEARTBEAT))]
+            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(self.patience))]
             running -= sum(piece.finish is not None for piece in pieces)
             yield pieces
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
-        return self._llm.generation(
+        generation = self._llm.generation(
             shape.prompt,
             params,
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
             constraint=shape.constraint,
         )
+        generation.blocks.salt += self._salt
+        return generation
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:
         """Takes a piece of a choice's text, or its end, on the engine's thread."""

@@ -61,6 +61,7 @@ def _after(tokenizer: Tokenizer, context: Sequence[int], ids: list[int]) -> list
     return [*context, *(ids[1:] if context and ids[:1] == [tokenizer.bos_id] else ids)]
 
 
-def prompt_tokens(llm: LLM, question: Question) -> int:
-    """How many tokens the messages of a question have as a prompt. Raises as `shapes`."""
-    return sum(len(shape.prompt) for choices in shapes(llm, question) for shape in choices)
+def prompt_ids(llm: LLM, question: Question) -> list[int]:
+    """The tokens of the messages of a question, as a prompt. Raises as `shapes`."""
+    prompt = shapes(llm, question)[0][0].prompt
+    return llm.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]

@@ -24,7 +24,7 @@ from sterna.server.dialect import Body, KnownModels
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.question import Question
-from sterna.server.shape import prompt_tokens
+from sterna.server.shape import prompt_ids
 from sterna.server.sse import Chunks, sse, streamed
 
 router = APIRouter()
@@ -134,4 +134,4 @@ async def count_tokens(body: Conversation, models: KnownModels) -> Response:
     """How many tokens a conversation has as a prompt."""
     question = body.asked(SamplingParams())
     async with models.use(body.model) as served:
-        return Json({"input_tokens": await asyncio.to_thread(prompt_tokens, served.llm, question)})
+        return Json({"input_tokens": len(await asyncio.to_thread(prompt_ids, served.llm, question))})

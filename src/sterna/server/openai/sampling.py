@@ -19,7 +19,7 @@ class StreamOptions(Body):
 
 
 class Sampled(Body):
-    """Fields of OpenAI and, from `top_k` on, ours beyond them."""
+    """Fields of OpenAI and, from `top_k` on, ours and llama-server's beyond them."""
 
     model: str | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
@@ -39,6 +39,8 @@ class Sampled(Body):
     min_tokens: int = 0
     ignore_eos: bool = False
     lookup: int = 0
+    cache_prompt: bool = True
+    return_progress: bool = False
 
     def params(self, logprobs: int | None, max_tokens: int | None = None, echo: bool = False) -> SamplingParams:
         """As the engine takes them: -1 of other servers means no limit of tokens, a random seed, no limit of k.
