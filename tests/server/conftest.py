@@ -30,7 +30,7 @@ class Running:
         self.server, self.models = server, models
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
     @property
@@ -54,7 +54,7 @@ class Running:
         loop = self.llm._loop
         return loop.call(lambda: self.llm._cache.groups[0].allocator.available)
 
-    def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    def eventually(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits until something holds."""
         end = time.monotonic() + seconds
         while not holds():

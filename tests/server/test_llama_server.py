@@ -106,7 +106,7 @@ def test_a_prompt_is_computed_anew_where_the_cache_is_not_wanted(served: Running
     [
         ("/tokenize", {"content": 1}, "content is not valid"),
         ("/detokenize", {"tokens": [99999]}, "Token id 99999 is outside"),
-        ("/detokenize", {"tokens": ["a"]}, "tokens.0 is not valid"),
+        ("/detokenize", {"tokens": ["a"]}, "tokens is not valid"),
         ("/apply-template", {}, "The field messages is missing."),
         ("/apply-template", {"messages": [{"role": "pope", "content": "a"}]}, "The role of a message"),
     ],

@@ -235,7 +235,7 @@ def test_calls_come_whole() -> None:
         ("GET", "/api/nowhere", None, 404, "There is nothing at this address"),
         ("GET", "/api/chat", None, 405, "This address does not take this method."),
         ("POST", "/api/chat", b"{", 400, "The body is no valid JSON."),
-        ("POST", "/api/chat", b'{"options": {"temperature": "hot"}}', 400, "options.temperature is not valid"),
+        ("POST", "/api/chat", b'{"options": {"temperature": "hot"}}', 400, "options is not valid"),
         ("POST", "/api/chat", b" " * (16 << 20 | 1), 413, "The body has more than 16777216 bytes."),
         ("POST", "/api/generate", b'{"model": "x", "prompt": "a"}', 404, "There is no model 'x'; this server has"),
         ("POST", "/api/generate", b'{"prompt": "a", "options": {"top_p": 2}}', 400, "top_p is a number"),

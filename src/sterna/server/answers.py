@@ -166,7 +166,7 @@ class Answer:
             params,
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
-            constraint=shape.constraint,
+            grammar=shape.grammar,
         )
         generation.blocks.salt += self._salt
         return generation

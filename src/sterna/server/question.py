@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sterna.engine.grammar import Grammar
 from sterna.engine.prompts import Prompt
 from sterna.engine.sampling import SamplingParams
 
@@ -32,8 +33,8 @@ class Question:
     tool_choice: str | Mapping[str, Any] = "auto"
     """`none`, `auto`, `required`, or the function to call: {"name": ...}."""
     parallel_tool_calls: bool = True
-    format: Any = None
-    """The grammar that the text follows."""
+    grammar: Grammar | None = None
+    """What the text must look like."""
     thinking: bool | None = None
     """Whether the model thinks before it answers; None leaves it to the template."""
     parts_thinking: bool = True

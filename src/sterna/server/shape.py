@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sterna.engine.generation import Constraint
+from sterna.engine.grammar import Grammar
 from sterna.engine.llm import LLM
 from sterna.engine.prompts import Prompt
 from sterna.model.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ class Shape:
 
     prompt: Prompt
     parser: Parser
-    constraint: Constraint | None = None
+    grammar: Grammar | None = None
 
 
 class PlainText:
@@ -36,10 +36,12 @@ class PlainText:
 def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
     """For each prompt one shape for each of its choices. Raises `ApiError` for what cannot be done, and as
     `Tokenizer.encode_chat`."""
-    for name, asked in (("tools", question.tools and question.tool_choice != "none"), ("format", question.format)):
-        if asked:
-            raise ApiError(400, f"This server cannot do {name} yet.", param=name)
-    return [[Shape(prompt, PlainText()) for _ in range(question.n)] for prompt in _prompts(llm.tokenizer, question)]
+    if question.tools and question.tool_choice != "none":
+        raise ApiError(400, "This server cannot do tools yet.", param="tools")
+    return [
+        [Shape(prompt, PlainText(), question.grammar) for _ in range(question.n)]
+        for prompt in _prompts(llm.tokenizer, question)
+    ]
 
 
 def _prompts(tokenizer: Tokenizer, question: Question) -> Sequence[Prompt]:

@@ -23,6 +23,8 @@ from sterna.server.anthropic.output import Message, Told
 from sterna.server.dialect import Body, KnownModels
 from sterna.server.json_text import Json
 from sterna.server.models import Models
+from sterna.server.openai.forms import response_format
+from sterna.server.openai.sampling import MOST_STOPS
 from sterna.server.question import Question
 from sterna.server.shape import prompt_ids
 from sterna.server.sse import Chunks, sse, streamed
@@ -33,7 +35,7 @@ PING = sse({"type": "ping"}, "ping")
 
 
 class OutputConfig(Body):
-    format: dict[str, Any] | None = None
+    format: dict[str, Any] = {"type": "text"}
 
 
 class Conversation(Body):
@@ -57,7 +59,7 @@ class Conversation(Body):
             tools=functions(self.tools),
             tool_choice=function_choice(self.tool_choice),
             parallel_tool_calls=not self.tool_choice.get("disable_parallel_tool_use"),
-            format=_json_schema(self.output_config.format),
+            grammar=response_format(self.output_config.format, "output_config"),
             thinking={"enabled": True, "disabled": False}.get(str(self.thinking.get("type"))),
         )
 
@@ -67,7 +69,7 @@ class MessageBody(Conversation):
 
     max_tokens: int = Field(ge=1)
     stream: bool = False
-    stop_sequences: list[str] = Field([], max_length=64)
+    stop_sequences: list[str] = Field([], max_length=MOST_STOPS)
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -85,13 +87,6 @@ class MessageBody(Conversation):
                 stop=tuple(text for text in self.stop_sequences if text),
             )
         )
-
-
-def _json_schema(given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A format in the form of chat completions."""
-    if given is None:
-        return None
-    return {"type": given.get("type"), "json_schema": {"name": "output", "schema": given.get("schema")}}
 
 
 @router.post("/messages")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import shown
 from sterna.model.tokenizer import Tokenizer
@@ -15,9 +16,8 @@ from sterna.server.dialect import Body
 from sterna.server.errors import ApiError
 from sterna.server.ollama.names import NamedBody
 from sterna.server.ollama.output import Part
+from sterna.server.openai.sampling import MOST_LOGPROBS, MOST_STOPS
 from sterna.server.question import Question
-
-MOST_LOGPROBS = 20
 
 
 class Options(Body):
@@ -34,7 +34,7 @@ class Options(Body):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int | None = None
-    stop: str | list[str] = Field(default=[], max_length=64)
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] = []
 
 
 class Asked(NamedBody):
@@ -78,13 +78,16 @@ class Asked(NamedBody):
             logprobs=self.top_logprobs if self.logprobs else None,
         )
 
-    def response_format(self) -> dict[str, Any] | None:
-        """`format` in the form of chat completions. Raises `ApiError` for an unknown one."""
-        if isinstance(self.format, dict):
-            return {"type": "json_schema", "json_schema": {"name": "format", "schema": self.format}}
-        if self.format not in ("", "json"):
-            raise ApiError(400, f"The format is json or a schema, not {shown(self.format)}.", param="format")
-        return {"type": "json_object"} if self.format else None
+    def grammar(self) -> Grammar | None:
+        """What the text must look like. Raises `ApiError` for an unknown format, `GrammarError` for a wrong schema."""
+        match self.format:
+            case "":
+                return None
+            case "json":
+                return Grammar.json_object()
+            case dict() as schema:
+                return Grammar.json_schema(schema)
+        raise ApiError(400, f"The format is json or a schema, not {shown(self.format)}.", param="format")
 
     @property
     def thinks(self) -> bool | None:

@@ -30,7 +30,7 @@ class Chat(Asked):
             self.params(),
             messages=template_messages(self.messages),
             tools=self.tools,
-            format=self.response_format(),
+            grammar=self.grammar(),
             thinking=self.thinks,
         )
 

@@ -35,7 +35,7 @@ class Generation(Asked):
         refuse_images(self.images)
         if self.raw and (self.system or self.context):
             raise ApiError(400, "A raw prompt goes with neither system nor context.", param="raw")
-        given: dict[str, Any] = {"format": self.response_format(), "thinking": self.thinks}
+        given: dict[str, Any] = {"grammar": self.grammar(), "thinking": self.thinks}
         if self.suffix:
             return Question(self.params(), prompts=[self.prompt], suffix=self.suffix, **given)
         if self.raw or not (tokenizer.chat_template or self.system):

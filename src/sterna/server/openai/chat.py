@@ -17,6 +17,7 @@ from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.openai.errors import error_event
+from sterna.server.openai.forms import response_format
 from sterna.server.openai.logprobs import chat_logprobs
 from sterna.server.openai.messages import template_messages
 from sterna.server.openai.reply import DONE, Reply
@@ -56,7 +57,7 @@ class Chat(Sampled):
             tools=self.tools,
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
-            format=None if self.response_format.get("type") == "text" else self.response_format,
+            grammar=response_format(self.response_format) or self.form(),
             thinking=None if self.reasoning_effort is None else self.reasoning_effort != "none",
             parts_thinking=self.reasoning_format != "none",
             template_kwargs=self.chat_template_kwargs,

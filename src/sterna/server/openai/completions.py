@@ -44,6 +44,7 @@ class Completion(Sampled):
             prompts=prompt_list(self.prompt),
             suffix=self.suffix,
             cache_prompt=self.cache_prompt,
+            grammar=self.form(),
             n=self.n,
         )
 
