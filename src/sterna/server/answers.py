@@ -167,6 +167,7 @@ class Answer:
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
             grammar=shape.grammar,
+            shown=shape.shown,
         )
         generation.blocks.salt += self._salt
         return generation
