@@ -19,7 +19,7 @@ from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.known import known_models
 from sterna.server.models import Models
-from sterna.server.run import configuration
+from sterna.server.run import Server
 from sterna.server.settings import Settings
 
 
@@ -28,6 +28,7 @@ class Running:
 
     def __init__(self, server: uvicorn.Server, models: Models) -> None:
         self.server, self.models = server, models
+        self.loop = server.servers[0].get_loop()
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=120)
@@ -66,7 +67,7 @@ class Running:
 def running(models: Models | None = None, settings: Settings | None = None) -> Iterator[Running]:
     """Runs a server on a free port; of the embedded model where none are given."""
     models = models or Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1))
-    server = uvicorn.Server(configuration(models, settings or Settings(port=0)))
+    server = Server(models, settings or Settings(port=0))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

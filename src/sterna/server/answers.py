@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from sterna.engine.generation import Completion, Generation, TokenLogprob
 from sterna.engine.inbox import Inbox
-from sterna.engine.llm import LLM
 from sterna.engine.sampling import SamplingParams
+from sterna.server.deadline import Deadline
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
+from sterna.server.journal import note
+from sterna.server.metrics import Meter
 from sterna.server.models import Served
 from sterna.server.question import Question
 from sterna.server.shape import Shape, shapes
@@ -86,16 +88,17 @@ class Answer:
     """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
     says that there was none for `patience` seconds. An error of the engine is raised from the iteration."""
 
-    def __init__(self, llm: LLM, question: Question, inbox: Inbox[_Arrival]) -> None:
+    def __init__(self, served: Served, question: Question, inbox: Inbox[_Arrival]) -> None:
         """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._inbox = llm, inbox
+        self._llm, self._inbox = served.llm, inbox
+        self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
         self.patience = HEARTBEAT
         """Seconds without a piece after which the iteration gives an empty list."""
         # Nobody knows this salt, so nothing that was computed before begins like these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
-        for group in shapes(llm, question):
+        for group in shapes(self._llm, question):
             first = len(self._choices)
             self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
             self._leaders.append(self._choices[first])
@@ -151,11 +154,18 @@ class Answer:
     def cancel(self) -> None:
         """Takes all choices out of the engine, before its next pass."""
         self._llm.cancel([choice.generation for choice in self._choices])
+        for choice in self._choices:
+            self._meter.ended(choice.generation, counts_prompt=choice in self._leaders)
+        self._meter.whole(time.perf_counter() - self._begun)
+        note(prompt_tokens=self.usage.prompt, completion_tokens=self.usage.completion)
 
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(self.patience))]
+            arrived = self._sorted(await self._inbox.take(min(self.patience, self._deadline.left())))
+            for choice, arrivals in arrived:
+                choice.measure(self._meter, arrivals[-1].tokens)
+            pieces = [choice.piece(arrivals) for choice, arrivals in arrived]
             running -= sum(piece.finish is not None for piece in pieces)
             yield pieces
 
@@ -191,7 +201,7 @@ class Answer:
 @asynccontextmanager
 async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(Answer, served.llm, question, served.llm.inbox())
+    answer = await asyncio.to_thread(Answer, served, question, served.llm.inbox())
     try:
         answer.begin()
         yield answer
@@ -267,6 +277,17 @@ class _Choice:
         """Whether its first piece has come."""
         self._parser, self._called, self._logged = shape.parser, False, 0
         self.generation = answer.generation(self, params, shape)
+        self._measured, self._since = self.generation.prompt_tokens, time.perf_counter()
+
+    def measure(self, meter: Meter, tokens: int) -> None:
+        """Records the time that the tokens took which came since the last call; there are `tokens` with the prompt."""
+        now, gained = time.perf_counter(), tokens - self._measured
+        if gained > 0:
+            if self._measured == self.generation.prompt_tokens:
+                meter.first_token(now - self._since)
+            else:
+                meter.next_token((now - self._since) / gained)
+            self._measured, self._since = tokens, now
 
     def piece(self, arrivals: Sequence[_Arrival]) -> Piece:
         """What the choice gained. Raises the error with which its generation ended."""

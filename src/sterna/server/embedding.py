@@ -11,6 +11,7 @@ from sterna.engine.inbox import Inbox
 from sterna.engine.llm import LLM
 from sterna.engine.prompts import Prompt
 from sterna.engine.request import HiddenRequest, Request
+from sterna.server.deadline import Deadline
 from sterna.server.models import Served
 
 
@@ -22,6 +23,7 @@ async def embed(
     Raises as `LLM.embed`."""
     llm = served.llm
     inbox: Inbox[Request] = llm.inbox()
+    deadline = Deadline(served.deadline)
 
     def requested() -> list[HiddenRequest]:
         return llm.embedding_requests([_fitting(llm, text) for text in texts] if truncate else texts, inbox.put)
@@ -31,7 +33,7 @@ async def embed(
         llm.submit(requests)
         running = len(requests)
         while running:
-            for request in await inbox.take():
+            for request in await inbox.take(deadline.left()):
                 if request.error is not None:
                     raise request.error
                 running -= 1

@@ -20,6 +20,7 @@ from sterna.files.hub.download import Tell
 from sterna.files.sizes import readable
 from sterna.server.errors import ApiError
 from sterna.server.known import Known, pulled
+from sterna.server.metrics import Engine, Meter, Metrics
 
 PATIENCE = 10.0
 """Seconds that a request waits for its model to be loaded, before it is told to come again."""
@@ -48,6 +49,7 @@ class Served:
 
     known: Known
     llm: LLM
+    meter: Meter
     deadline: float | None = None
     """Seconds that one request may take."""
     users: int = 0
@@ -90,6 +92,11 @@ class Models:
         self._known = {each.name: each for each in (*cached, *given)}
         self._given = [each.name for each in given]
         self._options, self._policy = options, policy or Policy()
+        self.metrics = Metrics(
+            lambda: [Engine(served.name, served.bytes, served.llm.statistics) for served in self.loaded()]
+        )
+        self.stopping = False
+        """Whether the server takes no more requests."""
         self._loads: dict[str, asyncio.Task[Served]] = {}
         self._loading = asyncio.Lock()
         self._released = asyncio.Event()
@@ -120,9 +127,9 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether a request that names no model will not have to wait for one."""
+        """Whether a request that names no model would be answered without waiting for one."""
         load = self._loads.get(self._given[0])
-        return load is not None and _is_ready(load)
+        return not self.stopping and load is not None and _is_ready(load)
 
     def start(self) -> None:
         """Begins to load the models given at the start, in the background: pinned ones first, then those for which
@@ -239,7 +246,7 @@ class Models:
             llm = await asyncio.to_thread(_open, known, self._options)
         seconds = round(time.monotonic() - begun, 3)
         log.info("loaded", extra={"model": known.name, "seconds": seconds, "bytes": loaded_bytes(known)})
-        served = Served(known, llm, self._policy.deadline)
+        served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
         self._keep(served, self._policy.keep_alive)
         return served
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from sterna.files.hub.download import Downloaded
 from sterna.server.dialect import Body, KnownModels
 from sterna.server.errors import ApiError
+from sterna.server.gate import owner_only
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.ollama.names import LATEST, NamedBody, untagged
@@ -18,6 +20,8 @@ from sterna.server.sse import Chunks, streamed
 
 router = APIRouter()
 
+_OWNER = [Depends(owner_only)]
+
 
 class Pull(NamedBody):
     """The body of a request."""
@@ -25,7 +29,7 @@ class Pull(NamedBody):
     stream: bool = True
 
 
-@router.post("/pull")
+@router.post("/pull", dependencies=_OWNER)
 async def pull(body: Pull, models: KnownModels) -> Response:
     """Downloads a model of the hub, or brings it up to date: a well-known name, or ORG/REPO."""
     name = (body.named() or "").removesuffix(LATEST)
@@ -61,23 +65,27 @@ class Copy(Body):
     destination: str
 
 
-@router.post("/copy")
+@router.post("/copy", dependencies=_OWNER)
 async def copy(body: Copy, models: KnownModels) -> Response:
     """Gives a model a second name, until the server ends."""
     models.copy(untagged(models, body.source) or "", body.destination.removesuffix(LATEST))
     return Response()
 
 
-@router.delete("/delete")
+@router.delete("/delete", dependencies=_OWNER)
 async def delete(body: NamedBody, models: KnownModels) -> Response:
     """Removes a model from the cache. One that was given at the start stays."""
     await models.delete(body.known_name(models) or "")
     return Response()
 
 
-@router.post("/create")
-@router.post("/push")
-@router.api_route("/blobs/{digest}", methods=["HEAD", "POST"])
+_NOT_HERE: dict[int | str, dict[str, Any]] = {501: {"description": "This server does not do that."}}
+
+
+@router.post("/create", responses=_NOT_HERE)
+@router.post("/push", responses=_NOT_HERE)
+@router.post("/blobs/{digest}", responses=_NOT_HERE)
+@router.head("/blobs/{digest}", include_in_schema=False)
 async def not_here() -> Response:
     """What this server does not do."""
     raise ApiError(501, "This server makes and sends no models; `sterna convert` makes them.")

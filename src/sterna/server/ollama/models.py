@@ -25,13 +25,15 @@ LATEST_TIME = 4102444800.0
 """The year 2100, which stands for no end."""
 
 
-@router.api_route("/version", methods=["GET", "HEAD"])
+@router.get("/version")
+@router.head("/version", include_in_schema=False)
 async def version() -> Response:
     """The version of the API."""
     return Json({"version": VERSION})
 
 
-@router.api_route("/tags", methods=["GET", "HEAD"])
+@router.get("/tags")
+@router.head("/tags", include_in_schema=False)
 async def tags(models: KnownModels) -> Response:
     """All known models whose files can be read, loaded or not."""
     known = models.known()

@@ -8,7 +8,8 @@ from starlette.responses import PlainTextResponse, Response
 router = APIRouter()
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
+@router.head("/", include_in_schema=False)
 async def root() -> Response:
     """What Ollama says there."""
     return PlainTextResponse("Ollama is running")
