@@ -143,7 +143,8 @@ def test_the_models_are_listed_with_what_their_files_say(served: Running, client
 
 def test_show(served: Running, client: ollama.Client) -> None:
     shown = client.show("sterna-tern")
-    assert shown.capabilities is not None and "completion" in shown.capabilities
+    assert shown.capabilities == ["completion", "tools"]
+    assert shown.parameters == "num_ctx 512"
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.architecture"] == "bitnet-b1.58"
     assert shown.modelinfo["bitnet-b1.58.context_length"] == 512

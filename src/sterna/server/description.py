@@ -13,6 +13,7 @@ from typing import Any
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.gguf.keys import config_keys, file_keys
 from sterna.server.models import Known
+from sterna.server.thinking import tags_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Description:
     """That of most of its weights, by GGUF's name."""
     keys: Mapping[str, Any]
     """The model as GGUF's keys describe it, those of the tokenizer excepted."""
+
+    context_length: int
+    """Most positions that the model is made for."""
 
     @property
     def architecture(self) -> str:
@@ -51,6 +55,7 @@ def _describe(path: Path, modified: int) -> Description:
         parameters=parameters,
         encoding=weights.most_common(1)[0][0],
         keys={**keys, "general.parameter_count": parameters},
+        context_length=checkpoint.config.context_length,
     )
 
 
@@ -62,6 +67,8 @@ class Abilities:
     """Its chat template; None where it has none."""
     fills_gaps: bool
     """Whether it can fill in the middle of a text."""
+    thinks: bool
+    """Whether it may think before it answers."""
 
 
 def abilities(known: Known) -> Abilities:
@@ -72,4 +79,5 @@ def abilities(known: Known) -> Abilities:
 @lru_cache(maxsize=256)
 def _abilities(path: Path, modified: int) -> Abilities:
     tokenizer = open_checkpoint(path).tokenizer()
-    return Abilities(tokenizer.chat_template, tokenizer.can_infill)
+    template = tokenizer.chat_template
+    return Abilities(template, tokenizer.can_infill, tags_of(template) is not None)

@@ -21,6 +21,8 @@ router = APIRouter()
 
 VERSION = "0.32.0"
 """The version of Ollama whose API this is: clients compare it with the one that they need."""
+SUFFIX = "{# .Suffix #}"
+"""A comment before the template of a model that fills gaps: editors (Continue) look for this word in it."""
 LATEST_TIME = 4102444800.0
 """The year 2100, which stands for no end."""
 
@@ -54,7 +56,9 @@ class Show(NamedBody):
 @router.post("/show")
 async def show(body: Show, models: KnownModels) -> Response:
     """What is known of a model."""
-    return Json(await asyncio.to_thread(_shown, models.find(body.known_name(models))))
+    known = models.find(body.known_name(models))
+    lengths = [served.llm.context_length for served in models.loaded() if served.known == known]
+    return Json(await asyncio.to_thread(_shown, known, lengths[0] if lengths else None))
 
 
 def _listed(known: Known) -> list[dict[str, Any]]:
@@ -94,21 +98,24 @@ def _details(description: Description) -> dict[str, Any]:
     }
 
 
-def _shown(known: Known) -> dict[str, Any]:
+def _shown(known: Known, context_length: int | None) -> dict[str, Any]:
+    """`context_length`: of the loaded model, which may have been given a smaller one."""
     description, able = describe(known), abilities(known)
+    context = context_length or description.context_length
     return {
         "modelfile": f"FROM {known.name}\n",
-        "parameters": "",
-        "template": able.template or "",
+        "parameters": f"num_ctx {context}",
+        "template": f"{SUFFIX if able.fills_gaps else ''}{able.template or ''}",
         "details": _details(description),
-        "model_info": description.keys,
+        "model_info": {**description.keys, f"{description.architecture}.context_length": context},
         "capabilities": _capabilities(able),
         "modified_at": time_text(known.created),
     }
 
 
 def _capabilities(able: Abilities) -> list[str]:
-    return ["completion", *(["insert"] if able.fills_gaps else [])]
+    insert, thinking = ["insert"] if able.fills_gaps else [], ["thinking"] if able.thinks else []
+    return ["completion", "tools", *insert, *thinking]
 
 
 def _count_text(count: int) -> str:
