@@ -8,10 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,9 +22,7 @@ from sterna.server.models import Models, Policy
 from sterna.server.settings import Settings
 from tests.server.conftest import Running, running
 from tests.server.raw import post, read_until, rest
-
-STEP = 0.05
-"""Seconds of a pass of a slow engine."""
+from tests.server.slow import slow
 
 COMPANION: dict[str, Any] = {"prompt": "It was", "max_tokens": 60, "temperature": 0.8, "seed": 3, "ignore_eos": True}
 ENDLESS: dict[str, Any] = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True}
@@ -39,27 +35,6 @@ def small() -> Iterator[Running]:
     with running(Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1, pool_tokens=512))) as served:
         served.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).raise_for_status()
         yield served
-
-
-@contextmanager
-def slow(served: Running, fail: Callable[[int], bool] = lambda count: False) -> Iterator[None]:
-    """Passes that take `STEP` seconds, and that raise an error where `fail` of their number says so."""
-    backend = served.llm._loop.backend
-    forward, count = backend.forward, 0
-
-    def slowly(spans: Any) -> Any:
-        nonlocal count
-        count += 1
-        time.sleep(STEP)
-        if fail(count):
-            raise RuntimeError("The engine broke.")
-        return forward(spans)
-
-    backend.forward = slowly  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del backend.forward  # type: ignore[method-assign]
 
 
 def text_of(served: Running, body: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.errors import ArgumentError, NotFoundError, SternaError
-from sterna.files.gguf.names import SPLIT_NAME, stem
+from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
 from sterna.files.hub import cache
 from sterna.files.hub.download import Tell
@@ -57,23 +57,22 @@ def known_models(models: Sequence[str]) -> list[Known]:
 
 
 def cached_models() -> list[Known]:
-    """The models of the hub's cache, by their well-known names where they have one. Of a repository with several
-    files, each is a model of its own: `ORG/REPO:FILE`."""
+    """The models of the hub's cache, by their well-known names where they have one. Each file of a repository with
+    several GGUF models has a name of its own as well, `ORG/REPO:FILE`."""
     from sterna.checkpoint.hf.folder import is_hf_model
 
     found: dict[str, Known] = {}
     for model in cache.cached_models(is_hf_model):
-        for name in (model.name, *(f"{model.name}:{file}" for file in model.files)):
+        files = gguf_files(model.files)
+        for name in [model.name, *(f"{model.name}:{file}" for file in files if len(files) > 1)]:
+            called = model.alias if model.alias and name == model.name else name
             reference = parse_reference(name)
             try:
                 path = None if reference is None else cache.find_cached(reference)
-            except SternaError:  # several models: each of its files is one
+            except SternaError:  # the name of the repository says nothing about which of its models is meant
                 continue
             if path is not None:
-                called = model.alias if model.alias and name == model.name else name
                 found[called] = known(called, path, model.name)
-                if name == model.name:
-                    break
     return list(found.values())
 
 

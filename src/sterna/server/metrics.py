@@ -88,6 +88,7 @@ class Meter:
         metrics.generated_tokens.labels(model).inc(len(generation.completion_ids))
         metrics.draft_tokens.labels(model).inc(generation.draft_tokens)
         metrics.accepted_tokens.labels(model).inc(generation.accepted_tokens)
+        metrics.forced_tokens.labels(model).inc(generation.forced_tokens)
         if generation.stop_reason is None:
             metrics.cancelled.labels(model).inc()
         else:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -52,8 +53,6 @@ class Served:
     meter: Meter
     deadline: float | None = None
     """Seconds that one request may take."""
-    users: int = 0
-    """Requests that use it now."""
     last_used: float = field(default_factory=time.time)
     expires: float = math.inf
     """When it will be unloaded, unless it is used before: seconds since 1970."""
@@ -98,6 +97,8 @@ class Models:
         self.stopping = False
         """Whether the server takes no more requests."""
         self._loads: dict[str, asyncio.Task[Served]] = {}
+        self._users: Counter[str] = Counter()
+        """Requests that use a model or wait for it."""
         self._loading = asyncio.Lock()
         self._released = asyncio.Event()
         """Set whenever a model has become idle or was unloaded."""
@@ -152,19 +153,17 @@ class Models:
         Raises `ApiError`: 404 for an unknown name, 503 while the model is being loaded or has no room, 500 where it
         cannot be loaded.
         """
-        served = await self._served(self.find(name))
-        served.users += 1
-        if served.expiry is not None:
-            served.expiry.cancel()
-        served.expires, served.expiry = math.inf, None
+        known, served = self.find(name), None
+        self._users[known.name] += 1
         try:
+            served = await self._served(known)
             yield served
         finally:
-            served.users -= 1
-            served.last_used = time.time()
-            if not served.users:
-                self._released.set()
+            self._users[known.name] -= 1
+            if served is not None:
+                served.last_used = time.time()
                 self._keep(served, self._policy.keep_alive if keep_alive is None else keep_alive)
+            self._released.set()
 
     async def unload(self, name: str) -> None:
         """Frees a model, also one that is being loaded; requests that use it or wait for it fail. Nothing happens where
@@ -252,37 +251,39 @@ class Models:
 
     async def _make_room(self, known: Known) -> None:
         """Unloads idle models, the longest idle first, until the memory for one more is free; waits while those that
-        are left serve. Raises `ApiError` where it would not fit beside the pinned ones."""
+        are left serve. Raises `ApiError` where it does not fit beside the pinned ones."""
         memory = self._policy.memory
         if memory is None:
             return
         needed = loaded_bytes(known)
-        kept = sum(loaded_bytes(self._known[name]) for name in self._policy.pinned if name != known.name)
-        if kept + needed > memory:
-            raise ApiError(
-                500,
-                f"The model {known.name} needs {readable(needed)}, and {readable(memory - kept)} are free for it "
-                "(--memory, less what is pinned).",
-                code="model_too_large",
-            )
         while sum(served.bytes for served in self.loaded()) + needed > memory:
-            idle = [served for served in self.loaded() if not served.users and served.name not in self._policy.pinned]
+            others = [served for served in self.loaded() if served.name not in self._policy.pinned]
+            idle = [served for served in others if not self._users[served.name]]
             self._released.clear()
             if idle:
                 await self.unload(min(idle, key=lambda served: served.last_used).name)
-            else:
+            elif others:
                 await self._released.wait()
+            else:
+                free = memory - sum(served.bytes for served in self.loaded())
+                raise ApiError(
+                    500,
+                    f"The model {known.name} needs {readable(needed)}, and {readable(max(free, 0))} are free for it "
+                    "(--memory, less what pinned models take).",
+                    code="model_too_large",
+                )
 
     def _keep(self, served: Served, seconds: float) -> None:
-        """Unloads a model after so many seconds, unless it is used before, or pinned."""
-        if served.name in self._policy.pinned or math.isinf(seconds):
-            return
-        served.expires = time.time() + seconds
-        served.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, served)
+        """Unloads a model after so many seconds, unless it is in use then, or pinned."""
+        if served.expiry is not None:
+            served.expiry.cancel()
+        served.expires, served.expiry = math.inf, None
+        if served.name not in self._policy.pinned and not math.isinf(seconds):
+            served.expires = time.time() + seconds
+            served.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, served)
 
     def _expire(self, served: Served) -> None:
-        load = self._loads.get(served.name)
-        if not served.users and load is not None and _is_ready(load) and load.result() is served:
+        if not self._users[served.name] and served in self.loaded():
             task = asyncio.create_task(self.unload(served.name))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
