@@ -92,8 +92,8 @@ class Answer:
         """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._inbox = served.llm, inbox
         self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
-        self.patience = HEARTBEAT
-        """Seconds without a piece after which the iteration gives an empty list."""
+        self.patience: float | None = None
+        """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
         # Nobody knows this salt, so nothing that was computed before begins like these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
@@ -162,7 +162,7 @@ class Answer:
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            arrived = self._sorted(await self._inbox.take(min(self.patience, self._deadline.left())))
+            arrived = self._sorted(await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left())))
             for choice, arrivals in arrived:
                 choice.measure(self._meter, arrivals[-1].tokens)
             pieces = [choice.piece(arrivals) for choice, arrivals in arrived]

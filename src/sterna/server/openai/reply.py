@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from sterna import __version__
-from sterna.server.answers import HEARTBEAT, Answer
+from sterna.server.answers import Answer
 from sterna.server.openai.timings import progress_body
 from sterna.server.sse import PING, sse
 
@@ -45,7 +45,7 @@ class Reply:
         comment."""
         if return_progress and not answer.usage.completion:
             return self.progress(answer)
-        answer.patience = HEARTBEAT
+        answer.patience = None
         return PING
 
 
