@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -67,16 +68,34 @@ class Timings:
     """From the start of the first choice to its first token."""
     completion: float
     """From the first token to the last one of the slowest choice."""
+    drafted: int
+    """Tokens that prompt lookup drafted."""
+    accepted: int
+    """Those of them that were right."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the prompts are."""
+
+    computed: int
+    """Tokens that are computed, or came from the prefix cache."""
+    seconds: float
+    """Since the engine began with the first; 0 before that."""
 
 
 class Answer:
     """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
-    says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+    says that there was none for `patience` seconds. An error of the engine is raised from the iteration."""
 
     def __init__(self, served: Served, question: Question, inbox: Inbox[_Arrival]) -> None:
         """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._inbox = served.llm, inbox
         self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
+        self.patience: float | None = None
+        """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
+        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
         for group in shapes(self._llm, question):
@@ -96,6 +115,11 @@ class Answer:
         )
 
     @property
+    def token_ids(self) -> list[int]:
+        """The ids of the first prompt and of what its first choice has so far."""
+        return list(self._choices[0].generation.token_ids)
+
+    @property
     def timings(self) -> Timings:
         """What the engine took, once the answer is complete."""
         completions = [choice.generation.completion() for choice in self._choices]
@@ -103,7 +127,24 @@ class Answer:
         return Timings(
             prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
             completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
+            drafted=sum(each.draft_tokens for each in completions),
+            accepted=sum(each.accepted_tokens for each in completions),
         )
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the prompts has been computed so far."""
+        generations = [leader.generation for leader in self._leaders]
+        began = [generation.started for generation in generations if generation.started]
+        return Progress(
+            computed=sum(min(each.num_computed, each.prompt_tokens) for each in generations),
+            seconds=time.perf_counter() - min(began) if began else 0.0,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all choices are complete."""
+        return all(choice.generation.finished for choice in self._choices)
 
     def begin(self) -> None:
         """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
@@ -121,7 +162,7 @@ class Answer:
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            arrived = self._sorted(await self._inbox.take(min(HEARTBEAT, self._deadline.left())))
+            arrived = self._sorted(await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left())))
             for choice, arrivals in arrived:
                 choice.measure(self._meter, arrivals[-1].tokens)
             pieces = [choice.piece(arrivals) for choice, arrivals in arrived]
@@ -130,7 +171,7 @@ class Answer:
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
-        return self._llm.generation(
+        generation = self._llm.generation(
             shape.prompt,
             params,
             done=lambda request: self._arrived(choice, None),
@@ -138,6 +179,8 @@ class Answer:
             grammar=shape.grammar,
             shown=shape.shown,
         )
+        generation.blocks.salt += self._salt
+        return generation
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:
         """Takes a piece of a choice's text, or its end, on the engine's thread."""

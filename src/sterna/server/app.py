@@ -17,17 +17,20 @@ from sterna import __version__
 from sterna.errors import SternaError
 from sterna.server import health
 from sterna.server.admission import Admission
+from sterna.server.anthropic import ANTHROPIC
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError, api_error
 from sterna.server.gate import Gate
 from sterna.server.journal import Journal
 from sterna.server.json_text import Json
+from sterna.server.llama_server import LLAMA_SERVER
 from sterna.server.models import Models
+from sterna.server.ollama import OLLAMA
 from sterna.server.openai import OPENAI
 from sterna.server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI,)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
 """The first words errors at addresses that belong to none."""
 
 

@@ -11,6 +11,7 @@ from sterna.errors import ArgumentError, NotFoundError, SternaError
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
 from sterna.files.hub import cache
+from sterna.files.hub.download import Tell
 from sterna.files.hub.names import parse_reference
 from sterna.files.local import STATE_FILE, as_path, find_local, models_in, names_in
 
@@ -75,13 +76,13 @@ def cached_models() -> list[Known]:
     return list(found.values())
 
 
-def pulled(name: str) -> Known:
-    """A model of the hub, which is downloaded or brought up to date. Raises as `hub.cache.pull`, and `ArgumentError`
-    for a name that is none of the hub: a path is never one."""
+def pulled(name: str, tell: Tell = lambda downloaded: None) -> Known:
+    """A model of the hub, which is downloaded or brought up to date; `tell` as in `hub.cache.pull`. Raises as that, and
+    `ArgumentError` for a name that is none of the hub: a path is never one."""
     reference = parse_reference(name)
     if reference is None:
         raise ArgumentError(f"{name[:100]} names no repository of the hub: give ORG/REPO.")
-    return known(name, cache.pull(reference), str(parse_reference(reference.repo)))
+    return known(name, cache.pull(reference, tell=tell), str(parse_reference(reference.repo)))
 
 
 def _named(text: str) -> Iterator[Known]:

@@ -17,6 +17,7 @@ from sterna.engine.loop import CLOSED
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, SternaError, UnsupportedError, listed, shown
 from sterna.files.hub.cache import remove_cached
+from sterna.files.hub.download import Tell
 from sterna.files.sizes import readable
 from sterna.server.errors import ApiError
 from sterna.server.known import Known, pulled
@@ -179,9 +180,10 @@ class Models:
         self._released.set()
         log.info("unloaded", extra={"model": name})
 
-    async def pull(self, name: str) -> Known:
-        """Downloads a model of the hub, or brings it up to date, and knows it from then on. Raises as `pulled`."""
-        known = await asyncio.to_thread(pulled, name)
+    async def pull(self, name: str, tell: Tell = lambda downloaded: None) -> Known:
+        """Downloads a model of the hub, or brings it up to date, and knows it from then on. `tell` hears of each piece
+        of weights that comes, on another thread. Raises as `pulled`."""
+        known = await asyncio.to_thread(pulled, name, tell)
         known = replace(known, name=name)
         self._known[name] = known
         return known
