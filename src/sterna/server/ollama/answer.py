@@ -10,7 +10,7 @@ from sterna.server.answers import Answer, Finish, answering
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.ollama.asked import Asked
-from sterna.server.ollama.duration import keep_alive_seconds
+from sterna.server.ollama.names import keep_alive_seconds
 from sterna.server.ollama.output import Part, Parts
 from sterna.server.ollama.reply import NDJSON, Reply, error_line, line, nanoseconds
 from sterna.server.openai.logprobs import chat_logprobs
