@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from openai import OpenAI
 
 from sterna import LLM
@@ -26,7 +25,7 @@ from sterna.server.settings import Settings
 class Running:
     """A server that runs: its address, its models, and the embedded one as tests compare with it."""
 
-    def __init__(self, server: uvicorn.Server, models: Models) -> None:
+    def __init__(self, server: Server, models: Models) -> None:
         self.server, self.models = server, models
         self.loop = server.servers[0].get_loop()
         host, port = server.servers[0].sockets[0].getsockname()[:2]
@@ -76,7 +75,7 @@ def running(models: Models | None = None, settings: Settings | None = None) -> I
             time.sleep(0.002)
         yield Running(server, models)
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join()
 
 

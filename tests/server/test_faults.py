@@ -182,7 +182,7 @@ def test_a_stop_lets_requests_finish() -> None:
         with slow(served), ThreadPoolExecutor(1) as companions:
             companion = companions.submit(text_of, served, COMPANION)
             served.eventually(lambda: running_texts(served) == 1)
-            served.server.should_exit = True
+            served.server.stop()
             served.eventually(lambda: served.models.stopping)
             assert companion.result() == expected
 
@@ -193,7 +193,7 @@ def test_a_stop_breaks_off_what_runs_at_the_end_of_its_grace() -> None:
         with slow(served):
             client = post(served, "/v1/completions", {**ENDLESS, "stream": True})
             read_until(client, b'"text":')
-            served.server.should_exit = True
+            served.server.stop()
             error = events(rest(client))[-1]["error"]
     assert error["type"] == "unavailable_error"
 
