@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from sterna.engine.grammar import Grammar
+from sterna.server.openai.response_input import input_messages
 from tests.server.conftest import Running
 
 MESSAGES: Any = [{"role": "user", "content": "What is the weather?"}]
@@ -204,3 +205,39 @@ def test_thoughts_come_apart_from_the_answer(served: Running, monkeypatch: pytes
         model="sterna-tern", input=MESSAGES, max_output_tokens=12, temperature=0
     )
     assert response.output[0].type == "reasoning" and response.output[0].content[0].text == thought
+
+
+def test_what_the_model_wrote_in_one_turn_is_one_message() -> None:
+    def call(name: str) -> dict[str, Any]:
+        return {"type": "function_call", "call_id": f"call_{name}", "name": name, "arguments": "{}"}
+
+    def nested(name: str) -> dict[str, Any]:
+        return {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+    items: list[dict[str, Any]] = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]},
+        call("a"),
+        call("b"),
+        {"type": "function_call_output", "call_id": "call_a", "output": [{"type": "input_text", "text": "1"}]},
+        {"type": "function_call_output", "call_id": "call_b", "output": "2"},
+        {"role": "assistant", "content": "One."},
+        {"role": "assistant", "content": "Two."},
+    ]
+    assert input_messages(items, "Speak English.") == [
+        {"role": "system", "content": "Speak English."},
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "reasoning_content": "Hm.",
+            "content": "Let me see.",
+            "tool_calls": [nested("a"), nested("b")],
+        },
+        {"role": "tool", "tool_call_id": "call_a", "content": "1"},
+        {"role": "tool", "tool_call_id": "call_b", "content": "2"},
+        {"role": "assistant", "content": "One."},
+        {"role": "assistant", "content": "Two."},
+    ]

@@ -84,7 +84,9 @@ async def chat(body: Chat, models: KnownModels) -> Response:
 
 def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict[str, Any]:
     assert choice.finish is not None
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": None}
+    # A message of nothing but calls has no content; one of nothing at all has an empty one.
+    content = None if choice.calls and not choice.text else choice.text
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if choice.thinking:
         message["reasoning_content"] = choice.thinking
     if choice.calls:
@@ -92,8 +94,6 @@ def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.calls
         ]
-    else:
-        message["content"] = choice.text
     return {
         "index": index,
         "message": message,
