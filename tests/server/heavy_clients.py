@@ -17,16 +17,16 @@ DRAWN: dict[str, Any] = {name: EXPECTED[name] for name in ("max_tokens", "temper
 
 
 def litellm() -> None:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network
     import litellm
 
     ways: list[tuple[str, str, dict[str, Any]]] = [
-        ("openai", f"{URL}/v1", {}),
-        ("ollama_chat", URL, {"top_k": 0, "top_p": 1.0}),
-        ("anthropic", URL, {}),
+        ("openai", f"{URL}/v1", DRAWN),
+        ("ollama_chat", URL, {**DRAWN, "top_k": 0, "top_p": 1.0}),
+        ("anthropic", URL, {**DRAWN, "allowed_openai_params": ["seed"]}),
     ]
-    for provider, base, more in ways:
+    for provider, base, drawn in ways:
         asked = {"model": f"{provider}/{MODEL}", "messages": MESSAGES, "api_base": base, "api_key": "none"}
-        drawn = {**DRAWN, **more} if provider != "anthropic" else {**DRAWN, "extra_body": {"seed": DRAWN["seed"]}}
         reply: Any = litellm.completion(**asked, **drawn)
         assert reply.choices[0].message.content == TEXT, (provider, reply)
         assert reply.usage.completion_tokens == EXPECTED["completion_tokens"], (provider, reply.usage)
