@@ -53,11 +53,25 @@ def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
 
 
 def _prompts(tokenizer: Tokenizer, question: Question) -> Sequence[Prompt]:
+    if question.context:
+        texts = [str(prompt) for prompt in question.prompts]
+        return [_after(tokenizer, question.context, tokenizer.encode(text)) for text in texts]
     if question.suffix is None:
         return question.prompts
     if not all(isinstance(prompt, str) for prompt in question.prompts):
         raise ApiError(400, "A suffix goes with prompts that are text.", param="suffix")
     return [tokenizer.encode_infill(str(prompt), question.suffix) for prompt in question.prompts]
+
+
+def _after(tokenizer: Tokenizer, context: Sequence[int], ids: list[int]) -> list[int]:
+    """Ids that go on from others; a text has only one beginning."""
+    return [*context, *(ids[1:] if context and ids[:1] == [tokenizer.bos_id] else ids)]
+
+
+def prompt_ids(llm: LLM, question: Question) -> list[int]:
+    """The tokens of the messages of a question, as a prompt. Raises as `shapes`."""
+    prompt = shapes(llm, question)[0][0].prompt
+    return llm.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
 
 
 def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
@@ -69,7 +83,8 @@ def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
     options: dict[str, Any] = dict(question.template_kwargs)
     if question.thinking is not None:
         options.setdefault("enable_thinking", question.thinking)
-    prompt = use.encode(tokenizer, question.messages, **options)
+    prompt = _after(tokenizer, question.context, use.encode(tokenizer, question.messages, **options))
+    prompt += tokenizer.encode_continuation(question.prefill)
     grammar, tags = question.grammar or use.grammar(tokenizer), tags_of(tokenizer.chat_template)
     opened = tags is not None and is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
     if grammar is not None and tags is not None:
