@@ -14,7 +14,8 @@ import pytest
 import sterna.server.models
 from sterna import LLM
 from sterna.server import answers
-from sterna.server.models import Known, Models
+from sterna.server.known import known
+from sterna.server.models import Models, Policy
 from tests.server.conftest import Running, running
 
 LONG: dict[str, Any] = {"max_tokens": 400, "max_output_tokens": 400, "ignore_eos": True}
@@ -145,7 +146,7 @@ def test_a_model_that_is_being_loaded_asks_for_patience(monkeypatch: pytest.Monk
             super().__init__()
 
     monkeypatch.setattr(sterna.server.models, "LLM", SlowLLM)
-    with running(Models([Known("slow", tmp_path)], patience=0.05)) as served:
+    with running(Models([known("slow", tmp_path)], policy=Policy(patience=0.05))) as served:
         for body in ({"prompt": "a"}, {"prompt": "a", "stream": True}):
             response = served.post("/v1/completions", body)
             assert response.status_code == 503 and response.headers["Retry-After"] == "1"
@@ -160,7 +161,7 @@ def test_a_model_that_is_being_loaded_asks_for_patience(monkeypatch: pytest.Monk
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF, but no more")
-    with running(Models([Known("broken", path)])) as served:
+    with running(Models([known("broken", path)])) as served:
         for _ in range(2):
             response: httpx.Response = served.post("/v1/completions", {"prompt": "a"})
             assert response.status_code == 500

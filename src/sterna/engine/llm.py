@@ -17,6 +17,7 @@ import numpy as np
 from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
+from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
@@ -32,6 +33,7 @@ from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt, too_long
 from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
+from sterna.engine.statistics import Statistics
 from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
@@ -367,6 +369,26 @@ class LLM:
         hidden = self.hidden(ids[: self.context_length])
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine is doing, without waiting for it. Raises `UnsupportedError` after `close`."""
+        scheduler, backend = self._loop.scheduler, self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        allocators = [group.allocator for group in self._cache.groups]
+        blocks = sum(pool.blocks if isinstance(pool, CachePool) else pool.slots for pool in backend.pools)
+        sizes = zip(allocators, backend.block_bytes, strict=True)
+        return Statistics(
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            cache_use=1 - sum(allocator.available for allocator in allocators) / blocks if blocks else 0.0,
+            cache_bytes=sum(allocator.touched * size for allocator, size in sizes),
+            passes=scheduler.passes,
+            tokens=scheduler.tokens,
+            preemptions=scheduler.preemptions,
+            prefix_queries=scheduler.prefix_queries,
+            prefix_hits=scheduler.prefix_hits,
+        )
 
     @contextmanager
     def profiled(self) -> Iterator[Profile]:

@@ -73,6 +73,20 @@ class Scheduler:
         self._turns = 0
         self.preemptions = 0
         """How often a request was preempted."""
+        self.passes = self.tokens = 0
+        """Forward passes, and the tokens that entered them."""
+        self.prefix_queries = self.prefix_hits = 0
+        """Tokens of prompts that could come from the prefix cache, and those that did."""
+
+    @property
+    def running(self) -> int:
+        """How many requests have blocks."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for admission."""
+        return len(self._waiting)
 
     @property
     def requests(self) -> list[Request]:
@@ -123,6 +137,8 @@ class Scheduler:
         for request in scheduled.chunks:
             self._turns += 1
             request.last_turn = self._turns
+        self.passes += 1
+        self.tokens += scheduled.tokens
         return list(scheduled.chunks.values())
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
@@ -146,6 +162,8 @@ class Scheduler:
         self._waiting.popleft()
         request.num_computed = self._cache.match(request.blocks, reusable)
         request.began(request.num_computed)
+        self.prefix_queries += len(reusable)
+        self.prefix_hits += request.num_computed
         self._running[request] = None
         return request
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from sterna.engine.generation import Completion, Generation, TokenLogprob
 from sterna.engine.inbox import Inbox
-from sterna.engine.llm import LLM
 from sterna.engine.sampling import SamplingParams
+from sterna.server.deadline import Deadline
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
+from sterna.server.journal import note
+from sterna.server.metrics import Meter
 from sterna.server.models import Served
 from sterna.server.question import Question
 from sterna.server.shape import Shape, shapes
@@ -64,18 +68,37 @@ class Timings:
     """From the start of the first choice to its first token."""
     completion: float
     """From the first token to the last one of the slowest choice."""
+    drafted: int
+    """Tokens that prompt lookup drafted."""
+    accepted: int
+    """Those of them that were right."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the prompts are."""
+
+    computed: int
+    """Tokens that are computed, or came from the prefix cache."""
+    seconds: float
+    """Since the engine began with the first; 0 before that."""
 
 
 class Answer:
     """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
-    says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+    says that there was none for `patience` seconds. An error of the engine is raised from the iteration."""
 
-    def __init__(self, llm: LLM, question: Question, inbox: Inbox[_Arrival]) -> None:
+    def __init__(self, served: Served, question: Question, inbox: Inbox[_Arrival]) -> None:
         """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._inbox = llm, inbox
+        self._llm, self._inbox = served.llm, inbox
+        self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
+        self.patience: float | None = None
+        """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
+        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
-        for group in shapes(llm, question):
+        for group in shapes(self._llm, question):
             first = len(self._choices)
             self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
             self._leaders.append(self._choices[first])
@@ -92,6 +115,11 @@ class Answer:
         )
 
     @property
+    def token_ids(self) -> list[int]:
+        """The ids of the first prompt and of what its first choice has so far."""
+        return list(self._choices[0].generation.token_ids)
+
+    @property
     def timings(self) -> Timings:
         """What the engine took, once the answer is complete."""
         completions = [choice.generation.completion() for choice in self._choices]
@@ -99,7 +127,24 @@ class Answer:
         return Timings(
             prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
             completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
+            drafted=sum(each.draft_tokens for each in completions),
+            accepted=sum(each.accepted_tokens for each in completions),
         )
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the prompts has been computed so far."""
+        generations = [leader.generation for leader in self._leaders]
+        began = [generation.started for generation in generations if generation.started]
+        return Progress(
+            computed=sum(min(each.num_computed, each.prompt_tokens) for each in generations),
+            seconds=time.perf_counter() - min(began) if began else 0.0,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all choices are complete."""
+        return all(choice.generation.finished for choice in self._choices)
 
     def begin(self) -> None:
         """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
@@ -109,23 +154,33 @@ class Answer:
     def cancel(self) -> None:
         """Takes all choices out of the engine, before its next pass."""
         self._llm.cancel([choice.generation for choice in self._choices])
+        for choice in self._choices:
+            self._meter.ended(choice.generation, counts_prompt=choice in self._leaders)
+        self._meter.whole(time.perf_counter() - self._begun)
+        note(prompt_tokens=self.usage.prompt, completion_tokens=self.usage.completion)
 
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         running = len(self._choices)
         while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take(HEARTBEAT))]
+            arrived = self._sorted(await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left())))
+            for choice, arrivals in arrived:
+                choice.measure(self._meter, arrivals[-1].tokens)
+            pieces = [choice.piece(arrivals) for choice, arrivals in arrived]
             running -= sum(piece.finish is not None for piece in pieces)
             yield pieces
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
-        return self._llm.generation(
+        generation = self._llm.generation(
             shape.prompt,
             params,
             done=lambda request: self._arrived(choice, None),
             deliver=lambda text: self._arrived(choice, text),
             grammar=shape.grammar,
+            shown=shape.shown,
         )
+        generation.blocks.salt += self._salt
+        return generation
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:
         """Takes a piece of a choice's text, or its end, on the engine's thread."""
@@ -146,7 +201,7 @@ class Answer:
 @asynccontextmanager
 async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(Answer, served.llm, question, served.llm.inbox())
+    answer = await asyncio.to_thread(Answer, served, question, served.llm.inbox())
     try:
         answer.begin()
         yield answer
@@ -222,6 +277,17 @@ class _Choice:
         """Whether its first piece has come."""
         self._parser, self._called, self._logged = shape.parser, False, 0
         self.generation = answer.generation(self, params, shape)
+        self._measured, self._since = self.generation.prompt_tokens, time.perf_counter()
+
+    def measure(self, meter: Meter, tokens: int) -> None:
+        """Records the time that the tokens took which came since the last call; there are `tokens` with the prompt."""
+        now, gained = time.perf_counter(), tokens - self._measured
+        if gained > 0:
+            if self._measured == self.generation.prompt_tokens:
+                meter.first_token(now - self._since)
+            else:
+                meter.next_token((now - self._since) / gained)
+            self._measured, self._since = tokens, now
 
     def piece(self, arrivals: Sequence[_Arrival]) -> Piece:
         """What the choice gained. Raises the error with which its generation ended."""

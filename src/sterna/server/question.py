@@ -20,6 +20,12 @@ class Question:
     suffix: str | None = None
     """The text after the gap that continues each prompt; None where there is no gap."""
     messages: Sequence[Mapping[str, Any]] = ()
+    prefill: str = ""
+    """How the answer to the messages begins; the model goes on from there."""
+    context: Sequence[int] = ()
+    """Token ids of an earlier exchange, from which prompts that are text, and messages, go on."""
+    cache_prompt: bool = True
+    """Whether the prompts may begin with what earlier requests have computed. It makes no other text."""
     n: int = 1
     """How many choices for each prompt; the first has `params.seed`, and each later one the next seed."""
     tools: Sequence[Mapping[str, Any]] = ()

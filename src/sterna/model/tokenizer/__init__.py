@@ -146,6 +146,11 @@ class Tokenizer:
 
         return StreamDecoder(piece, self._vocabulary.prefix is not Prefix.NONE and not continuation)
 
+    @property
+    def can_infill(self) -> bool:
+        """Whether the vocabulary has the tokens for `encode_infill`."""
+        return infill_marks(self._special) is not None
+
     def encode_infill(self, before: str, after: str) -> list[int]:
         """The ids with which a model writes what stands between two texts. Raises UnsupportedError for a vocabulary
         without the tokens for it."""

@@ -22,8 +22,9 @@ from sterna.server.openai.logprobs import chat_logprobs
 from sterna.server.openai.messages import template_messages
 from sterna.server.openai.reply import DONE, Reply
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
+from sterna.server.openai.timings import timings_body
 from sterna.server.question import Question
-from sterna.server.sse import PING, Chunks, streamed
+from sterna.server.sse import Chunks, streamed
 
 router = APIRouter()
 
@@ -51,6 +52,7 @@ class Chat(Sampled):
         return Question(
             params=self.params(self.top_logprobs if self.logprobs else None, self.max_completion_tokens),
             messages=template_messages(self.messages),
+            cache_prompt=self.cache_prompt,
             n=self.n,
             tools=self.tools,
             tool_choice=self.tool_choice,
@@ -75,13 +77,16 @@ async def chat(body: Chat, models: KnownModels) -> Response:
             reply.body(
                 choices=[_choice(served.llm.tokenizer, body, index, choice) for index, choice in enumerate(choices)],
                 usage=usage_body(answer.usage),
+                timings=timings_body(answer),
             )
         )
 
 
 def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict[str, Any]:
     assert choice.finish is not None
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": None}
+    # A message of nothing but calls has no content; one of nothing at all has an empty one.
+    content = None if choice.calls and not choice.text else choice.text
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if choice.thinking:
         message["reasoning_content"] = choice.thinking
     if choice.calls:
@@ -89,8 +94,6 @@ def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.calls
         ]
-    else:
-        message["content"] = choice.text
     return {
         "index": index,
         "message": message,
@@ -104,15 +107,17 @@ async def _chunks(models: Models, body: Chat, question: Question) -> Chunks:
         reply = Reply("chat.completion.chunk", "chatcmpl", served.name)
         more = {"usage": None} if body.stream_options.include_usage else {}
         start = {"role": "assistant", "content": ""}
-        yield b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))
+        starts = b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))
+        yield starts + (reply.progress(answer) if body.return_progress else b"")
         async for pieces in answer:
+            end = {"timings": timings_body(answer)} if answer.ended else {}
             yield (
                 b"".join(
-                    reply.chunk(delta, **more)
+                    reply.chunk(delta, **more, **(end if delta["finish_reason"] else {}))
                     for piece in pieces
                     for delta in _deltas(served.llm.tokenizer, body, piece)
                 )
-                or PING
+                or reply.no_news(answer, body.return_progress)
             )
         yield (reply.chunk(usage=usage_body(answer.usage)) if more else b"") + DONE
 

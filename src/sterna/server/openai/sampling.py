@@ -21,7 +21,7 @@ class StreamOptions(Body):
 
 
 class Sampled(Body):
-    """Fields of OpenAI and, from `top_k` on, ours beyond them."""
+    """Fields of OpenAI and, from `top_k` on, ours and llama-server's beyond them."""
 
     model: str | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
@@ -41,6 +41,8 @@ class Sampled(Body):
     min_tokens: int = 0
     ignore_eos: bool = False
     lookup: int = 0
+    cache_prompt: bool = True
+    return_progress: bool = False
     json_schema: dict[str, Any] | str | None = None
     regex: str | None = None
     choice: list[str] | None = None
