@@ -84,7 +84,7 @@ def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
     if question.thinking is not None:
         options.setdefault("enable_thinking", question.thinking)
     prompt = _after(tokenizer, question.context, use.encode(tokenizer, question.messages, **options))
-    prompt += tokenizer.encode(question.prefill, add_special=False)
+    prompt += tokenizer.encode_continuation(question.prefill)
     grammar, tags = question.grammar or use.grammar(tokenizer), tags_of(tokenizer.chat_template)
     opened = tags is not None and is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
     if grammar is not None and tags is not None:
