@@ -54,8 +54,7 @@ def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
 
 def _prompts(tokenizer: Tokenizer, question: Question) -> Sequence[Prompt]:
     if question.context:
-        texts = [str(prompt) for prompt in question.prompts]
-        return [_after(tokenizer, question.context, tokenizer.encode(text)) for text in texts]
+        return [[*question.context, *tokenizer.encode_continuation(str(prompt))] for prompt in question.prompts]
     if question.suffix is None:
         return question.prompts
     if not all(isinstance(prompt, str) for prompt in question.prompts):
