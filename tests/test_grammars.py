@@ -42,7 +42,8 @@ def completed(llm: LLM, **options: Any) -> Completion:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"[a-z]{3}/\d\d", "(yes|no)", r"\n[^\n]{1,5}\n", "^a+b$", "é{2}[äö]", "", r"\\{2}", "a\nb", r"\/[/]"]
+    "pattern",
+    [r"[a-z]{3}/\d\d", "(yes|no)", r"\n[^\n]{1,5}\n", "^a+b$", "é{2}[äö]", "", r"\\{2}", "a\nb", "a\\\nb", r"\/[/]"],
 )
 def test_an_expression_matches_the_whole_text(llm: LLM, pattern: str) -> None:
     for seed in range(5):

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sterna import LLM
+from sterna.engine.grammar import Grammar, GrammarError
 from sterna.server.events import CallStart, Event, Parser, Text, Thinking
-from sterna.server.thinking import Chain, ThinkingParser, is_open, tags_of
-from sterna.server.tools import parser
+from sterna.server.thinking import Chain, ThinkingParser, after_thoughts, is_open, tags_of
+from sterna.server.tools import ToolUse, parser
 from tests.chat_templates import REAL, needs_real_templates
 
 TAGS = ("<think>", "</think>")
@@ -84,3 +86,39 @@ def test_templates_tell_their_tags() -> None:
     assert tags_of(templates["Qwen-Qwen3-0.6B"]) == TAGS
     assert tags_of(templates["mistralai-Ministral-3-14B-Reasoning-2512"]) == ("[THINK]", "[/THINK]")
     assert tags_of(templates["meta-llama-Llama-3.2-3B-Instruct"]) is None and tags_of(None) is None
+
+
+def test_a_grammar_may_come_after_thoughts() -> None:
+    llm = LLM(threads=2)
+    form = Grammar.json_schema({"const": [1]})
+
+    def allowed(grammar: Grammar, text: str) -> bool:
+        constraint = llm.grammars.compile(grammar)
+        try:
+            for token in [*llm.tokenizer.encode_continuation(text), *llm.tokenizer.eos_ids]:
+                constraint.advance(token)
+        except GrammarError:
+            return False
+        return True
+
+    opened, free = (after_thoughts(form, TAGS, is_opened, llm.tokenizer) for is_opened in (True, False))
+    for text, after_opened, after_nothing in [
+        ("hm [2]</think>[1]", True, False),
+        ("</think>\n\n[1]", True, False),
+        ("[1]", False, True),
+        ("<think>\nhm\n</think>\n\n[1]", True, True),
+        ("<think>hm</think>[2]", False, False),
+        ("hm", False, False),
+    ]:
+        assert (allowed(opened, text), allowed(free, text)) == (after_opened, after_nothing), text
+    template = 'Respond in the format {"name": function name, "parameters": '
+    calls = ToolUse(template, [{"type": "function", "function": {"name": "now"}}]).grammar(llm.tokenizer)
+    assert calls is not None
+    after = after_thoughts(calls, TAGS, False, llm.tokenizer)
+    for text, is_allowed in [
+        ("Hello.", True),
+        ("<think>hm</think>Hello.", True),
+        ('<think>hm</think>{"name": "now", "parameters": {}}', True),
+        ('<think>hm</think>{"name": "later", "parameters": {}}', False),
+    ]:
+        assert allowed(after, text) is is_allowed, text

@@ -198,9 +198,11 @@ def test_thoughts_come_apart_from_the_answer(served: Running, monkeypatch: pytes
         assert quick["choices"][0]["message"]["content"].strip() == without.strip()
         assert "reasoning_content" not in quick["choices"][0]["message"]
     form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["aye", "nay"]}}}
-    formed = served.openai.chat.completions.create(**body, response_format=form)
+    formed: Any = served.openai.chat.completions.create(**body, response_format=form, reasoning_effort="none")
     wanted = served.llm.generate(prompt, max_tokens=12, grammar=Grammar.json_schema({"enum": ["aye", "nay"]}))
     assert formed.choices[0].message.content == wanted
+    pondered: Any = served.openai.chat.completions.create(**body, response_format=form)
+    assert pondered.choices[0].message.reasoning_content == thought  # the form holds after it
     response: Any = served.openai.responses.create(
         model="sterna-tern", input=MESSAGES, max_output_tokens=12, temperature=0
     )

@@ -11,7 +11,7 @@ import typer
 from sterna.cli.options import Json, Model, with_flags
 from sterna.cli.output import delayed_progress, print_json, report_head
 from sterna.cli.streams import say
-from sterna.cli.texts import argument_text, read_prompt
+from sterna.cli.texts import argument_text, read_prompt, read_text
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
 
@@ -42,6 +42,18 @@ def run(
             show_default=False,
         ),
     ] = True,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option(
+            "--json-schema", metavar="FILE", help="A JSON schema that the text follows; -: stdin.", show_default=False
+        ),
+    ] = None,
+    grammar: Annotated[
+        Path | None,
+        typer.Option(
+            "--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark.", show_default=False
+        ),
+    ] = None,
     params: SamplingParams,
     options: EngineOptions,
     json: Json = False,
@@ -53,12 +65,15 @@ def run(
     """
     text = read_prompt(prompt, file, escape)
     params = replace(params, stop=tuple(argument_text(stop, "--stop", escape) for stop in params.stop))
+    form = {
+        name: read_text(path) for name, path in (("json_schema", json_schema), ("grammar", grammar)) if path is not None
+    }
     from sterna.engine.llm import LLM
 
     with delayed_progress("loading"):
         llm = LLM(model, options)
     report_head(llm)
-    completion = write(llm, text, params, silent=json)
+    completion = write(llm, text, params, form, silent=json)
     if json:
         print_json(asdict(completion))
     if fills_context(llm, params, completion):
@@ -76,10 +91,11 @@ def run(
         )
 
 
-def write(llm: LLM, text: str, params: SamplingParams, silent: bool) -> Completion:
-    """Prints the continuation as it comes, unless `silent`, and returns it."""
+def write(llm: LLM, text: str, params: SamplingParams, form: dict[str, str], silent: bool) -> Completion:
+    """Prints the continuation as it comes, unless `silent`, and returns it. `form`: the form that the text follows, by
+    its name in `LLM.generation`."""
     with delayed_progress("reading the prompt") as advance:
-        stream = llm.stream_completion(text, params, progress=advance)
+        stream = llm.stream_completion(text, params, progress=advance, **form)
         piece, completion = next(stream)
     try:
         while True:

@@ -13,7 +13,7 @@ from sterna.model.tokenizer import Tokenizer
 from sterna.server.errors import ApiError
 from sterna.server.events import Event, Parser, Text
 from sterna.server.question import Question
-from sterna.server.thinking import Chain, ThinkingParser, is_open, tags_of
+from sterna.server.thinking import Chain, ThinkingParser, after_thoughts, is_open, tags_of
 from sterna.server.tools import ToolUse
 
 TAIL = 16
@@ -80,19 +80,18 @@ def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
         raise ApiError(
             400, "An answer cannot have tools and a form of its own together; send one of them.", param="tools"
         )
-    # A form holds from the first token on, so that there is no room for thoughts before it.
-    has_form = question.grammar is not None or (bool(use.tools) and question.tool_choice != "auto")
     options: dict[str, Any] = dict(question.template_kwargs)
-    if question.thinking is not None or has_form:
-        options.setdefault("enable_thinking", bool(question.thinking) and not has_form)
+    if question.thinking is not None:
+        options.setdefault("enable_thinking", question.thinking)
     prompt = _after(tokenizer, question.context, use.encode(tokenizer, question.messages, **options))
     prompt += tokenizer.encode(question.prefill, add_special=False)
-    grammar = question.grammar or use.grammar(tokenizer)
-    tags = tags_of(tokenizer.chat_template)
-    if tags is None or has_form or not question.parts_thinking:
-        return [Shape(prompt, use.parser(), grammar, use.special) for _ in range(question.n)]
-    opened = is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
-    return [
-        Shape(prompt, Chain(ThinkingParser(tags, opened), use.parser()), grammar, (*use.special, *tags))
-        for _ in range(question.n)
-    ]
+    grammar, tags = question.grammar or use.grammar(tokenizer), tags_of(tokenizer.chat_template)
+    opened = tags is not None and is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
+    if grammar is not None and tags is not None:
+        grammar = after_thoughts(grammar, tags, opened, tokenizer)
+
+    def parser() -> Parser:
+        calls = use.parser() if use.tools else PlainText()
+        return calls if tags is None or not question.parts_thinking else Chain(ThinkingParser(tags, opened), calls)
+
+    return [Shape(prompt, parser(), grammar, (*use.special, *(tags or ()))) for _ in range(question.n)]

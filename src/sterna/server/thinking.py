@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from sterna.engine.grammar import Grammar
+from sterna.model.tokenizer import Tokenizer
 from sterna.server.events import Event, Parser, Text, Thinking
 
 TAGS = (
@@ -23,6 +26,25 @@ def tags_of(template: str | None) -> tuple[str, str] | None:
 def is_open(prompt: str, tags: tuple[str, str]) -> bool:
     """Whether a prompt, or its end, already opens the thoughts that the model goes on with."""
     return prompt.rstrip().endswith(tags[0])
+
+
+def after_thoughts(grammar: Grammar, tags: tuple[str, str], opened: bool, tokenizer: Tokenizer) -> Grammar:
+    """The grammar of answers that `grammar` describes, after thoughts that may be any text: thoughts that the prompt
+    opened must end, others may be left out."""
+    lines = [
+        "start: thoughts SPACE @form" if opened else "start: @form | begin thoughts SPACE @form",
+        *_tag("begin", "", tags[0], tokenizer),
+        *_tag("thoughts", "TEXT", tags[1], tokenizer),
+        r"TEXT: /(.|\n)*/",
+        r"SPACE: /\n{0,2}/",
+    ]
+    return grammar.within("\n".join(lines))
+
+
+def _tag(rule: str, before: str, tag: str, tokenizer: Tokenizer) -> list[str]:
+    """A rule in Lark for a tag: a special token, or a text that is taken as the tag wherever it comes."""
+    token = tokenizer.special_id(tag)
+    return [f"{rule}: {before} <[{token}]>"] if token is not None else [f"{rule}[lazy]: {before} {json.dumps(tag)}"]
 
 
 class ThinkingParser:

@@ -47,9 +47,9 @@ class Grammar:
     def regex(cls, pattern: str) -> Grammar:
         """A text that an expression matches as a whole: syntax of Rust's `regex`, without looking around."""
         _check_text("A regular expression", pattern)
-        # Lark ends an expression at a slash, and escapes in it are those of the expression itself.
-        slashed = "".join("\\/" if part == "/" else part for part in _escapes_apart(pattern))
-        return cls.lark(f"start: /{slashed}/".replace("\n", "\\n"))
+        # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
+        written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
+        return cls.lark(f"start: /{''.join(written.get(part, part) for part in _escapes_apart(pattern))}/")
 
     @classmethod
     def choice(cls, strings: Sequence[str]) -> Grammar:
@@ -71,6 +71,11 @@ class Grammar:
         """A grammar in llama.cpp's GBNF, whose first rule is `root`."""
         _check_text("A grammar", text)
         return cls.lark(to_lark(text))
+
+    def within(self, lark: str) -> Grammar:
+        """A grammar in Lark in which `@form` stands for this one."""
+        form, *others = json.loads(self.text)["grammars"]
+        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": "form"}, *others]}))
 
     @classmethod
     def of(
