@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.server.conftest import Running
 
-STEP = 0.05
+STEP = 0.04
 """Seconds of a pass."""
 
 

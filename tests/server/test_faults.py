@@ -24,9 +24,9 @@ from tests.server.conftest import Running, running
 from tests.server.raw import post, read_until, rest
 from tests.server.slow import slow
 
-COMPANION: dict[str, Any] = {"prompt": "It was", "max_tokens": 60, "temperature": 0.8, "seed": 3, "ignore_eos": True}
+COMPANION: dict[str, Any] = {"prompt": "It was", "max_tokens": 40, "temperature": 0.8, "seed": 3, "ignore_eos": True}
 ENDLESS: dict[str, Any] = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True}
-LONG = {"prompt": [token % 400 + 5 for token in range(450)], "max_tokens": 50, "ignore_eos": True}
+LONG = {"prompt": [token % 400 + 5 for token in range(450)], "max_tokens": 20, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
