@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -63,13 +63,22 @@ class Timings:
     """From the first token to the last one of the slowest choice."""
 
 
-class Answer:
-    """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
-    says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+@dataclass(frozen=True)
+class Arrival:
+    """A piece of a choice's text, or its end, where the text is None, and how many tokens the choice had then."""
 
-    def __init__(self, llm: LLM, question: Question, inbox: Inbox[_Arrival]) -> None:
-        """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._inbox = llm, inbox
+    choice: int
+    text: str | None
+    tokens: int
+
+
+class Answer:
+    """The choices of one question while they are made."""
+
+    def __init__(self, llm: LLM, question: Question, arrive: Callable[[Arrival], None]) -> None:
+        """Encodes the prompts. `arrive` takes what the engine makes, on the engine's thread, for `pieces`. Raises
+        `ApiError`, and as `LLM.generation`."""
+        self._llm, self._arrive = llm, arrive
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
         for group in shapes(llm, question):
@@ -77,6 +86,8 @@ class Answer:
             self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
             self._leaders.append(self._choices[first])
             self._choices[first].followers = self._choices[first + 1 :]
+        self.running = len(self._choices)
+        """Choices that have not ended."""
 
     @property
     def usage(self) -> Usage:
@@ -107,12 +118,14 @@ class Answer:
         """Takes all choices out of the engine, before its next pass."""
         self._llm.cancel([choice.generation for choice in self._choices])
 
-    async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
-        running = len(self._choices)
-        while running:
-            pieces = [choice.piece(arrived) for choice, arrived in self._sorted(await self._inbox.take())]
-            running -= sum(piece.finish is not None for piece in pieces)
-            yield pieces
+    def pieces(self, arrived: Iterable[Arrival]) -> list[Piece]:
+        """What the choices gained by what arrived. Raises the error with which one of them ended."""
+        found: dict[int, list[Arrival]] = {}
+        for arrival in arrived:
+            found.setdefault(arrival.choice, []).append(arrival)
+        pieces = [self._choices[index].piece(arrivals) for index, arrivals in found.items()]
+        self.running -= sum(piece.finish is not None for piece in pieces)
+        return pieces
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
@@ -129,20 +142,26 @@ class Answer:
         followers, choice.followers = choice.followers, []
         if followers:
             self._llm.submit([follower.generation for follower in followers])
-        self._inbox.put(_Arrival(choice.index, text, len(choice.generation.token_ids)))
+        self._arrive(Arrival(choice.index, text, len(choice.generation.token_ids)))
 
-    def _sorted(self, arrived: Sequence[_Arrival]) -> list[tuple[_Choice, list[_Arrival]]]:
-        """What arrived for each choice that got something."""
-        found: dict[int, list[_Arrival]] = {}
-        for arrival in arrived:
-            found.setdefault(arrival.choice, []).append(arrival)
-        return [(self._choices[index], arrivals) for index, arrivals in found.items()]
+
+class AwaitedAnswer(Answer):
+    """An answer for a task of the event loop. Iterating over it gives lists of pieces that became ready together; an
+    empty list says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+
+    def __init__(self, llm: LLM, question: Question, inbox: Inbox[Arrival]) -> None:
+        super().__init__(llm, question, inbox.put)
+        self._inbox = inbox
+
+    async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
+        while self.running:
+            yield self.pieces(await self._inbox.take())
 
 
 @asynccontextmanager
-async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
+async def answering(served: Served, question: Question) -> AsyncIterator[AwaitedAnswer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(Answer, served.llm, question, Inbox[_Arrival]())
+    answer = await asyncio.to_thread(AwaitedAnswer, served.llm, question, Inbox[Arrival]())
     try:
         answer.begin()
         yield answer
@@ -185,22 +204,17 @@ class Whole:
         self.finish = piece.finish
 
 
-async def whole(answer: Answer) -> list[Whole]:
+async def whole(answer: AwaitedAnswer) -> list[Whole]:
     """All choices, once they are complete."""
+    return wholes([piece async for pieces in answer for piece in pieces])
+
+
+def wholes(pieces: Iterable[Piece]) -> list[Whole]:
+    """The choices that pieces make, in their order."""
     choices: dict[int, Whole] = {}
-    async for pieces in answer:
-        for piece in pieces:
-            choices.setdefault(piece.choice, Whole()).add(piece)
+    for piece in pieces:
+        choices.setdefault(piece.choice, Whole()).add(piece)
     return [choices[index] for index in sorted(choices)]
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """A piece of a choice's text, or its end, where the text is None, and how many tokens the choice had then."""
-
-    choice: int
-    text: str | None
-    tokens: int
 
 
 class _Choice:
@@ -217,7 +231,7 @@ class _Choice:
         self._parser, self._called, self._logged = shape.parser, False, 0
         self.generation = answer.generation(self, params, shape)
 
-    def piece(self, arrivals: Sequence[_Arrival]) -> Piece:
+    def piece(self, arrivals: Sequence[Arrival]) -> Piece:
         """What the choice gained. Raises the error with which its generation ended."""
         events: list[Event] = []
         for arrival in arrivals:

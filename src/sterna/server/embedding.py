@@ -29,7 +29,12 @@ async def embed(served: Served, texts: Sequence[Prompt], dimensions: int | None 
         vectors = await asyncio.to_thread(llm.embeddings, requests)
     finally:
         llm.cancel(requests)
-    if dimensions is not None:
-        vectors = vectors[:, :dimensions]
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return vectors, sum(request.prompt_tokens for request in requests)
+    return cut(vectors, dimensions), sum(request.prompt_tokens for request in requests)
+
+
+def cut(vectors: np.ndarray, dimensions: int | None) -> np.ndarray:
+    """The first `dimensions` numbers of each vector, at length 1 again; all of them for None. float32 `[n, numbers]`"""
+    if dimensions is None:
+        return vectors
+    vectors = vectors[:, :dimensions]
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

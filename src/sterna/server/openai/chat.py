@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Piece, Whole, answering, whole
+from sterna.server.answers import Piece, Usage, Whole, answering, whole
 from sterna.server.dialect import KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
@@ -19,7 +19,7 @@ from sterna.server.models import Models
 from sterna.server.openai.errors import error_event
 from sterna.server.openai.logprobs import chat_logprobs
 from sterna.server.openai.messages import template_messages
-from sterna.server.openai.reply import DONE, Reply
+from sterna.server.openai.reply import DONE, Reply, Stamp
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
 from sterna.server.question import Question
 from sterna.server.sse import PING, Chunks, streamed
@@ -69,13 +69,15 @@ async def chat(body: Chat, models: KnownModels) -> Response:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
         choices = await whole(answer)
-        reply = Reply("chat.completion", "chatcmpl", served.name)
-        return Json(
-            reply.body(
-                choices=[_choice(served.llm.tokenizer, body, index, choice) for index, choice in enumerate(choices)],
-                usage=usage_body(answer.usage),
-            )
-        )
+        return Json(reply(body, served.llm.tokenizer, choices, answer.usage, Stamp(served.name)))
+
+
+def reply(body: Chat, tokenizer: Tokenizer, choices: Sequence[Whole], usage: Usage, stamp: Stamp) -> dict[str, Any]:
+    """The whole reply to a request."""
+    return Reply("chat.completion", "chatcmpl", stamp).body(
+        choices=[_choice(tokenizer, body, index, choice) for index, choice in enumerate(choices)],
+        usage=usage_body(usage),
+    )
 
 
 def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict
 
 async def _chunks(models: Models, body: Chat, question: Question) -> Chunks:
     async with models.use(body.model) as served, answering(served, question) as answer:
-        reply = Reply("chat.completion.chunk", "chatcmpl", served.name)
+        reply = Reply("chat.completion.chunk", "chatcmpl", Stamp(served.name))
         more = {"usage": None} if body.stream_options.include_usage else {}
         start = {"role": "assistant", "content": ""}
         yield b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from sterna.server.answers import answering, whole
+from sterna.model.tokenizer import Tokenizer
+from sterna.server.answers import Usage, Whole, answering, whole
 from sterna.server.dialect import KnownModels
 from sterna.server.events import Text
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.openai.errors import error_event
 from sterna.server.openai.logprobs import CompletionLogprobs
-from sterna.server.openai.reply import DONE, Reply
+from sterna.server.openai.reply import DONE, Reply, Stamp
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
 from sterna.server.question import Question
 from sterna.server.sse import PING, Chunks, streamed
@@ -60,20 +62,28 @@ async def complete(body: Completion, models: KnownModels) -> Response:
     if body.stream:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
-        choices = [
+        choices = await whole(answer)
+        return Json(reply(body, served.llm.tokenizer, choices, answer.usage, Stamp(served.name)))
+
+
+def reply(
+    body: Completion, tokenizer: Tokenizer, choices: Sequence[Whole], usage: Usage, stamp: Stamp
+) -> dict[str, Any]:
+    """The whole reply to a request."""
+    return Reply("text_completion", "cmpl", stamp).body(
+        choices=[
             _choice(index, choice.text, logprobs, choice.finish.reason)
-            for index, choice in enumerate(await whole(answer))
+            for index, choice in enumerate(choices)
             if choice.finish is not None
-            for logprobs in [
-                CompletionLogprobs(served.llm.tokenizer).body(choice.logprobs) if choice.logprobs else None
-            ]
-        ]
-        return Json(Reply("text_completion", "cmpl", served.name).body(choices=choices, usage=usage_body(answer.usage)))
+            for logprobs in [CompletionLogprobs(tokenizer).body(choice.logprobs) if choice.logprobs else None]
+        ],
+        usage=usage_body(usage),
+    )
 
 
 async def _chunks(models: Models, body: Completion, question: Question) -> Chunks:
     async with models.use(body.model) as served, answering(served, question) as answer:
-        reply = Reply("text_completion", "cmpl", served.name)
+        reply = Reply("text_completion", "cmpl", Stamp(served.name))
         more = {"usage": None} if body.stream_options.include_usage else {}
         writers = [CompletionLogprobs(served.llm.tokenizer) for _ in range(len(question.prompts) * body.n)]
         yield PING

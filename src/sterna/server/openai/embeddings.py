@@ -32,17 +32,20 @@ async def embeddings(body: Embeddings, models: KnownModels) -> Response:
     """Vectors of texts or of token ids."""
     async with models.use(body.model) as served:
         vectors, tokens = await embed(served, prompt_list(body.input), body.dimensions)
-    return Json(
-        {
-            "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
-                for index, vector in enumerate(vectors)
-            ],
-            "model": served.name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
+    return Json(reply(body, vectors, tokens, served.name))
+
+
+def reply(body: Embeddings, vectors: np.ndarray, tokens: int, model: str) -> dict[str, Any]:
+    """The whole reply to a request. `vectors`: float32 `[n, dimensions]`."""
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
+            for index, vector in enumerate(vectors)
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
 
 
 def _encoded(vector: np.ndarray, encoding: str) -> Any:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 from sterna import __version__
 from sterna.server.sse import sse
 
 
-class Reply:
-    """The identity of a reply: its id, its kind, when it was made, and by which model."""
+@dataclass(frozen=True)
+class Stamp:
+    """Who made a reply, and when: `key` makes its ids its own, `created` is in seconds since 1970."""
 
-    def __init__(self, kind: str, prefix: str, model: str) -> None:
+    model: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+class Reply:
+    """What begins a reply, or each chunk of it."""
+
+    def __init__(self, kind: str, prefix: str, stamp: Stamp) -> None:
         self._head = {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "id": f"{prefix}-{stamp.key}",
             "object": kind,
-            "created": int(time.time()),
-            "model": model,
+            "created": stamp.created,
+            "model": stamp.model,
             "system_fingerprint": f"sterna-{__version__}",
         }
 

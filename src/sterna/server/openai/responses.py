@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,13 +9,15 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from sterna.server.answers import Answer, Finish, Piece, Usage, answering
+from sterna.model.tokenizer import Tokenizer
+from sterna.server.answers import Finish, Piece, Usage, answering
 from sterna.server.dialect import Body, KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.events import Text
 from sterna.server.json_text import Json
-from sterna.server.models import Models, Served
+from sterna.server.models import Models
 from sterna.server.openai.errors import error_body
+from sterna.server.openai.reply import Stamp
 from sterna.server.openai.response_input import input_messages
 from sterna.server.openai.response_output import Output, Told
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled
@@ -92,19 +92,27 @@ async def respond(body: ResponseBody, models: KnownModels) -> Response:
         numbers = _Numbered()
         return await streamed(_chunks(models, body, question, numbers), numbers.failed)
     async with models.use(body.model) as served, answering(served, question) as answer:
-        writer = _Writer(body, served)
-        async for pieces in answer:
-            for piece in pieces:
-                list(writer.add(piece, answer))
-    return Json(writer.response)
+        tokenizer, stamp = served.llm.tokenizer, Stamp(served.name)
+        pieces = [piece async for pieces in answer for piece in pieces]
+        return Json(reply(body, tokenizer, pieces, answer.usage, stamp))
+
+
+def reply(
+    body: ResponseBody, tokenizer: Tokenizer, pieces: Iterable[Piece], usage: Usage, stamp: Stamp
+) -> dict[str, Any]:
+    """The whole response to a request."""
+    writer = _Writer(body, tokenizer, stamp)
+    for piece in pieces:
+        list(writer.add(piece, usage))
+    return writer.response
 
 
 async def _chunks(models: Models, body: ResponseBody, question: Question, numbers: _Numbered) -> Chunks:
     async with models.use(body.model) as served, answering(served, question) as answer:
-        writer = _Writer(body, served)
+        writer = _Writer(body, served.llm.tokenizer, Stamp(served.name))
         yield numbers.events(writer.begin())
         async for pieces in answer:
-            yield b"".join(numbers.events(writer.add(piece, answer)) for piece in pieces) or PING
+            yield b"".join(numbers.events(writer.add(piece, answer.usage)) for piece in pieces) or PING
 
 
 class _Numbered:
@@ -129,12 +137,12 @@ class _Numbered:
 class _Writer:
     """A response while it is made."""
 
-    def __init__(self, body: ResponseBody, served: Served) -> None:
-        self._output = Output(None if body.logprobs() is None else served.llm.tokenizer)
+    def __init__(self, body: ResponseBody, tokenizer: Tokenizer, stamp: Stamp) -> None:
+        self._output = Output(stamp.key, None if body.logprobs() is None else tokenizer)
         self.response: dict[str, Any] = {
-            "id": f"resp_{uuid.uuid4().hex}",
+            "id": f"resp_{stamp.key}",
             "object": "response",
-            "created_at": int(time.time()),
+            "created_at": stamp.created,
             "status": "in_progress",
             "background": False,
             "error": None,
@@ -142,7 +150,7 @@ class _Writer:
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
             "metadata": body.metadata,
-            "model": served.name,
+            "model": stamp.model,
             "output": [],
             "parallel_tool_calls": body.parallel_tool_calls,
             "previous_response_id": None,
@@ -164,7 +172,7 @@ class _Writer:
         for kind in ("response.created", "response.in_progress"):
             yield {"type": kind, "response": self.response}
 
-    def add(self, piece: Piece, answer: Answer) -> Iterator[Told]:
+    def add(self, piece: Piece, usage: Usage) -> Iterator[Told]:
         """The events that a piece makes, to the end of the response with the last one."""
         logprobs = piece.logprobs
         for event in piece.events:
@@ -172,7 +180,7 @@ class _Writer:
             if isinstance(event, Text):
                 logprobs = []
         if piece.finish is not None:
-            yield from self._end(piece.finish, answer.usage)
+            yield from self._end(piece.finish, usage)
 
     def _end(self, finish: Finish, usage: Usage) -> Iterator[Told]:
         status = "incomplete" if finish.reason == "length" else "completed"
