@@ -204,9 +204,9 @@ class Whole:
         self.finish = piece.finish
 
 
-async def whole(answer: AwaitedAnswer) -> list[Whole]:
-    """All choices, once they are complete."""
-    return wholes([piece async for pieces in answer for piece in pieces])
+async def all_pieces(answer: AwaitedAnswer) -> list[Piece]:
+    """All pieces, once they have come."""
+    return [piece async for pieces in answer for piece in pieces]
 
 
 def wholes(pieces: Iterable[Piece]) -> list[Whole]:

@@ -44,7 +44,7 @@ def api_error(error: BaseException) -> ApiError:
         case ApiError():
             return error
         case RequestValidationError():
-            return _of_validation(error.errors())
+            return invalid_fields([{**each, "loc": each["loc"][1:]} for each in error.errors()])
         case HTTPException():
             return ApiError(error.status_code, _SENTENCES.get(error.status_code, error.detail), headers=error.headers)
         case OptionError():
@@ -67,12 +67,12 @@ _SENTENCES = {
 }
 
 
-def _of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+def invalid_fields(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The first of pydantic's errors, as a sentence that names the field."""
     first = errors[0]
     if first["type"] == "json_invalid":
         return ApiError(400, _SENTENCES[400])
-    field = ".".join(str(part) for part in first["loc"][1:])
+    field = ".".join(str(part) for part in first["loc"])
     if not field:
         return ApiError(400, "The body is no JSON object.")
     if first["type"] == "missing":

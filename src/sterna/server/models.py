@@ -12,7 +12,7 @@ from sterna.engine.llm import LLM
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, SternaError, listed, shown
 from sterna.files.hub.cache import resolve_model
-from sterna.files.local import as_path, find_local
+from sterna.files.local import model_name
 from sterna.server.errors import ApiError
 
 PATIENCE = 10.0
@@ -46,14 +46,12 @@ class Served:
 
 
 def known_models(models: Sequence[str]) -> list[Known]:
-    """The models of a command line under the names by which requests know them: a path goes by the name of its file or
-    folder without the suffix, a name of the hub by itself. Raises as `resolve_model`, and `ArgumentError` where two
+    """The models of a command line under their `model_name`s. Raises as `resolve_model`, and `ArgumentError` where two
     models would have one name."""
     found: dict[str, Known] = {}
     for text in models:
-        is_path = find_local(as_path(text)) is not None
         path = resolve_model(text)
-        name = (path.stem if path.is_file() else path.resolve().name) if is_path else text
+        name = model_name(text, path)
         if name in found:
             raise ArgumentError(f"Two models are called {name}: {found[name].path} and {path}; rename one.")
         found[name] = Known(name, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Piece, Usage, Whole, answering, whole
+from sterna.server.answers import Piece, Usage, Whole, all_pieces, answering, wholes
 from sterna.server.dialect import KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
@@ -68,14 +68,14 @@ async def chat(body: Chat, models: KnownModels) -> Response:
     if body.stream:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
-        choices = await whole(answer)
-        return Json(reply(body, served.llm.tokenizer, choices, answer.usage, Stamp(served.name)))
+        pieces = await all_pieces(answer)
+        return Json(reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name)))
 
 
-def reply(body: Chat, tokenizer: Tokenizer, choices: Sequence[Whole], usage: Usage, stamp: Stamp) -> dict[str, Any]:
+def reply(body: Chat, tokenizer: Tokenizer, pieces: Iterable[Piece], usage: Usage, stamp: Stamp) -> dict[str, Any]:
     """The whole reply to a request."""
     return Reply("chat.completion", "chatcmpl", stamp).body(
-        choices=[_choice(tokenizer, body, index, choice) for index, choice in enumerate(choices)],
+        choices=[_choice(tokenizer, body, index, choice) for index, choice in enumerate(wholes(pieces))],
         usage=usage_body(usage),
     )
 

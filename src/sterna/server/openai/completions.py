@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Usage, Whole, answering, whole
+from sterna.server.answers import Piece, Usage, all_pieces, answering, wholes
 from sterna.server.dialect import KnownModels
 from sterna.server.events import Text
 from sterna.server.json_text import Json
@@ -62,18 +62,18 @@ async def complete(body: Completion, models: KnownModels) -> Response:
     if body.stream:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
-        choices = await whole(answer)
-        return Json(reply(body, served.llm.tokenizer, choices, answer.usage, Stamp(served.name)))
+        pieces = await all_pieces(answer)
+        return Json(reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name)))
 
 
 def reply(
-    body: Completion, tokenizer: Tokenizer, choices: Sequence[Whole], usage: Usage, stamp: Stamp
+    body: Completion, tokenizer: Tokenizer, pieces: Iterable[Piece], usage: Usage, stamp: Stamp
 ) -> dict[str, Any]:
     """The whole reply to a request."""
     return Reply("text_completion", "cmpl", stamp).body(
         choices=[
             _choice(index, choice.text, logprobs, choice.finish.reason)
-            for index, choice in enumerate(choices)
+            for index, choice in enumerate(wholes(pieces))
             if choice.finish is not None
             for logprobs in [CompletionLogprobs(tokenizer).body(choice.logprobs) if choice.logprobs else None]
         ],

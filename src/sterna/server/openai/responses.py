@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Finish, Piece, Usage, answering
+from sterna.server.answers import Finish, Piece, Usage, all_pieces, answering
 from sterna.server.dialect import Body, KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.events import Text
@@ -93,7 +93,7 @@ async def respond(body: ResponseBody, models: KnownModels) -> Response:
         return await streamed(_chunks(models, body, question, numbers), numbers.failed)
     async with models.use(body.model) as served, answering(served, question) as answer:
         tokenizer, stamp = served.llm.tokenizer, Stamp(served.name)
-        pieces = [piece async for pieces in answer for piece in pieces]
+        pieces = await all_pieces(answer)
         return Json(reply(body, tokenizer, pieces, answer.usage, stamp))
 
 
