@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from threading import Event
 
 from sterna.batch.lines import Entry, seed_of
 from sterna.batch.outcome import Outcome, answered, refused
@@ -16,8 +16,12 @@ from sterna.engine.sampling import SamplingParams
 from sterna.server.errors import api_error
 from sterna.server.openai.reply import Stamp
 
-IN_FLIGHT = 256
-"""Lines that the engine has at a time: twice the tokens of a pass, so that no pass is short of them."""
+IN_FLIGHT = 1024
+"""Lines that the engine has at a time, so that every pass is full."""
+BURST = 512
+"""Lines that are taken from the engine, and given to it, at a time..."""
+SECONDS = 1.0
+"""...or as many as ended in this time."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Answerer:
 
     def outcomes(self, entries: Iterable[Entry]) -> Generator[Outcome, None, None]:
         """What becomes of lines, as they end. Raises `UnsupportedError` where the engine is closed meanwhile."""
-        ended: SimpleQueue[str] = SimpleQueue()
+        ended = _Ended()
         running: dict[str, tuple[Entry, Work]] = {}
         try:
             for entry in by_prefix(entries, _prefix):
@@ -45,15 +49,17 @@ class Answerer:
                     continue
                 running[entry.key] = entry, work
                 work.begin()
-                while len(running) >= IN_FLIGHT:
-                    yield self._outcome(*running.pop(ended.get()))
+                if len(running) >= IN_FLIGHT:
+                    for key in ended.take(BURST):
+                        yield self._outcome(*running.pop(key))
             while running:
-                yield self._outcome(*running.pop(ended.get()))
+                for key in ended.take(min(BURST, len(running))):
+                    yield self._outcome(*running.pop(key))
         finally:
             for _, work in running.values():
                 work.cancel()
 
-    def _work(self, entry: Entry, ended: SimpleQueue[str]) -> Work:
+    def _work(self, entry: Entry, ended: _Ended) -> Work:
         if entry.error is not None:
             raise entry.error
         assert entry.line is not None
@@ -74,3 +80,30 @@ class Answerer:
 
 def _prefix(entry: Entry) -> str:
     return entry.line.prefix if entry.line else ""
+
+
+class _Ended:
+    """Keys of the lines that have ended. They are handed over in bursts: a thread that woke for each of them would take
+    a processor from the engine's threads each time, and one of those makes the others wait."""
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+        self._wanted = 1
+        self._woken = Event()
+
+    def put(self, key: str) -> None:
+        """Adds a key, on the engine's thread."""
+        self._keys.append(key)
+        if len(self._keys) >= self._wanted:
+            self._woken.set()
+
+    def take(self, wanted: int) -> list[str]:
+        """The keys so far, at least one: when so many have come, or after `SECONDS`."""
+        self._woken.clear()
+        self._wanted = wanted
+        while len(self._keys) < wanted:
+            if not self._woken.wait(SECONDS) and self._keys:
+                break
+        count = len(self._keys)
+        taken, self._keys[:count] = self._keys[:count], []
+        return taken

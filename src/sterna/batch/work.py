@@ -66,14 +66,14 @@ def work_of(llm: LLM, line: Line, stamp: Stamp, seed: int, defaults: SamplingPar
     Raises `ApiError`, and as `LLM.generation`, for what cannot be done.
     """
     fields = line.body if line.row is None else {**_fields(defaults), **line.body}
+    if fields.get("seed") in (None, -1):
+        fields = {**fields, "seed": seed}
     try:
         body = BODIES[line.url].model_validate(fields)
     except ValidationError as error:
         raise invalid_fields(error.errors()) from None
     if isinstance(body, embeddings.Embeddings):
         return _EmbeddingWork(llm, body, stamp, finished)
-    if getattr(body, "seed", None) in (None, -1):
-        body = body.model_copy(update={"seed": seed})
     return _AnswerWork(llm, line, body, stamp, finished)
 
 
@@ -87,7 +87,7 @@ class _AnswerWork:
     def __init__(self, llm: LLM, line: Line, body: Any, stamp: Stamp, finished: Finished) -> None:
         self._llm, self._line, self._body, self._stamp, self._finished = llm, line, body, stamp, finished
         self._arrived: list[Arrival] = []
-        self._answer = Answer(llm, body.question(), self._arrive)
+        self._answer = Answer(llm, body.question(), self._arrive, at_once=True)
         self._unended = self._answer.running
         if line.row is not None and self._unended != 1:
             raise ApiError(400, "A plain row has one prompt and one answer.", param="n")
@@ -113,13 +113,10 @@ class _AnswerWork:
 
     def _renamed(self, piece: Piece) -> Piece:
         """The piece with ids of calls that every run gives."""
-        events = [
-            replace(event, id=f"call_{self._stamp.key}{piece.choice}{event.index}")
-            if isinstance(event, CallStart)
-            else event
-            for event in piece.events
-        ]
-        return replace(piece, events=events)
+        for at, event in enumerate(piece.events):
+            if isinstance(event, CallStart):
+                piece.events[at] = replace(event, id=f"call_{self._stamp.key}{piece.choice}{event.index}")
+        return piece
 
 
 def _columns(pieces: list[Piece], usage: Usage) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from sterna.engine.generation import Completion, Generation, TokenLogprob
 from sterna.engine.llm import LLM
+from sterna.engine.request import Request
 from sterna.engine.sampling import SamplingParams
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
 from sterna.server.inbox import Inbox
 from sterna.server.models import Served
 from sterna.server.question import Question
-from sterna.server.shape import Shape, shapes
+from sterna.server.shape import PlainText, Shape, shapes
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,12 @@ class Arrival:
 class Answer:
     """The choices of one question while they are made."""
 
-    def __init__(self, llm: LLM, question: Question, arrive: Callable[[Arrival], None]) -> None:
-        """Encodes the prompts. `arrive` takes what the engine makes, on the engine's thread, for `pieces`. Raises
-        `ApiError`, and as `LLM.generation`."""
-        self._llm, self._arrive = llm, arrive
+    def __init__(
+        self, llm: LLM, question: Question, arrive: Callable[[Arrival], None], at_once: bool = False
+    ) -> None:
+        """Encodes the prompts. `arrive` takes what the engine makes, on the engine's thread, for `pieces`: piece by
+        piece or, which is quicker, `at_once`. Raises `ApiError`, and as `LLM.generation`."""
+        self._llm, self._arrive, self._at_once = llm, arrive, at_once
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
         for group in shapes(llm, question):
@@ -129,11 +132,19 @@ class Answer:
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
+        # Of thoughts and calls the number of tokens counts that they end with.
+        at_once = self._at_once and isinstance(shape.parser, PlainText)
+
+        def end(request: Request) -> None:
+            if at_once and request.error is None:
+                self._arrived(choice, choice.generation.completion().text)
+            self._arrived(choice, None)
+
         return self._llm.generation(
             shape.prompt,
             params,
-            done=lambda request: self._arrived(choice, None),
-            deliver=lambda text: self._arrived(choice, text),
+            done=end,
+            deliver=None if at_once else lambda text: self._arrived(choice, text),
             constraint=shape.constraint,
         )
 
@@ -223,7 +234,7 @@ class _Choice:
     def __init__(self, answer: Answer, question: Question, index: int, turn: int, shape: Shape) -> None:
         """`index` counts all choices of the answer, `turn` those of one prompt."""
         params = question.params
-        if params.seed is not None:
+        if params.seed is not None and turn:
             params = replace(params, seed=(params.seed + turn) % 2**64)
         self.index, self.reasoning = index, 0
         self.followers: list[_Choice] = []

@@ -10,7 +10,10 @@ from starlette.responses import Response
 
 def json_bytes(value: Any) -> bytes:
     """Compact JSON in UTF-8. Half a surrogate pair, which a request may smuggle into a text, becomes `?`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _encode(value).encode("utf-8", "replace")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Json(Response):

@@ -24,7 +24,7 @@ class Sampled(Body):
     model: str | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions = Field(default_factory=StreamOptions)
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
