@@ -55,16 +55,17 @@ def open_source(src: str | os.PathLike[str]) -> Source:
 def json_lines(file: BinaryIO | io.BufferedIOBase) -> Iterator[RawLine]:
     """The lines that are not blank. A line of more than `MOST_BYTES` has a flaw, and only its beginning."""
     number = 0
-    while data := file.readline(MOST_BYTES + 1):
+    while data := file.readline(MOST_BYTES + 2):
         number += 1
+        whole, data = data.endswith(b"\n"), data.strip()
         if number == 1:
             data = data.removeprefix(BOM)
         if len(data) > MOST_BYTES:
-            while (more := file.readline(MOST_BYTES)) and not more.endswith(b"\n"):
-                pass
             yield RawLine(number, data[:80], f"The line has more than {MOST_BYTES} bytes.")
-        elif data.strip():
-            yield RawLine(number, data.strip())
+        elif data:
+            yield RawLine(number, data)
+        while not whole and (more := file.readline(MOST_BYTES)):
+            whole = more.endswith(b"\n")
 
 
 def _row_lines(rows: Iterator[dict[str, Any]]) -> Iterator[RawLine]:

@@ -76,9 +76,7 @@ class Arrival:
 class Answer:
     """The choices of one question while they are made."""
 
-    def __init__(
-        self, llm: LLM, question: Question, arrive: Callable[[Arrival], None], at_once: bool = False
-    ) -> None:
+    def __init__(self, llm: LLM, question: Question, arrive: Callable[[Arrival], None], at_once: bool = False) -> None:
         """Encodes the prompts. `arrive` takes what the engine makes, on the engine's thread, for `pieces`: piece by
         piece or, which is quicker, `at_once`. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._arrive, self._at_once = llm, arrive, at_once
