@@ -34,7 +34,7 @@ class Line:
     body: dict[str, Any]
     """The fields of a request."""
     row: dict[str, Any] | None = None
-    """The whole line, where it is a plain row; None for a line of OpenAI's form."""
+    """What the output repeats of a plain row: all of it, or the field `row`; None for a line of OpenAI's form."""
     custom_id: str | None = None
 
     @property
@@ -45,8 +45,9 @@ class Line:
 
 
 def parse_line(raw: RawLine) -> Line:
-    """Reads a line: `{"custom_id", "method", "url", "body"}` as in OpenAI's batch files, or a row with a `prompt` (text
-    or token ids) or `messages`, whose other fields may be options of the request.
+    """Reads a line: `{"custom_id", "method", "url", "body"}` as in OpenAI's batch files; a row with a `prompt` (text or
+    token ids) or `messages`, whose other fields may be options of the request; or `{"row", "url", "body"}`, for a row
+    whose prompt the output does not repeat.
 
     Raises `ApiError` for a line that is neither.
     """
@@ -63,8 +64,10 @@ def parse_line(raw: RawLine) -> Line:
 
 
 def _openai_line(fields: dict[str, Any]) -> Line:
-    custom_id, url, body = fields.get("custom_id"), fields.get("url"), fields.get("body")
-    if not isinstance(custom_id, str) or not custom_id:
+    custom_id, url, body, row = (fields.get(name) for name in ("custom_id", "url", "body", "row"))
+    if row is not None and not isinstance(row, dict):
+        raise ApiError(400, "The field row is no JSON object.", param="row")
+    if row is None and (not isinstance(custom_id, str) or not custom_id):
         raise ApiError(400, "The field custom_id is a text that no other line has.", param="custom_id")
     if fields.get("method") not in (None, "POST"):
         raise ApiError(400, f"The method is POST, not {shown(fields['method'])}.", param="method")
@@ -74,7 +77,7 @@ def _openai_line(fields: dict[str, Any]) -> Line:
         body = _object(body.encode("utf-8", "replace"), "The field body")
     if not isinstance(body, dict):
         raise ApiError(400, "The field body is no JSON object.", param="body")
-    return Line(url, body, custom_id=custom_id)
+    return Line(url, body, row) if row is not None else Line(url, body, custom_id=custom_id)
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sterna.batch.lines import RawLine
 from sterna.batch.parquet import is_parquet, parquet_rows
-from sterna.errors import NotFoundError
+from sterna.errors import ArgumentError, NotFoundError
 
 MOST_BYTES = 16 << 20
 """The longest line that is read."""
@@ -37,13 +37,16 @@ class Source:
 
 
 def open_source(src: str | os.PathLike[str]) -> Source:
-    """The lines of a file, or of standard input for `-`. Raises NotFoundError, and as `parquet_rows`."""
+    """The lines of a file, or of standard input for `-`. Raises NotFoundError, ArgumentError for
+    a folder, and as `parquet_rows`."""
     if os.fspath(src) == "-":
         return Source("standard input", json_lines(sys.stdin.buffer), None)
     path = Path(src)
     if is_parquet(path):
         count, rows = parquet_rows(path)
         return Source(str(path), _row_lines(rows), count, in_rows=True)
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder; a prompt for its documents makes lines of them (--map FILE).")
     try:
         file = open(path, "rb")
     except OSError as error:
@@ -70,7 +73,12 @@ def json_lines(file: BinaryIO | io.BufferedIOBase) -> Iterator[RawLine]:
 
 def _row_lines(rows: Iterator[dict[str, Any]]) -> Iterator[RawLine]:
     for number, row in enumerate(rows, 1):
-        yield RawLine(number, json.dumps(_plain(row), ensure_ascii=False).encode("utf-8", "replace"))
+        yield RawLine(number, row_json(row))
+
+
+def row_json(row: Mapping[str, Any]) -> bytes:
+    """A row of a table as JSON."""
+    return json.dumps(_plain(dict(row)), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _plain(value: Any) -> Any:
@@ -86,4 +94,4 @@ def _plain(value: Any) -> Any:
             return value
         case bytes():
             return value.decode("utf-8", "replace")
-    return str(value)
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)  # numpy's values, too

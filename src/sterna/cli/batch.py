@@ -15,6 +15,7 @@ from sterna.cli.streams import say
 from sterna.engine.checks import Whole
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
+from sterna.errors import ArgumentError
 
 if TYPE_CHECKING:
     from sterna.batch.report import BatchReport
@@ -48,6 +49,48 @@ def batch(
             show_default=False,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Run on the Ray cluster at this address; local: on one of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="What is asked about each part of the documents in the folder IN; {text} is the part.",
+            show_default=False,
+        ),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk",
+            metavar="TOKENS",
+            min=1,
+            help="Most tokens of a part; default: what the context has room for.",
+            show_default=False,
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            "--overlap",
+            metavar="TOKENS",
+            min=0,
+            help="Tokens that a part has from the one before; default: a tenth.",
+            show_default=False,
+        ),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option("--schema", metavar="FILE", help="The JSON schema of the answers.", show_default=False),
+    ] = None,
     seed: Annotated[
         int, value_flag(Whole(0, 2**64 - 1), "--seed", help="Of the run; each line has a seed of its own from it.")
     ] = 0,
@@ -57,14 +100,26 @@ def batch(
     """Answer the lines of a file, many at a time.
 
     Lines are those of OpenAI's batch files, or rows with a prompt or messages, for which the flags of sampling are. A
-    job that was broken off goes on with the same command.
+    folder of documents is cut into parts. A job that was broken off goes on with the same command.
     """
-    from sterna.batch import run
+    from sterna.batch import Documents, run
 
+    if map is None and (chunk, overlap, schema) != (None, None, None):
+        raise ArgumentError("--chunk, --overlap and --schema go with --map.")
+    documents = None if map is None else Documents.read(map, chunk, overlap, schema)
     try:
         with _progress(price) as progress:
             report = run(
-                source, output, model, errors=errors, seed=seed, params=params, options=options, progress=progress
+                source,
+                output,
+                model,
+                errors=errors,
+                seed=seed,
+                ray=ray,
+                params=params,
+                options=options,
+                progress=progress,
+                documents=documents,
             )
     except KeyboardInterrupt:
         say("Stopped. What is done is kept; the same command goes on from there.")
