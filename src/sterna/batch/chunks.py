@@ -17,7 +17,11 @@ def chunks(tokenizer: Tokenizer, text: str, size: int, overlap: int) -> Iterator
     ids = tokenizer.encode(text, add_special=False)
     start = end = 0
     while end < len(ids):
-        end = _cut(tokenizer, ids, end, start + size) or start + size
+        cut = _cut(tokenizer, ids, end, start + size)
+        if cut is None and start < end:
+            start = end  # what the parts share leaves no room
+            continue
+        end = cut or start + size
         yield tokenizer.decode(ids[start:end]).strip()
         start = _cut(tokenizer, ids, start, end - overlap) or end
 
