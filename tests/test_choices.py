@@ -125,6 +125,9 @@ class Alternate:
         assert token_id in self.sets[self.count % len(self.sets)]
         self.count += 1
 
+    def forced(self) -> Sequence[int]:
+        return ()
+
 
 @pytest.mark.parametrize("temperature", [0.0, 50.0])
 def test_only_what_a_mask_allows_is_chosen(llm: LLM, temperature: float) -> None:

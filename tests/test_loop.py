@@ -86,6 +86,9 @@ def test_every_one_of_many_streams_advances(n: int) -> None:
             if min(counts) > 0:
                 spread.append(max(counts) - min(counts))
 
+        def forced(self) -> tuple[()]:
+            return ()
+
     generations = [
         llm.generation([1 + i % 90, 2, 3], done=finished.put, constraint=Counter(i), max_tokens=40, ignore_eos=True)
         for i in range(n)
@@ -112,6 +115,9 @@ def test_a_request_that_fails_leaves_the_others_alone(llm: LLM, monkeypatch: pyt
         def advance(self, token_id: int) -> None:
             self.tokens += 1
             assert self.tokens < 3 or self.method != "advance"
+
+        def forced(self) -> tuple[()]:
+            return ()
 
     finished: SimpleQueue[Request] = SimpleQueue()
     options: dict[str, Any] = {"done": finished.put, "max_tokens": 12}
@@ -210,6 +216,15 @@ def test_a_cancelled_request_is_silent(llm: LLM) -> None:
     llm.submit([generation])
     assert llm.generate("Twice", max_tokens=8)
     assert len(events) == 1 and isinstance(events[0], str)
+
+
+def test_a_request_that_was_cancelled_before_it_was_submitted_never_runs(llm: LLM) -> None:
+    events: list[object] = []
+    generation = llm.generation("Once", done=events.append, deliver=events.append, **LONG)
+    llm.cancel([generation])
+    llm.submit([generation])
+    assert llm._loop.call(lambda: len(llm._loop.scheduler.requests)) == 0
+    assert llm.generate("Twice", max_tokens=4) and events == [] and generation.completion_ids == []
 
 
 def test_the_first_piece_comes_with_the_first_token_even_where_it_has_no_text(llm: LLM) -> None:

@@ -72,6 +72,9 @@ def test_layers_with_a_window_keep_no_more_than_it(window: int) -> None:
 
         def advance(self, token_id: int) -> None: ...
 
+        def forced(self) -> tuple[()]:
+            return ()
+
     BLOCKS = llm._loop.backend.pools[0].blocks
     finished: SimpleQueue[Request] = SimpleQueue()
     prompt = np.random.default_rng(0).integers(0, 96, 1000).tolist()

@@ -43,6 +43,10 @@ class OptionError(ArgumentError):
         self.option, self.predicate = option, predicate
 
 
+class GrammarError(ArgumentError):
+    """A grammar or schema cannot be compiled. Nothing is ever generated without the grammar instead."""
+
+
 class ContextLengthError(SternaError):
     """A prompt does not fit into the context."""
 

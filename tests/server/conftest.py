@@ -11,31 +11,32 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from openai import OpenAI
 
 from sterna import LLM
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
-from sterna.server.models import Models, known_models
-from sterna.server.run import configuration
+from sterna.server.known import known_models
+from sterna.server.models import Models
+from sterna.server.run import Server
 from sterna.server.settings import Settings
 
 
 class Running:
     """A server that runs: its address, its models, and the embedded one as tests compare with it."""
 
-    def __init__(self, server: uvicorn.Server, models: Models) -> None:
+    def __init__(self, server: Server, models: Models) -> None:
         self.server, self.models = server, models
+        self.loop = server.servers[0].get_loop()
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
     @property
     def llm(self) -> LLM:
         """The model of requests that name none."""
-        return self.models._loads[self.models.known()[0].name].result().llm
+        return self.models.loaded()[0].llm
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """The response to a body in JSON."""
@@ -53,7 +54,7 @@ class Running:
         loop = self.llm._loop
         return loop.call(lambda: self.llm._cache.groups[0].allocator.available)
 
-    def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    def eventually(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits until something holds."""
         end = time.monotonic() + seconds
         while not holds():
@@ -65,7 +66,7 @@ class Running:
 def running(models: Models | None = None, settings: Settings | None = None) -> Iterator[Running]:
     """Runs a server on a free port; of the embedded model where none are given."""
     models = models or Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1))
-    server = uvicorn.Server(configuration(models, settings or Settings(port=0)))
+    server = Server(models, settings or Settings(port=0))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
@@ -74,7 +75,7 @@ def running(models: Models | None = None, settings: Settings | None = None) -> I
             time.sleep(0.002)
         yield Running(server, models)
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join()
 
 

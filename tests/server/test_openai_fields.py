@@ -68,6 +68,8 @@ def test_sampling_beyond_openai(served: Running) -> None:
         ("chat/completions", {"messages": MESSAGES, "top_logprobs": 21}, "top_logprobs is not valid"),
         ("chat/completions", {"messages": "Hi"}, "messages is not valid"),
         ("chat/completions", {"messages": MESSAGES, "logit_bias": {"99999": 1}}, "logit_bias has a token id outside"),
+        ("completions", {"prompt": "a", "stop": ["b"] * 65}, "stop is not valid"),
+        ("completions", {"prompt": ["a", 5]}, "prompt is not valid"),
         ("completions", {"prompt": "a", "suffix": "b"}, "This model cannot fill in the middle of a text"),
         ("completions", {"prompt": [1, 2], "suffix": "b"}, "A suffix goes with prompts that are text"),
         ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens is a whole number from 1"),

@@ -58,7 +58,7 @@ def test_a_client_that_leaves_frees_its_blocks(served: Running, stream: bool) ->
     free = served.free_blocks()
     with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as client:
         body = json.dumps({**ENDLESS, "stream": stream}).encode()
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         client.sendall(head + body)
         served.eventually(lambda: served.free_blocks() < free)
         if stream:

@@ -93,7 +93,7 @@ class _AnswerWork:
             raise ApiError(400, "A plain row has one prompt and one answer.", param="n")
         self.begin, self.cancel = self._answer.begin, self._answer.cancel
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: Arrival, urgent: bool) -> None:
         self._arrived.append(arrival)
         if arrival.text is None:
             self._unended -= 1

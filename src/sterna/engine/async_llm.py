@@ -4,16 +4,17 @@ long text is encoded."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from sterna.checkpoint import Checkpoint
 from sterna.engine.generation import Completion
+from sterna.engine.inbox import Inbox
 from sterna.engine.llm import LLM
 from sterna.engine.options import EngineOptions
 from sterna.engine.prompts import Prompt, is_one_prompt
@@ -21,7 +22,6 @@ from sterna.engine.request import Request
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError
 
-E = TypeVar("E")
 A = TypeVar("A", bound="AsyncLLM")
 
 
@@ -73,10 +73,10 @@ class AsyncLLM:
         self, prompts: Sequence[Prompt], params: SamplingParams | None = None, **named: Any
     ) -> list[Completion]:
         """As `LLM.complete`."""
-        events: _Events[Request] = _Events()
+        inbox: Inbox[Request] = self.llm.inbox()
         make = self.llm.generations
-        generations = await asyncio.to_thread(make, prompts, params, done=events.put, **named)
-        await self._run(generations, events)
+        generations = await asyncio.to_thread(make, prompts, params, done=inbox.put, **named)
+        await self._run(generations, inbox)
         return [generation.completion() for generation in generations]
 
     async def stream(
@@ -92,13 +92,18 @@ class AsyncLLM:
         self, prompt: Prompt, params: SamplingParams | None = None, **named: Any
     ) -> AsyncGenerator[tuple[str, Completion | None], None]:
         """As `LLM.stream_completion`."""
-        events: _Events[str | Request] = _Events()
+        inbox: Inbox[str | Request] = self.llm.inbox()
         make = self.llm.generation
-        generation = await asyncio.to_thread(make, prompt, params, done=events.put, deliver=events.put, **named)
+        generation = await asyncio.to_thread(make, prompt, params, done=inbox.put, deliver=inbox.put, **named)
         try:
             self.llm.submit([generation])
-            while isinstance(event := await events.get(), str):
-                yield event, None
+            ended = False
+            while not ended:
+                for event in await inbox.take():
+                    if isinstance(event, str):
+                        yield event, None
+                    else:
+                        ended = True
             if generation.error is not None:
                 raise generation.error
             yield "", generation.completion()
@@ -118,16 +123,16 @@ class AsyncLLM:
 
     async def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
         """As `LLM.embed`."""
-        events: _Events[Request] = _Events()
-        requests = await asyncio.to_thread(self.llm.embedding_requests, texts, events.put)
-        await self._run(requests, events)
+        inbox: Inbox[Request] = self.llm.inbox()
+        requests = await asyncio.to_thread(self.llm.embedding_requests, texts, inbox.put)
+        await self._run(requests, inbox)
         return await asyncio.to_thread(self.llm.embeddings, requests)
 
     async def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As `LLM.hidden`."""
-        events: _Events[Request] = _Events()
-        request = await asyncio.to_thread(self.llm.hidden_request, token_ids, events.put)
-        await self._run([request], events)
+        inbox: Inbox[Request] = self.llm.inbox()
+        request = await asyncio.to_thread(self.llm.hidden_request, token_ids, inbox.put)
+        await self._run([request], inbox)
         return request.rows
 
     async def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -138,29 +143,15 @@ class AsyncLLM:
         """As `LLM.head`."""
         return await asyncio.to_thread(self.llm.head, hidden)
 
-    async def _run(self, requests: Sequence[Request], events: _Events[Request]) -> None:
-        """As `LLM._run`; `done` of the requests must be `events.put`."""
+    async def _run(self, requests: Sequence[Request], inbox: Inbox[Request]) -> None:
+        """As `LLM._run`; `done` of the requests must be `inbox.put`."""
         try:
             self.llm.submit(requests)
-            for _ in requests:
-                error = (await events.get()).error
-                if error is not None:
-                    raise error
+            running = len(requests)
+            while running:
+                for request in await inbox.take():
+                    running -= 1
+                    if request.error is not None:
+                        raise request.error
         finally:
             self.llm.cancel(requests)
-
-
-class _Events(Generic[E]):
-    """Carries events from the engine's thread to a task of the event loop that is running."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[E] = asyncio.Queue()
-        self.get: Callable[[], Any] = self._queue.get
-
-    def put(self, event: E) -> None:
-        """Queues an event, from any thread. A closed event loop has no task that waits, so the event is dropped."""
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
-        except RuntimeError:
-            pass

@@ -51,6 +51,11 @@ class BlockAllocator:
         """How many blocks `allocate` can still give."""
         return len(self._fresh) + len(self._free) + len(self._idle)
 
+    @property
+    def touched(self) -> int:
+        """How many blocks were ever given out, and so take memory."""
+        return len(self._references) - len(self._fresh)
+
     def allocate(self) -> int:
         """An unused block; the caller has made sure that one is available."""
         if self._free:

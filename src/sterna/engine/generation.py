@@ -52,6 +52,8 @@ class Completion:
     """Tokens that prompt lookup drafted."""
     accepted_tokens: int = 0
     """Drafted tokens that were right, and so needed no pass of their own."""
+    forced_tokens: int = 0
+    """Tokens that a constraint forced, and that were not chosen."""
     logprobs: list[TokenLogprob] | None = None
     """One entry for each of `token_ids`; None unless they were asked for."""
     seed: int = 0
@@ -67,7 +69,11 @@ class Constraint(Protocol):
         """Bit i % 32 of word i / 32 (uint32) says whether id i is allowed; None allows all."""
 
     def advance(self, token_id: int) -> None:
-        """Takes a chosen token into account."""
+        """Takes a chosen or forced token into account."""
+
+    def forced(self) -> Sequence[int]:
+        """Tokens that must follow, as far as they are known; often none. They are appended without being chosen, and
+        given to `advance`."""
 
 
 Deliver = Callable[[str], None]
@@ -95,7 +101,7 @@ class Generation(Request):
         Without it, only `completion()` has the text. `prompt_text`: the prompt's text, with which an echo begins."""
         super().__init__(list(prompt_ids), done, adapter_id)
         self.params = params
-        self.draft_tokens = self.accepted_tokens = 0
+        self.draft_tokens = self.accepted_tokens = self.forced_tokens = 0
         # Six bytes: every JSON parser reads such a number exactly.
         self.seed = int.from_bytes(os.urandom(6), "little") if params.seed is None else params.seed
         self.stop_reason: str | None = None
@@ -189,11 +195,25 @@ class Generation(Request):
                 break
             accepted += 1
         self.accepted_tokens += accepted
+        self._append_forced()
         self._hand_over()
         return accepted
 
+    def _append_forced(self) -> None:
+        """Adds what must follow. The next pass computes it as it computes a prompt, and chooses what comes after.
+
+        Where log-probabilities are wanted every token is chosen, under a mask: the choice is what gives them.
+        """
+        if self._constraint is None or self.logprobs is not None or self.finished:
+            return
+        for token in self._constraint.forced():
+            self.append(Choice(token))
+            self.forced_tokens += 1
+            if self.finished:
+                return
+
     def append(self, choice: Choice) -> None:
-        """Adds a chosen token and decides whether the text ends with it.
+        """Adds a chosen or forced token and decides whether the text ends with it.
 
         Raises `ArgumentError` where no token may be chosen.
         """
@@ -252,6 +272,7 @@ class Generation(Request):
             cached_tokens=cached,
             draft_tokens=self.draft_tokens,
             accepted_tokens=self.accepted_tokens,
+            forced_tokens=self.forced_tokens,
             logprobs=self.logprobs,
             seed=self.seed,
             stop_string=self.stop_string,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import prod
@@ -17,9 +17,12 @@ import numpy as np
 from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
+from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
+from sterna.engine.grammar import Grammar, Grammars
 from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
+from sterna.engine.inbox import Inbox
 from sterna.engine.kv_cache import KvCache
 from sterna.engine.loop import CLOSED, Loop
 from sterna.engine.machine import choose_isa, default_threads
@@ -30,6 +33,7 @@ from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt, too_long
 from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
+from sterna.engine.statistics import Statistics
 from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
@@ -88,6 +92,7 @@ class LLM:
                 mmap=self.options.mmap,
             )
         self._tokenizer = loading
+        self._grammars: Grammars | None = None
         self._head_error: HeadError | None = None
         self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
@@ -143,6 +148,13 @@ class LLM:
         """The model's tokenizer. Raises `FormatError` where the model has none, or the error that reading it gave."""
         return self._tokenizer.result() if self._tokenizer else self.checkpoint.tokenizer()
 
+    @property
+    def grammars(self) -> Grammars:
+        """The compiled grammars of this model. Raises as `tokenizer`."""
+        if self._grammars is None:
+            self._grammars = Grammars(self.tokenizer, self.vocab_size)
+        return self._grammars
+
     @overload
     def generate(
         self, prompts: str | Sequence[int] | np.ndarray, params: SamplingParams | None = None, **named: Any
@@ -152,7 +164,8 @@ class LLM:
     def generate(self, prompts: Any, params: SamplingParams | None = None, **named: Any) -> str | list[str]:
         """Completes one prompt (text or token ids; str out) or a list of prompts (list out).
 
-        Options are those of `SamplingParams`, as an object or by their names, as in all methods here; `progress` as in
+        Options are those of `SamplingParams`, as an object or by their names, and the form of the text
+        (`json_schema`, `regex`, `choice`, `grammar`) as `generation` takes it, as in all methods here; `progress` as in
         `complete`.
         """
         if is_one_prompt(prompts):
@@ -219,17 +232,33 @@ class LLM:
         done: Done,
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
+        json_schema: Mapping[str, Any] | str | bool | None = None,
+        regex: str | None = None,
+        choice: Sequence[str] | None = None,
+        grammar: Grammar | str | None = None,
+        shown: Collection[str] = (),
         **named: Any,
     ) -> Generation:
         """A request for `submit`. `deliver` receives its text piece by piece, and `done` the request when it has ended;
-        both are called on the engine's thread, so they must return quickly. `constraint` says which tokens may come
-        next; with it nothing is drafted.
+        both are called on the engine's thread, so they must return quickly.
+
+        The form of the text is given by one of `json_schema` (a mapping or JSON text), `regex`, `choice` (a list of
+        texts) and `grammar` (a `Grammar`, or a text in GBNF or Lark); a text that ends by itself has that form. Or a
+        `constraint` says which tokens may come next. With either nothing is drafted. `shown`: special tokens, by their
+        names, that are part of the text. Raises `GrammarError` for a form that cannot be followed.
         """
         sampling = with_names(params, SamplingParams, named)
+        form = Grammar.of(json_schema, regex, choice, grammar)
+        if form is not None:
+            if constraint is not None:
+                raise ArgumentError("A text has one form: give a grammar or a constraint, not both.")
+            if sampling.ignore_eos:
+                raise OptionError("ignore_eos", "is not for a text with a grammar, which ends where the grammar does.")
+            constraint = self.grammars.compile(form)
         if any(token >= self.vocab_size for token in sampling.logit_bias):
             raise OptionError("logit_bias", f"has a token id outside the vocabulary of {self.vocab_size}.")
         if isinstance(prompt, str) or self.checkpoint.has_tokenizer:
-            eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True)
+            eos_ids, decoder = self.tokenizer.eos_ids, self.tokenizer.stream(continuation=True, shown=shown)
         else:
             eos_ids, decoder = frozenset(), StreamDecoder(lambda token: b"")
         ids = self._checked(self._encode(prompt, self.context_length - 1), self.context_length - 1)
@@ -252,6 +281,10 @@ class LLM:
         if is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
         return [self.generation(prompt, params, done=done, **named) for prompt in prompts]
+
+    def inbox(self) -> Inbox[Any]:
+        """For a task of the running event loop: its `put` is a `done` or a `deliver` of requests."""
+        return Inbox(self._loop)
 
     def submit(self, generations: Sequence[Request]) -> None:
         """Queues requests; returns at once."""
@@ -336,6 +369,26 @@ class LLM:
         hidden = self.hidden(ids[: self.context_length])
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine is doing, without waiting for it. Raises `UnsupportedError` after `close`."""
+        scheduler, backend = self._loop.scheduler, self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        allocators = [group.allocator for group in self._cache.groups]
+        blocks = sum(pool.blocks if isinstance(pool, CachePool) else pool.slots for pool in backend.pools)
+        sizes = zip(allocators, backend.block_bytes, strict=True)
+        return Statistics(
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            cache_use=1 - sum(allocator.available for allocator in allocators) / blocks if blocks else 0.0,
+            cache_bytes=sum(allocator.touched * size for allocator, size in sizes),
+            passes=scheduler.passes,
+            tokens=scheduler.tokens,
+            preemptions=scheduler.preemptions,
+            prefix_queries=scheduler.prefix_queries,
+            prefix_hits=scheduler.prefix_hits,
+        )
 
     @contextmanager
     def profiled(self) -> Iterator[Profile]:

@@ -39,6 +39,7 @@ class Loop:
         self._thread: processes.LoopThread | None = None
         self._stopping = self._closed = False
         self._refusing = threading.RLock()
+        self._after_turn: dict[Callable[[], None], None] = {}
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before.
@@ -75,6 +76,11 @@ class Loop:
 
         self._send(settle)
         return result.result()
+
+    def after_turn(self, function: Callable[[], None]) -> None:
+        """Calls a function when all callbacks of the pass have been called; once, however often a callback asks for it.
+        It must not raise an error."""
+        self._after_turn[function] = None
 
     @property
     def is_own_thread(self) -> bool:
@@ -115,6 +121,7 @@ class Loop:
         """In the child of a fork: the thread is the parent's, and so are the requests."""
         self._thread, self._inbox, self._refusing = None, SimpleQueue(), threading.RLock()
         self.fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
+        self._end_turn()
 
     def fail(self, requests: Sequence[Request], error: BaseException) -> None:
         """Ends requests with an error."""
@@ -144,6 +151,7 @@ class Loop:
                 self._inbox.get()()
             else:
                 self._step()
+                self._end_turn()
         if self._closed:
             self._refuse()
 
@@ -154,6 +162,12 @@ class Loop:
             while not self._inbox.empty():
                 self._inbox.get()()
             self.fail(self.scheduler.requests, UnsupportedError(CLOSED))
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        asked, self._after_turn = self._after_turn, {}
+        for function in asked:
+            function()
 
     def _step(self) -> None:
         """One forward pass over what the scheduler chose."""

@@ -72,6 +72,11 @@ class NativeBackend:
             *(StatePool(pool.slots, max(KEPT_BYTES // pool.slot_bytes, LEAST_KEPT)) for pool in self._states),
         ]
 
+    @property
+    def block_bytes(self) -> list[int]:
+        """Bytes of one block or slot of each of `pools`."""
+        return [*(pool.block_bytes for pool in self._pools), *(state.slot_bytes for state in self._states)]
+
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         tokens: list[int] = []
         positions: list[int] = []

@@ -73,6 +73,20 @@ class Scheduler:
         self._turns = 0
         self.preemptions = 0
         """How often a request was preempted."""
+        self.passes = self.tokens = 0
+        """Forward passes, and the tokens that entered them."""
+        self.prefix_queries = self.prefix_hits = 0
+        """Tokens of prompts that could come from the prefix cache, and those that did."""
+
+    @property
+    def running(self) -> int:
+        """How many requests have blocks."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for admission."""
+        return len(self._waiting)
 
     @property
     def requests(self) -> list[Request]:
@@ -85,8 +99,8 @@ class Scheduler:
         return bool(self._running or self._waiting)
 
     def add(self, requests: Sequence[Request]) -> None:
-        """Queues requests for admission."""
-        self._waiting.extend(requests)
+        """Queues requests for admission, but for those that were cancelled before."""
+        self._waiting.extend(request for request in requests if not request.cancelled)
 
     def remove(self, request: Request) -> None:
         """Removes a finished or cancelled request and releases its blocks; an unknown one is ignored."""
@@ -97,10 +111,12 @@ class Scheduler:
             self._waiting.remove(request)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every decoding request and its draft, beginning with the request that
-        has waited longest; then prompts in the order of admission, as far as they fit."""
+        """Chunks of the next pass: one token of every decoding request and its draft; then what else is to be computed
+        of the requests that run, beginning in both with the request that has waited longest; then prompts in the order
+        of admission, as far as they fit."""
         scheduled = _Pass()
-        decoding = sorted((r for r in self._running if r.is_decoding), key=lambda request: request.last_turn)
+        longest_waiting = sorted(self._running, key=lambda request: request.last_turn)
+        decoding = [request for request in longest_waiting if request.is_decoding]
         has_prompts = bool(self._waiting) or len(decoding) < len(self._running)
         for_decoding = TOKENS_PER_PASS - (LEAST_FOR_PROMPTS if has_prompts else 0)
         for request in decoding:
@@ -109,7 +125,8 @@ class Scheduler:
                 most = min(ROWS_WITH_DRAFTS // len(decoding), room) - 1
                 draft = request.propose(min(most, self._cache.most_drafted(len(request.token_ids))))
                 self._take(request, len(request.token_ids), draft, scheduled)
-        prompts = [request for request in self._running if not request.is_decoding]
+        # Prompts that have begun, and texts to which a constraint has added several tokens.
+        prompts = [request for request in longest_waiting if not request.is_decoding]
         while (room := TOKENS_PER_PASS - scheduled.tokens) > 0:
             # Requests are admitted when their first tokens enter a pass, so that they find the blocks of those before.
             prompt = prompts.pop(0) if prompts else self._admit()
@@ -120,6 +137,8 @@ class Scheduler:
         for request in scheduled.chunks:
             self._turns += 1
             request.last_turn = self._turns
+        self.passes += 1
+        self.tokens += scheduled.tokens
         return list(scheduled.chunks.values())
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
@@ -143,6 +162,8 @@ class Scheduler:
         self._waiting.popleft()
         request.num_computed = self._cache.match(request.blocks, reusable)
         request.began(request.num_computed)
+        self.prefix_queries += len(reusable)
+        self.prefix_hits += request.num_computed
         self._running[request] = None
         return request
 

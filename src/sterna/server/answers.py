@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from sterna.engine.generation import Completion, Generation, TokenLogprob
+from sterna.engine.inbox import Inbox
 from sterna.engine.llm import LLM
 from sterna.engine.request import Request
 from sterna.engine.sampling import SamplingParams
+from sterna.server.deadline import Deadline
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
-from sterna.server.inbox import Inbox
+from sterna.server.journal import note
+from sterna.server.metrics import Meter
 from sterna.server.models import Served
 from sterna.server.question import Question
 from sterna.server.shape import PlainText, Shape, shapes
+
+HEARTBEAT = 15.0
+"""Seconds without a piece, after which a stream gives a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,20 @@ class Timings:
     """From the start of the first choice to its first token."""
     completion: float
     """From the first token to the last one of the slowest choice."""
+    drafted: int
+    """Tokens that prompt lookup drafted."""
+    accepted: int
+    """Those of them that were right."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the prompts are."""
+
+    computed: int
+    """Tokens that are computed, or came from the prefix cache."""
+    seconds: float
+    """Since the engine began with the first; 0 before that."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +95,22 @@ class Arrival:
     tokens: int
 
 
+Arrive = Callable[[Arrival, bool], None]
+"""Takes what arrives, on the engine's thread, and whether somebody waits for it: for the first piece or for the end."""
+
+
 class Answer:
     """The choices of one question while they are made."""
 
-    def __init__(self, llm: LLM, question: Question, arrive: Callable[[Arrival], None], at_once: bool = False) -> None:
-        """Encodes the prompts. `arrive` takes what the engine makes, on the engine's thread, for `pieces`: piece by
-        piece or, which is quicker, `at_once`. Raises `ApiError`, and as `LLM.generation`."""
+    def __init__(self, llm: LLM, question: Question, arrive: Arrive, at_once: bool = False) -> None:
+        """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`: piece by piece or, which is quicker,
+        `at_once`. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._arrive, self._at_once = llm, arrive, at_once
+        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
-        for group in shapes(llm, question):
+        for group in shapes(self._llm, question):
             first = len(self._choices)
             self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
             self._leaders.append(self._choices[first])
@@ -101,6 +129,11 @@ class Answer:
         )
 
     @property
+    def token_ids(self) -> list[int]:
+        """The ids of the first prompt and of what its first choice has so far."""
+        return list(self._choices[0].generation.token_ids)
+
+    @property
     def timings(self) -> Timings:
         """What the engine took, once the answer is complete."""
         completions = [choice.generation.completion() for choice in self._choices]
@@ -108,7 +141,24 @@ class Answer:
         return Timings(
             prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
             completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
+            drafted=sum(each.draft_tokens for each in completions),
+            accepted=sum(each.accepted_tokens for each in completions),
         )
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the prompts has been computed so far."""
+        generations = [leader.generation for leader in self._leaders]
+        began = [generation.started for generation in generations if generation.started]
+        return Progress(
+            computed=sum(min(each.num_computed, each.prompt_tokens) for each in generations),
+            seconds=time.perf_counter() - min(began) if began else 0.0,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all choices are complete."""
+        return all(choice.generation.finished for choice in self._choices)
 
     def begin(self) -> None:
         """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
@@ -138,39 +188,57 @@ class Answer:
                 self._arrived(choice, choice.generation.completion().text)
             self._arrived(choice, None)
 
-        return self._llm.generation(
+        generation = self._llm.generation(
             shape.prompt,
             params,
             done=end,
             deliver=None if at_once else lambda text: self._arrived(choice, text),
-            constraint=shape.constraint,
+            grammar=shape.grammar,
+            shown=shape.shown,
         )
+        generation.blocks.salt += self._salt
+        return generation
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:
         """Takes a piece of a choice's text, or its end, on the engine's thread."""
         followers, choice.followers = choice.followers, []
         if followers:
             self._llm.submit([follower.generation for follower in followers])
-        self._arrive(Arrival(choice.index, text, len(choice.generation.token_ids)))
+        urgent, choice.began = text is None or not choice.began, True
+        self._arrive(Arrival(choice.index, text, len(choice.generation.token_ids)), urgent)
 
 
 class AwaitedAnswer(Answer):
-    """An answer for a task of the event loop. Iterating over it gives lists of pieces that became ready together; an
-    empty list says that there was none for `HEARTBEAT` seconds. An error of the engine is raised from the iteration."""
+    """An answer for a task of the event loop, which is measured. Iterating over it gives lists of pieces that became
+    ready together; an empty list says that there was none for `patience` seconds. An error of the engine is raised from
+    the iteration."""
 
-    def __init__(self, llm: LLM, question: Question, inbox: Inbox[Arrival]) -> None:
-        super().__init__(llm, question, inbox.put)
+    def __init__(self, served: Served, question: Question, inbox: Inbox[Arrival]) -> None:
+        self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
+        self.patience: float | None = None
+        """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
         self._inbox = inbox
+        super().__init__(served.llm, question, inbox.put)
 
     async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
         while self.running:
-            yield self.pieces(await self._inbox.take())
+            arrived = await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left()))
+            for index, tokens in {arrival.choice: arrival.tokens for arrival in arrived}.items():
+                self._choices[index].measure(self._meter, tokens)
+            yield self.pieces(arrived)
+
+    def cancel(self) -> None:
+        super().cancel()
+        for choice in self._choices:
+            self._meter.ended(choice.generation, counts_prompt=choice in self._leaders)
+        self._meter.whole(time.perf_counter() - self._begun)
+        note(prompt_tokens=self.usage.prompt, completion_tokens=self.usage.completion)
 
 
 @asynccontextmanager
 async def answering(served: Served, question: Question) -> AsyncIterator[AwaitedAnswer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(AwaitedAnswer, served.llm, question, Inbox[Arrival]())
+    answer = await asyncio.to_thread(AwaitedAnswer, served, question, served.llm.inbox())
     try:
         answer.begin()
         yield answer
@@ -237,8 +305,21 @@ class _Choice:
         self.index, self.reasoning = index, 0
         self.followers: list[_Choice] = []
         """The other choices of its prompt, which wait for it to compute that."""
+        self.began = False
+        """Whether its first piece has come."""
         self._parser, self._called, self._logged = shape.parser, False, 0
         self.generation = answer.generation(self, params, shape)
+        self._measured, self._since = self.generation.prompt_tokens, time.perf_counter()
+
+    def measure(self, meter: Meter, tokens: int) -> None:
+        """Records the time that the tokens took which came since the last call; there are `tokens` with the prompt."""
+        now, gained = time.perf_counter(), tokens - self._measured
+        if gained > 0:
+            if self._measured == self.generation.prompt_tokens:
+                meter.first_token(now - self._since)
+            else:
+                meter.next_token((now - self._since) / gained)
+            self._measured, self._since = tokens, now
 
     def piece(self, arrivals: Sequence[Arrival]) -> Piece:
         """What the choice gained. Raises the error with which its generation ended."""

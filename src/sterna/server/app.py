@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,16 +15,38 @@ from starlette.responses import Response
 
 from sterna import __version__
 from sterna.errors import SternaError
+from sterna.server import health
+from sterna.server.admission import Admission
+from sterna.server.anthropic import ANTHROPIC
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError, api_error
+from sterna.server.gate import Gate
+from sterna.server.journal import Journal
 from sterna.server.json_text import Json
+from sterna.server.llama_server import LLAMA_SERVER
 from sterna.server.models import Models
+from sterna.server.ollama import OLLAMA
 from sterna.server.openai import OPENAI
 from sterna.server.settings import Settings
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI,)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
 """The first words errors at addresses that belong to none."""
+
+
+_REFUSALS = {
+    400: "The request is not valid.",
+    401: "The key is missing or wrong.",
+    403: "The Host or Origin is not served, or the client may not do this.",
+    404: "There is no such model.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    429: "Too many requests run or wait.",
+    500: "The engine or the server failed.",
+    503: "The model is being loaded, or was unloaded, or the server is stopping.",
+    504: "The answer took too long.",
+}
+"""What any endpoint may answer instead of a result."""
 
 
 def create_app(models: Models, settings: Settings) -> FastAPI:
@@ -34,20 +58,33 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         yield
         await models.close()
 
+    @cache
+    def paths() -> frozenset[str]:
+        return frozenset(app.openapi()["paths"])
+
     app = FastAPI(
         title="Sterna",
         version=__version__,
         lifespan=lifespan,
-        middleware=[Middleware(Connection, body_bytes=settings.body_bytes, refusal=error_reply)],
-        exception_handlers={
-            kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError, Exception)
-        },
+        middleware=[  # the first is the outermost
+            Middleware(Journal, replies=models.metrics.replies, paths=paths),
+            Middleware(Gate, settings=settings, refusal=error_reply),
+            Middleware(Admission, most=settings.queue, stopping=lambda: models.stopping, refusal=error_reply),
+            Middleware(
+                Connection,
+                body_bytes=settings.body_bytes,
+                body_seconds=settings.slow_seconds,
+                refusal=error_reply,
+            ),
+        ],
+        exception_handlers={kind: _tell for kind in (ApiError, SternaError, HTTPException, RequestValidationError)},
         docs_url=None,
         redoc_url=None,
     )
     app.state.models = models
-    for dialect in DIALECTS:
-        app.include_router(dialect.router)
+    refusals: dict[int | str, dict[str, Any]] = {status: {"description": text} for status, text in _REFUSALS.items()}
+    for router in (health.router, *(dialect.router for dialect in DIALECTS)):
+        app.include_router(router, responses=refusals)
     return app
 
 

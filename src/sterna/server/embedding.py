@@ -7,22 +7,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sterna.engine.inbox import Inbox
+from sterna.engine.llm import LLM
 from sterna.engine.prompts import Prompt
-from sterna.engine.request import Request
-from sterna.server.inbox import Inbox
+from sterna.engine.request import HiddenRequest, Request
+from sterna.server.deadline import Deadline
 from sterna.server.models import Served
 
 
-async def embed(served: Served, texts: Sequence[Prompt], dimensions: int | None = None) -> tuple[np.ndarray, int]:
+async def embed(
+    served: Served, texts: Sequence[Prompt], dimensions: int | None = None, truncate: bool = False
+) -> tuple[np.ndarray, int]:
     """One vector a text, float32 `[n, hidden_size]` of length 1, and how many tokens the texts have. `dimensions` keeps
-    that many of the first numbers, and makes the length 1 again. Raises as `LLM.embed`."""
-    llm, inbox = served.llm, Inbox[Request]()
-    requests = await asyncio.to_thread(llm.embedding_requests, texts, inbox.put)
+    that many of the first numbers, and makes the length 1 again; `truncate` keeps of a text what fits the context.
+    Raises as `LLM.embed`."""
+    llm = served.llm
+    inbox: Inbox[Request] = llm.inbox()
+    deadline = Deadline(served.deadline)
+
+    def requested() -> list[HiddenRequest]:
+        return llm.embedding_requests([_fitting(llm, text) for text in texts] if truncate else texts, inbox.put)
+
+    requests = await asyncio.to_thread(requested)
     try:
         llm.submit(requests)
         running = len(requests)
         while running:
-            for request in await inbox.take():
+            for request in await inbox.take(deadline.left()):
                 if request.error is not None:
                     raise request.error
                 running -= 1
@@ -38,3 +49,12 @@ def cut(vectors: np.ndarray, dimensions: int | None) -> np.ndarray:
         return vectors
     vectors = vectors[:, :dimensions]
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _fitting(llm: LLM, text: Prompt) -> Prompt:
+    """The text itself, or the ids of as much of it as fits the context."""
+    if not isinstance(text, str):
+        return text[: llm.context_length]
+    suffix = [] if llm.tokenizer.suffix_id is None else [llm.tokenizer.suffix_id]
+    ids = llm.tokenizer.encode(text, limit=llm.context_length)
+    return text if len(ids) + len(suffix) <= llm.context_length else [*ids[: llm.context_length - len(suffix)], *suffix]

@@ -72,9 +72,9 @@ def invalid_fields(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     first = errors[0]
     if first["type"] == "json_invalid":
         return ApiError(400, _SENTENCES[400])
-    field = ".".join(str(part) for part in first["loc"])
-    if not field:
+    if not first["loc"]:
         return ApiError(400, "The body is no JSON object.")
+    field = str(first["loc"][0])
     if first["type"] == "missing":
         return ApiError(400, f"The field {field} is missing.", param=field)
     return ApiError(400, f"{field} is not valid: {first['msg']}, not {shown(first['input'])}.", param=field)

@@ -1,35 +1,47 @@
-"""The models of a server: known names, each of which is loaded when it is first needed."""
+"""The models of a server: known names, each of which is loaded when it is needed, as far as memory allows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
+from sterna.engine.known_answer import check_answers
 from sterna.engine.llm import LLM
+from sterna.engine.loop import CLOSED
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, SternaError, listed, shown
-from sterna.files.hub.cache import resolve_model
-from sterna.files.local import model_name
+from sterna.errors import ArgumentError, SternaError, UnsupportedError, listed, shown
+from sterna.files.hub.cache import remove_cached
+from sterna.files.hub.download import Tell
+from sterna.files.sizes import readable
 from sterna.server.errors import ApiError
+from sterna.server.known import Known, pulled
+from sterna.server.metrics import Engine, Meter, Metrics
 
 PATIENCE = 10.0
 """Seconds that a request waits for its model to be loaded, before it is told to come again."""
 
+log = logging.getLogger("sterna.server")
+
 
 @dataclass(frozen=True)
-class Known:
-    """A model that requests may name."""
+class Policy:
+    """When models are loaded and unloaded, and how long a request may take."""
 
-    name: str
-    path: Path
-
-    @property
-    def created(self) -> int:
-        """When its file was made: seconds since 1970."""
-        return int(self.path.stat().st_mtime)
+    memory: int | None = None
+    """Most bytes for all loaded models with their KV caches; None: no limit."""
+    keep_alive: float = 300.0
+    """Seconds after its last request for which a model stays loaded; infinite: until its memory is needed."""
+    pinned: Collection[str] = ()
+    """Names of models that are never unloaded."""
+    deadline: float | None = None
+    """Seconds after which a request ends with an error; None: no limit."""
+    patience: float = PATIENCE
 
 
 @dataclass(eq=False)
@@ -38,83 +50,263 @@ class Served:
 
     known: Known
     llm: LLM
+    meter: Meter
+    deadline: float | None = None
+    """Seconds that one request may take."""
+    last_used: float = field(default_factory=time.time)
+    expires: float = math.inf
+    """When it will be unloaded, unless it is used before: seconds since 1970."""
+    expiry: asyncio.TimerHandle | None = None
 
     @property
     def name(self) -> str:
         """The name by which requests know it."""
         return self.known.name
 
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes now."""
+        return loaded_bytes(self.known) + self.llm.statistics.cache_bytes
 
-def known_models(models: Sequence[str]) -> list[Known]:
-    """The models of a command line under their `model_name`s. Raises as `resolve_model`, and `ArgumentError` where two
-    models would have one name."""
-    found: dict[str, Known] = {}
-    for text in models:
-        path = resolve_model(text)
-        name = model_name(text, path)
-        if name in found:
-            raise ArgumentError(f"Two models are called {name}: {found[name].path} and {path}; rename one.")
-        found[name] = Known(name, path)
-    return list(found.values())
+
+def loaded_bytes(known: Known) -> int:
+    """About how much memory a model takes once it is loaded: its weights, repacked, and an eighth for the rest."""
+    return known.bytes + known.bytes // 8
 
 
 class Models:
-    """The known models. Their names come from the one who starts the server, never from a request."""
+    """The known models. Their names come from the one who starts the server and from the hub's cache, never from a
+    request. All methods run on the event loop."""
 
     def __init__(
-        self, known: Sequence[Known], options: EngineOptions | None = None, patience: float = PATIENCE
+        self,
+        given: Sequence[Known],
+        options: EngineOptions | None = None,
+        policy: Policy | None = None,
+        cached: Sequence[Known] = (),
     ) -> None:
-        """`patience`: seconds that a request waits for its model to be loaded, before it is told to come again."""
-        self._known = {each.name: each for each in known}
-        self._options, self._patience = options, patience
+        """`given` are loaded at the start, as far as memory allows, and the first of them serves the requests that name
+        none; `cached` are loaded when a request names them. Raises `ArgumentError` for a pinned model that is unknown.
+        """
+        self._known = {each.name: each for each in (*cached, *given)}
+        self._given = [each.name for each in given]
+        self._options, self._policy = options, policy or Policy()
+        self.metrics = Metrics(
+            lambda: [Engine(served.name, served.bytes, served.llm.statistics) for served in self.loaded()]
+        )
+        self.stopping = False
+        """Whether the server takes no more requests."""
         self._loads: dict[str, asyncio.Task[Served]] = {}
+        self._users: Counter[str] = Counter()
+        """Requests that use a model or wait for it."""
+        self._loading = asyncio.Lock()
+        self._released = asyncio.Event()
+        """Set whenever a model has become idle or was unloaded."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        for name in self._policy.pinned:
+            if name not in self._known:
+                raise ArgumentError(f"There is no model {shown(name)} to pin; there are {listed(list(self._known))}.")
 
     def known(self) -> list[Known]:
-        """All known models; the first serves the requests that name none."""
-        return list(self._known.values())
+        """All known models, those given at the start first."""
+        others = [name for name in self._known if name not in self._given]
+        return [self._known[name] for name in (*self._given, *others)]
 
     def find(self, name: str | None) -> Known:
         """The known model of a name. Raises `ApiError` 404 where there is none."""
         known = self._known.get(name) if name else self.known()[0]
         if known is None:
-            names = listed(list(self._known))
+            names = listed([each.name for each in self.known()])
             raise ApiError(
                 404, f"There is no model {shown(name)}; this server has {names}.", param="model", code="model_not_found"
             )
         return known
 
+    def loaded(self) -> list[Served]:
+        """The models that are ready."""
+        return [load.result() for load in self._loads.values() if _is_ready(load)]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request that names no model would be answered without waiting for one."""
+        load = self._loads.get(self._given[0])
+        return not self.stopping and load is not None and _is_ready(load)
+
     def start(self) -> None:
-        """Begins to load all models, in the background."""
-        for known in self.known():
-            self._load(known)
+        """Begins to load the models given at the start, in the background: pinned ones first, then those for which
+        memory is left."""
+        left = math.inf if self._policy.memory is None else self._policy.memory
+        for name in sorted(self._given, key=lambda name: name not in self._policy.pinned):
+            left -= loaded_bytes(self._known[name])
+            if left >= 0:
+                self._load(self._known[name])
 
     async def close(self) -> None:
         """Frees all models; requests that run fail."""
-        for load in await asyncio.gather(*self._loads.values(), return_exceptions=True):
-            if isinstance(load, Served):
-                await asyncio.to_thread(load.llm.close)
+        await asyncio.gather(*map(self.unload, list(self._loads)))
 
     @asynccontextmanager
-    async def use(self, name: str | None) -> AsyncIterator[Served]:
-        """The loaded model of a name, for the time of a request. Raises `ApiError`: 404 for an unknown name, 503 while
-        the model is being loaded, 500 where it cannot be."""
+    async def use(self, name: str | None, keep_alive: float | None = None) -> AsyncIterator[Served]:
+        """The loaded model of a name, for the time of a request. `keep_alive`: seconds for which it then stays loaded,
+        in place of the server's own.
+
+        Raises `ApiError`: 404 for an unknown name, 503 while the model is being loaded or has no room, 500 where it
+        cannot be loaded.
+        """
+        known, served = self.find(name), None
+        self._users[known.name] += 1
+        try:
+            served = await self._served(known)
+            yield served
+        finally:
+            self._users[known.name] -= 1
+            if served is not None:
+                served.last_used = time.time()
+                self._keep(served, self._policy.keep_alive if keep_alive is None else keep_alive)
+            self._released.set()
+
+    async def unload(self, name: str) -> None:
+        """Frees a model, also one that is being loaded; requests that use it or wait for it fail. Nothing happens where
+        it is not loaded."""
+        load = self._loads.pop(name, None)
+        if load is None or not _is_ready(load):
+            if load is not None:
+                load.cancel()
+            return
+        served = load.result()
+        if served.expiry is not None:
+            served.expiry.cancel()
+        await asyncio.to_thread(served.llm.close)
+        self._released.set()
+        log.info("unloaded", extra={"model": name})
+
+    async def pull(self, name: str, tell: Tell = lambda downloaded: None) -> Known:
+        """Downloads a model of the hub, or brings it up to date, and knows it from then on. `tell` hears of each piece
+        of weights that comes, on another thread. Raises as `pulled`."""
+        known = await asyncio.to_thread(pulled, name, tell)
+        known = replace(known, name=name)
+        self._known[name] = known
+        return known
+
+    def copy(self, name: str, new: str) -> None:
+        """Knows a model by a second name as well, until the server ends.
+
+        Raises `ApiError` 404 for an unknown model, and 400 for a name that another one has.
+        """
         known = self.find(name)
+        if new in self._known or not new.strip():
+            raise ApiError(400, f"The name {shown(new)} is taken or empty.", param="destination")
+        self._known[new] = replace(known, name=new, reference=None)
+
+    async def delete(self, name: str) -> None:
+        """Unloads a copy or a model of the hub's cache and forgets it; what is in the cache is removed from it.
+
+        Raises `ApiError` 404 for an unknown model, and 403 for one that was given at the start.
+        """
+        known = self.find(name)
+        if name in self._given:
+            raise ApiError(403, f"The model {name} was given when the server was started, and stays.", param="model")
+        gone = [each.name for each in self.known() if known.reference and each.reference == known.reference] or [name]
+        for each in gone:
+            await self.unload(each)
+            self._known.pop(each, None)
+        if known.reference is not None:
+            await asyncio.to_thread(remove_cached, known.reference)
+
+    async def _served(self, known: Known) -> Served:
         load = self._load(known)
-        await asyncio.wait({load}, timeout=self._patience)
+        await asyncio.wait({load}, timeout=self._policy.patience)
         if not load.done():
             raise ApiError(
                 503, f"The model {known.name} is being loaded; ask again.", code="model_loading", retry_after=1
             )
-        try:
-            served = load.result()
-        except SternaError as error:
-            self._loads.pop(known.name, None)  # a later request tries again
-            raise ApiError(500, f"The model {known.name} cannot be loaded: {error}", code="model_broken") from error
-        yield served
+        if _is_ready(load):
+            return load.result()
+        if self._loads.get(known.name) is load:
+            del self._loads[known.name]  # a later request tries again
+        if load.cancelled():
+            raise UnsupportedError(CLOSED)
+        error = load.exception()
+        assert error is not None
+        if isinstance(error, ApiError | MemoryError | OSError | SternaError):
+            raise _told(known, error) from error
+        raise error
 
     def _load(self, known: Known) -> asyncio.Task[Served]:
         """The task that loads or has loaded a model."""
         if known.name not in self._loads:
-            load = asyncio.to_thread(lambda: Served(known, LLM(known.path, self._options)))
-            self._loads[known.name] = asyncio.create_task(load)
+            self._loads[known.name] = asyncio.create_task(self._loaded(known))
         return self._loads[known.name]
+
+    async def _loaded(self, known: Known) -> Served:
+        async with self._loading:  # one at a time, so that each knows what memory the others left
+            await self._make_room(known)
+            begun = time.monotonic()
+            llm = await asyncio.to_thread(_open, known, self._options)
+        seconds = round(time.monotonic() - begun, 3)
+        log.info("loaded", extra={"model": known.name, "seconds": seconds, "bytes": loaded_bytes(known)})
+        served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
+        self._keep(served, self._policy.keep_alive)
+        return served
+
+    async def _make_room(self, known: Known) -> None:
+        """Unloads idle models, the longest idle first, until the memory for one more is free; waits while those that
+        are left serve. Raises `ApiError` where it does not fit beside the pinned ones."""
+        memory = self._policy.memory
+        if memory is None:
+            return
+        needed = loaded_bytes(known)
+        while sum(served.bytes for served in self.loaded()) + needed > memory:
+            others = [served for served in self.loaded() if served.name not in self._policy.pinned]
+            idle = [served for served in others if not self._users[served.name]]
+            self._released.clear()
+            if idle:
+                await self.unload(min(idle, key=lambda served: served.last_used).name)
+            elif others:
+                await self._released.wait()
+            else:
+                free = memory - sum(served.bytes for served in self.loaded())
+                raise ApiError(
+                    500,
+                    f"The model {known.name} needs {readable(needed)}, and {readable(max(free, 0))} are free for it "
+                    "(--memory, less what pinned models take).",
+                    code="model_too_large",
+                )
+
+    def _keep(self, served: Served, seconds: float) -> None:
+        """Unloads a model after so many seconds, unless it is in use then, or pinned."""
+        if served.expiry is not None:
+            served.expiry.cancel()
+        served.expires, served.expiry = math.inf, None
+        if served.name not in self._policy.pinned and not math.isinf(seconds):
+            served.expires = time.time() + seconds
+            served.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, served)
+
+    def _expire(self, served: Served) -> None:
+        if not self._users[served.name] and served in self.loaded():
+            task = asyncio.create_task(self.unload(served.name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+def _open(known: Known, options: EngineOptions | None) -> LLM:
+    """Loads a model and makes sure that it computes what it should."""
+    llm = LLM(known.path, options)
+    try:
+        check_answers(llm)
+    except BaseException:
+        llm.close()
+        raise
+    return llm
+
+
+def _is_ready(load: asyncio.Task[Served]) -> bool:
+    return load.done() and not load.cancelled() and load.exception() is None
+
+
+def _told(known: Known, error: ApiError | MemoryError | OSError | SternaError) -> ApiError:
+    """What clients are told of a model that cannot be loaded."""
+    if isinstance(error, ApiError):
+        return error
+    reason = "there is not enough memory." if isinstance(error, MemoryError) else str(error)
+    return ApiError(500, f"The model {known.name} cannot be loaded: {reason}", code="model_broken")

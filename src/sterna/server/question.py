@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sterna.engine.grammar import Grammar
 from sterna.engine.prompts import Prompt
 from sterna.engine.sampling import SamplingParams
 
@@ -19,6 +20,12 @@ class Question:
     suffix: str | None = None
     """The text after the gap that continues each prompt; None where there is no gap."""
     messages: Sequence[Mapping[str, Any]] = ()
+    prefill: str = ""
+    """How the answer to the messages begins; the model goes on from there."""
+    context: Sequence[int] = ()
+    """Token ids of an earlier exchange, from which prompts that are text, and messages, go on."""
+    cache_prompt: bool = True
+    """Whether the prompts may begin with what earlier requests have computed. It makes no other text."""
     n: int = 1
     """How many choices for each prompt; the first has `params.seed`, and each later one the next seed."""
     tools: Sequence[Mapping[str, Any]] = ()
@@ -26,8 +33,8 @@ class Question:
     tool_choice: str | Mapping[str, Any] = "auto"
     """`none`, `auto`, `required`, or the function to call: {"name": ...}."""
     parallel_tool_calls: bool = True
-    format: Any = None
-    """The grammar that the text follows."""
+    grammar: Grammar | None = None
+    """What the text must look like."""
     thinking: bool | None = None
     """Whether the model thinks before it answers; None leaves it to the template."""
     parts_thinking: bool = True

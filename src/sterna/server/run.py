@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
 from sterna.engine.options import EngineOptions
+from sterna.errors import ArgumentError, NotFoundError, warn
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
-from sterna.server.models import Models, known_models
+from sterna.server.gate import is_loopback
+from sterna.server.journal import log_to_stderr
+from sterna.server.known import cached_models, known_models
+from sterna.server.models import Models, Policy
+from sterna.server.protocol import impatient
 from sterna.server.settings import Settings
 
+LAST_WORDS = 5
+"""Seconds for which streams that were broken off may still send their last event."""
 
-def run(models: Sequence[str], options: EngineOptions, settings: Settings) -> None:
-    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`."""
-    known = Models(known_models(models or [EMBEDDED_NAME]), options)
-    _Server(configuration(known, settings)).run()
+
+def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings: Settings) -> None:
+    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`, and
+    `ArgumentError` for settings that do not fit together."""
+    if settings.tls_key is not None and settings.tls_cert is None:
+        raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
+    for file in (settings.tls_cert, settings.tls_key):
+        if file is not None and not file.is_file():
+            raise NotFoundError(f"{file} is no file; --tls-cert and --tls-key take PEM files.")
+    log_to_stderr()
+    given = known_models(models or [EMBEDDED_NAME])
+    names = {each.name for each in given}
+    cached = [each for each in cached_models() if each.name not in names]
+    served = Models(given, options, policy, cached)
+    if settings.unix is None and not settings.api_keys and not is_loopback(settings.host):
+        warn(
+            f"Everybody who can reach {settings.host} can use this server: give --api-key-file, or set STERNA_API_KEY."
+        )
+    Server(served, settings).run()
 
 
 def configuration(models: Models, settings: Settings) -> uvicorn.Config:
@@ -30,22 +55,57 @@ def configuration(models: Models, settings: Settings) -> uvicorn.Config:
         uds=None if settings.unix is None else str(settings.unix),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
-        http="httptools",
+        http=impatient(settings.slow_seconds),
         ws="none",
         server_header=False,
         access_log=False,
-        log_level="warning",
+        log_config=None,
+        timeout_graceful_shutdown=round(settings.grace) + LAST_WORDS,
     )
 
 
-class _Server(uvicorn.Server):
-    """Says where it listens, once it does."""
+class Server(uvicorn.Server):
+    """Says where it listens, once it does. When it is told to stop, it takes no more requests; those that run may go on
+    for `settings.grace` seconds, and are then broken off with an error event."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        super().__init__(configuration(models, settings))
+        self._models, self._grace = models, settings.grace
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """Tells the server to stop, from any thread or from a signal."""
+        self.should_exit = True
+        if self.servers:
+            self.servers[0].get_loop().call_soon_threadsafe(self._told.set)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.stop()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which wakes ten times a second to see whether it should stop."""
+        while not await self.on_tick(0):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1.0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for server in self.servers:
             for each in server.sockets:
                 print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._models.stopping = True
+        breaking_off = asyncio.create_task(self._break_off())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            breaking_off.cancel()
+
+    async def _break_off(self) -> None:
+        await asyncio.sleep(self._grace)
+        await self._models.close()
 
 
 def _address(listening: socket.socket, config: uvicorn.Config) -> str:

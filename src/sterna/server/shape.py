@@ -1,26 +1,34 @@
-"""What a question asks of the form of its answer: the prompt's tokens, the grammar, and how the text is parsed."""
+"""What a question asks of the form of its answer: the prompt's tokens, the grammar, and how the text is read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sterna.engine.generation import Constraint
+from sterna.engine.grammar import Grammar
 from sterna.engine.llm import LLM
 from sterna.engine.prompts import Prompt
 from sterna.model.tokenizer import Tokenizer
 from sterna.server.errors import ApiError
 from sterna.server.events import Event, Parser, Text
 from sterna.server.question import Question
+from sterna.server.thinking import Chain, ThinkingParser, is_open, tags_of
+from sterna.server.tools import ToolUse
+
+TAIL = 16
+"""Tokens at the end of a prompt among which a tag that opens thoughts is looked for."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How one choice is generated and read; both state machines belong to it alone."""
+    """How one choice is generated and read. Its parser is its own."""
 
     prompt: Prompt
     parser: Parser
-    constraint: Constraint | None = None
+    grammar: Grammar | None = None
+    shown: tuple[str, ...] = ()
+    """Special tokens that are a part of the text."""
 
 
 class PlainText:
@@ -35,18 +43,56 @@ class PlainText:
 
 def shapes(llm: LLM, question: Question) -> list[list[Shape]]:
     """For each prompt one shape for each of its choices. Raises `ApiError` for what cannot be done, and as
-    `Tokenizer.encode_chat`."""
-    for name, asked in (("tools", question.tools and question.tool_choice != "none"), ("format", question.format)):
-        if asked:
-            raise ApiError(400, f"This server cannot do {name} yet.", param=name)
-    return [[Shape(prompt, PlainText()) for _ in range(question.n)] for prompt in _prompts(llm.tokenizer, question)]
+    `Tokenizer.encode_chat`, `ToolUse` and `Grammars.compile`."""
+    if not question.prompts:
+        return [_of_chat(llm.tokenizer, question)]
+    return [
+        [Shape(prompt, PlainText(), question.grammar) for _ in range(question.n)]
+        for prompt in _prompts(llm.tokenizer, question)
+    ]
 
 
 def _prompts(tokenizer: Tokenizer, question: Question) -> Sequence[Prompt]:
-    if not question.prompts:
-        return [tokenizer.encode_chat(question.messages)]
+    if question.context:
+        texts = [str(prompt) for prompt in question.prompts]
+        return [_after(tokenizer, question.context, tokenizer.encode(text)) for text in texts]
     if question.suffix is None:
         return question.prompts
     if not all(isinstance(prompt, str) for prompt in question.prompts):
         raise ApiError(400, "A suffix goes with prompts that are text.", param="suffix")
     return [tokenizer.encode_infill(str(prompt), question.suffix) for prompt in question.prompts]
+
+
+def _after(tokenizer: Tokenizer, context: Sequence[int], ids: list[int]) -> list[int]:
+    """Ids that go on from others; a text has only one beginning."""
+    return [*context, *(ids[1:] if context and ids[:1] == [tokenizer.bos_id] else ids)]
+
+
+def prompt_ids(llm: LLM, question: Question) -> list[int]:
+    """The tokens of the messages of a question, as a prompt. Raises as `shapes`."""
+    prompt = shapes(llm, question)[0][0].prompt
+    return llm.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+
+
+def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
+    use = ToolUse(tokenizer.chat_template, question.tools, question.tool_choice, question.parallel_tool_calls)
+    if use.tools and question.grammar is not None:
+        raise ApiError(
+            400, "An answer cannot have tools and a form of its own together; send one of them.", param="tools"
+        )
+    # A form holds from the first token on, so that there is no room for thoughts before it.
+    has_form = question.grammar is not None or (bool(use.tools) and question.tool_choice != "auto")
+    options: dict[str, Any] = dict(question.template_kwargs)
+    if question.thinking is not None or has_form:
+        options.setdefault("enable_thinking", bool(question.thinking) and not has_form)
+    prompt = _after(tokenizer, question.context, use.encode(tokenizer, question.messages, **options))
+    prompt += tokenizer.encode(question.prefill, add_special=False)
+    grammar = question.grammar or use.grammar(tokenizer)
+    tags = tags_of(tokenizer.chat_template)
+    if tags is None or has_form or not question.parts_thinking:
+        return [Shape(prompt, use.parser(), grammar, use.special) for _ in range(question.n)]
+    opened = is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
+    return [
+        Shape(prompt, Chain(ThinkingParser(tags, opened), use.parser()), grammar, (*use.special, *tags))
+        for _ in range(question.n)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -11,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from sterna.server.errors import ApiError, api_error
 from sterna.server.json_text import json_bytes
+
+log = logging.getLogger("sterna.server")
 
 Chunks = AsyncGenerator[bytes, None]
 
@@ -51,4 +54,7 @@ class _Stream(Response):
             async for chunk in self._chunks:
                 yield chunk
         except Exception as error:
-            yield self._failed(api_error(error))
+            told = api_error(error)
+            if told.status >= 500:
+                log.warning("a stream broke off: %s", told.message, exc_info=error)
+            yield self._failed(told)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
@@ -22,6 +23,9 @@ from sterna.files.hub.repo_files import SAFETENSORS, Choice, choose
 from sterna.files.local import as_path, find_local
 from sterna.files.no_model import similar
 from sterna.files.safetensors.reader import read_json
+
+if TYPE_CHECKING:
+    from sterna.files.hub.download import Tell
 
 PREFIX = "models"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -144,11 +148,12 @@ def find_cached(reference: Reference) -> Path | None:
     return snapshot / choice.entry if choice.complete else None
 
 
-def pull(reference: Reference, token: str | None = None) -> Path:
+def pull(reference: Reference, token: str | None = None, tell: Tell = lambda downloaded: None) -> Path:
     """Downloads what is needed to run a model, or brings it up to date, and returns its path.
 
     An interrupted download is resumed. A revision names its new commit only when all files are there.
-    `token`: default `HF_TOKEN`. Raises NotFoundError, NetworkError and ArgumentError as `resolve_model`.
+    `token`: default `HF_TOKEN`. `tell` hears of each piece of weights that comes. Raises NotFoundError, NetworkError
+    and ArgumentError as `resolve_model`.
     """
     from sterna.files.atomic import atomic_write
     from sterna.files.hub.download import Hub
@@ -163,7 +168,7 @@ def pull(reference: Reference, token: str | None = None) -> Path:
             f"{reference} is not whole on the hub: its repository lacks a part of {choice.entry or INDEX}."
         )
     folder = repo_folder(reference.repo)
-    hub.fetch(choice, commit)
+    hub.fetch(choice, commit, tell)
     if reference.revision != commit:
         ref = folder / "refs" / reference.revision
         ref.parent.mkdir(parents=True, exist_ok=True)

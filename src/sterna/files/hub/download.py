@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
 from sterna.files.hub.repo_files import Choice
@@ -23,6 +26,21 @@ _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 KEPT = ", or broke off; what was downloaded is kept, so try again"
 """End of the sentence about a hub that does not answer in the middle of a download."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """How much of a file of weights has come: bytes, of all that it has."""
+
+    name: str
+    digest: str
+    """What the hub calls its content: for large files, their SHA-256."""
+    bytes: int
+    total: int
+
+
+Tell = Callable[[Downloaded], None]
+"""Is told, on the thread that downloads, whenever more has come."""
 
 
 class Hub:
@@ -50,7 +68,7 @@ class Hub:
         with self._errors(commit):
             return Path(hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token))
 
-    def fetch(self, choice: Choice, commit: str) -> None:
+    def fetch(self, choice: Choice, commit: str, tell: Tell = lambda downloaded: None) -> None:
         """Downloads all files of a model at a commit, except those in the cache; raises as `listing`, and FormatError
         for a file that arrived damaged."""
         from huggingface_hub import hf_hub_download
@@ -62,10 +80,10 @@ class Hub:
             for name in choice.small:
                 hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token)
             for name in choice.weights:
-                self._fetch_weights(name, commit)
+                self._fetch_weights(name, commit, tell)
                 hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token)
 
-    def _fetch_weights(self, name: str, commit: str) -> None:
+    def _fetch_weights(self, name: str, commit: str, tell: Tell) -> None:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.file_download import http_get, repo_folder_name
         from huggingface_hub.utils import build_hf_headers
@@ -82,7 +100,8 @@ class Hub:
             return
         blob.parent.mkdir(parents=True, exist_ok=True)
         part = blob.with_name(f"{blob.name}.sterna.incomplete")
-        with open(part, "ab") as file:
+        digest, total = metadata.etag, metadata.size
+        with _Told(part, lambda done: tell(Downloaded(name, digest, done, total))) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -151,6 +170,19 @@ class Hub:
                     "folder for downloads)."
                 ) from error
             raise NetworkError(f"The hub cannot be reached for {self.repo}{KEPT}.") from error
+
+
+class _Told(io.BufferedWriter):
+    """A file that is appended to, and tells how long it is after each write."""
+
+    def __init__(self, path: Path, tell: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path, "ab"))
+        self._tell = tell
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self._tell(self.tell())
+        return written
 
 
 def _is_offline(error: BaseException) -> bool:

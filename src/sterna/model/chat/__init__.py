@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, FormatError
+from sterna.model.chat.calls import with_broken_calls_as_text, with_parsed_arguments
 from sterna.model.chat.templates import FALLBACK_TEMPLATE, FALLBACK_TEMPLATE_NAME, usable_template
 from sterna.model.chat.text import Text, typed
 
@@ -27,25 +28,43 @@ def render(
     messages: Sequence[Mapping[str, Any]],
     add_generation_prompt: bool = True,
     variables: Mapping[str, str] | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Text:
     """Renders `messages` ({"role", "content"} and what else a template reads) with `template`, as transformers' (5.24)
     `render_jinja_template` does. What was typed in messages is marked so in the result (`typed_mask`).
 
-    `variables`: what else the template sees (`bos_token`, `eos_token`). A content that is a list of nothing but texts
-    reaches the template as one text. Raises ArgumentError for messages that are malformed or that the template refuses,
-    FormatError for a template that does not work, breaks the rules of the sandbox or needs too much time or memory.
+    `tools`: functions in the form of OpenAI's API; `documents`: what the answer may build on; `options`: what else the
+    template reads (`enable_thinking`); all texts in them count as typed. `variables`: texts that are the template's own
+    (`bos_token`, `eos_token`). A content that is a list of nothing but texts reaches the template as one text, and the
+    arguments of a call as a mapping, if they are the JSON text of one; where the template cannot read what a model got
+    wrong, that call is a part of the message's text. Raises ArgumentError for messages that are malformed or that the
+    template refuses, FormatError for a template that does not work, breaks the rules of the sandbox or needs too much
+    time or memory.
     """
     from sterna.model.chat.sandbox import run
 
     _check(messages)
-    given = {
+    own = {
         **(variables or {}),
         "messages": [_as_templates_read(message) for message in messages],
-        "tools": None,
-        "documents": None,
+        "tools": _copied(list(tools)) if tools else None,
+        "documents": _copied(list(documents)) if documents else None,
         "add_generation_prompt": add_generation_prompt,
     }
-    return run(template, given)
+    options = options or {}
+    for name in own.keys() & options.keys():
+        raise ArgumentError(f"'{name}' is no option of a chat template.")
+    given = {**{name: _copied(value) for name, value in options.items()}, **own}
+    try:
+        return run(template, given)
+    except (ArgumentError, FormatError):
+        spoken = [with_broken_calls_as_text(message) for message in messages]
+        if spoken == list(messages):
+            raise
+        # Some templates take arguments apart, which a model's own broken JSON does not allow.
+        return run(template, {**given, "messages": [_as_templates_read(message) for message in spoken]})
 
 
 def _check(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -66,8 +85,9 @@ def _as_templates_read(message: Mapping[str, Any]) -> dict[str, Any]:
     reasoning = next((message[name] for name in REASONING if message.get(name) is not None), None)
     if reasoning is not None:
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    read = {"content": _joined, "tool_calls": with_parsed_arguments}
     return {
-        _copied(key): str.__str__(value) if key == "role" else _copied(_joined(value) if key == "content" else value)
+        _copied(key): str.__str__(value) if key == "role" else _copied(read[key](value) if key in read else value)
         for key, value in message.items()
     }
 

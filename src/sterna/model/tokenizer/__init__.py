@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,15 @@ class Tokenizer:
         return self._vocabulary.eos_ids
 
     @property
+    def special_ids(self) -> frozenset[int]:
+        """The tokens that enter through templates only, and those that the model does not use."""
+        return frozenset(ids_of(self._vocabulary.types, *SPECIAL_TYPES, TokenType.UNUSED))
+
+    def special_id(self, text: str) -> int | None:
+        """The special token that templates write as `text`, if the vocabulary has one."""
+        return self._special.get(text)
+
+    @property
     def chat_template(self) -> str | None:
         """The model's Jinja template, None where it has none."""
         return self._vocabulary.chat_template
@@ -95,6 +104,12 @@ class Tokenizer:
         """
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
         return ids + self._encode_fragments(self._splitter.split(text) if parse_special else [text], limit)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """The ids of a text that continues another: without BOS, and without the space that a SentencePiece vocabulary
+        puts before a text of its own. Special tokens written in it are text."""
+        pieces = self._long_text.pieces(_without_surrogates([text]))
+        return [token for piece in pieces for token in self._encode_piece(self._long_text.later, piece)]
 
     def encode_parts(self, parts: Iterable[str], add_special: bool = True) -> Iterator[list[int]]:
         """The ids that `encode` gives for a text that comes in parts, piece by piece. Neither the text nor its ids are
@@ -114,16 +129,27 @@ class Tokenizer:
             data = data.removeprefix(b" ")
         return data.decode("utf-8", "replace")
 
-    def stream(self, skip_special: bool = True, continuation: bool = False) -> StreamDecoder:
+    def stream(
+        self, skip_special: bool = True, continuation: bool = False, shown: Collection[str] = ()
+    ) -> StreamDecoder:
         """A decoder of one id at a time; its pieces, joined, equal `decode` with the same arguments.
 
-        An id outside the vocabulary has no text: models with a padded embedding can generate one.
+        `shown`: special tokens, by their names, that are text nevertheless. An id outside the vocabulary has no text:
+        models with a padded embedding can generate one.
         """
+        ids_shown = {self._special.get(name) for name in shown}
 
         def piece(token: int) -> bytes:
-            return self._pieces(token, skip_special) if 0 <= token < self.vocab_size else b""
+            if not 0 <= token < self.vocab_size:
+                return b""
+            return self._pieces(token, skip_special and token not in ids_shown)
 
         return StreamDecoder(piece, self._vocabulary.prefix is not Prefix.NONE and not continuation)
+
+    @property
+    def can_infill(self) -> bool:
+        """Whether the vocabulary has the tokens for `encode_infill`."""
+        return infill_marks(self._special) is not None
 
     def encode_infill(self, before: str, after: str) -> list[int]:
         """The ids with which a model writes what stands between two texts. Raises UnsupportedError for a vocabulary
@@ -140,7 +166,7 @@ class Tokenizer:
             prefix,
             *self.encode(before, add_special=False),
             suffix,
-            *self.encode(after, add_special=False),
+            *self.encode_continuation(after),
             middle,
         ]
 
@@ -149,11 +175,21 @@ class Tokenizer:
         embedding may generate, has none."""
         return self._pieces(token, skip_special=False) if 0 <= token < self.vocab_size else b""
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[int]:
         """The ids of a conversation in the model's template, or in `FALLBACK_TEMPLATE`.
 
-        `messages` are `{"role", "content"}` mappings. The template's special tokens become special tokens, those
-        typed in messages stay text. Raises ArgumentError for malformed messages, FormatError for a broken template.
+        `messages` are `{"role", "content"}` mappings. Templates may read `tools`, functions in the form of OpenAI's
+        API, `documents`, and `options` such as `enable_thinking=False`. The template's special tokens become special
+        tokens, those typed in messages, tools, documents and options stay text. Raises ArgumentError for malformed
+        messages, FormatError for a broken template.
         """
         names = {"bos_token": self.bos_id, "eos_token": self._vocabulary.eos_id}
         prompt = render(
@@ -161,6 +197,9 @@ class Tokenizer:
             messages,
             add_generation_prompt=add_generation_prompt,
             variables={name: "" if token is None else self._vocabulary.tokens[token] for name, token in names.items()},
+            tools=tools,
+            documents=documents,
+            options=options,
         )
         ids = [self.bos_id] if self.chat_template is None and self.add_bos and self.bos_id is not None else []
         return ids + self._encode_fragments(self._splitter.split(str.__str__(prompt), typed_mask(prompt)))

@@ -17,12 +17,14 @@ from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.openai.errors import error_event
+from sterna.server.openai.forms import response_format
 from sterna.server.openai.logprobs import chat_logprobs
 from sterna.server.openai.messages import template_messages
 from sterna.server.openai.reply import DONE, Reply, Stamp
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
+from sterna.server.openai.timings import timings_body
 from sterna.server.question import Question
-from sterna.server.sse import PING, Chunks, streamed
+from sterna.server.sse import Chunks, streamed
 
 router = APIRouter()
 
@@ -50,11 +52,12 @@ class Chat(Sampled):
         return Question(
             params=self.params(self.top_logprobs if self.logprobs else None, self.max_completion_tokens),
             messages=template_messages(self.messages),
+            cache_prompt=self.cache_prompt,
             n=self.n,
             tools=self.tools,
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
-            format=None if self.response_format.get("type") == "text" else self.response_format,
+            grammar=response_format(self.response_format) or self.form(),
             thinking=None if self.reasoning_effort is None else self.reasoning_effort != "none",
             parts_thinking=self.reasoning_format != "none",
             template_kwargs=self.chat_template_kwargs,
@@ -69,7 +72,8 @@ async def chat(body: Chat, models: KnownModels) -> Response:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
         pieces = await all_pieces(answer)
-        return Json(reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name)))
+        whole = reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name))
+        return Json({**whole, "timings": timings_body(answer)})
 
 
 def reply(body: Chat, tokenizer: Tokenizer, pieces: Iterable[Piece], usage: Usage, stamp: Stamp) -> dict[str, Any]:
@@ -82,7 +86,9 @@ def reply(body: Chat, tokenizer: Tokenizer, pieces: Iterable[Piece], usage: Usag
 
 def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict[str, Any]:
     assert choice.finish is not None
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": None}
+    # A message of nothing but calls has no content; one of nothing at all has an empty one.
+    content = None if choice.calls and not choice.text else choice.text
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if choice.thinking:
         message["reasoning_content"] = choice.thinking
     if choice.calls:
@@ -90,8 +96,6 @@ def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.calls
         ]
-    else:
-        message["content"] = choice.text
     return {
         "index": index,
         "message": message,
@@ -105,15 +109,17 @@ async def _chunks(models: Models, body: Chat, question: Question) -> Chunks:
         reply = Reply("chat.completion.chunk", "chatcmpl", Stamp(served.name))
         more = {"usage": None} if body.stream_options.include_usage else {}
         start = {"role": "assistant", "content": ""}
-        yield b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))
+        starts = b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))
+        yield starts + (reply.progress(answer) if body.return_progress else b"")
         async for pieces in answer:
+            end = {"timings": timings_body(answer)} if answer.ended else {}
             yield (
                 b"".join(
-                    reply.chunk(delta, **more)
+                    reply.chunk(delta, **more, **(end if delta["finish_reason"] else {}))
                     for piece in pieces
                     for delta in _deltas(served.llm.tokenizer, body, piece)
                 )
-                or PING
+                or reply.no_news(answer, body.return_progress)
             )
         yield (reply.chunk(usage=usage_body(answer.usage)) if more else b"") + DONE
 

@@ -19,6 +19,7 @@ from sterna.server.openai.errors import error_event
 from sterna.server.openai.logprobs import CompletionLogprobs
 from sterna.server.openai.reply import DONE, Reply, Stamp
 from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
+from sterna.server.openai.timings import timings_body
 from sterna.server.question import Question
 from sterna.server.sse import PING, Chunks, streamed
 
@@ -44,6 +45,8 @@ class Completion(Sampled):
             self.params(self.logprobs, echo=self.echo),
             prompts=prompt_list(self.prompt),
             suffix=self.suffix,
+            cache_prompt=self.cache_prompt,
+            grammar=self.form(),
             n=self.n,
         )
 
@@ -63,7 +66,8 @@ async def complete(body: Completion, models: KnownModels) -> Response:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
         pieces = await all_pieces(answer)
-        return Json(reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name)))
+        whole = reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name))
+        return Json({**whole, "timings": timings_body(answer)})
 
 
 def reply(
@@ -86,16 +90,17 @@ async def _chunks(models: Models, body: Completion, question: Question) -> Chunk
         reply = Reply("text_completion", "cmpl", Stamp(served.name))
         more = {"usage": None} if body.stream_options.include_usage else {}
         writers = [CompletionLogprobs(served.llm.tokenizer) for _ in range(len(question.prompts) * body.n)]
-        yield PING
+        yield reply.progress(answer) if body.return_progress else PING
         async for pieces in answer:
-            chunks = b""
+            end, chunks = {"timings": timings_body(answer)} if answer.ended else {}, b""
             for piece in pieces:
                 text = "".join(event.text for event in piece.events if isinstance(event, Text))
                 logprobs = writers[piece.choice].body(piece.logprobs) if piece.logprobs else None
                 reason = piece.finish.reason if piece.finish else None
                 if text or logprobs or reason:
-                    chunks += reply.chunk(_choice(piece.choice, text, logprobs, reason), **more)
-            yield chunks or PING
+                    choice = _choice(piece.choice, text, logprobs, reason)
+                    chunks += reply.chunk(choice, **more, **(end if reason else {}))
+            yield chunks or reply.no_news(answer, body.return_progress)
         yield (reply.chunk(usage=usage_body(answer.usage)) if more else b"") + DONE
 
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sterna import __version__
-from sterna.server.sse import sse
+from sterna.server.answers import AwaitedAnswer
+from sterna.server.openai.timings import progress_body
+from sterna.server.sse import PING, sse
+
+PROGRESS_EVERY = 0.25
+"""Seconds between two reports on a prompt."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,19 @@ class Reply:
     def chunk(self, *choices: dict[str, Any], **fields: Any) -> bytes:
         """One event of a stream."""
         return sse(self.body(choices=choices, **fields))
+
+    def progress(self, answer: AwaitedAnswer) -> bytes:
+        """How far the prompts are. The answer shall say soon whether it has news."""
+        answer.patience = PROGRESS_EVERY
+        return self.chunk(prompt_progress=progress_body(answer))
+
+    def no_news(self, answer: AwaitedAnswer, return_progress: bool) -> bytes:
+        """A sign of life: how far the prompts are, as long as that is asked for and they are not complete, else a
+        comment."""
+        if return_progress and not answer.usage.completion:
+            return self.progress(answer)
+        answer.patience = None
+        return PING
 
 
 DONE = b"data: [DONE]\n\n"

@@ -17,6 +17,7 @@ from sterna.server.events import Text
 from sterna.server.json_text import Json
 from sterna.server.models import Models
 from sterna.server.openai.errors import error_body
+from sterna.server.openai.forms import response_format
 from sterna.server.openai.reply import Stamp
 from sterna.server.openai.response_input import input_messages
 from sterna.server.openai.response_output import Output, Told
@@ -67,7 +68,7 @@ class ResponseBody(Sampled):
             tools=[_nested(tool) for tool in self.tools],
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
-            format=None if self.text.format.get("type") == "text" else self.text.format,
+            grammar=response_format(self.text.format, "text.format") or self.form(),
             thinking=None if self.reasoning.effort is None else self.reasoning.effort != "none",
         )
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
 from sterna.server.answers import Usage
 from sterna.server.dialect import Body
 
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
+MOST_STOPS = 64
 
 
 class StreamOptions(Body):
@@ -19,7 +21,7 @@ class StreamOptions(Body):
 
 
 class Sampled(Body):
-    """Fields of OpenAI and, from `top_k` on, ours beyond them."""
+    """Fields of OpenAI and, from `top_k` on, ours and llama-server's beyond them."""
 
     model: str | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
@@ -29,7 +31,7 @@ class Sampled(Body):
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
-    stop: str | list[str] = Field([], max_length=64)
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] = []
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
@@ -39,6 +41,16 @@ class Sampled(Body):
     min_tokens: int = 0
     ignore_eos: bool = False
     lookup: int = 0
+    cache_prompt: bool = True
+    return_progress: bool = False
+    json_schema: dict[str, Any] | str | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+
+    def form(self) -> Grammar | None:
+        """What the text must look like. Raises `ArgumentError` for two forms, `GrammarError` for a wrong one."""
+        return Grammar.of(self.json_schema, self.regex, self.choice, self.grammar)
 
     def params(self, logprobs: int | None, max_tokens: int | None = None, echo: bool = False) -> SamplingParams:
         """As the engine takes them: -1 of other servers means no limit of tokens, a random seed, no limit of k.

@@ -1,0 +1,104 @@
+"""Whether a loaded model computes what it should, before anybody is served by it.
+
+What a user sees of a broken file or a wrong kernel is endless "GGGG" or noise. Three things tell, in a fraction of the
+time that loading takes: numbers that are not finite, rows that do not depend on the tokens, and a first layer that
+the scalar kernels, which are short and obvious, compute differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sterna.engine.backend import Span
+from sterna.engine.head import SAMPLE
+from sterna.engine.llm import LLM
+from sterna.engine.native import NativeBackend
+from sterna.engine.options import ACTIVATIONS
+from sterna.errors import FormatError, UnsupportedError, warn
+from sterna.model.architectures import build_plan
+from sterna.model.operations import Linear
+from sterna.model.plan import Head, Plan
+
+TOKENS = 8
+"""Tokens of a pass: enough for the kernels that take several rows, and few enough for the scalar ones."""
+
+TOLERANCE = 1e-3
+"""Hidden rows whose difference is a smaller share of their largest number are the same. Kernels that agree give the
+same bits."""
+
+
+def check_answers(llm: LLM) -> None:
+    """Raises `FormatError` where the model of a file cannot be meant so, and `UnsupportedError` where this machine's
+    kernels compute it wrongly. Warns where it knows less about a sentence than chance does."""
+    ids = _sample(llm)
+    hidden = llm.hidden(ids)
+    logits = llm.head(hidden)
+    if not np.isfinite(logits).all():
+        raise FormatError(f"{llm.checkpoint.name!r} computes numbers that are not finite; is its file whole?")
+    if len(set(ids)) > 1 and np.allclose(hidden, hidden[0], rtol=0, atol=TOLERANCE * float(np.abs(hidden).max())):
+        raise FormatError(f"{llm.checkpoint.name!r} computes the same for every token; is its file whole?")
+    if llm.isa != "scalar":
+        _compare_with_scalar(llm)
+    if llm.checkpoint.has_tokenizer and _surprise(logits, ids) > np.log(llm.vocab_size):
+        warn(
+            f"{llm.checkpoint.name!r} knows less about plain English than chance does: its weights are random, or the "
+            "file is not what its name says."
+        )
+
+
+def _sample(llm: LLM) -> list[int]:
+    """The tokens of a sentence; random ones where the model has no tokenizer."""
+    if llm.checkpoint.has_tokenizer:
+        ids = llm.tokenizer.encode(SAMPLE)
+    else:
+        ids = np.random.default_rng(0).integers(0, llm.vocab_size, TOKENS).tolist()
+    return ids[: min(TOKENS, llm.context_length)]
+
+
+def _compare_with_scalar(llm: LLM) -> None:
+    """Raises `UnsupportedError` where the first layers come out otherwise than with scalar kernels."""
+    plan = _first_layers(llm)
+    ids, rows = [token % plan.vocab_size for token in range(TOKENS)], {}
+    for isa in (llm.isa, "scalar"):
+        backend = NativeBackend(
+            plan, llm.checkpoint.tensors, isa=isa, threads=llm.threads, blocks=1, kv=llm.options.kv, mmap=False
+        )
+        backend.settle()
+        tables = [[0]] * len(backend.pools)
+        several = backend.forward([Span(ids[:-1], 0, tables, len(ids) - 1)])
+        one = backend.forward([Span(ids[-1:], len(ids) - 1, tables)])
+        rows[isa] = np.concatenate([several, one])
+    difference = float(np.abs(rows[llm.isa] - rows["scalar"]).max())
+    if not difference <= TOLERANCE * float(np.abs(rows["scalar"]).max()):
+        raise UnsupportedError(
+            f"The {llm.isa} kernels compute {llm.checkpoint.name!r} otherwise than the scalar ones; set "
+            "STERNA_ISA=scalar, and please report it."
+        )
+
+
+def _first_layers(llm: LLM) -> Plan:
+    """The plan of the layers up to the first with attention. Its head, which is not asked, is one of their matrices
+    where that is possible: the real one may be larger than all these layers."""
+    config = llm.checkpoint.config
+    layers = next((layer for layer in range(config.num_layers) if config.has_attention(layer)), 0) + 1
+    activations = ACTIVATIONS[llm.options.activations]
+    plan = build_plan(replace(config, num_layers=layers), llm.checkpoint.tensors, activations=activations)
+    tensors = llm.checkpoint.tensors
+    matrices = [tensors[operation.weight] for operation in plan.operations if isinstance(operation, Linear)]
+    for matrix in sorted(matrices, key=lambda matrix: matrix.shape[0]):
+        rows, columns = matrix.shape
+        if columns == config.hidden_size and rows <= config.vocab_size:
+            return replace(plan, head=Head(matrix.name), vocab_size=rows)
+    return plan
+
+
+def _surprise(logits: np.ndarray, ids: list[int]) -> float:
+    """The mean negative log-probability, in nats, of each token after those before it."""
+    rows, following = logits[:-1], ids[1:]
+    if not following:
+        return 0.0
+    most = rows.max(axis=1)
+    normalizers = most + np.log(np.exp(rows - most[:, None]).sum(axis=1))
+    return float(np.mean(normalizers - rows[np.arange(len(following)), following]))

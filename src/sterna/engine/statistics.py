@@ -1,0 +1,29 @@
+"""What an engine is doing, and what it has done since its model was loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers of one moment. They are read while the engine works, so they may be one pass apart."""
+
+    running: int
+    """Requests that have blocks in the KV cache."""
+    waiting: int
+    """Requests that wait for admission."""
+    cache_use: float
+    """Share of the KV blocks that requests have, from 0 to 1; blocks that only keep known prefixes are not counted."""
+    cache_bytes: int
+    """Memory that the KV cache has taken."""
+    passes: int
+    """Forward passes so far."""
+    tokens: int
+    """Tokens that entered them."""
+    preemptions: int
+    """How often a request gave up its blocks, to be computed again."""
+    prefix_queries: int
+    """Tokens of prompts that could have come from the prefix cache."""
+    prefix_hits: int
+    """Tokens of prompts that did."""
