@@ -12,7 +12,7 @@ import ollama
 import pytest
 
 from sterna.engine.generation import Completion
-from sterna.server.answers import Piece
+from sterna.server.answer import Piece
 from sterna.server.errors import ApiError
 from sterna.server.events import CallArguments, CallStart, Text, Thinking
 from sterna.server.ollama.conversation import template_messages

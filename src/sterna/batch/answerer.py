@@ -14,7 +14,7 @@ from sterna.engine.llm import LLM
 from sterna.engine.loop import CLOSED
 from sterna.engine.sampling import SamplingParams
 from sterna.server.errors import api_error
-from sterna.server.openai.reply import Stamp
+from sterna.server.openai.stamp import Stamp
 
 IN_FLIGHT = 1024
 """Lines that the engine has at a time, so that every pass is full."""

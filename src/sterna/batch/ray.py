@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from sterna.batch.answerer import Answerer
 from sterna.batch.lines import Entry, RawLine, parse_line
 from sterna.batch.outcome import Outcome, refused
 from sterna.batch.window import by_prefix
 from sterna.batch.worker import open_answerer
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
-from sterna.errors import UnsupportedError
+from sterna.errors import SternaError, UnsupportedError
 
 LINES = 512
 """Lines of a task: what is lost with a worker."""
@@ -67,9 +68,16 @@ class _Lines:
     """The model of one node."""
 
     def __init__(self, model: str, seed: int, params: SamplingParams, options: EngineOptions) -> None:
-        self._answerer = open_answerer(model, seed, params, options)
+        # Ray would make an actor that fails here again and again.
+        self._answerer: Answerer | SternaError
+        try:
+            self._answerer = open_answerer(model, seed, params, options)
+        except SternaError as error:
+            self._answerer = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        if isinstance(self._answerer, SternaError):
+            raise self._answerer
         raws = [RawLine(int(number), bytes(data)) for number, data in zip(batch["number"], batch["data"], strict=True)]
         asked = [Entry(raw, str(key), parse_line(raw)) for raw, key in zip(raws, batch["key"], strict=True)]
         outcomes = list(self._answerer.outcomes(asked))

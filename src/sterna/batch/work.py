@@ -12,12 +12,15 @@ from sterna.batch.lines import Line
 from sterna.engine.llm import LLM
 from sterna.engine.request import HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
-from sterna.server.answers import Answer, Arrival, Piece, Usage, wholes
-from sterna.server.embedding import cut
+from sterna.server.answer import Answer, Arrival, Piece, Usage, wholes
 from sterna.server.errors import ApiError, invalid_fields
 from sterna.server.events import CallStart
-from sterna.server.openai import chat, completions, embeddings, responses
-from sterna.server.openai.reply import Stamp
+from sterna.server.openai import chat_body as chat
+from sterna.server.openai import completions_body as completions
+from sterna.server.openai import embeddings_body as embeddings
+from sterna.server.openai import responses_body as responses
+from sterna.server.openai.stamp import Stamp
+from sterna.server.vectors import cut
 
 BODIES: Mapping[str, type[BaseModel]] = {
     "/v1/chat/completions": chat.Chat,

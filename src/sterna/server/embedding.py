@@ -13,6 +13,7 @@ from sterna.engine.prompts import Prompt
 from sterna.engine.request import HiddenRequest, Request
 from sterna.server.deadline import Deadline
 from sterna.server.models import Served
+from sterna.server.vectors import cut
 
 
 async def embed(
@@ -41,14 +42,6 @@ async def embed(
     finally:
         llm.cancel(requests)
     return cut(vectors, dimensions), sum(request.prompt_tokens for request in requests)
-
-
-def cut(vectors: np.ndarray, dimensions: int | None) -> np.ndarray:
-    """The first `dimensions` numbers of each vector, at length 1 again; all of them for None. float32 `[n, numbers]`"""
-    if dimensions is None:
-        return vectors
-    vectors = vectors[:, :dimensions]
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _fitting(llm: LLM, text: Prompt) -> Prompt:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.responses import Response
-
 
 def json_bytes(value: Any) -> bytes:
     """Compact JSON in UTF-8. Half a surrogate pair, which a request may smuggle into a text, becomes `?`."""
@@ -14,12 +12,3 @@ def json_bytes(value: Any) -> bytes:
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-class Json(Response):
-    """A reply in JSON."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return json_bytes(content)

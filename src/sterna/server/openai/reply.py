@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
-from sterna import __version__
 from sterna.server.answers import AwaitedAnswer
+from sterna.server.openai.stamp import Stamp
 from sterna.server.openai.timings import progress_body
 from sterna.server.sse import PING, sse
 
@@ -16,34 +13,15 @@ PROGRESS_EVERY = 0.25
 """Seconds between two reports on a prompt."""
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """Who made a reply, and when: `key` makes its ids its own, `created` is in seconds since 1970."""
-
-    model: str
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time()))
-
-
 class Reply:
-    """What begins a reply, or each chunk of it."""
+    """The chunks of a stream."""
 
     def __init__(self, kind: str, prefix: str, stamp: Stamp) -> None:
-        self._head = {
-            "id": f"{prefix}-{stamp.key}",
-            "object": kind,
-            "created": stamp.created,
-            "model": stamp.model,
-            "system_fingerprint": f"sterna-{__version__}",
-        }
-
-    def body(self, **fields: Any) -> dict[str, Any]:
-        """A whole reply, or one chunk of it."""
-        return {**self._head, **fields}
+        self._head = stamp.head(kind, prefix)
 
     def chunk(self, *choices: dict[str, Any], **fields: Any) -> bytes:
         """One event of a stream."""
-        return sse(self.body(choices=choices, **fields))
+        return sse({**self._head, "choices": choices, **fields})
 
     def progress(self, answer: AwaitedAnswer) -> bytes:
         """How far the prompts are. The answer shall say soon whether it has news."""

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
-from sterna.server.answers import Usage
-from sterna.server.dialect import Body
+from sterna.server.answer import Usage
+from sterna.server.body import Body
 
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
