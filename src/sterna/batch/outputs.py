@@ -23,7 +23,7 @@ from sterna.batch.outcome import Outcome, batch_id
 from sterna.errors import ArgumentError
 from sterna.files.atomic import atomic_write
 
-GROUP = 64
+GROUP = 256
 """Outcomes that reach the disk together..."""
 SECONDS = 1.0
 """...or as many as come in this time."""

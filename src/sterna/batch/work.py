@@ -69,8 +69,10 @@ def work_of(llm: LLM, line: Line, stamp: Stamp, seed: int, defaults: SamplingPar
     Raises `ApiError`, and as `LLM.generation`, for what cannot be done.
     """
     fields = line.body if line.row is None else {**_fields(defaults), **line.body}
+    # Full passes gain nothing by drafts, and how many tokens come at a time would depend on the other lines.
+    fields = {**fields, "lookup": 0}
     if fields.get("seed") in (None, -1):
-        fields = {**fields, "seed": seed}
+        fields["seed"] = seed
     try:
         body = BODIES[line.url].model_validate(fields)
     except ValidationError as error:
