@@ -28,8 +28,8 @@ class Running:
     def __init__(self, server: Server, models: Models) -> None:
         self.server, self.models = server, models
         self.loop = server.servers[0].get_loop()
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        self.url = f"http://{host}:{port}"
+        name = server.servers[0].sockets[0].getsockname()
+        self.url = f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else "http://localhost"
         self.http = httpx.Client(base_url=self.url, timeout=120)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 

@@ -12,11 +12,11 @@ import ollama
 import pytest
 
 from sterna.engine.generation import Completion
+from sterna.errors import OptionError
 from sterna.server.answer import Piece
-from sterna.server.errors import ApiError
 from sterna.server.events import CallArguments, CallStart, Text, Thinking
 from sterna.server.ollama.conversation import template_messages
-from sterna.server.ollama.duration import keep_alive_seconds
+from sterna.server.ollama.names import keep_alive_seconds
 from sterna.server.ollama.output import Part, Parts
 from tests.server.conftest import Running
 
@@ -185,7 +185,7 @@ def test_durations_are_those_of_go(given: Any, seconds: float | None) -> None:
 
 @pytest.mark.parametrize("given", ["", "soon", "5 m", "5x", "m", "1h?", "nan", "inf", math.nan])
 def test_no_other_text_is_a_duration(given: str) -> None:
-    with pytest.raises(ApiError, match="keep_alive is a number of seconds, or a text such as 5m"):
+    with pytest.raises(OptionError, match="keep_alive is a time such as 90, 5m or 1h30m"):
         keep_alive_seconds(given)
 
 
@@ -245,7 +245,7 @@ def test_calls_come_whole() -> None:
         ("POST", "/api/generate", b'{"prompt": "a", "raw": true, "system": "b"}', 400, "A raw prompt goes with"),
         ("POST", "/api/generate", b'{"prompt": "a", "format": "xml"}', 400, "The format is json or a schema"),
         ("POST", "/api/generate", b'{"prompt": "a", "suffix": "b"}', 400, "This model cannot fill in the middle"),
-        ("POST", "/api/generate", b'{"prompt": "a", "keep_alive": "soon"}', 400, "keep_alive is a number of seconds"),
+        ("POST", "/api/generate", b'{"prompt": "a", "keep_alive": "soon"}', 400, "keep_alive is a time such as 90"),
         ("POST", "/api/chat", b'{"messages": [{"role": "pope", "content": "a"}]}', 400, "The role of a message"),
         ("POST", "/api/show", b'{"model": "../x"}', 404, "There is no model '../x'; this server has"),
         ("POST", "/api/create", b'{"model": "x"}', 501, "This server makes and sends no models"),

@@ -44,6 +44,7 @@ _REFUSALS = {
     413: "The body is too large.",
     429: "Too many requests run or wait.",
     500: "The engine or the server failed.",
+    502: "The hub cannot be reached.",
     503: "The model is being loaded, or was unloaded, or the server is stopping.",
     504: "The answer took too long.",
 }

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sterna.engine.loop import CLOSED
-from sterna.errors import ArgumentError, ContextLengthError, OptionError, SternaError, UnsupportedError, shown
+from sterna.errors import (
+    ArgumentError,
+    ContextLengthError,
+    NetworkError,
+    NotFoundError,
+    OptionError,
+    SternaError,
+    UnsupportedError,
+    shown,
+)
 
 
 class ApiError(Exception):
@@ -48,6 +57,10 @@ def api_error(error: BaseException) -> ApiError:
             return ApiError(503, "The model was unloaded; ask again.", code="model_unloaded", retry_after=1)
         case ArgumentError() | UnsupportedError():
             return ApiError(400, str(error))
+        case NetworkError():
+            return ApiError(502, str(error), code="hub_unreachable")
+        case NotFoundError():
+            return ApiError(404, str(error), code="not_found")
         case SternaError():
             return ApiError(500, str(error))
     return ApiError(500, f"Something that should not happen did: {type(error).__name__}. Please report it.")

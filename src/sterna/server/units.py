@@ -10,7 +10,7 @@ from sterna.engine.checks import Rule
 
 _BYTES = {"": 1, "B": 1, "K": 1e3, "KB": 1e3, "KIB": 2**10, "M": 1e6, "MB": 1e6, "MIB": 2**20}
 _BYTES |= {"G": 1e9, "GB": 1e9, "GIB": 2**30, "T": 1e12, "TB": 1e12, "TIB": 2**40}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 
 
@@ -41,10 +41,10 @@ class Duration(Rule):
 
     def _parsed(self, text: str) -> object:
         text = text.strip()
-        sign, bare = (-1, text[1:]) if text.startswith("-") else (1, text)
+        sign, bare = -1 if text.startswith("-") else 1, text.removeprefix("-").removeprefix("+")
         if re.fullmatch(_NUMBER, bare):
             return sign * float(bare)
-        parts = re.findall(rf"({_NUMBER})(ns|us|µs|ms|s|m|h|d)", bare)
+        parts = re.findall(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h|d)", bare)
         if not parts or "".join(number + unit for number, unit in parts) != bare:
             return text
         return sign * sum(float(number) * _SECONDS[unit] for number, unit in parts)

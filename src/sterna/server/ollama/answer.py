@@ -11,7 +11,7 @@ from sterna.server.answers import answering
 from sterna.server.json_reply import Json
 from sterna.server.models import Models
 from sterna.server.ollama.asked import Asked
-from sterna.server.ollama.duration import keep_alive_seconds
+from sterna.server.ollama.names import keep_alive_seconds
 from sterna.server.ollama.output import Part, Parts
 from sterna.server.ollama.reply import NDJSON, Reply, error_line, line, nanoseconds
 from sterna.server.openai.logprobs import chat_logprobs

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from sterna.server.body import Body
 from sterna.server.models import Models, Served
-from sterna.server.ollama.duration import keep_alive_seconds
+from sterna.server.units import Duration
 
 LATEST = ":latest"
 
@@ -21,6 +21,11 @@ def untagged(models: Models, name: str | None) -> str | None:
     if name is None or any(known.name == name for known in models.known()):
         return name
     return name.removesuffix(LATEST)
+
+
+def keep_alive_seconds(given: float | str | None) -> float | None:
+    """Seconds of a `keep_alive`, a number or a text such as `5m`; None stays None. Raises `OptionError`."""
+    return None if given is None else Duration().take("keep_alive", given)
 
 
 class NamedBody(Body):
@@ -39,5 +44,5 @@ class NamedBody(Body):
         return untagged(models, self.named())
 
     def use(self, models: Models) -> AbstractAsyncContextManager[Served]:
-        """As `Models.use`. Raises `ApiError` for a `keep_alive` that is no duration, too."""
+        """As `Models.use`. Raises `OptionError` for a `keep_alive` that is no time."""
         return models.use(self.known_name(models), keep_alive_seconds(self.keep_alive))
