@@ -40,6 +40,8 @@ def open_source(src: str | os.PathLike[str]) -> Source:
     """The lines of a file, or of standard input for `-`. Raises NotFoundError, ArgumentError for
     a folder, and as `parquet_rows`."""
     if os.fspath(src) == "-":
+        if sys.stdin is None:
+            raise NotFoundError("Standard input cannot be read: it is closed.")
         return Source("standard input", json_lines(sys.stdin.buffer), None)
     path = Path(src)
     if is_parquet(path):
