@@ -108,5 +108,5 @@ def test_a_model_that_the_nodes_lack_is_one_sentence(cluster: str, tmp_path: Pat
     model = tmp_path / "model.gguf"
     model.write_bytes(EMBEDDED_MODEL.read_bytes()[:1000])  # what a node finds there
     source = write_lines(tmp_path / "in", [{"prompt": "a"}])
-    with pytest.raises(UnsupportedError, match="The cluster at .* failed: .*model.gguf"):
+    with pytest.raises(UnsupportedError, match="A node has no model: .*model.gguf is no valid GGUF file"):
         run(source, tmp_path / "out", model, ray=cluster)

@@ -61,14 +61,21 @@ def outcomes_on_ray(
             )
             for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():  # type: ignore[union-attr]
-                    yield Outcome(**row)
+                    outcome = Outcome(**row)
+                    if outcome.key == _NO_KEY:
+                        raise UnsupportedError(f"A node has no model: {outcome.data.decode()}")
+                    yield outcome
+
+
+_NO_KEY = ""
+"""Stands for the key of a line where a node says that it has no model."""
 
 
 class _Lines:
     """The model of one node."""
 
     def __init__(self, model: str, seed: int, params: SamplingParams, options: EngineOptions) -> None:
-        # Ray would make an actor that fails here again and again.
+        # An actor that failed here would be made again and again; and of an error in a task Ray shows a page.
         self._answerer: Answerer | SternaError
         try:
             self._answerer = open_answerer(model, seed, params, options)
@@ -77,11 +84,14 @@ class _Lines:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         if isinstance(self._answerer, SternaError):
-            raise self._answerer
+            return _columns([Outcome(_NO_KEY, str(self._answerer).encode(), failed=True)])
         raws = [RawLine(int(number), bytes(data)) for number, data in zip(batch["number"], batch["data"], strict=True)]
         asked = [Entry(raw, str(key), parse_line(raw)) for raw, key in zip(raws, batch["key"], strict=True)]
-        outcomes = list(self._answerer.outcomes(asked))
-        return {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome.__dataclass_fields__}
+        return _columns(list(self._answerer.outcomes(asked)))
+
+
+def _columns(outcomes: list[Outcome]) -> dict[str, list[Any]]:
+    return {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome.__dataclass_fields__}
 
 
 def _prefix(entry: Entry) -> str:
