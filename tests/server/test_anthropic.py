@@ -10,7 +10,7 @@ import anthropic
 import pytest
 
 from sterna.engine.generation import Completion
-from sterna.server.answers import Usage
+from sterna.server.answer import Usage
 from sterna.server.anthropic.conversation import template_messages
 from sterna.server.anthropic.output import Message
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking

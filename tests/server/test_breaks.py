@@ -13,7 +13,7 @@ import pytest
 
 import sterna.server.models
 from sterna import LLM
-from sterna.server import answers
+from sterna.server import answer, answers
 from sterna.server.known import known
 from sterna.server.models import Models, Policy
 from tests.server.conftest import Running, running
@@ -94,7 +94,7 @@ def test_an_unexpected_error_has_the_dialects_body(served: Running, monkeypatch:
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(answers, "shapes", broken)
+    monkeypatch.setattr(answer, "shapes", broken)
     response = served.post("/v1/completions", {"prompt": "Hi"})
     assert response.status_code == 500 and response.json()["error"]["type"] == "server_error"
     assert "secret" not in response.text

@@ -13,7 +13,7 @@ import pytest
 
 from sterna.engine.generation import Completion
 from sterna.errors import OptionError
-from sterna.server.answers import Piece
+from sterna.server.answer import Piece
 from sterna.server.events import CallArguments, CallStart, Text, Thinking
 from sterna.server.ollama.conversation import template_messages
 from sterna.server.ollama.names import keep_alive_seconds

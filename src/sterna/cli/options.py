@@ -44,7 +44,7 @@ Verb = Callable[..., None]
 def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
     """Replaces each parameter of a verb that is a dataclass of options (`EngineOptions`, `SamplingParams`) by
     flags, one for each field that names one, and adds the flag -m for a parameter `model`. `defaults`: the defaults
-    that differ from those of the fields.
+    that differ from those of the fields. A field whose name the verb has for a parameter of its own gets no flag.
 
     The verb's parameters are keyword-only, so that those without a default can stand anywhere.
     """
@@ -56,7 +56,8 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(verb).parameters.values():
             if parameter.name in groups:
-                parameters += [_flag(*flag, defaults) for flag in _flags(groups[parameter.name])]
+                flags = _flags(groups[parameter.name])
+                parameters += [_flag(field, hint, defaults) for field, hint in flags if field.name not in hints]
             else:
                 parameters.append(parameter.replace(annotation=hints[parameter.name]))
             if parameter.name == "model":
@@ -65,7 +66,9 @@ def with_flags(**defaults: Any) -> Callable[[Verb], Verb]:
         @wraps(verb)
         def run(**values: Any) -> None:
             for name, kind in groups.items():
-                values[name] = kind(**{field.name: values.pop(field.name) for field, _ in _flags(kind)})
+                values[name] = kind(
+                    **{field.name: values.pop(field.name) for field, _ in _flags(kind) if field.name not in hints}
+                )
             named = values.pop("model_flag", None)
             if named is not None and values["model"] is not None:
                 raise ArgumentError("Give the model once: as MODEL or with -m/--model.")

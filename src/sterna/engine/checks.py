@@ -186,7 +186,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            value = entry.metadata["rule"].take(entry.name, getattr(self, entry.name))
+            value = getattr(self, entry.name)
+            if type(value) is type(entry.default) and value == entry.default:
+                continue  # valid; most values are, and every request has sixteen
+            value = entry.metadata["rule"].take(entry.name, value)
             object.__setattr__(self, entry.name, value)
 
 

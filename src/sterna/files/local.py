@@ -111,3 +111,11 @@ def entries_of(folder: Path, wanted: Callable[[os.DirEntry[str]], bool] = lambda
             return sorted(entry.name for entry in entries if wanted(entry))
     except OSError as error:
         raise NotFoundError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def model_name(text: str, path: Path) -> str:
+    """The name by which requests and replies know a model. Of one that was given by a path it is the name of its file,
+    without the suffix, or of its folder; otherwise it is what was given. `path`: as `resolve_model` found it."""
+    if find_local(as_path(text)) is None:
+        return text
+    return path.stem if path.is_file() else path.resolve().name

@@ -3,205 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 
-from sterna.engine.generation import Completion, Generation, TokenLogprob
 from sterna.engine.inbox import Inbox
-from sterna.engine.sampling import SamplingParams
+from sterna.server.answer import Answer, Arrival, Piece
 from sterna.server.deadline import Deadline
-from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
 from sterna.server.journal import note
-from sterna.server.metrics import Meter
 from sterna.server.models import Served
 from sterna.server.question import Question
-from sterna.server.shape import Shape, shapes
 
 HEARTBEAT = 15.0
 """Seconds without a piece, after which a stream gives a sign of life."""
 
 
-@dataclass(frozen=True)
-class Finish:
-    """How a choice ended."""
+class AwaitedAnswer(Answer):
+    """An answer for a task of the event loop, which is measured. Iterating over it gives lists of pieces that became
+    ready together; an empty list says that there was none for `patience` seconds. An error of the engine is raised from
+    the iteration."""
 
-    reason: str
-    """`stop` (end of text, or a stop string), `length` (`max_tokens`, or the context is full) or `tool_calls`."""
-    stop_string: str | None
-    """The stop string that ended the text."""
-    completion: Completion
-    """The engine's own result: token ids, text, seed, speeds."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one choice gained since its last piece."""
-
-    choice: int
-    events: list[Event]
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    """Of the tokens that came since the last piece, where they were asked for."""
-    finish: Finish | None = None
-    """Beside the last piece."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of a question and its answers. The prompt counts once, however many choices continue it."""
-
-    prompt: int
-    completion: int
-    cached: int
-    """Tokens of the prompt that came from the prefix cache."""
-    reasoning: int
-    """Tokens of the completion up to the end of the thoughts."""
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds that the engine took."""
-
-    prompt: float
-    """From the start of the first choice to its first token."""
-    completion: float
-    """From the first token to the last one of the slowest choice."""
-    drafted: int
-    """Tokens that prompt lookup drafted."""
-    accepted: int
-    """Those of them that were right."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the prompts are."""
-
-    computed: int
-    """Tokens that are computed, or came from the prefix cache."""
-    seconds: float
-    """Since the engine began with the first; 0 before that."""
-
-
-class Answer:
-    """The choices of one question. Iterating over it gives lists of pieces that became ready together; an empty list
-    says that there was none for `patience` seconds. An error of the engine is raised from the iteration."""
-
-    def __init__(self, served: Served, question: Question, inbox: Inbox[_Arrival]) -> None:
-        """Encodes the prompts. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._inbox = served.llm, inbox
+    def __init__(self, served: Served, question: Question, inbox: Inbox[Arrival]) -> None:
         self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()
         self.patience: float | None = None
         """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
-        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
-        self._salt = b"" if question.cache_prompt else os.urandom(16)
-        self._choices: list[_Choice] = []
-        self._leaders: list[_Choice] = []
-        for group in shapes(self._llm, question):
-            first = len(self._choices)
-            self._choices += [_Choice(self, question, first + n, n, shape) for n, shape in enumerate(group)]
-            self._leaders.append(self._choices[first])
-            self._choices[first].followers = self._choices[first + 1 :]
+        self._inbox = inbox
+        super().__init__(served.llm, question, inbox.put)
+        self._measured = {choice.index: (choice.generation.prompt_tokens, self._begun) for choice in self._choices}
+        """By choice: the tokens that were measured so far, and when they were there."""
 
-    @property
-    def usage(self) -> Usage:
-        """What has been counted so far."""
-        return Usage(
-            prompt=sum(leader.generation.prompt_tokens for leader in self._leaders),
-            completion=sum(len(choice.generation.completion_ids) for choice in self._choices),
-            cached=sum(leader.generation.cached_tokens or 0 for leader in self._leaders),
-            reasoning=sum(choice.reasoning for choice in self._choices),
-        )
+    async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
+        while self.running:
+            arrived = await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left()))
+            for index, tokens in {arrival.choice: arrival.tokens for arrival in arrived}.items():
+                self._measure(index, tokens)
+            yield self.pieces(arrived)
 
-    @property
-    def token_ids(self) -> list[int]:
-        """The ids of the first prompt and of what its first choice has so far."""
-        return list(self._choices[0].generation.token_ids)
-
-    @property
-    def timings(self) -> Timings:
-        """What the engine took, once the answer is complete."""
-        completions = [choice.generation.completion() for choice in self._choices]
-        first = completions[0]
-        return Timings(
-            prompt=_seconds(first.prompt_tokens - first.cached_tokens, first.prefill_tps),
-            completion=max(_seconds(each.completion_tokens - 1, each.decode_tps) for each in completions),
-            drafted=sum(each.draft_tokens for each in completions),
-            accepted=sum(each.accepted_tokens for each in completions),
-        )
-
-    @property
-    def progress(self) -> Progress:
-        """How much of the prompts has been computed so far."""
-        generations = [leader.generation for leader in self._leaders]
-        began = [generation.started for generation in generations if generation.started]
-        return Progress(
-            computed=sum(min(each.num_computed, each.prompt_tokens) for each in generations),
-            seconds=time.perf_counter() - min(began) if began else 0.0,
-        )
-
-    @property
-    def ended(self) -> bool:
-        """Whether all choices are complete."""
-        return all(choice.generation.finished for choice in self._choices)
-
-    def begin(self) -> None:
-        """Submits the first choice of each prompt. Its others follow when it has computed the prompt, which the prefix
-        cache then has for them."""
-        self._llm.submit([leader.generation for leader in self._leaders])
+    def _measure(self, index: int, tokens: int) -> None:
+        """Records the time that the tokens of a choice took which came since the last call; there are `tokens` with the
+        prompt."""
+        (measured, since), now = self._measured[index], time.perf_counter()
+        gained = tokens - measured
+        if gained > 0:
+            if measured == self._choices[index].generation.prompt_tokens:
+                self._meter.first_token(now - since)
+            else:
+                self._meter.next_token((now - since) / gained)
+            self._measured[index] = tokens, now
 
     def cancel(self) -> None:
-        """Takes all choices out of the engine, before its next pass."""
-        self._llm.cancel([choice.generation for choice in self._choices])
+        super().cancel()
         for choice in self._choices:
             self._meter.ended(choice.generation, counts_prompt=choice in self._leaders)
         self._meter.whole(time.perf_counter() - self._begun)
         note(prompt_tokens=self.usage.prompt, completion_tokens=self.usage.completion)
 
-    async def __aiter__(self) -> AsyncGenerator[list[Piece], None]:
-        running = len(self._choices)
-        while running:
-            arrived = self._sorted(await self._inbox.take(min(self.patience or HEARTBEAT, self._deadline.left())))
-            for choice, arrivals in arrived:
-                choice.measure(self._meter, arrivals[-1].tokens)
-            pieces = [choice.piece(arrivals) for choice, arrivals in arrived]
-            running -= sum(piece.finish is not None for piece in pieces)
-            yield pieces
-
-    def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
-        """The request for a choice."""
-        generation = self._llm.generation(
-            shape.prompt,
-            params,
-            done=lambda request: self._arrived(choice, None),
-            deliver=lambda text: self._arrived(choice, text),
-            grammar=shape.grammar,
-            shown=shape.shown,
-        )
-        generation.blocks.salt += self._salt
-        return generation
-
-    def _arrived(self, choice: _Choice, text: str | None) -> None:
-        """Takes a piece of a choice's text, or its end, on the engine's thread."""
-        followers, choice.followers = choice.followers, []
-        if followers:
-            self._llm.submit([follower.generation for follower in followers])
-        urgent, choice.began = text is None or not choice.began, True
-        self._inbox.put(_Arrival(choice.index, text, len(choice.generation.token_ids)), urgent)
-
-    def _sorted(self, arrived: Sequence[_Arrival]) -> list[tuple[_Choice, list[_Arrival]]]:
-        """What arrived for each choice that got something."""
-        found: dict[int, list[_Arrival]] = {}
-        for arrival in arrived:
-            found.setdefault(arrival.choice, []).append(arrival)
-        return [(self._choices[index], arrivals) for index, arrivals in found.items()]
-
 
 @asynccontextmanager
-async def answering(served: Served, question: Question) -> AsyncIterator[Answer]:
+async def answering(served: Served, question: Question) -> AsyncIterator[AwaitedAnswer]:
     """An answer that has begun. Leaving the block takes what still runs out of the engine."""
-    answer = await asyncio.to_thread(Answer, served, question, served.llm.inbox())
+    answer = await asyncio.to_thread(AwaitedAnswer, served, question, served.llm.inbox())
     try:
         answer.begin()
         yield answer
@@ -209,122 +70,6 @@ async def answering(served: Served, question: Question) -> AsyncIterator[Answer]
         answer.cancel()
 
 
-@dataclass
-class Call:
-    """A whole call of a tool; `arguments` is JSON text."""
-
-    id: str
-    name: str
-    arguments: str = ""
-
-
-@dataclass
-class Whole:
-    """One choice, complete."""
-
-    text: str = ""
-    thinking: str = ""
-    calls: list[Call] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    finish: Finish | None = None
-
-    def add(self, piece: Piece) -> None:
-        """Appends the next piece."""
-        for event in piece.events:
-            match event:
-                case Text(text):
-                    self.text += text
-                case Thinking(text):
-                    self.thinking += text
-                case CallStart(_, id, name):
-                    self.calls.append(Call(id, name))
-                case CallArguments(index, text):
-                    self.calls[index].arguments += text
-        self.logprobs += piece.logprobs
-        self.finish = piece.finish
-
-
-async def whole(answer: Answer) -> list[Whole]:
-    """All choices, once they are complete."""
-    choices: dict[int, Whole] = {}
-    async for pieces in answer:
-        for piece in pieces:
-            choices.setdefault(piece.choice, Whole()).add(piece)
-    return [choices[index] for index in sorted(choices)]
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """A piece of a choice's text, or its end, where the text is None, and how many tokens the choice had then."""
-
-    choice: int
-    text: str | None
-    tokens: int
-
-
-class _Choice:
-    """One choice while it is made."""
-
-    def __init__(self, answer: Answer, question: Question, index: int, turn: int, shape: Shape) -> None:
-        """`index` counts all choices of the answer, `turn` those of one prompt."""
-        params = question.params
-        if params.seed is not None:
-            params = replace(params, seed=(params.seed + turn) % 2**64)
-        self.index, self.reasoning = index, 0
-        self.followers: list[_Choice] = []
-        """The other choices of its prompt, which wait for it to compute that."""
-        self.began = False
-        """Whether its first piece has come."""
-        self._parser, self._called, self._logged = shape.parser, False, 0
-        self.generation = answer.generation(self, params, shape)
-        self._measured, self._since = self.generation.prompt_tokens, time.perf_counter()
-
-    def measure(self, meter: Meter, tokens: int) -> None:
-        """Records the time that the tokens took which came since the last call; there are `tokens` with the prompt."""
-        now, gained = time.perf_counter(), tokens - self._measured
-        if gained > 0:
-            if self._measured == self.generation.prompt_tokens:
-                meter.first_token(now - self._since)
-            else:
-                meter.next_token((now - self._since) / gained)
-            self._measured, self._since = tokens, now
-
-    def piece(self, arrivals: Sequence[_Arrival]) -> Piece:
-        """What the choice gained. Raises the error with which its generation ended."""
-        events: list[Event] = []
-        for arrival in arrivals:
-            new = self._parser.finish() if arrival.text is None else self._parser.feed(arrival.text)
-            if any(isinstance(event, Thinking) for event in new):
-                self.reasoning = arrival.tokens - self.generation.prompt_tokens
-            for event in new:
-                _append(events, event)
-        self._called = self._called or any(isinstance(event, CallStart) for event in events)
-        finish = self._finish() if arrivals[-1].text is None else None
-        logprobs = (self.generation.logprobs or [])[self._logged :]
-        self._logged += len(logprobs)
-        return Piece(self.index, events, logprobs, finish)
-
-    def _finish(self) -> Finish:
-        if self.generation.error is not None:
-            raise self.generation.error
-        completion = self.generation.completion()
-        reason = "length" if completion.stop_reason == "length" else "tool_calls" if self._called else "stop"
-        return Finish(reason, completion.stop_string, completion)
-
-
-def _seconds(tokens: int, speed: float) -> float:
-    """How long so many tokens took; 0 where the speed is unknown."""
-    return tokens / speed if speed else 0.0
-
-
-def _append(events: list[Event], event: Event) -> None:
-    """Appends an event, or its text to the last one's, if that goes on."""
-    match events[-1] if events else None, event:
-        case Text(before), Text(text):
-            events[-1] = Text(before + text)
-        case Thinking(before), Thinking(text):
-            events[-1] = Thinking(before + text)
-        case CallArguments(index, before), CallArguments(same, text) if index == same:
-            events[-1] = CallArguments(index, before + text)
-        case _:
-            events.append(event)
+async def all_pieces(answer: AwaitedAnswer) -> list[Piece]:
+    """All pieces, once they have come."""
+    return [piece async for pieces in answer for piece in pieces]

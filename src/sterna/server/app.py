@@ -20,14 +20,15 @@ from sterna.server.admission import Admission
 from sterna.server.anthropic import ANTHROPIC
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
-from sterna.server.errors import ApiError, api_error
+from sterna.server.errors import ApiError
 from sterna.server.gate import Gate
+from sterna.server.http_errors import http_error
 from sterna.server.journal import Journal
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.llama_server import LLAMA_SERVER
 from sterna.server.models import Models
 from sterna.server.ollama import OLLAMA
-from sterna.server.openai import OPENAI
+from sterna.server.openai.dialect import OPENAI
 from sterna.server.settings import Settings
 
 DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
@@ -97,4 +98,4 @@ def error_reply(path: str, error: ApiError) -> Response:
 
 
 async def _tell(request: Request, error: Exception) -> Response:
-    return error_reply(request.url.path, api_error(error))
+    return error_reply(request.url.path, http_error(error))

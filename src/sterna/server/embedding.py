@@ -13,6 +13,7 @@ from sterna.engine.prompts import Prompt
 from sterna.engine.request import HiddenRequest, Request
 from sterna.server.deadline import Deadline
 from sterna.server.models import Served
+from sterna.server.vectors import cut
 
 
 async def embed(
@@ -40,10 +41,7 @@ async def embed(
         vectors = await asyncio.to_thread(llm.embeddings, requests)
     finally:
         llm.cancel(requests)
-    if dimensions is not None:
-        vectors = vectors[:, :dimensions]
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return vectors, sum(request.prompt_tokens for request in requests)
+    return cut(vectors, dimensions), sum(request.prompt_tokens for request in requests)
 
 
 def _fitting(llm: LLM, text: Prompt) -> Prompt:

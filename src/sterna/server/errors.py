@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-
 from sterna.engine.loop import CLOSED
 from sterna.errors import (
     ArgumentError,
@@ -52,10 +49,6 @@ def api_error(error: BaseException) -> ApiError:
     match error:
         case ApiError():
             return error
-        case RequestValidationError():
-            return _of_validation(error.errors())
-        case HTTPException():
-            return ApiError(error.status_code, _SENTENCES.get(error.status_code, error.detail), headers=error.headers)
         case OptionError():
             return ApiError(400, str(error), param=error.option)
         case ContextLengthError():
@@ -73,21 +66,17 @@ def api_error(error: BaseException) -> ApiError:
     return ApiError(500, f"Something that should not happen did: {type(error).__name__}. Please report it.")
 
 
-_SENTENCES = {
-    404: "There is nothing at this address; docs/serve.md lists the addresses.",
-    405: "This address does not take this method.",
-    400: "The body is no valid JSON.",
-}
+NO_JSON = "The body is no valid JSON."
 
 
-def _of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+def invalid_fields(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The first of pydantic's errors, as a sentence that names the field."""
     first = errors[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, _SENTENCES[400])
-    if len(first["loc"]) < 2:
+        return ApiError(400, NO_JSON)
+    if not first["loc"]:
         return ApiError(400, "The body is no JSON object.")
-    field = str(first["loc"][1])
+    field = str(first["loc"][0])
     if first["type"] == "missing":
         return ApiError(400, f"The field {field} is missing.", param=field)
     return ApiError(400, f"{field} is not valid: {first['msg']}, not {shown(first['input'])}.", param=field)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from sterna.server.dialect import KnownModels
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])

@@ -5,18 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.responses import Response
-
 
 def json_bytes(value: Any) -> bytes:
     """Compact JSON in UTF-8. Half a surrogate pair, which a request may smuggle into a text, becomes `?`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _encode(value).encode("utf-8", "replace")
 
 
-class Json(Response):
-    """A reply in JSON."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return json_bytes(content)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -20,14 +20,16 @@ from sterna.server.anthropic.conversation import (
 )
 from sterna.server.anthropic.errors import error_event
 from sterna.server.anthropic.output import Message, Told
-from sterna.server.dialect import Body, KnownModels
-from sterna.server.json_text import Json
+from sterna.server.body import Body
+from sterna.server.dialect import KnownModels
+from sterna.server.json_reply import Json
 from sterna.server.models import Models
 from sterna.server.openai.forms import response_format
 from sterna.server.openai.sampling import MOST_STOPS
 from sterna.server.question import Question
 from sterna.server.shape import prompt_ids
-from sterna.server.sse import Chunks, sse, streamed
+from sterna.server.sse import Chunks, sse
+from sterna.server.streaming import streamed
 
 router = APIRouter()
 

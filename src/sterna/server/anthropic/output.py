@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from sterna.server.answers import Finish, Usage
+from sterna.server.answer import Finish, Usage
 from sterna.server.calls import object_of
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
 

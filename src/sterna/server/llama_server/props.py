@@ -10,7 +10,7 @@ from starlette.responses import Response
 from sterna import __version__
 from sterna.model.tokenizer import Tokenizer
 from sterna.server.dialect import KnownModels
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.openai.sampling import Sampled
 
 router = APIRouter()

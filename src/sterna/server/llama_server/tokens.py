@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from sterna.engine.sampling import SamplingParams
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.dialect import Body, KnownModels
-from sterna.server.json_text import Json
+from sterna.server.body import Body
+from sterna.server.dialect import KnownModels
+from sterna.server.json_reply import Json
 from sterna.server.openai.messages import template_messages
 from sterna.server.question import Question
 from sterna.server.shape import prompt_ids

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import Response
 
-from sterna.server.answers import Answer, Finish, answering
-from sterna.server.json_text import Json
+from sterna.server.answer import Answer, Finish
+from sterna.server.answers import answering
+from sterna.server.json_reply import Json
 from sterna.server.models import Models
 from sterna.server.ollama.asked import Asked
 from sterna.server.ollama.names import keep_alive_seconds
 from sterna.server.ollama.output import Part, Parts
 from sterna.server.ollama.reply import NDJSON, Reply, error_line, line, nanoseconds
 from sterna.server.openai.logprobs import chat_logprobs
-from sterna.server.sse import Chunks, streamed
+from sterna.server.sse import Chunks
+from sterna.server.streaming import streamed
 
 
 async def answer_body(models: Models, body: Asked) -> Response:

@@ -11,8 +11,8 @@ from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import shown
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Answer
-from sterna.server.dialect import Body
+from sterna.server.answer import Answer
+from sterna.server.body import Body
 from sterna.server.errors import ApiError
 from sterna.server.ollama.names import NamedBody
 from sterna.server.ollama.output import Part

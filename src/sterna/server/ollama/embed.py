@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from sterna.server.dialect import KnownModels
 from sterna.server.embedding import embed
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.ollama.names import NamedBody
 from sterna.server.ollama.reply import Reply
 

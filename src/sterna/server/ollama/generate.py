@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Answer
+from sterna.server.answer import Answer
 from sterna.server.dialect import KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.ollama.answer import answer_body, load_body

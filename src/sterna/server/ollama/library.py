@@ -9,14 +9,16 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from sterna.files.hub.download import Downloaded
-from sterna.server.dialect import Body, KnownModels
+from sterna.server.body import Body
+from sterna.server.dialect import KnownModels
 from sterna.server.errors import ApiError
 from sterna.server.gate import owner_only
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.models import Models
 from sterna.server.ollama.names import LATEST, NamedBody, untagged
 from sterna.server.ollama.reply import NDJSON, error_line, line
-from sterna.server.sse import Chunks, streamed
+from sterna.server.sse import Chunks
+from sterna.server.streaming import streamed
 
 router = APIRouter()
 

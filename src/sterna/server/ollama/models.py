@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sterna.errors import SternaError
 from sterna.server.description import Abilities, Description, abilities, describe
 from sterna.server.dialect import KnownModels
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.models import Known, Served
 from sterna.server.ollama.names import NamedBody, tagged
 from sterna.server.ollama.reply import time_text

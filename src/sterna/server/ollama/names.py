@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from sterna.server.dialect import Body
+from sterna.server.body import Body
 from sterna.server.models import Models, Served
 from sterna.server.units import Duration
 

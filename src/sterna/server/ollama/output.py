@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sterna.server.answers import Call, Piece
+from sterna.server.answer import Call, Piece
 from sterna.server.calls import object_of
 from sterna.server.events import CallArguments, CallStart, Text, Thinking
 

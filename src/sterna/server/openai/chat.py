@@ -6,62 +6,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.answers import Piece, Whole, answering, whole
+from sterna.server.answer import Piece
+from sterna.server.answers import all_pieces, answering
 from sterna.server.dialect import KnownModels
-from sterna.server.errors import ApiError
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.models import Models
+from sterna.server.openai.chat_body import Chat, reply
 from sterna.server.openai.errors import error_event
-from sterna.server.openai.forms import response_format
 from sterna.server.openai.logprobs import chat_logprobs
-from sterna.server.openai.messages import template_messages
 from sterna.server.openai.reply import DONE, Reply
-from sterna.server.openai.sampling import MOST_LOGPROBS, Sampled, usage_body
+from sterna.server.openai.sampling import usage_body
+from sterna.server.openai.stamp import Stamp
 from sterna.server.openai.timings import timings_body
 from sterna.server.question import Question
-from sterna.server.sse import Chunks, streamed
+from sterna.server.sse import Chunks
+from sterna.server.streaming import streamed
 
 router = APIRouter()
-
-
-class Chat(Sampled):
-    """The body of a request."""
-
-    messages: list[dict[str, Any]]
-    max_completion_tokens: int | None = None
-    logprobs: bool = False
-    top_logprobs: int = Field(0, ge=0, le=MOST_LOGPROBS)
-    tools: list[dict[str, Any]] = []
-    tool_choice: str | dict[str, Any] = "auto"
-    parallel_tool_calls: bool = True
-    response_format: dict[str, Any] = {"type": "text"}
-    reasoning_effort: str | None = None
-    reasoning_format: str = "auto"
-    chat_template: str | None = None
-    chat_template_kwargs: dict[str, Any] = {}
-
-    def question(self) -> Question:
-        """What is asked. Raises `ApiError` or `OptionError` for what cannot be."""
-        if self.chat_template is not None:
-            raise ApiError(400, "A template cannot be sent; the model's own is used.", param="chat_template")
-        return Question(
-            params=self.params(self.top_logprobs if self.logprobs else None, self.max_completion_tokens),
-            messages=template_messages(self.messages),
-            cache_prompt=self.cache_prompt,
-            n=self.n,
-            tools=self.tools,
-            tool_choice=self.tool_choice,
-            parallel_tool_calls=self.parallel_tool_calls,
-            grammar=response_format(self.response_format) or self.form(),
-            thinking=None if self.reasoning_effort is None else self.reasoning_effort != "none",
-            parts_thinking=self.reasoning_format != "none",
-            template_kwargs=self.chat_template_kwargs,
-        )
 
 
 @router.post("/chat/completions")
@@ -71,40 +36,14 @@ async def chat(body: Chat, models: KnownModels) -> Response:
     if body.stream:
         return await streamed(_chunks(models, body, question), error_event)
     async with models.use(body.model) as served, answering(served, question) as answer:
-        choices = await whole(answer)
-        reply = Reply("chat.completion", "chatcmpl", served.name)
-        return Json(
-            reply.body(
-                choices=[_choice(served.llm.tokenizer, body, index, choice) for index, choice in enumerate(choices)],
-                usage=usage_body(answer.usage),
-                timings=timings_body(answer),
-            )
-        )
-
-
-def _choice(tokenizer: Tokenizer, body: Chat, index: int, choice: Whole) -> dict[str, Any]:
-    assert choice.finish is not None
-    # A message of nothing but calls has no content; one of nothing at all has an empty one.
-    content = None if choice.calls and not choice.text else choice.text
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
-    if choice.thinking:
-        message["reasoning_content"] = choice.thinking
-    if choice.calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.calls
-        ]
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": chat_logprobs(tokenizer, choice.logprobs) if body.logprobs else None,
-        "finish_reason": choice.finish.reason,
-    }
+        pieces = await all_pieces(answer)
+        whole = reply(body, served.llm.tokenizer, pieces, answer.usage, Stamp(served.name))
+        return Json({**whole, "timings": timings_body(answer)})
 
 
 async def _chunks(models: Models, body: Chat, question: Question) -> Chunks:
     async with models.use(body.model) as served, answering(served, question) as answer:
-        reply = Reply("chat.completion.chunk", "chatcmpl", served.name)
+        reply = Reply("chat.completion.chunk", "chatcmpl", Stamp(served.name))
         more = {"usage": None} if body.stream_options.include_usage else {}
         start = {"role": "assistant", "content": ""}
         starts = b"".join(reply.chunk(_delta(index, start), **more) for index in range(body.n))

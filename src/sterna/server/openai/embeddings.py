@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any, Literal
-
-import numpy as np
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
-from sterna.server.dialect import Body, KnownModels
+from sterna.server.dialect import KnownModels
 from sterna.server.embedding import embed
-from sterna.server.json_text import Json
-from sterna.server.openai.completions import Prompts, prompt_list
+from sterna.server.json_reply import Json
+from sterna.server.openai.completions_body import prompt_list
+from sterna.server.openai.embeddings_body import Embeddings, reply
 
 router = APIRouter()
-
-
-class Embeddings(Body):
-    """The body of a request."""
-
-    model: str | None = None
-    input: Prompts
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1)
 
 
 @router.post("/embeddings")
@@ -32,19 +19,4 @@ async def embeddings(body: Embeddings, models: KnownModels) -> Response:
     """Vectors of texts or of token ids."""
     async with models.use(body.model) as served:
         vectors, tokens = await embed(served, prompt_list(body.input), body.dimensions)
-    return Json(
-        {
-            "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
-                for index, vector in enumerate(vectors)
-            ],
-            "model": served.name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
-
-
-def _encoded(vector: np.ndarray, encoding: str) -> Any:
-    """The numbers, or their bytes as little-endian float32 in base64."""
-    return vector.tolist() if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return Json(reply(body, vectors, tokens, served.name))

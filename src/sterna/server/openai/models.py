@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from sterna.server.dialect import KnownModels
-from sterna.server.json_text import Json
+from sterna.server.json_reply import Json
 from sterna.server.models import Known
 
 router = APIRouter(prefix="/models")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Any
 
-from sterna import __version__
-from sterna.server.answers import Answer
+from sterna.server.answers import AwaitedAnswer
+from sterna.server.openai.stamp import Stamp
 from sterna.server.openai.timings import progress_body
 from sterna.server.sse import PING, sse
 
@@ -16,31 +14,21 @@ PROGRESS_EVERY = 0.25
 
 
 class Reply:
-    """The identity of a reply: its id, its kind, when it was made, and by which model."""
+    """The chunks of a stream."""
 
-    def __init__(self, kind: str, prefix: str, model: str) -> None:
-        self._head = {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": f"sterna-{__version__}",
-        }
-
-    def body(self, **fields: Any) -> dict[str, Any]:
-        """A whole reply, or one chunk of it."""
-        return {**self._head, **fields}
+    def __init__(self, kind: str, prefix: str, stamp: Stamp) -> None:
+        self._head = stamp.head(kind, prefix)
 
     def chunk(self, *choices: dict[str, Any], **fields: Any) -> bytes:
         """One event of a stream."""
-        return sse(self.body(choices=choices, **fields))
+        return sse({**self._head, "choices": choices, **fields})
 
-    def progress(self, answer: Answer) -> bytes:
+    def progress(self, answer: AwaitedAnswer) -> bytes:
         """How far the prompts are. The answer shall say soon whether it has news."""
         answer.patience = PROGRESS_EVERY
         return self.chunk(prompt_progress=progress_body(answer))
 
-    def no_news(self, answer: Answer, return_progress: bool) -> bytes:
+    def no_news(self, answer: AwaitedAnswer, return_progress: bool) -> bytes:
         """A sign of life: how far the prompts are, as long as that is asked for and they are not complete, else a
         comment."""
         if return_progress and not answer.usage.completion:

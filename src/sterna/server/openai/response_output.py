@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +20,10 @@ class Output:
     At most one item is open. An event of another kind closes it, and opens the next.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None) -> None:
-        """`tokenizer`: for log-probabilities; None where these were not asked for."""
+    def __init__(self, key: str, tokenizer: Tokenizer | None) -> None:
+        """`key`: what the ids of the items have in common. `tokenizer`: for log-probabilities; None where these were
+        not asked for."""
+        self._key = key
         self.items: list[dict[str, Any]] = []
         self._tokenizer = tokenizer
         self._open: Event | None = None
@@ -88,7 +89,7 @@ class Output:
 
     def _begin(self, event: Event, prefix: str, fields: dict[str, Any]) -> Iterator[Told]:
         self._open = event
-        self.items.append({"id": f"{prefix}_{uuid.uuid4().hex}", **fields, "status": "in_progress"})
+        self.items.append({"id": f"{prefix}_{self._key}{len(self.items)}", **fields, "status": "in_progress"})
         item = {**self._item, **({"content": []} if "content" in fields else {})}
         yield {"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": item}
 

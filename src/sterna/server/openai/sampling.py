@@ -8,8 +8,8 @@ from pydantic import Field
 
 from sterna.engine.grammar import Grammar
 from sterna.engine.sampling import SamplingParams
-from sterna.server.answers import Usage
-from sterna.server.dialect import Body
+from sterna.server.answer import Usage
+from sterna.server.body import Body
 
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
@@ -26,7 +26,7 @@ class Sampled(Body):
     model: str | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions = Field(default_factory=StreamOptions)
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0

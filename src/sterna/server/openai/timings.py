@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sterna.server.answers import Answer
+from sterna.server.answer import Answer
 
 
 def timings_body(answer: Answer) -> dict[str, int | float]:
