@@ -20,9 +20,16 @@ from sterna.files.gguf import read_gguf, write_gguf
 from ..command import shell, sterna
 from .terminal import Terminal
 
-SLOW = {"STERNA_ISA": "scalar", "STERNA_THREADS": "1"}
-"""The embedded model writes a whole context in a tenth of a second; so it takes longer."""
 COLOUR = re.compile(rb"\x1b\[[\d;]*?\b(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[\d;]*m")
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """The embedded model with a context so long that no answer without an end fills it before a test is over."""
+    embedded = read_gguf(EMBEDDED_MODEL)
+    metadata = {**embedded.metadata, "bitnet-b1.58.context_length": 1 << 16}
+    write_gguf(tmp_path / "endless.gguf", metadata, embedded.tensors.values())
+    return str(tmp_path / "endless.gguf")
 
 
 def test_a_conversation(tmp_path: Path) -> None:
@@ -50,8 +57,8 @@ def test_a_conversation(tmp_path: Path) -> None:
         assert "Traceback" not in terminal.text
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
-    with Terminal("chat", "--ignore-eos", home=tmp_path, **SLOW) as terminal:
+def test_ctrl_c_stops_the_answer_and_not_the_program(endless: str, tmp_path: Path) -> None:
+    with Terminal("chat", endless, "--ignore-eos", home=tmp_path) as terminal:
         terminal.wait_for("^>>>")
         terminal.type("Tell me of the sea\r")
         terminal.wait_for(r"the sea\n.*[a-z]+ [a-z]+")  # the answer is seen while it comes
@@ -66,7 +73,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
         terminal.type("/quit\r")
         assert terminal.wait() == 0
     question, answer = json.loads((tmp_path / "chat.json").read_text())["messages"]
-    assert question["content"] == "Tell me of the sea" and 2 <= len(answer["content"].split()) < 400
+    assert question["content"] == "Tell me of the sea" and len(answer["content"].split()) >= 2
     assert "typed" not in answer["content"]
 
 
@@ -162,8 +169,8 @@ def test_no_colour(tmp_path: Path) -> None:
         assert not COLOUR.search(terminal.raw)
 
 
-def test_a_dumb_terminal(tmp_path: Path) -> None:
-    with Terminal("chat", "--ignore-eos", home=tmp_path, term="dumb", **SLOW) as terminal:
+def test_a_dumb_terminal(endless: str, tmp_path: Path) -> None:
+    with Terminal("chat", endless, "--ignore-eos", home=tmp_path, term="dumb") as terminal:
         terminal.wait_for("^>>>")
         terminal.type('"""one\n')
         terminal.wait_for(r"^\.\.\.")
@@ -175,7 +182,7 @@ def test_a_dumb_terminal(tmp_path: Path) -> None:
         terminal.type("\x03")
         terminal.wait_for("^Ctrl-D or /quit ends the chat")
         terminal.type("/stats\n")
-        terminal.wait_for(r"^context \d+ of 512")
+        terminal.wait_for(r"^context \d+ of 65,?536")
         terminal.type("\x04")
         assert terminal.wait() == 0
         assert b"\x1b" not in terminal.raw
