@@ -36,6 +36,11 @@ def test_importing_sterna_loads_neither_torch_nor_the_engine() -> None:
     run("import sys, sterna; assert not {'torch', 'transformers', 'numpy', 'sterna._native'} & sys.modules.keys()")
 
 
+def test_the_command_line_loads_what_its_verb_needs() -> None:
+    run("import sys, sterna.cli.main; assert not {'numpy', 'asyncio', 'rich', 'fastapi', 'torch'} & sys.modules.keys()")
+    run("import sys; from sterna import LLM; assert not {'asyncio', 'llguidance', 'fastapi'} & sys.modules.keys()")
+
+
 def test_the_engine_needs_no_torch() -> None:
     run("import sys; sys.modules['torch'] = None; from sterna import LLM; LLM().generate('a', max_tokens=2)")
 

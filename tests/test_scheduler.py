@@ -14,8 +14,8 @@ from sterna._native import BLOCK_SIZE
 from sterna.engine import native
 from sterna.engine.backend import CachePool, StatePool
 from sterna.engine.kv_cache import NO_BLOCK, KvCache, SequenceBlocks
+from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import HiddenRequest, Request
-from sterna.engine.scheduler import TOKENS_PER_PASS
 from sterna.model.config import ModelConfig
 
 from .helpers import GEMMA3, QWEN35, TINY, tiny_checkpoint

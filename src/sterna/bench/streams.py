@@ -8,8 +8,9 @@ from statistics import median
 
 from sterna.bench.passes import PassTimes
 from sterna.engine.llm import LLM
+from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.prompts import Prompt
-from sterna.engine.scheduler import LEAST_FOR_PROMPTS, TOKENS_PER_PASS
+from sterna.engine.scheduler import LEAST_FOR_PROMPTS
 from sterna.errors import ArgumentError
 
 PASSES = 8

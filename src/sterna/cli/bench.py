@@ -10,8 +10,7 @@ import typer
 from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Whole
-from sterna.engine.options import EngineOptions
-from sterna.engine.scheduler import TOKENS_PER_PASS
+from sterna.engine.options import TOKENS_PER_PASS, EngineOptions
 from sterna.errors import ArgumentError
 from sterna.files.embedded import EMBEDDED_NAME
 

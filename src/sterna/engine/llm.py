@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import numpy as np
 
@@ -22,22 +22,24 @@ from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
 from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
-from sterna.engine.inbox import Inbox
 from sterna.engine.kv_cache import KvCache
 from sterna.engine.loop import CLOSED, Loop
 from sterna.engine.machine import choose_isa, default_threads
 from sterna.engine.native import NativeBackend
-from sterna.engine.options import ACTIVATIONS, EngineOptions
+from sterna.engine.options import ACTIVATIONS, TOKENS_PER_PASS, EngineOptions
 from sterna.engine.progress import Progress, Waiting
 from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt, too_long
 from sterna.engine.request import Done, HiddenRequest, Request
 from sterna.engine.sampling import SamplingParams
-from sterna.engine.scheduler import TOKENS_PER_PASS, Scheduler
+from sterna.engine.scheduler import Scheduler
 from sterna.engine.statistics import Statistics
 from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
 from sterna.model.tokenizer import StreamDecoder, Tokenizer
+
+if TYPE_CHECKING:
+    from sterna.engine.inbox import Inbox
 
 POOL_TOKENS = 65536
 """Positions that the KV cache holds, unless two contexts need more. Only address space is reserved: memory is taken
@@ -284,6 +286,8 @@ class LLM:
 
     def inbox(self) -> Inbox[Any]:
         """For a task of the running event loop: its `put` is a `done` or a `deliver` of requests."""
+        from sterna.engine.inbox import Inbox  # which imports asyncio, that only tasks need
+
         return Inbox(self._loop)
 
     def submit(self, generations: Sequence[Request]) -> None:

@@ -14,6 +14,8 @@ ACTIVATIONS = {"int8": "int8", "int15": "int15", "float": "none"}
 HEADS = ("full", "q8_0", "q6_k", "q4_0")
 """`full` is the head as the file has it."""
 I2S_LAYOUTS = ("x86", "arm", "x86-rows")
+TOKENS_PER_PASS = 128
+"""Most tokens of one forward pass. Longer prompts enter in chunks, so that other requests are not held up."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sterna.engine.kv_cache import KvCache
+from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import Request
-
-TOKENS_PER_PASS = 128
-"""Most tokens of one forward pass. Longer prompts enter in chunks, so that other requests are not held up."""
 
 LEAST_FOR_PROMPTS = 32
 """Tokens of a pass that are reserved for prompts, however many sequences are decoding."""

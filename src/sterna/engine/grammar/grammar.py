@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sterna.engine.grammar.gbnf_lark import to_lark
 from sterna.engine.grammar.schema import schema_text
 from sterna.errors import ArgumentError, GrammarError
 
@@ -69,6 +68,8 @@ class Grammar:
     @classmethod
     def gbnf(cls, text: str) -> Grammar:
         """A grammar in llama.cpp's GBNF, whose first rule is `root`."""
+        from sterna.engine.grammar.gbnf_lark import to_lark  # takes milliseconds, which no other grammar needs
+
         _check_text("A grammar", text)
         return cls.lark(to_lark(text))
 
