@@ -60,7 +60,7 @@ def outcomes_on_ray(
                 compute=ray.data.ActorPoolStrategy(size=len(sizes)),
             )
             for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in batch.to_pylist():  # type: ignore[union-attr]
+                for row in batch.to_pylist():
                     outcome = Outcome(**row)
                     if outcome.key == _NO_KEY:
                         raise UnsupportedError(f"A node has no model: {outcome.data.decode()}")
