@@ -204,10 +204,10 @@ def test_a_request_may_say_how_long_its_model_stays(three: list[Known]) -> None:
 
 
 def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path) -> None:
-    """The known-answer check: a file whose norms were overwritten by what is no number."""
+    """A file whose last tensors were overwritten by what is no number, after the server knew it."""
     data = bytearray(EMBEDDED_MODEL.read_bytes())
     data[-(1 << 20) :] = b"\xff" * (1 << 20)
     (tmp_path / "broken.gguf").write_bytes(data)
-    with serve(known_models([str(tmp_path / "broken.gguf")])) as served:
+    with serve([known("broken", tmp_path / "broken.gguf")]) as served:
         response = ask(served, "broken")
         assert response.status_code == 500 and response.json()["error"]["code"] == "model_broken"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sterna.checkpoint import open_checkpoint
 from sterna.errors import ArgumentError, NotFoundError, SternaError
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
@@ -44,7 +45,8 @@ def known_models(models: Sequence[str]) -> list[Known]:
     """The models of a command line under the names by which requests know them: a path goes by the name of its file or
     folder without the suffix, a name of the hub by itself. A folder of several models stands for each of them.
 
-    Raises as `resolve_model`, and `ArgumentError` where two models would have one name.
+    Raises as `resolve_model`, as `open_checkpoint` for a single model that is broken, and `ArgumentError` where two
+    models would have one name.
     """
     found: dict[str, Known] = {}
     for each in (each for text in models for each in _named(text)):
@@ -88,10 +90,14 @@ def pulled(name: str, tell: Tell = lambda downloaded: None) -> Known:
 def _named(text: str) -> Iterator[Known]:
     if find_local(as_path(text)) is None:
         reference = parse_reference(text)
-        yield known(text, cache.resolve_model(text), None if reference is None else reference.repo)
+        path = cache.resolve_model(text)
+        open_checkpoint(path)
+        yield known(text, path, None if reference is None else reference.repo)
         return
     path = cache.resolve_model(text)
     several = _models_of_folder(path) if path.is_dir() else []
+    if not several:
+        open_checkpoint(path)
     for each in several or [path]:
         yield known(stem(each.name) if each.is_file() else each.resolve().name, each)
 

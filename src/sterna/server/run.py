@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -24,6 +28,12 @@ from sterna.server.settings import Settings
 
 LAST_WORDS = 5
 """Seconds for which streams that were broken off may still send their last event."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop the server; whichever the caller ignores (`nohup`) stays ignored."""
+
+ECHO = 1.0
+"""Seconds within which a second signal counts as the first one: terminals and launchers may send it twice."""
 
 
 def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings: Settings) -> None:
@@ -72,6 +82,8 @@ class Server(uvicorn.Server):
         super().__init__(configuration(models, settings))
         self._models, self._grace = models, settings.grace
         self._told = asyncio.Event()
+        self._first_signal: tuple[int, float] | None = None
+        """Its number, and when it came: seconds of `time.monotonic`."""
 
     def stop(self) -> None:
         """Tells the server to stop, from any thread or from a signal."""
@@ -80,8 +92,36 @@ class Server(uvicorn.Server):
             self.servers[0].get_loop().call_soon_threadsafe(self._told.set)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        self.stop()
+        """Stops the server; a second signal, some time later, ends the process at once."""
+        now = time.monotonic()
+        if self._first_signal is None:
+            self._first_signal = sig, now
+            self.stop()
+        elif now - self._first_signal[1] > ECHO:
+            os._exit(128 + sig)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """In the block signals are handled by `handle_exit`. In place of uvicorn's, which knows no SIGHUP and raises
+        the signal again while the event loop runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in STOPS}
+        handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+        for number in handled:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number in handled:
+                signal.signal(number, before[number])
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until it is told to stop. A signal that told it then does what it does to any command."""
+        super().run(sockets)
+        if self._first_signal is not None:
+            signal.raise_signal(self._first_signal[0])
 
     async def main_loop(self) -> None:
         """As uvicorn's, which wakes ten times a second to see whether it should stop."""

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sterna.errors import SternaError
 from sterna.server.errors import ApiError, api_error
 from sterna.server.sse import Chunks
 
@@ -45,5 +46,6 @@ class _Stream(Response):
         except Exception as error:
             told = api_error(error)
             if told.status >= 500:
-                log.warning("a stream broke off: %s", told.message, exc_info=error)
+                expected = isinstance(error, ApiError | SternaError)
+                log.warning("a stream broke off: %s", told.message, exc_info=None if expected else error)
             yield self._failed(told)
