@@ -10,7 +10,8 @@ from sterna.server.tools.spec import Tool
 
 
 class ToolParser:
-    """Text until a mark, then calls. Subclasses say what follows the mark, by states.
+    """Text until a mark, then calls. Subclasses give the mark, and say by states what follows it where that is not the
+    object of a call and then another mark.
 
     A state is a method that takes characters from `_held`; it returns whether it got further, False where it needs
     more text. White space between calls and after the last is dropped. What turns out to be no call is text, from its
@@ -54,8 +55,9 @@ class ToolParser:
         return events
 
     def _begun(self) -> bool:
-        """The state after the mark."""
-        raise NotImplementedError
+        """The state after the mark: most forms have the object of a call there."""
+        self._state = self._object
+        return True
 
     def _outside(self) -> bool:
         at = self._held.find(self.mark)
