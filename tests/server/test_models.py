@@ -16,6 +16,7 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, NotFoundError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.server import models as models_module
+from sterna.server.errors import ApiError
 from sterna.server.known import Known, cached_models, known, known_models
 from sterna.server.models import Models, Policy, loaded_bytes
 from tests.helpers import DATA
@@ -61,6 +62,19 @@ def test_a_folder_stands_for_its_models(tmp_path: Path) -> None:
         known_models([str(tmp_path), str(tmp_path / "one.gguf")])
     with pytest.raises(NotFoundError):
         known_models([str(tmp_path / "nothing")])
+
+
+def test_a_model_that_was_given_at_the_start_is_not_deleted_with_another_of_its_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(models_module, "remove_cached", lambda reference: pytest.fail(f"{reference} was removed"))
+    given, other = (known(f"org/many:{file}", EMBEDDED_MODEL, "org/many") for file in ("a.gguf", "b.gguf"))
+    models = Models([given], cached=[other])
+    for name in (other.name, given.name, ""):
+        with pytest.raises(ApiError, match="org/many:a.gguf was given") as refused:
+            asyncio.run(models.delete(name))
+        assert refused.value.status == 403
+    assert models.known() == [given, other]
 
 
 def test_models_of_the_cache_are_known_and_loaded_when_they_are_named(

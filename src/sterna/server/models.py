@@ -199,14 +199,18 @@ class Models:
         self._known[new] = replace(known, name=new, reference=None)
 
     async def delete(self, name: str) -> None:
-        """Unloads a copy or a model of the hub's cache and forgets it; what is in the cache is removed from it.
+        """Unloads a copy or a model of the hub's cache and forgets it; its repository is removed from the cache, with
+        all models in it.
 
-        Raises `ApiError` 404 for an unknown model, and 403 for one that was given at the start.
+        Raises `ApiError` 404 for an unknown model, and 403 where one that was given at the start would go.
         """
         known = self.find(name)
-        if name in self._given:
-            raise ApiError(403, f"The model {name} was given when the server was started, and stays.", param="model")
-        gone = [each.name for each in self.known() if known.reference and each.reference == known.reference] or [name]
+        gone = [known.name]
+        if known.reference is not None:
+            gone = [each.name for each in self.known() if each.reference == known.reference]
+        given = next((each for each in gone if each in self._given), None)
+        if given is not None:
+            raise ApiError(403, f"The model {given} was given when the server was started, and stays.", param="model")
         for each in gone:
             await self.unload(each)
             self._known.pop(each, None)
