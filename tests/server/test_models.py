@@ -182,6 +182,38 @@ def test_loading_blocks_neither_health_nor_other_models(three: list[Known], monk
             assert waiting.result().status_code == 200
 
 
+def test_a_model_that_is_unloaded_while_it_is_loaded_is_closed_before_the_next_one_is_opened(
+    three: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, opened = threading.Event(), models_module._open
+    llms: dict[str, Any] = {}
+    seen: list[str] = []
+    """What there is of `a` when `b` is opened."""
+
+    def slowly(known: Known, options: EngineOptions | None) -> Any:
+        if known.name == "b":
+            seen.append(repr(llms.get("a")))
+        elif not go_on.wait(60):
+            raise TimeoutError
+        llms[known.name] = opened(known, options)
+        return llms[known.name]
+
+    monkeypatch.setattr(models_module, "_open", slowly)
+    models = Models(three[:1], EngineOptions(threads=1), cached=three[1:])
+    with running(models) as served, ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(ask, served, "a")
+        served.eventually(lambda: models._users["a"] == 1)
+        unloading = asyncio.run_coroutine_threadsafe(served.models.unload("a"), served.loop)
+        served.eventually(lambda: not models._loads)
+        other = pool.submit(ask, served, "b")
+        served.eventually(lambda: models._users["b"] == 1)
+        go_on.set()
+        unloading.result()
+        assert waiting.result().json()["error"]["code"] == "model_unloaded"
+        assert other.result().status_code == 200
+    assert len(seen) == 1 and seen[0].endswith(", closed>")
+
+
 def test_health_is_there_before_models_are(three: list[Known], monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, opened = threading.Event(), models_module._open
     monkeypatch.setattr(models_module, "_open", lambda *given: go_on.wait() and opened(*given))

@@ -166,12 +166,14 @@ class Models:
             self._released.set()
 
     async def unload(self, name: str) -> None:
-        """Frees a model, also one that is being loaded; requests that use it or wait for it fail. Nothing happens where
-        it is not loaded."""
+        """Frees a model; requests that use it or wait for it fail. Loading cannot be stopped: a model that is being
+        loaded is freed when that has ended. Nothing happens where it is not loaded."""
         load = self._loads.pop(name, None)
-        if load is None or not _is_ready(load):
-            if load is not None:
-                load.cancel()
+        if load is None:
+            return
+        if not _is_ready(load):
+            load.cancel()
+            await asyncio.wait({load})
             return
         served = load.result()
         if served.expiry is not None:
@@ -246,7 +248,14 @@ class Models:
         async with self._loading:  # one at a time, so that each knows what memory the others left
             await self._make_room(known)
             begun = time.monotonic()
-            llm = await asyncio.to_thread(_open, known, self._options)
+            opening = asyncio.create_task(asyncio.to_thread(_open, known, self._options))
+            try:
+                llm = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait({opening})  # its thread goes on; the next load is to find the memory free
+                if opening.exception() is None:
+                    await asyncio.to_thread(opening.result().close)
+                raise
         seconds = round(time.monotonic() - begun, 3)
         log.info("loaded", extra={"model": known.name, "seconds": seconds, "bytes": loaded_bytes(known)})
         served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
