@@ -249,11 +249,15 @@ def test_a_request_may_say_how_long_its_model_stays(three: list[Known]) -> None:
         served.eventually(lambda: loaded(served) == [])
 
 
-def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path) -> None:
-    """The known-answer check: a file whose norms were overwritten by what is no number."""
+def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The known-answer check: a file whose norms were overwritten by what is no number. The log says so before anybody
+    asks for the model."""
     data = bytearray(EMBEDDED_MODEL.read_bytes())
     data[-(1 << 20) :] = b"\xff" * (1 << 20)
     (tmp_path / "broken.gguf").write_bytes(data)
     with serve(known_models([str(tmp_path / "broken.gguf")])) as served:
+        served.eventually(lambda: any(record.message == "not loaded" for record in caplog.records))
+        (failure,) = (record for record in caplog.records if record.message == "not loaded")
+        assert failure.model == "broken" and "broken.gguf" in failure.reason
         response = ask(served, "broken")
         assert response.status_code == 500 and response.json()["error"]["code"] == "model_broken"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sterna.engine.known_answer import check_answers
 from sterna.engine.llm import LLM
@@ -241,7 +242,8 @@ class Models:
     def _load(self, known: Known) -> asyncio.Task[Served]:
         """The task that loads or has loaded a model."""
         if known.name not in self._loads:
-            self._loads[known.name] = asyncio.create_task(self._loaded(known))
+            self._loads[known.name] = load = asyncio.create_task(self._loaded(known))
+            load.add_done_callback(partial(_log_failure, known))
         return self._loads[known.name]
 
     async def _loaded(self, known: Known) -> Served:
@@ -315,6 +317,12 @@ def _open(known: Known, options: EngineOptions | None) -> LLM:
 
 def _is_ready(load: asyncio.Task[Served]) -> bool:
     return load.done() and not load.cancelled() and load.exception() is None
+
+
+def _log_failure(known: Known, load: asyncio.Task[Served]) -> None:
+    error = None if load.cancelled() else load.exception()
+    if error is not None:
+        log.error("not loaded", extra={"model": known.name, "reason": f"{type(error).__name__}: {error}"})
 
 
 def _told(known: Known, error: ApiError | MemoryError | OSError | SternaError) -> ApiError:
