@@ -96,7 +96,7 @@ class Answer:
         """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`: piece by piece or, which is quicker,
         `at_once`. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._arrive, self._at_once = llm, arrive, at_once
-        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        # The salt is a part of the prefix cache's keys: with one that is new, nothing in the cache fits these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
@@ -170,7 +170,7 @@ class Answer:
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
-        # Of thoughts and calls the number of tokens counts that they end with.
+        # `Usage.reasoning` is the number of tokens when the last thoughts came, so those must come piece by piece.
         at_once = self._at_once and isinstance(shape.parser, PlainText)
 
         def end(request: Request) -> None:
