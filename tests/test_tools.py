@@ -17,7 +17,7 @@ from sterna import LLM
 from sterna.engine.grammar import GrammarError
 from sterna.errors import ArgumentError
 from sterna.model.tokenizer import Tokenizer
-from sterna.server.events import CallArguments, CallStart, Event, Text
+from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking, joined
 from sterna.server.tools import FORMS, ToolUse, parser, style_of
 from sterna.server.tools.spec import read_tools
 from tests.chat_templates import REAL, needs_real_templates
@@ -76,16 +76,7 @@ def events_of(style: str, pieces: Sequence[str], whole: bool = False) -> list[Ev
     numbers = count()
     state = FORMS[style].parser(read_tools(TOOLS), whole, lambda: str(next(numbers)))
     events = [event for piece in pieces for event in state.feed(piece)] + state.finish()
-    joined: list[Event] = []
-    for event in events:
-        last = joined[-1] if joined else None
-        if isinstance(event, Text) and isinstance(last, Text):
-            joined[-1] = Text(last.text + event.text)
-        elif isinstance(event, CallArguments) and isinstance(last, CallArguments) and event.index == last.index:
-            joined[-1] = CallArguments(event.index, last.text + event.text)
-        else:
-            joined.append(event)
-    return joined
+    return joined(events)
 
 
 def text_and_calls(events: Sequence[Event]) -> tuple[str, list[tuple[str, str]]]:
@@ -94,6 +85,13 @@ def text_and_calls(events: Sequence[Event]) -> tuple[str, list[tuple[str, str]]]
     arguments = ["".join(e.text for e in events if isinstance(e, CallArguments) and e.index == n.index) for n in starts]
     text = "".join(event.text for event in events if isinstance(event, Text))
     return text, [(start.name, given) for start, given in zip(starts, arguments, strict=True)]
+
+
+def test_neighbouring_pieces_are_joined_and_others_are_not() -> None:
+    events = [Text("a"), Text("b"), Thinking("c"), Thinking("d"), Text("e"), CallStart(0, "0", "now")]
+    events += [CallArguments(0, "{"), CallArguments(0, "}"), CallArguments(1, "{}")]
+    whole = [Text("ab"), Thinking("cd"), Text("e"), CallStart(0, "0", "now"), CallArguments(0, "{}")]
+    assert joined(events) == [*whole, CallArguments(1, "{}")] and joined([]) == []
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -97,12 +97,13 @@ def test_more_tokens_than_the_context_has_end_with_it(served: Running) -> None:
 
 
 def test_the_answer_goes_on_from_an_assistant_message(served: Running, client: anthropic.Anthropic) -> None:
-    begun: Any = [*MESSAGES, {"role": "assistant", "content": "The sea is"}]
     tokenizer = served.llm.tokenizer
     prompt = tokenizer.encode_chat(MESSAGES) + tokenizer.encode("The sea is", add_special=False)
     wanted = served.llm.complete([prompt], max_tokens=20, temperature=0.8, seed=5)[0]
-    message = client.messages.create(messages=begun, max_tokens=20, **KNOWN)
-    assert getattr(message.content[0], "text", None) == wanted.text
+    for content in ("The sea is", [{"type": "text", "text": "The sea is"}]):
+        begun: Any = [*MESSAGES, {"role": "assistant", "content": content}]
+        message = client.messages.create(messages=begun, max_tokens=20, **KNOWN)
+        assert getattr(message.content[0], "text", None) == wanted.text
 
 
 def test_tokens_are_counted_as_the_prompt_has_them(served: Running, client: anthropic.Anthropic) -> None:

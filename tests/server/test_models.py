@@ -16,6 +16,7 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, NotFoundError
 from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.server import models as models_module
+from sterna.server.errors import ApiError
 from sterna.server.known import Known, cached_models, known, known_models
 from sterna.server.models import Models, Policy, loaded_bytes
 from tests.helpers import DATA
@@ -61,6 +62,19 @@ def test_a_folder_stands_for_its_models(tmp_path: Path) -> None:
         known_models([str(tmp_path), str(tmp_path / "one.gguf")])
     with pytest.raises(NotFoundError):
         known_models([str(tmp_path / "nothing")])
+
+
+def test_a_model_that_was_given_at_the_start_is_not_deleted_with_another_of_its_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(models_module, "remove_cached", lambda reference: pytest.fail(f"{reference} was removed"))
+    given, other = (known(f"org/many:{file}", EMBEDDED_MODEL, "org/many") for file in ("a.gguf", "b.gguf"))
+    models = Models([given], cached=[other])
+    for name in (other.name, given.name, ""):
+        with pytest.raises(ApiError, match="org/many:a.gguf was given") as refused:
+            asyncio.run(models.delete(name))
+        assert refused.value.status == 403
+    assert models.known() == [given, other]
 
 
 def test_models_of_the_cache_are_known_and_loaded_when_they_are_named(
@@ -168,6 +182,38 @@ def test_loading_blocks_neither_health_nor_other_models(three: list[Known], monk
             assert waiting.result().status_code == 200
 
 
+def test_a_model_that_is_unloaded_while_it_is_loaded_is_closed_before_the_next_one_is_opened(
+    three: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, opened = threading.Event(), models_module._open
+    llms: dict[str, Any] = {}
+    seen: list[str] = []
+    """What there is of `a` when `b` is opened."""
+
+    def slowly(known: Known, options: EngineOptions | None) -> Any:
+        if known.name == "b":
+            seen.append(repr(llms.get("a")))
+        elif not go_on.wait(60):
+            raise TimeoutError
+        llms[known.name] = opened(known, options)
+        return llms[known.name]
+
+    monkeypatch.setattr(models_module, "_open", slowly)
+    models = Models(three[:1], EngineOptions(threads=1), cached=three[1:])
+    with running(models) as served, ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(ask, served, "a")
+        served.eventually(lambda: models._users["a"] == 1)
+        unloading = asyncio.run_coroutine_threadsafe(served.models.unload("a"), served.loop)
+        served.eventually(lambda: not models._loads)
+        other = pool.submit(ask, served, "b")
+        served.eventually(lambda: models._users["b"] == 1)
+        go_on.set()
+        unloading.result()
+        assert waiting.result().json()["error"]["code"] == "model_unloaded"
+        assert other.result().status_code == 200
+    assert len(seen) == 1 and seen[0].endswith(", closed>")
+
+
 def test_health_is_there_before_models_are(three: list[Known], monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, opened = threading.Event(), models_module._open
     monkeypatch.setattr(models_module, "_open", lambda *given: go_on.wait() and opened(*given))
@@ -203,11 +249,13 @@ def test_a_request_may_say_how_long_its_model_stays(three: list[Known]) -> None:
         served.eventually(lambda: loaded(served) == [])
 
 
-def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path) -> None:
-    """A file whose last tensors were overwritten by what is no number, after the server knew it."""
+def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The known-answer check: a file whose last tensors were overwritten by what is no number, after the server knew it."""
     data = bytearray(EMBEDDED_MODEL.read_bytes())
     data[-(1 << 20) :] = b"\xff" * (1 << 20)
     (tmp_path / "broken.gguf").write_bytes(data)
     with serve([known("broken", tmp_path / "broken.gguf")]) as served:
         response = ask(served, "broken")
         assert response.status_code == 500 and response.json()["error"]["code"] == "model_broken"
+        (failure,) = (record for record in caplog.records if record.message == "not loaded")
+        assert failure.model == "broken" and "broken.gguf" in failure.reason

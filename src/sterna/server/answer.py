@@ -11,7 +11,7 @@ from sterna.engine.generation import Completion, Generation, TokenLogprob
 from sterna.engine.llm import LLM
 from sterna.engine.request import Request
 from sterna.engine.sampling import SamplingParams
-from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
+from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking, joined
 from sterna.server.question import Question
 from sterna.server.shape import PlainText, Shape, shapes
 
@@ -96,7 +96,7 @@ class Answer:
         """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`: piece by piece or, which is quicker,
         `at_once`. Raises `ApiError`, and as `LLM.generation`."""
         self._llm, self._arrive, self._at_once = llm, arrive, at_once
-        # Nobody knows this salt, so nothing that was computed before begins like these prompts.
+        # The salt is a part of the prefix cache's keys: with one that is new, nothing in the cache fits these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
         self._leaders: list[_Choice] = []
@@ -170,7 +170,7 @@ class Answer:
 
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
-        # Of thoughts and calls the number of tokens counts that they end with.
+        # `Usage.reasoning` is the number of tokens when the last thoughts came, so those must come piece by piece.
         at_once = self._at_once and isinstance(shape.parser, PlainText)
 
         def end(request: Request) -> None:
@@ -264,13 +264,12 @@ class _Choice:
             new = self._parser.finish() if arrival.text is None else self._parser.feed(arrival.text)
             if any(isinstance(event, Thinking) for event in new):
                 self.reasoning = arrival.tokens - self.generation.prompt_tokens
-            for event in new:
-                _append(events, event)
+            events += new
         self._called = self._called or any(isinstance(event, CallStart) for event in events)
         finish = self._finish() if arrivals[-1].text is None else None
         logprobs = (self.generation.logprobs or [])[self._logged :]
         self._logged += len(logprobs)
-        return Piece(self.index, events, logprobs, finish)
+        return Piece(self.index, joined(events), logprobs, finish)
 
     def _finish(self) -> Finish:
         if self.generation.error is not None:
@@ -283,16 +282,3 @@ class _Choice:
 def _seconds(tokens: int, speed: float) -> float:
     """How long so many tokens took; 0 where the speed is unknown."""
     return tokens / speed if speed else 0.0
-
-
-def _append(events: list[Event], event: Event) -> None:
-    """Appends an event, or its text to the last one's, if that goes on."""
-    match events[-1] if events else None, event:
-        case Text(before), Text(text):
-            events[-1] = Text(before + text)
-        case Thinking(before), Thinking(text):
-            events[-1] = Thinking(before + text)
-        case CallArguments(index, before), CallArguments(same, text) if index == same:
-            events[-1] = CallArguments(index, before + text)
-        case _:
-            events.append(event)

@@ -19,9 +19,9 @@ HEARTBEAT = 15.0
 
 
 class AwaitedAnswer(Answer):
-    """An answer for a task of the event loop, which is measured. Iterating over it gives lists of pieces that became
-    ready together; an empty list says that there was none for `patience` seconds. An error of the engine is raised from
-    the iteration."""
+    """An answer that a task of the event loop waits for; its speed goes into the metrics. Iterating over it gives lists
+    of pieces that became ready together; an empty list says that there was none for `patience` seconds. The iteration
+    raises the error of the engine with which a choice ended, and `ApiError` 504 at the deadline."""
 
     def __init__(self, served: Served, question: Question, inbox: Inbox[Arrival]) -> None:
         self._meter, self._deadline, self._begun = served.meter, Deadline(served.deadline), time.perf_counter()

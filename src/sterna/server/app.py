@@ -32,7 +32,7 @@ from sterna.server.openai.dialect import OPENAI
 from sterna.server.settings import Settings
 
 DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
-"""The first words errors at addresses that belong to none."""
+"""At addresses that belong to none of them, errors have the form of the first."""
 
 
 _REFUSALS = {

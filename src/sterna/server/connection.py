@@ -61,7 +61,8 @@ class Connection:
             replied = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
-        # After the reply the server says that the client left, whether it did or not; the app may still be cleaning up.
+        # After the reply uvicorn sends `http.disconnect` whether the client left or not; the app may still be
+        # cleaning up.
         async with _while_connected(receive, lambda: not replied):
             await self._app(scope, _replay(body), reply)
 

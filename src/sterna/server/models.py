@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sterna.engine.known_answer import check_answers
 from sterna.engine.llm import LLM
@@ -166,12 +167,14 @@ class Models:
             self._released.set()
 
     async def unload(self, name: str) -> None:
-        """Frees a model, also one that is being loaded; requests that use it or wait for it fail. Nothing happens where
-        it is not loaded."""
+        """Frees a model; requests that use it or wait for it fail. Loading cannot be stopped: a model that is being
+        loaded is freed when that has ended. Nothing happens where it is not loaded."""
         load = self._loads.pop(name, None)
-        if load is None or not _is_ready(load):
-            if load is not None:
-                load.cancel()
+        if load is None:
+            return
+        if not _is_ready(load):
+            load.cancel()
+            await asyncio.wait({load})
             return
         served = load.result()
         if served.expiry is not None:
@@ -199,14 +202,18 @@ class Models:
         self._known[new] = replace(known, name=new, reference=None)
 
     async def delete(self, name: str) -> None:
-        """Unloads a copy or a model of the hub's cache and forgets it; what is in the cache is removed from it.
+        """Unloads a copy or a model of the hub's cache and forgets it; its repository is removed from the cache, with
+        all models in it.
 
-        Raises `ApiError` 404 for an unknown model, and 403 for one that was given at the start.
+        Raises `ApiError` 404 for an unknown model, and 403 where one that was given at the start would go.
         """
         known = self.find(name)
-        if name in self._given:
-            raise ApiError(403, f"The model {name} was given when the server was started, and stays.", param="model")
-        gone = [each.name for each in self.known() if known.reference and each.reference == known.reference] or [name]
+        gone = [known.name]
+        if known.reference is not None:
+            gone = [each.name for each in self.known() if each.reference == known.reference]
+        given = next((each for each in gone if each in self._given), None)
+        if given is not None:
+            raise ApiError(403, f"The model {given} was given when the server was started, and stays.", param="model")
         for each in gone:
             await self.unload(each)
             self._known.pop(each, None)
@@ -235,14 +242,22 @@ class Models:
     def _load(self, known: Known) -> asyncio.Task[Served]:
         """The task that loads or has loaded a model."""
         if known.name not in self._loads:
-            self._loads[known.name] = asyncio.create_task(self._loaded(known))
+            self._loads[known.name] = load = asyncio.create_task(self._loaded(known))
+            load.add_done_callback(partial(_log_failure, known))
         return self._loads[known.name]
 
     async def _loaded(self, known: Known) -> Served:
         async with self._loading:  # one at a time, so that each knows what memory the others left
             await self._make_room(known)
             begun = time.monotonic()
-            llm = await asyncio.to_thread(_open, known, self._options)
+            opening = asyncio.create_task(asyncio.to_thread(_open, known, self._options))
+            try:
+                llm = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait({opening})  # its thread goes on; the next load is to find the memory free
+                if opening.exception() is None:
+                    await asyncio.to_thread(opening.result().close)
+                raise
         seconds = round(time.monotonic() - begun, 3)
         log.info("loaded", extra={"model": known.name, "seconds": seconds, "bytes": loaded_bytes(known)})
         served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
@@ -302,6 +317,12 @@ def _open(known: Known, options: EngineOptions | None) -> LLM:
 
 def _is_ready(load: asyncio.Task[Served]) -> bool:
     return load.done() and not load.cancelled() and load.exception() is None
+
+
+def _log_failure(known: Known, load: asyncio.Task[Served]) -> None:
+    error = None if load.cancelled() else load.exception()
+    if error is not None:
+        log.error("not loaded", extra={"model": known.name, "reason": f"{type(error).__name__}: {error}"})
 
 
 def _told(known: Known, error: ApiError | MemoryError | OSError | SternaError) -> ApiError:

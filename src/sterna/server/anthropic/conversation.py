@@ -24,9 +24,12 @@ def template_messages(system: Content, messages: Sequence[Mapping[str, Any]]) ->
 
 
 def split_prefill(messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """The messages up to the last turn of the user, and the text of an answer that is begun after it."""
-    if messages and messages[-1].get("role") == "assistant" and isinstance(messages[-1].get("content"), str):
-        return messages[:-1], messages[-1]["content"]
+    """The messages without an assistant's at the end that is nothing but text, and that text, which begins the answer.
+    Raises `ApiError` for a content that is neither text nor blocks."""
+    if messages and messages[-1].get("role") == "assistant":
+        blocks = _blocks(messages[-1].get("content", ""), "messages")
+        if all(block.get("type") == "text" for block in blocks):
+            return messages[:-1], _joined(blocks, "messages")
     return messages, ""
 
 

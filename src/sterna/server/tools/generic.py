@@ -24,10 +24,6 @@ class GenericParser(ToolParser):
 
     mark = MARK
 
-    def _begun(self) -> bool:
-        self._state = self._object
-        return True
-
     def _ended(self) -> bool:
         skipped = self._skip(",", "]")
         if skipped == ",":

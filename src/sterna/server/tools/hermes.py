@@ -19,10 +19,6 @@ class HermesParser(ToolParser):
 
     mark = MARK
 
-    def _begun(self) -> bool:
-        self._state = self._object
-        return True
-
     def _ended(self) -> bool:
         if self._skip(END) is None:
             return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sterna.server.events import CallArguments, CallStart, Event, Text
+from sterna.server.events import CallStart, Event, Text
 from sterna.server.tools.call import JsonCall, new_id
 from sterna.server.tools.spec import Tool
 
 
 class ToolParser:
-    """Text until a mark, then calls. Subclasses say what follows the mark, by states.
+    """Text until a mark, then calls. Subclasses give the mark, and say by states what follows it where that is not the
+    object of a call and then another mark.
 
     A state is a method that takes characters from `_held`; it returns whether it got further, False where it needs
     more text. White space between calls and after the last is dropped. What turns out to be no call is text, from its
@@ -38,7 +39,7 @@ class ToolParser:
         self._held += text
         while self._held and self._state():
             pass
-        events, self._events = _joined(self._events), []
+        events, self._events = self._events, []
         return events
 
     def finish(self) -> list[Event]:
@@ -50,12 +51,13 @@ class ToolParser:
         if not is_space_after_calls:
             self._give(self._held)
         self._held = ""
-        events, self._events = _joined(self._events), []
+        events, self._events = self._events, []
         return events
 
     def _begun(self) -> bool:
-        """The state after the mark."""
-        raise NotImplementedError
+        """The state after the mark: most forms have the object of a call there."""
+        self._state = self._object
+        return True
 
     def _outside(self) -> bool:
         at = self._held.find(self.mark)
@@ -127,17 +129,3 @@ class ToolParser:
     def _give(self, text: str) -> None:
         if text:
             self._events.append(Text(text))
-
-
-def _joined(events: Sequence[Event]) -> list[Event]:
-    """The events with neighbouring pieces of the same kind in one."""
-    joined: list[Event] = []
-    for event in events:
-        last = joined[-1] if joined else None
-        if isinstance(event, Text) and isinstance(last, Text):
-            joined[-1] = Text(last.text + event.text)
-        elif isinstance(event, CallArguments) and isinstance(last, CallArguments) and last.index == event.index:
-            joined[-1] = CallArguments(event.index, last.text + event.text)
-        else:
-            joined.append(event)
-    return joined

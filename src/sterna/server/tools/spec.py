@@ -33,8 +33,8 @@ class Tool:
     def arguments(self) -> str:
         """The arguments in Lark: JSON that follows `parameters`, spaced as Python and chat templates write it.
 
-        Names that `parameters` does not have are left out, unless it asks for them. Raises `GrammarError`, naming the
-        tool, for parameters that are too large.
+        Properties that `parameters` does not name are not allowed, unless it says otherwise. Raises `GrammarError`,
+        naming the tool, for parameters that are too large.
         """
         schema = dict(self.parameters)
         if not _COMBINING & schema.keys():
