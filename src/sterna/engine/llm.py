@@ -94,7 +94,6 @@ class LLM:
                 mmap=self.options.mmap,
             )
         self._tokenizer = loading
-        self._grammars: Grammars | None = None
         self._head_error: HeadError | None = None
         self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
@@ -153,9 +152,11 @@ class LLM:
     @property
     def grammars(self) -> Grammars:
         """The compiled grammars of this model. Raises as `tokenizer`."""
-        if self._grammars is None:
-            self._grammars = Grammars(self.tokenizer, self.vocab_size)
-        return self._grammars
+        grammars: Grammars | None = self.__dict__.get("_grammars")
+        if grammars is None:
+            # Callers on several threads may come here together; `setdefault` gives all of them the same.
+            grammars = self.__dict__.setdefault("_grammars", Grammars(self.tokenizer, self.vocab_size))
+        return grammars
 
     @overload
     def generate(
