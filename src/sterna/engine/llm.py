@@ -21,7 +21,7 @@ from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
-from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
+from sterna.engine.head import HeadError, measure_head, requantize_head, sample_ids
 from sterna.engine.kv_cache import KvCache
 from sterna.engine.loop import CLOSED, Loop
 from sterna.engine.machine import choose_isa, default_threads
@@ -366,11 +366,7 @@ class LLM:
         tokenizer), measured at first use; None where the head is as in the file."""
         if self.checkpoint is self._file or self._head_error is not None:
             return self._head_error
-        ids = (
-            self.tokenizer.encode(SAMPLE)
-            if self.checkpoint.has_tokenizer
-            else np.random.default_rng(0).integers(0, self.vocab_size, 16)
-        )
+        ids = sample_ids(self.tokenizer if self.checkpoint.has_tokenizer else None, self.vocab_size)
         hidden = self.hidden(ids[: self.context_length])
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error
