@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import signal
 import socket
 import statistics
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,19 +72,12 @@ class Server:
 
     def decode(self, prompts: Sequence[Sequence[int]], tokens: int) -> float:
         """Tokens a second of streams that decode together, from the first token of one to the end of all."""
-        spans: list[tuple[float, float]] = []
-        threads = [
-            threading.Thread(target=lambda prompt=prompt: spans.append(self._stream(prompt, tokens)))
-            for prompt in prompts
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(prompts) * (tokens - 1) / (max(end for _, end in spans) - min(start for start, _ in spans))
+        with ThreadPoolExecutor(len(prompts)) as executor:
+            starts, ends = zip(*executor.map(lambda prompt: self._stream(prompt, tokens), prompts), strict=True)
+        return len(prompts) * (tokens - 1) / (max(ends) - min(starts))
 
     def _stream(self, prompt: Sequence[int], tokens: int) -> tuple[float, float]:
-        """When the first token and the end of a stream came."""
+        """When the first token and the end of a stream came, in seconds of `time.perf_counter`."""
         body = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True, "temperature": 0}
         content = json.dumps(body).encode()
         head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -100,7 +95,7 @@ class Server:
 
     def memory(self) -> int:
         """Bytes that the process has in memory."""
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * 4096
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def idle_share(self, seconds: float) -> float:
         """Share of a processor that the process takes while nobody asks."""
@@ -109,19 +104,27 @@ class Server:
         return (self._processor_time() - before) / seconds
 
     def _processor_time(self) -> float:
-        """Seconds that all threads have run; /proc/PID/stat counts in hundredths of a second."""
+        """Seconds that all threads have run, from `schedstat`: `/proc/PID/stat` counts in hundredths."""
         threads = Path(f"/proc/{self._process.pid}/task").iterdir()
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 @contextmanager
 def serving(arguments: Sequence[str]) -> Iterator[Server]:
-    """Runs `sterna serve` on a free port, and waits until its model is loaded."""
+    """Runs `sterna serve` on a free port, and waits until its model is loaded. Raises SystemExit where it does not
+    start."""
     command = [sys.executable, "-m", "sterna", "serve", *arguments, "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        port = next(int(line.rpartition(":")[2]) for line in process.stderr if line.startswith("Serving at"))
+        told = ""
+        for line in process.stderr:
+            if line.startswith("Serving at"):
+                break
+            told += line
+        else:
+            raise SystemExit(f"The server did not start: {told}")
+        port = int(line.rpartition(":")[2])
         threading.Thread(target=lambda: list(process.stderr or ()), daemon=True).start()
         yield Server(process, port)
     finally:

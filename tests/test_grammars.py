@@ -218,6 +218,25 @@ def test_one_form_and_an_end(llm: LLM) -> None:
         llm.generation(PROMPT, done=lambda _: None, regex="a", constraint=Spelled(1, False))
 
 
+def test_threads_that_ask_together_share_the_compiled_grammars(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+    original = Grammars.__init__
+
+    def slow(self: Grammars, tokenizer: Tokenizer, vocab_size: int) -> None:
+        both.wait(10)
+        original(self, tokenizer, vocab_size)
+
+    monkeypatch.setattr(Grammars, "__init__", slow)
+    found: list[Grammars] = []
+    with LLM(threads=1) as llm:
+        threads = [threading.Thread(target=lambda: found.append(llm.grammars)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 2 and found[0] is found[1]
+
+
 def test_what_takes_too_long_is_refused(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "SECONDS", 0.05)
     release = threading.Event()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor import tensor as tensor_module
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
-from sterna.tensor.tensor import Tensor
+from sterna.tensor.recode import permute_blocks
+from sterna.tensor.tensor import Tensor, whole
 from sterna.tensor.ternary import (
     RowLengthError,
     float_ternary,
@@ -115,3 +118,13 @@ def test_floats_that_were_ternary_are_found(encoding: Encoding) -> None:
         assert float_ternary(float_tensor("w", values, encoding)) is None
     assert float_ternary(float_tensor("w", np.zeros((2, 256)), encoding)) is None
     assert float_ternary(float_tensor("w", np.full((2, 256), np.inf), encoding)) is None
+
+
+@pytest.mark.parametrize("encoding", [*TQ, Encoding.I2_S])
+@pytest.mark.parametrize("runs", [2, 4])
+def test_permuted_runs_of_columns_keep_their_values(encoding: Encoding, runs: int) -> None:
+    codes = random_codes(6, 4, 512)
+    tensor = replace(pack_ternary("w", codes, HALF, encoding)[0], scale=HALF)
+    order = np.roll(np.arange(runs), 1)
+    expected = decode(tensor).reshape(4, runs, -1)[:, order].reshape(4, -1)
+    assert np.array_equal(decode(whole(permute_blocks(tensor, order))), expected)

@@ -23,8 +23,8 @@ struct Block {
 // kGroup: values that share a scale. kBits, kMoreBits: the bits of a code, as one or two fields, the lower first.
 // kBias: number(code) = code - kBias. kSigned: codes are int8 as they are. kTable: a code is a place in kTableNumbers.
 // kNested: groups have integers in `scales` and `mins`, with kNibbleScales of four bits each. kOffset: values have an
-// offset, m times the min of their group, or -m. kTernary: a code of two bits and one scale for the whole block
-// (ternary_blocks.hpp), which have panels of their own (ternary_group_panels.hpp).
+// offset, m times the min of their group, or -m. kTernary: codes of two bits, and one scale for the whole block
+// (ternary_blocks.hpp); such formats have panels of their own (ternary_group_panels.hpp).
 template <Encoding E, int Group, int Bits, int MoreBits, int Bias>
 struct BlockFormat {
     static constexpr Encoding kEncoding = E;

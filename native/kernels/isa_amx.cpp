@@ -8,7 +8,7 @@ extern const Kernels kAvx512VnniKernels;
 
 namespace {
 
-// Up to here a tile costs more than it multiplies.
+// Up to so many tokens the vectors of AVX-512 VNNI are faster than tiles (docs/measurements.md).
 constexpr std::size_t kFewTokens = 8;
 constexpr std::size_t kFewTokensOfGroups = 4;
 
@@ -18,12 +18,13 @@ void ternary_panel_dot(const TernaryPanelTask& task) {
 
 // Of the block formats, those of ternary weights gain by tiles.
 void panel_dot(const PanelTask& task) {
-    bool taken = false;
-    if (task.n_tokens > kFewTokensOfGroups)
-        with_block_format(task.encoding, [&]<class Format>(Format) {
-            if constexpr (Format::kTernary) group_panel_amx(task, Format::kValues), taken = true;
-        });
-    if (!taken) kAvx512VnniKernels.panel_dot(task);
+    if (task.n_tokens <= kFewTokensOfGroups) return kAvx512VnniKernels.panel_dot(task);
+    with_block_format(task.encoding, [&]<class Format>(Format) {
+        if constexpr (Format::kTernary)
+            group_panel_amx(task, Format::kValues);
+        else
+            kAvx512VnniKernels.panel_dot(task);
+    });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// AVX-512 VNNI: panels, tiles and lookup tables on 512-bit registers, all else on 256-bit registers (AVX-512VL).
+// AVX-512 VNNI: 512-bit registers, but for rows that are multiplied as they lie, a few tokens at a time, and those of
+// int15_dot.hpp, which take 256 bits (AVX-512VL).
 #include "dpbusd_x86.hpp"
 #include "int15_vnni.hpp"
 #include "isa_kernels.hpp"

@@ -12,9 +12,9 @@
 namespace sterna {
 namespace {
 
-// kPass: tokens that a pass over the panels takes. kMostInRows: fewer of them take passes by rows, which share no
-// unpacking, but leave a panel in the form in which it comes from memory. NEON's sdot makes sixteen products where its
-// 16-bit instructions make four, so tiles are never faster there.
+// kPass: most tokens of a pass over the panels. kMostInRows: up to so many that are left go in passes by rows
+// (panel_rows.hpp), which unpack a panel anew each, but write no unpacked copy of it. NEON's sdot makes sixteen
+// products where its 16-bit instructions make four, so tiles are never faster there.
 #if defined(__AVX512F__)
 constexpr std::size_t kPass = kPassTokens, kMostInRows = 12;
 #elif defined(__AVX2__)

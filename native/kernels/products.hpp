@@ -8,33 +8,10 @@
 namespace sterna {
 namespace {
 
-// Sixteen columns: one register where there are some of 512 bits. kTallTile, kFlatTile: rows of a tile of two and of
-// four times sixteen columns, of which registers hold the sums.
+// Rows of a tile of two and of four times sixteen columns, whose sums stay in registers.
 #if defined(__AVX512F__)
-struct Columns {
-    __m512 v;
-};
-inline Columns load_columns(const float* p) {
-    return {_mm512_loadu_ps(p)};
-}
-inline Columns splat_columns(float x) {
-    return {_mm512_set1_ps(x)};
-}
-inline Columns fma(const Columns& a, const Columns& b, const Columns& c) {
-    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
-}
-inline void store(float* p, const Columns& a) {
-    _mm512_storeu_ps(p, a.v);
-}
 constexpr std::size_t kTallTile = 8, kFlatTile = 2;
 #else
-using Columns = Lanes;
-inline Columns load_columns(const float* p) {
-    return load(p);
-}
-inline Columns splat_columns(float x) {
-    return splat(x);
-}
 constexpr std::size_t kTallTile = 2, kFlatTile = 1;
 #endif
 
@@ -45,16 +22,16 @@ void add_products_tile(const ProductTask& task, std::size_t row, std::size_t col
     const float* a = task.a + row * task.a_stride;
     const float* b = task.b + column;
     float* c = task.c + row * task.c_stride + column;
-    Columns sums[R][L];
+    Lanes sums[R][L];
     for (std::size_t r = 0; r < R; ++r)
-        for (std::size_t l = 0; l < L; ++l) sums[r][l] = load_columns(c + r * task.c_stride + l * kLanes);
+        for (std::size_t l = 0; l < L; ++l) sums[r][l] = load(c + r * task.c_stride + l * kLanes);
     for (std::size_t k = 0; k < task.terms; ++k, b += task.b_stride) {
-        Columns factors[L];
-        for (std::size_t l = 0; l < L; ++l) factors[l] = load_columns(b + l * kLanes);
+        Lanes factors[L];
+        for (std::size_t l = 0; l < L; ++l) factors[l] = load(b + l * kLanes);
         for (std::size_t l = 0; R <= kFewRows && l < L; ++l)
             __builtin_prefetch(b + kAhead * task.b_stride + l * kLanes);
         for (std::size_t r = 0; r < R; ++r) {
-            const Columns x = splat_columns(a[r * task.a_stride + k]);
+            const Lanes x = splat(a[r * task.a_stride + k]);
             for (std::size_t l = 0; l < L; ++l) sums[r][l] = fma(x, factors[l], sums[r][l]);
         }
     }

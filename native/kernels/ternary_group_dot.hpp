@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "panel_lanes.hpp"
+#include "ternary_dot.hpp"
 #include "ternary_group_panels.hpp"
 
 namespace sterna {
@@ -139,11 +140,11 @@ inline void put_group_products(const PanelTask& task, std::size_t token, std::si
     const std::size_t row = panel * kTernaryRows + v * kPanelWidth;
     if (row >= task.rows) return;
     const RowVec quotients = products / task.x.scales[token];
-    const std::size_t count = task.rows - row < kPanelWidth ? task.rows - row : kPanelWidth;
+    const std::size_t count = smaller(task.rows - row, kPanelWidth);
     std::memcpy(task.out.data + token * task.out.stride + row, &quotients, count * sizeof(float));
 }
 
-// Panels first_panel .. first_panel + P - 1 times T tokens.
+// The panels from `panel` on, P of them, times the tokens from `token` on, T of them.
 template <std::size_t T, std::size_t P>
 void multiply_group_panels(const PanelTask& task, const GroupPanels& shape, std::size_t panel, std::size_t token) {
     const Int15Activations& x = task.x;
@@ -185,8 +186,7 @@ void group_panel_dot(std::index_sequence<T...>, const PanelTask& task, const Gro
     const std::size_t panels = (task.rows + kTernaryRows - 1) / kTernaryRows;
     for (std::size_t panel = 0; panel < panels; panel += kStep)
         for (std::size_t t = 0; t < task.n_tokens; t += width)
-            kByTokens[(task.n_tokens - t < width ? task.n_tokens - t : width) - 1](
-                task, shape, panel, panels - panel < kStep ? panels : panel + kStep, t);
+            kByTokens[smaller(width, task.n_tokens - t) - 1](task, shape, panel, smaller(panel + kStep, panels), t);
 }
 
 // `group`: columns that share a scale.

@@ -1,9 +1,9 @@
 // Dot products of ternary panels, on the widest registers of the ISA. `Isa` provides
 //
 //   kTokens   most tokens that are multiplied at once
-//   kFullGroups   whether tokens go in groups of kTokens and a rest, since few tokens have a cheap kernel; else in
-//   equal
-//       groups, since after a full one a single token would unpack all codes again for itself
+//   kFullGroups   true where the kernel of few tokens is cheap: tokens go in groups of kTokens, and a rest. Else they
+//   go
+//       in equal groups, since a single token that is left would unpack all codes again for itself
 //   kPanels<T>   panels that T tokens take at once
 //   multiply<T, P>(panels, lines, x, x_stride, ahead, sums)   sums[P][T][16] = codes . x of P panels of `lines` lines
 //       each and T tokens; fetches what lies `ahead` bytes further on

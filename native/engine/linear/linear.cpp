@@ -88,11 +88,11 @@ void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) con
 }
 
 Division Linear::division(std::size_t n_tokens, std::size_t) const {
-    // For many tokens, a chunk of three items makes a block of 48 rows. For few tokens, a long read counts more.
+    // A chunk of three items makes a block of 48 rows.
     constexpr std::size_t kLongRead = 65536;
     const std::size_t pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
     const std::size_t chunk =
-        n_tokens >= kTileRows ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
+        n_tokens >= kLeastBlockTokens ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
     return {kTileRows, tokens, parts(n_tokens, tokens) * parts(out_features_, kTileRows), chunk};
 }
 

@@ -77,6 +77,9 @@ public:
     virtual void row(std::size_t row, float* out) const;
 
 protected:
+    // From so many tokens on, a thread takes a block of a few tiles at a time; for fewer, as many as make a long read.
+    static constexpr std::size_t kLeastBlockTokens = 16;
+
     Linear(const Linear&) = default;
 
     // Throws std::invalid_argument where shape, bytes or scale do not fit together.
@@ -90,7 +93,8 @@ protected:
     // Writes what rows first <= r < last become in `memory`: by default a copy. `first` is a multiple of kTileRows.
     virtual void pack(std::size_t first, std::size_t last, std::uint8_t* memory) const;
 
-    // Drops the pages of rows that are to be read once, of which first <= r < last were read, about 1 MB at a time.
+    // Drops the file's pages behind a thread that has read rows first <= r < last, if they are to be read once: pieces
+    // of about 1 MB, each when its last row was read.
     void drop_behind(std::size_t first, std::size_t last) const;
 
     Rows rows(std::size_t first, std::size_t last) const {

@@ -12,8 +12,8 @@ namespace sterna {
 // all tokens share the computation of which entry a byte of codes needs.
 inline constexpr std::size_t kLeastLookupRows = 512, kLeastLookupTokens = 2 * kLookupGroup;
 
-// Tiles with many rows, at most `most`, as many as fill the threads evenly. If there are too few rows for that, the
-// tokens are divided, too; none if even then a thread would be idle.
+// Tiles with many rows, at most `most`, in a number that gives each thread as many. If there are too few rows for that,
+// the tokens are divided, too. No division if a thread would be idle even then.
 inline std::optional<Division> lookup_division(std::size_t out_features, std::size_t most, std::size_t n_tokens,
                                                std::size_t n_threads) {
     const std::size_t even = parts(parts(out_features, most), n_threads) * n_threads;

@@ -21,7 +21,7 @@ public:
     std::size_t scratch() const override { return kPanels * panel_bytes_ / sizeof(float); }
     Division division(std::size_t n_tokens, std::size_t n_threads) const override {
         Division division = Linear::division(n_tokens, n_threads);
-        if (n_tokens >= kTileRows) division.chunk = parts(division.chunk, kPanels) * kPanels;
+        if (n_tokens >= kLeastBlockTokens) division.chunk = parts(division.chunk, kPanels) * kPanels;
         return division;
     }
 
@@ -44,7 +44,7 @@ private:
             pack_panels(r, end, panels);
             multiply_panels(panels, x, r, end, out);
         }
-        drop_behind(first, last);  // a part of the matrix may be in memory already, in the place where it settles
+        drop_behind(first, last);  // a part of these rows may be in memory already, as panels that are to settle
     }
     void multiply_panels(const std::uint8_t* panels, const Activations& x, std::size_t first, std::size_t last,
                          const Products& out) const {

@@ -188,7 +188,7 @@ class Options:
         for entry in fields(self):
             value = getattr(self, entry.name)
             if type(value) is type(entry.default) and value == entry.default:
-                continue  # valid; most values are, and every request has sixteen
+                continue  # A default is valid. This is quicker, and most values of a request are defaults.
             value = entry.metadata["rule"].take(entry.name, value)
             object.__setattr__(self, entry.name, value)
 

@@ -12,12 +12,15 @@ from sterna.engine.native import native_tensors
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Embed, Slot, Weight
 from sterna.model.plan import Head, Plan
+from sterna.model.tokenizer import Tokenizer
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor
 
 SAMPLE = "It is a truth universally acknowledged, that a single man in possession of a good fortune"
 """Text whose hidden rows the error is measured on."""
+RANDOM_TOKENS = 16
+"""How many random tokens take its place where a model has no tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class HeadError:
     top1: float
     """Share of rows whose most likely token is the same."""
     rows: int
+
+
+def sample_ids(tokenizer: Tokenizer | None, vocab_size: int) -> list[int]:
+    """The token ids of `SAMPLE`, or `RANDOM_TOKENS` ids below `vocab_size`, always the same ones."""
+    if tokenizer is not None:
+        return tokenizer.encode(SAMPLE)
+    return np.random.default_rng(0).integers(0, vocab_size, RANDOM_TOKENS).tolist()
 
 
 def head_tensor(checkpoint: LoadedCheckpoint) -> Tensor:

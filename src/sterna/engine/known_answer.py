@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from sterna.engine.backend import Span
-from sterna.engine.head import SAMPLE
+from sterna.engine.head import sample_ids
 from sterna.engine.llm import LLM
 from sterna.engine.native import NativeBackend
 from sterna.engine.options import ACTIVATIONS
@@ -25,14 +25,15 @@ TOKENS = 8
 """Tokens of a pass: enough for the kernels that take several rows, and few enough for the scalar ones."""
 
 TOLERANCE = 1e-3
-"""Hidden rows whose difference is a smaller share of their largest number are the same. Kernels that agree give the
-same bits."""
+"""Hidden rows count as equal where no value differs by more than this share of the largest one. Kernels that are right
+give the same bits."""
 
 
 def check_answers(llm: LLM) -> None:
-    """Raises `FormatError` where the model of a file cannot be meant so, and `UnsupportedError` where this machine's
-    kernels compute it wrongly. Warns where it knows less about a sentence than chance does."""
-    ids = _sample(llm)
+    """Raises `FormatError` for a model whose results cannot be what its file was made for, and `UnsupportedError` where
+    this machine's kernels compute it wrongly. Warns where it predicts a sentence worse than chance does."""
+    tokenizer = llm.tokenizer if llm.checkpoint.has_tokenizer else None
+    ids = sample_ids(tokenizer, llm.vocab_size)[: min(TOKENS, llm.context_length)]
     hidden = llm.hidden(ids)
     logits = llm.head(hidden)
     if not np.isfinite(logits).all():
@@ -41,20 +42,11 @@ def check_answers(llm: LLM) -> None:
         raise FormatError(f"{llm.checkpoint.name!r} computes the same for every token; is its file whole?")
     if llm.isa != "scalar":
         _compare_with_scalar(llm)
-    if llm.checkpoint.has_tokenizer and _surprise(logits, ids) > np.log(llm.vocab_size):
+    if tokenizer is not None and _surprise(logits, ids) > np.log(llm.vocab_size):
         warn(
             f"{llm.checkpoint.name!r} knows less about plain English than chance does: its weights are random, or the "
             "file is not what its name says."
         )
-
-
-def _sample(llm: LLM) -> list[int]:
-    """The tokens of a sentence; random ones where the model has no tokenizer."""
-    if llm.checkpoint.has_tokenizer:
-        ids = llm.tokenizer.encode(SAMPLE)
-    else:
-        ids = np.random.default_rng(0).integers(0, llm.vocab_size, TOKENS).tolist()
-    return ids[: min(TOKENS, llm.context_length)]
 
 
 def _compare_with_scalar(llm: LLM) -> None:
@@ -79,8 +71,8 @@ def _compare_with_scalar(llm: LLM) -> None:
 
 
 def _first_layers(llm: LLM) -> Plan:
-    """The plan of the layers up to the first with attention. Its head, which is not asked, is one of their matrices
-    where that is possible: the real one may be larger than all these layers."""
+    """The plan of the layers up to the first with attention. Its head is never multiplied: where that is possible it is
+    one of their matrices, since the real one may be larger than all these layers."""
     config = llm.checkpoint.config
     layers = next((layer for layer in range(config.num_layers) if config.has_attention(layer)), 0) + 1
     activations = ACTIVATIONS[llm.options.activations]

@@ -21,7 +21,7 @@ from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
-from sterna.engine.head import SAMPLE, HeadError, measure_head, requantize_head
+from sterna.engine.head import HeadError, measure_head, requantize_head, sample_ids
 from sterna.engine.kv_cache import KvCache
 from sterna.engine.loop import CLOSED, Loop
 from sterna.engine.machine import choose_isa, default_threads
@@ -94,7 +94,6 @@ class LLM:
                 mmap=self.options.mmap,
             )
         self._tokenizer = loading
-        self._grammars: Grammars | None = None
         self._head_error: HeadError | None = None
         self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
@@ -153,9 +152,11 @@ class LLM:
     @property
     def grammars(self) -> Grammars:
         """The compiled grammars of this model. Raises as `tokenizer`."""
-        if self._grammars is None:
-            self._grammars = Grammars(self.tokenizer, self.vocab_size)
-        return self._grammars
+        grammars: Grammars | None = self.__dict__.get("_grammars")
+        if grammars is None:
+            # Callers on several threads may come here together; `setdefault` gives all of them the same.
+            grammars = self.__dict__.setdefault("_grammars", Grammars(self.tokenizer, self.vocab_size))
+        return grammars
 
     @overload
     def generate(
@@ -365,11 +366,7 @@ class LLM:
         tokenizer), measured at first use; None where the head is as in the file."""
         if self.checkpoint is self._file or self._head_error is not None:
             return self._head_error
-        ids = (
-            self.tokenizer.encode(SAMPLE)
-            if self.checkpoint.has_tokenizer
-            else np.random.default_rng(0).integers(0, self.vocab_size, 16)
-        )
+        ids = sample_ids(self.tokenizer if self.checkpoint.has_tokenizer else None, self.vocab_size)
         hidden = self.hidden(ids[: self.context_length])
         self._head_error = measure_head(hidden, self.head(hidden), self._file, isa=self.isa, threads=self.threads)
         return self._head_error

@@ -120,9 +120,11 @@ def permute_blocks(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
 
     def make() -> Iterator[Tensor]:
         for part in tensor.parts():
-            data = part.data if keeps else decode(part).astype(np.float32).reshape(-1).view(np.uint8)
-            runs = data.reshape(part.shape[0], len(order), -1)[:, order]
-            yield replace(part, data=runs.reshape(-1), encoding=encoding if keeps else Encoding.F32, scale=1.0)
+            if not keeps:
+                data = decode(part).astype(np.float32).reshape(-1).view(np.uint8)
+                part = Tensor(part.name, part.shape, Encoding.F32, data)
+            runs = part.data.reshape(part.shape[0], len(order), -1)[:, order]
+            yield replace(part, data=runs.reshape(-1))
 
     return TensorStream(tensor.name, tensor.shape, encoding if keeps else Encoding.F32, make)
 

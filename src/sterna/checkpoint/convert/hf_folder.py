@@ -15,6 +15,7 @@ from sterna.checkpoint.hf.config import read_config
 from sterna.errors import UnsupportedError
 from sterna.files.hf_files import BESIDE, CONFIG, INDEX, PIECES, TEMPLATES, TOKENIZER
 from sterna.files.safetensors.writer import SHARD_BYTES, OutTensor, write_safetensors
+from sterna.model.architecture import Architecture
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
@@ -105,12 +106,13 @@ def write_folder(
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes weights, `config.json` and tokenizer into an empty `folder`."""
-    names = _names(source.config)
+    names, architecture = _names(source.config), architecture_of(source.config)
     out: list[OutTensor] = []
     for tensor in tensors:
         if tensor.name not in names:
             raise UnsupportedError(f"A Hugging Face folder has no place for the tensor {tensor.name}.")
-        out += _packed(tensor, names[tensor.name]) if tensor.encoding.is_ternary else [_plain(source.config, tensor)]
+        name = names[tensor.name]
+        out += _packed(tensor, name) if tensor.encoding.is_ternary else [_plain(tensor, name, architecture)]
     write_safetensors(folder, out, written, shard_bytes)
     files = tokenizer_files(source)
     for key in SPECIAL_TOKENS:
@@ -141,28 +143,24 @@ def _names(config: ModelConfig) -> dict[str, str]:
     return {canonical: sources[0] for canonical, sources in names.items()}
 
 
-def _plain(config: ModelConfig, tensor: AnyTensor) -> OutTensor:
+def _plain(tensor: AnyTensor, name: str, architecture: Architecture) -> OutTensor:
     """A float tensor, in the shape and with the values that folders of its architecture have."""
-    architecture, name = architecture_of(config), _names(config)[tensor.name]
     in_layer = tensor.name.split(".", 2)[-1] if tensor.name.startswith("blk.") else tensor.name
     change, shape = architecture.to_folder.get(in_layer), tensor.shape
     if in_layer in architecture.convolutions:
         shape = (shape[0], 1, shape[1])
 
-    def changed() -> Iterator[np.ndarray]:
-        assert change is not None
-        yield np.ascontiguousarray(change(decode(whole(tensor))), np.float32).view(np.uint8)
-
     def make() -> Iterator[np.ndarray]:
+        if change is not None:
+            yield np.ascontiguousarray(change(decode(whole(tensor))), np.float32).view(np.uint8)
+            return
         for part in tensor.parts():
             for rows in part.row_chunks():
                 piece = part.rows(*rows)
                 yield piece.data
                 release(piece.data)
 
-    if change is not None:
-        return OutTensor(name, Encoding.F32.name, shape, changed)
-    return OutTensor(name, tensor.encoding.name, shape, make)
+    return OutTensor(name, (tensor.encoding if change is None else Encoding.F32).name, shape, make)
 
 
 def _packed(tensor: AnyTensor, name: str) -> list[OutTensor]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS = 5.0
-"""For one grammar. Schemas of 50 KB take half a second."""
+"""For which a request waits until its grammar is compiled. Schemas of 50 KB take half a second."""
 COMPILERS = 2
-"""Grammars that may be compiled at the same time, those included that took too long: a thread cannot be ended."""
+"""Grammars that may be compiled at the same time. Those that took too long count, too, for a thread cannot be ended."""
 STACK_BYTES = 1 << 28
 """llguidance compiles rules within rules by recursion, and a stack that overflows ends the process. This one has room
 for any grammar of the largest size; of its address space only what is used becomes memory."""

@@ -12,9 +12,9 @@ from sterna.errors import GrammarError
 MAX_CHARACTERS = 1 << 16
 MAX_RULES = 1000
 MAX_DEPTH = 30
-"""Parentheses in parentheses; llguidance reads about as many."""
+"""Levels of parentheses; llguidance reads about as many."""
 MAX_REPEATS = 2000
-"""Of one item, as in llama.cpp."""
+"""How often one item may be repeated, as in llama.cpp."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Chars:
-    """One character of some ranges, or of no range."""
+    """One character in one of some ranges; `negated`: in none of them."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -34,7 +34,7 @@ class Chars:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of the vocabulary, in Lark."""
+    """One token of the vocabulary, as llguidance's Lark writes it."""
 
     lark: str
 
@@ -48,7 +48,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Repeat:
-    """An item several times; None is no limit."""
+    """An item, `least` to `most` times; a `most` of None is no limit."""
 
     item: Node
     least: int

@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 ASCII = 128
 MOST_JOINED = 8
-"""Items in a terminal."""
+"""Most items of a sequence that become one terminal."""
 EVERY = (1 << ASCII + 1) - 1
 
 

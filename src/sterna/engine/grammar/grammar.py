@@ -1,4 +1,4 @@
-"""`Grammar`: the form of a text, as a JSON schema, an expression, a list of choices, or a grammar in Lark or GBNF."""
+"""`Grammar`: the form of a text, as a JSON schema, a regular expression, some choices, or a grammar in Lark or GBNF."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sterna.engine.grammar.schema import schema_text
 from sterna.errors import ArgumentError, GrammarError
 
 MAX_CHARACTERS = 1 << 18
-"""Of a whole grammar: many tools have each a schema."""
+"""Most characters of a whole grammar, which may hold a schema for each of many tools."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Grammar:
     def json_schema(cls, schema: Any) -> Grammar:
         """JSON that a schema describes (a mapping, or its JSON text), without white space between its parts.
 
-        Keys come in the order of the schema: white space and order are left free by JSON, but weak models lose
-        themselves in that freedom.
+        Keys come in the order of the schema. JSON leaves white space and order free, but weak models lose themselves in
+        that freedom.
         """
         return cls(f'{{"grammars":[{{"json_schema":{schema_text(schema)}}}]}}')
 
     @classmethod
     def regex(cls, pattern: str) -> Grammar:
-        """A text that an expression matches as a whole: syntax of Rust's `regex`, without looking around."""
+        """A text that a regular expression matches as a whole, in the syntax of Rust's `regex`, without look-around."""
         _check_text("A regular expression", pattern)
         # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
         written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
