@@ -10,7 +10,7 @@ import typer
 
 from sterna.cli.options import Json, Model, with_flags
 from sterna.cli.output import delayed_progress, print_json, report_head
-from sterna.cli.streams import say
+from sterna.cli.streams import say, write_text
 from sterna.cli.texts import argument_text, read_prompt, read_text
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
@@ -100,7 +100,7 @@ def write(llm: LLM, text: str, params: SamplingParams, form: dict[str, str], sil
     try:
         while True:
             if not silent:
-                print(piece, end="", flush=True)
+                write_text(piece)
             if completion is not None:
                 return completion
             piece, completion = next(stream)

@@ -18,7 +18,7 @@ from sterna.cli.interrupts import Terminated
 from sterna.cli.streams import OutputError, say
 from sterna.cli.terminal import messages, plain
 from sterna.cli.terminal.keyboard import no_echo, on_ctrl_c
-from sterna.cli.terminal.visible import visible
+from sterna.cli.visible import visible
 from sterna.errors import SternaError
 
 
@@ -62,7 +62,6 @@ def chat(session: Session, stats: bool, models: Callable[[], list[str]]) -> None
 def print_line(text: str) -> None:
     """Says something beside the answers: on stderr, so that a file of the output has the answers alone. A terminal gets
     whole words in each line."""
-    text = visible(text)
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
         text = "\n".join(_wrapped(line, width) for line in text.split("\n"))
