@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 def run(
     *,
     model: Model = None,
-    prompt: Annotated[
-        str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue.", show_default=False)
-    ] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue.")] = None,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "-f", "--file", metavar="FILE", help="A file that holds the prompt; -: stdin.", show_default=False
-        ),
+        typer.Option("-f", "--file", metavar="FILE", help="A file that holds the prompt; -: stdin."),
     ] = None,
     escape: Annotated[
         bool,
@@ -44,15 +40,11 @@ def run(
     ] = True,
     json_schema: Annotated[
         Path | None,
-        typer.Option(
-            "--json-schema", metavar="FILE", help="A JSON schema that the text follows; -: stdin.", show_default=False
-        ),
+        typer.Option("--json-schema", metavar="FILE", help="A JSON schema that the text follows; -: stdin."),
     ] = None,
     grammar: Annotated[
         Path | None,
-        typer.Option(
-            "--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark.", show_default=False
-        ),
+        typer.Option("--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark."),
     ] = None,
     params: SamplingParams,
     options: EngineOptions,
