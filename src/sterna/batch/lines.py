@@ -105,6 +105,11 @@ class Entry:
     line: Line | None
     error: ApiError | None = None
 
+    @property
+    def prefix(self) -> str:
+        """A text with which lines begin alike if their prompts do; empty for a line that asks nothing."""
+        return "" if self.line is None else self.line.prefix
+
 
 def entries(lines: Iterable[RawLine], job: str) -> Iterator[Entry]:
     """The lines of a job. `job`: a text with all that answers depend on beside the lines."""
