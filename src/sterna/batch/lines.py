@@ -100,8 +100,8 @@ class Entry:
 
     raw: RawLine
     key: str
-    """Thirty-two hexadecimal digits. Only the same line at the same place has the same key, and only where all is the
-    same that its answer depends on."""
+    """Thirty-two hexadecimal digits. Two lines have the same key only if they are equal, have the same number, and belong
+    to jobs with the same `job` text."""
     line: Line | None
     error: ApiError | None = None
 
@@ -112,7 +112,7 @@ class Entry:
 
 
 def entries(lines: Iterable[RawLine], job: str) -> Iterator[Entry]:
-    """The lines of a job. `job`: a text with all that answers depend on beside the lines."""
+    """Parses the lines of a job. `job`: a text of everything besides the lines that answers depend on."""
     salt = blake2b(job.encode()).digest()
     names: set[str] = set()
     for raw in lines:

@@ -80,7 +80,7 @@ def batch(
 ) -> None:
     """Answer the lines of a file, many at a time.
 
-    Lines are those of OpenAI's batch files, or rows with a prompt or messages, for which the flags of sampling are. A
+    Lines are those of OpenAI's batch files, or rows with a prompt or messages; the flags of sampling are for rows. A
     folder of documents is cut into parts. A job that was broken off goes on with the same command.
     """
     from sterna.batch import Documents, run

@@ -75,6 +75,12 @@ def say(line: str) -> None:
         _redirect_to_null(2)
 
 
+def file_sentence(error: OSError) -> str:
+    """One sentence for an error of the operating system, with the file that it is about, where it names one."""
+    reason = error.strerror or error
+    return f"{error.filename}: {reason}." if error.filename else f"{reason}."
+
+
 def _shown(text: str, stream: TextIO) -> str:
     return visible(text) if stream.isatty() else text
 
