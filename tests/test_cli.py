@@ -14,6 +14,7 @@ import pytest
 
 from sterna.files.gguf import write_gguf
 
+from .chat.terminal import Terminal
 from .command import sterna
 from .helpers import DATA, gguf_metadata, tiny_tensors
 
@@ -21,6 +22,24 @@ from .helpers import DATA, gguf_metadata, tiny_tensors
 def test_run_writes_text() -> None:
     result = sterna("run", "-p", "It was a dark and stormy night", "-n", "20", "--seed", "1")
     assert result.returncode == 0 and len(result.stdout.split()) > 5 and result.stderr == ""
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_control_characters_of_a_text_are_pictures_on_a_terminal_alone(tmp_path: Path, more: str) -> None:
+    (tmp_path / "form").write_text(r'root ::= "a\x1b[2J\x9b2Jb\x07"')
+    command = f"sterna run -p x --grammar {tmp_path}/form {more}"
+    with Terminal(line=f"{command} && {command} > {tmp_path}/text", home=tmp_path) as terminal:
+        assert terminal.wait() == 0
+    assert terminal.raw.startswith(b"{" if more else "a␛[2J\ufffd2Jb␇\r\n".encode())
+    assert not {0x1B, 0x07} & {*terminal.raw} and "\x9b" not in terminal.raw.decode()
+    text = (tmp_path / "text").read_text()
+    assert (json.loads(text)["text"] if more else text) == "a\x1b[2J\x9b2Jb\x07" + ("" if more else "\n")
+
+
+def test_an_error_names_a_file_without_obeying_it(tmp_path: Path) -> None:
+    with Terminal("info", f"{tmp_path}/\x1b[2Jno", home=tmp_path) as terminal:
+        assert terminal.wait() == 1
+    assert "Error: " in terminal.text and b"\x1b" not in terminal.raw
 
 
 def test_run_json_has_the_documented_fields() -> None:

@@ -21,7 +21,7 @@ import pytest
 from sterna import LLM, __version__
 from sterna.bench.throughput import bench
 from sterna.cli import output
-from sterna.cli.main import main
+from sterna.cli.main import app, main
 from sterna.cli.texts import argument_text
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, OptionError
@@ -30,7 +30,7 @@ from sterna.files.embedded import EMBEDDED_MODEL
 from .command import shell, sterna
 
 GREEDY = "-n 8 --temp 0"
-VERBS = ("run", "info", "pull", "list", "rm", "bench", "convert", "eval", "train")
+VERBS = [verb.name for verb in app.registered_commands]
 
 
 class Command:
@@ -81,9 +81,16 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_readme_names_every_verb_and_no_verb_as_missing() -> None:
+    table = (Path(__file__).parents[1] / "README.md").read_text().split("\n## Verbs\n")[1].split("\n## ")[0]
+    there, missing = table.split("| not yet |")
+    assert all(re.search(rf"`(sterna )?{verb}\b", there) for verb in VERBS)
+    assert not any(re.search(rf"`(sterna )?{verb}\b", missing.split("\n")[0]) for verb in VERBS)
+
+
 def test_help_tells_the_context_of_the_embedded_model(command: Command) -> None:
     context = LLM(threads=1).context_length
-    for verb in ("", "run", "info", "bench", "eval"):
+    for verb in ("", "run", "chat", "info", "bench", "eval", "batch", "serve"):
         assert f"has a context of {context:,} tokens" in " ".join(command.text(f"{verb} -h").split())
 
 
@@ -234,6 +241,9 @@ SENTENCES = [
         "--split-size is a number of bytes, or a size such as 500M or 4G, not 'big'.",
     ),
     ("bench -r none", "-r is a whole number from 1, not 'none'."),
+    ("batch in out --price nan", "--price is a number from 0, not nan."),
+    ("batch in out --chunk 0", "--chunk is a whole number from 1, not 0."),
+    ("serve --port 65536", "--port is a whole number from 0 to 65535, not 65536."),
     ("bench -p 5,x", "-p is a whole number from 1, not 'x'."),
     ("run --version", "There is no flag --version; `sterna run -h` lists those there are."),
     ("bench -p 0", "-p is a whole number from 1, not 0."),

@@ -96,6 +96,17 @@ def test_people_map_their_own_tables(cluster: str) -> None:
     assert found == dict(zip(here["label"], here["generated_text"], strict=True))
 
 
+def test_a_cluster_without_processors_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(
+        ray, "nodes", lambda: [{"Alive": True, "Resources": {}}, {"Alive": False, "Resources": {"CPU": 2}}]
+    )
+    source = write_lines(tmp_path / "in", [{"prompt": "a"}])
+    with pytest.raises(UnsupportedError, match="The cluster at auto has no node with processors"):
+        run(source, tmp_path / "out", ray="auto")
+
+
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     source = write_lines(tmp_path / "in", [{"prompt": "a"}])

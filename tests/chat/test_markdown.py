@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from sterna.chat.answer import Reading
 from sterna.cli.terminal import markdown, plain
 from sterna.cli.terminal.blocks import Blocks
-from sterna.cli.terminal.visible import visible
+from sterna.cli.visible import visible
 from sterna.server.events import Text, Thinking
 
 WIDTH, HEIGHT = 80, 12
@@ -139,10 +140,14 @@ def test_an_empty_answer_and_an_answer_that_fails_leave_the_cursor_visible() -> 
     assert written.getvalue().endswith("half\n")
 
 
-def test_plain_text_has_no_escape_codes(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("is_terminal", "escape"), [(True, "␛"), (False, "\x1b")])
+def test_plain_text_has_no_escape_codes_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool, escape: str
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
     coming: Any = Coming(Reading(0.1, 10), Thinking("Hm"), Text("**bold**\x1b[1m"), Text("\n- x"))
     plain.show(coming)
-    assert capsys.readouterr().out == "**bold**␛[1m\n- x\n"
+    assert capsys.readouterr().out == f"**bold**{escape}[1m\n- x\n"
 
 
 @settings(deadline=None)

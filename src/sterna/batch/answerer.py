@@ -6,6 +6,7 @@ import gc
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from threading import Event
 
 from sterna.batch.lines import Entry, seed_of
@@ -47,7 +48,7 @@ class Answerer:
         ended = _Ended()
         running: dict[str, tuple[Entry, Work]] = {}
         try:
-            for entry in by_prefix(entries, _prefix):
+            for entry in by_prefix(entries, attrgetter("prefix")):
                 try:
                     work = self._work(entry, ended)
                 except Exception as error:
@@ -82,10 +83,6 @@ class Answerer:
             if str(error) == CLOSED:
                 raise
             return refused(entry, api_error(error))
-
-
-def _prefix(entry: Entry) -> str:
-    return entry.line.prefix if entry.line else ""
 
 
 @contextmanager

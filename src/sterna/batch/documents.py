@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sterna.batch.chunks import chunks
-from sterna.batch.extract import SUFFIXES, problem_of, text_of
+from sterna.batch.extract import SUFFIXES, text_of
 from sterna.batch.lines import RawLine
 from sterna.batch.source import Source
 from sterna.errors import ArgumentError, ContextLengthError, FormatError, NotFoundError, SternaError
@@ -63,7 +63,7 @@ class Documents:
         if not files:
             raise ArgumentError(f"{folder} has no documents ({', '.join(SUFFIXES)}).")
         size, overlap = self._sizes(tokenizer, context, answer)
-        return Source(str(folder), self._lines(folder, files, tokenizer, size, overlap), None)
+        return Source(self._lines(folder, files, tokenizer, size, overlap), None)
 
     def _sizes(self, tokenizer: Tokenizer, context: int, answer: int | None) -> tuple[int, int]:
         taken = len(tokenizer.encode_chat(self._messages("", ""))) + (answer or 0)
@@ -90,7 +90,7 @@ class Documents:
                 parts = list(chunks(tokenizer, text_of(folder / name), size, overlap))
             except SternaError as error:
                 number += 1
-                yield RawLine(number, name.encode("utf-8", "replace"), problem_of(error, name))
+                yield RawLine(number, name.encode("utf-8", "replace"), f"The document {name!r}: {error}")
                 continue
             for part, text in enumerate(parts, 1):
                 number += 1

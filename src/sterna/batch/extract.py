@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 
-from sterna.errors import FormatError, NotFoundError, SternaError, UnsupportedError
+from sterna.errors import FormatError, NotFoundError, UnsupportedError
 
 MOST_BYTES = 64 << 20
 """The largest file that is read."""
@@ -90,8 +90,3 @@ def _pdf_text(path: Path) -> str:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise FormatError(f"it is no PDF file that can be read ({reason[-1] if reason else 'out of memory'}).")
     return done.stdout.decode("utf-8", "replace")
-
-
-def problem_of(error: SternaError, name: str) -> str:
-    """The sentence about a document that has no text."""
-    return f"The document {name!r}: {error}"

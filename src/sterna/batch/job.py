@@ -29,7 +29,7 @@ class Job:
     """An input and the files of its outcomes."""
 
     def __init__(self, source: Source, output: Path, errors: Path, job: str) -> None:
-        """`job`: a text with all that answers depend on beside the lines."""
+        """`job`: a text of everything besides the lines that answers depend on (`job_text`)."""
         self._source, self._output, self._errors, self._job = source, output, errors, job
         self._seen_lines = self._seen_weight = 0
         """Of the input, as far as it was read."""
@@ -104,6 +104,6 @@ class Job:
 
 
 def job_text(model: str, seed: int, params: SamplingParams, options: EngineOptions) -> str:
-    """All that answers depend on beside the lines. `model`: the fingerprint of the model."""
+    """A text of everything besides the lines that answers depend on. `model`: the fingerprint of the model."""
     numbers = (options.ctx, options.kv, options.head, options.activations, options.i2s_layout)
     return f"{model} {seed} {asdict(params)} {numbers}"

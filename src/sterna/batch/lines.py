@@ -100,14 +100,19 @@ class Entry:
 
     raw: RawLine
     key: str
-    """Thirty-two hexadecimal digits. Only the same line at the same place has the same key, and only where all is the
-    same that its answer depends on."""
+    """Thirty-two hexadecimal digits. Two lines have the same key only if they are equal, have the same number, and belong
+    to jobs with the same `job` text."""
     line: Line | None
     error: ApiError | None = None
 
+    @property
+    def prefix(self) -> str:
+        """A text with which lines begin alike if their prompts do; empty for a line that asks nothing."""
+        return "" if self.line is None else self.line.prefix
+
 
 def entries(lines: Iterable[RawLine], job: str) -> Iterator[Entry]:
-    """The lines of a job. `job`: a text with all that answers depend on beside the lines."""
+    """Parses the lines of a job. `job`: a text of everything besides the lines that answers depend on."""
     salt = blake2b(job.encode()).digest()
     names: set[str] = set()
     for raw in lines:

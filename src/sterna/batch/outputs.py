@@ -1,8 +1,8 @@
 """The files of a job, which survive a kill at any moment.
 
-The output and the error file hold outcomes in the order of the lines. An outcome first goes to the journal, which holds
-them in the order in which they come, and is on disk there before it goes to its file. So after a kill every outcome is
-in its file or in the journal, and whatever the files have beyond the first gap is in the journal, too.
+The output and the error file hold outcomes in the order of the lines. An outcome is first written to the journal, in
+the order in which outcomes come, and is on disk there before it is written to its file. So after a kill every outcome
+is in its file or in the journal, and whatever the files have beyond the first gap is in the journal, too.
 """
 
 from __future__ import annotations

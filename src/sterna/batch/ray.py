@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from sterna.batch.answerer import Answerer
@@ -34,7 +35,7 @@ def outcomes_on_ray(
     """What becomes of lines, in any order. `address`: of the cluster, or `local` for one on this machine. `model`: a
     name or a path that all nodes have.
 
-    Raises `UnsupportedError` without Ray, or where the cluster fails.
+    Raises `UnsupportedError` without Ray, or where the cluster fails or has no processors.
     """
     try:
         import ray
@@ -43,11 +44,13 @@ def outcomes_on_ray(
         raise UnsupportedError("A cluster needs Ray: pip install 'sterna[ray]'.") from None
     rest = iter(asked)
     with _connected(ray, address):
-        nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-        sizes = [cpus for cpus in nodes if cpus]
+        nodes = [node["Resources"].get("CPU") for node in ray.nodes() if node["Alive"]]
+        cpus = [count for count in nodes if count]
+        if not cpus:
+            raise UnsupportedError(f"The cluster at {address} has no node with processors; add one to it.")
         while slab := list(islice(rest, SLAB)):
             yield from (refused(entry, entry.error) for entry in slab if entry.error is not None)
-            good = by_prefix((entry for entry in slab if entry.error is None), _prefix)
+            good = by_prefix((entry for entry in slab if entry.error is None), attrgetter("prefix"))
             rows = [{"number": e.raw.number, "data": e.raw.data, "key": e.key} for e in good]
             if not rows:
                 continue
@@ -56,8 +59,8 @@ def outcomes_on_ray(
                 fn_constructor_args=[model, seed, params, options],
                 batch_size=LINES,
                 # So many processors that no node has room for a second actor.
-                num_cpus=min(sizes),
-                compute=ray.data.ActorPoolStrategy(size=len(sizes)),
+                num_cpus=min(cpus),
+                compute=ray.data.ActorPoolStrategy(size=len(cpus)),
             )
             for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
@@ -75,7 +78,7 @@ class _Lines:
     """The model of one node."""
 
     def __init__(self, model: str, seed: int, params: SamplingParams, options: EngineOptions) -> None:
-        # An actor that failed here would be made again and again; and of an error in a task Ray shows a page.
+        # Ray would start an actor that fails here again and again, and would print a page about an error in a task.
         self._answerer: Answerer | SternaError
         try:
             self._answerer = open_answerer(model, seed, params, options)
@@ -94,13 +97,9 @@ def _columns(outcomes: list[Outcome]) -> dict[str, list[Any]]:
     return {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome.__dataclass_fields__}
 
 
-def _prefix(entry: Entry) -> str:
-    return entry.line.prefix if entry.line else ""
-
-
 @contextmanager
 def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Ray, connected unless it is already; what it says is one sentence."""
+    """Connects to Ray, unless it is connected already. Raises `UnsupportedError`, in one sentence, where Ray fails."""
     ours = not ray.is_initialized()
     try:
         if ours:

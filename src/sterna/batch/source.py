@@ -25,7 +25,6 @@ BOM = b"\xef\xbb\xbf"
 class Source:
     """The input of a job."""
 
-    name: str
     lines: Iterator[RawLine]
     size: int | None
     """Bytes, or rows of a table; None where nobody knows."""
@@ -37,16 +36,16 @@ class Source:
 
 
 def open_source(src: str | os.PathLike[str]) -> Source:
-    """The lines of a file, or of standard input for `-`. Raises NotFoundError, ArgumentError for
-    a folder, and as `parquet_rows`."""
+    """The lines of a file, or of standard input for `-`. Raises NotFoundError, ArgumentError for a folder, and as
+    `parquet_rows`."""
     if os.fspath(src) == "-":
         if sys.stdin is None:
             raise NotFoundError("Standard input cannot be read: it is closed.")
-        return Source("standard input", json_lines(sys.stdin.buffer), None)
+        return Source(json_lines(sys.stdin.buffer), None)
     path = Path(src)
     if is_parquet(path):
         count, rows = parquet_rows(path)
-        return Source(str(path), _row_lines(rows), count, in_rows=True)
+        return Source(_row_lines(rows), count, in_rows=True)
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder; a prompt for its documents makes lines of them (--map FILE).")
     try:
@@ -54,7 +53,7 @@ def open_source(src: str | os.PathLike[str]) -> Source:
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from None
     size = os.fstat(file.fileno()).st_size
-    return Source(str(path), json_lines(file), size or None)
+    return Source(json_lines(file), size or None)
 
 
 def json_lines(file: BinaryIO | io.BufferedIOBase) -> Iterator[RawLine]:

@@ -127,6 +127,7 @@ class Session:
     def _parser(self, prompt: Sequence[int]) -> Parser:
         """Parts the thoughts from the answer to `prompt`."""
         tokenizer = self.llm.tokenizer
+        # Some models write the most common tags though their template has none.
         tags = tags_of(tokenizer.chat_template) or TAGS[0]
         end = tokenizer.decode(prompt[-LAST_TOKENS:], skip_special=False)
         return ThinkingParser(tags, is_open(end, tags))

@@ -12,7 +12,7 @@ import typer
 
 from sterna.cli.options import Model, value_flag, with_flags
 from sterna.cli.streams import say
-from sterna.engine.checks import Whole
+from sterna.engine.checks import Number, Whole
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError
@@ -36,17 +36,12 @@ def batch(
             "--errors",
             metavar="FILE",
             help="Lines that could not be answered; default: OUT.errors.jsonl.",
-            show_default=False,
         ),
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(
-            "--price",
-            metavar="PER_HOUR",
-            min=0,
-            help="What an hour of this machine costs; what a million tokens cost is told.",
-            show_default=False,
+        value_flag(
+            Number(least=0), "--price", help="What an hour of this machine costs; what a million tokens cost is told."
         ),
     ] = None,
     ray: Annotated[
@@ -55,7 +50,6 @@ def batch(
             "--ray",
             metavar="ADDRESS",
             help="Run on the Ray cluster at this address; local: on one of this machine.",
-            show_default=False,
         ),
     ] = None,
     map: Annotated[
@@ -64,32 +58,19 @@ def batch(
             "--map",
             metavar="FILE",
             help="What is asked about each part of the documents in the folder IN; {text} is the part.",
-            show_default=False,
         ),
     ] = None,
     chunk: Annotated[
         int | None,
-        typer.Option(
-            "--chunk",
-            metavar="TOKENS",
-            min=1,
-            help="Most tokens of a part; default: what the context has room for.",
-            show_default=False,
-        ),
+        value_flag(Whole(1), "--chunk", help="Most tokens of a part; default: what the context has room for."),
     ] = None,
     overlap: Annotated[
         int | None,
-        typer.Option(
-            "--overlap",
-            metavar="TOKENS",
-            min=0,
-            help="Tokens that a part has from the one before; default: a tenth.",
-            show_default=False,
-        ),
+        value_flag(Whole(0), "--overlap", help="Tokens that a part has from the one before; default: a tenth."),
     ] = None,
     schema: Annotated[
         Path | None,
-        typer.Option("--schema", metavar="FILE", help="The JSON schema of the answers.", show_default=False),
+        typer.Option("--schema", metavar="FILE", help="The JSON schema of the answers."),
     ] = None,
     seed: Annotated[
         int, value_flag(Whole(0, 2**64 - 1), "--seed", help="Of the run; each line has a seed of its own from it.")
@@ -99,7 +80,7 @@ def batch(
 ) -> None:
     """Answer the lines of a file, many at a time.
 
-    Lines are those of OpenAI's batch files, or rows with a prompt or messages, for which the flags of sampling are. A
+    Lines are those of OpenAI's batch files, or rows with a prompt or messages; the flags of sampling are for rows. A
     folder of documents is cut into parts. A job that was broken off goes on with the same command.
     """
     from sterna.batch import Documents, run

@@ -23,7 +23,7 @@ def chat(
     model: Model = None,
     system: Annotated[
         str | None,
-        typer.Option("--system", metavar="TEXT", help="What the model is told before the chat.", show_default=False),
+        typer.Option("--system", metavar="TEXT", help="What the model is told before the chat."),
     ] = None,
     params: SamplingParams,
     options: EngineOptions,

@@ -40,7 +40,6 @@ def convert(
             "--type",
             help="Of the layers' matrices: i2_s, tq1_0, tq2_0, q2_0, pq2_0, ptq1_0, q1_0, f16, bf16, f32, q8_0, q6_k, "
             "q4_0; default: as they are.",
-            show_default=False,
         ),
     ] = None,
     head: Annotated[

@@ -20,9 +20,7 @@ from sterna.files.text import open_text, parts
 @with_flags()
 def evaluate(
     *,
-    text: Annotated[
-        Path, typer.Option("--text", metavar="FILE", help="A UTF-8 text file; -: stdin.", show_default=False)
-    ],
+    text: Annotated[Path, typer.Option("--text", metavar="FILE", help="A UTF-8 text file; -: stdin.")],
     model: Model = None,
     options: EngineOptions,
     json: Json = False,

@@ -16,7 +16,7 @@ from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
 from sterna.cli.interrupts import as_exceptions
 from sterna.cli.options import flag_labels
-from sterna.cli.streams import OutputError, give_up_output, prepare_streams, say
+from sterna.cli.streams import OutputError, file_sentence, give_up_output, prepare_streams, say
 from sterna.cli.usage import ModelVerb, Verbs, is_usage_error, usage_sentence
 from sterna.errors import ArgumentError, OptionError, SternaError
 
@@ -83,7 +83,7 @@ def main() -> None:
     except MemoryError:
         fail("There is not enough memory for this model or context.")
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
+        fail(file_sentence(error))
     except Exception as error:
         if is_usage_error(error):
             fail(usage_sentence(error), BAD_USAGE)

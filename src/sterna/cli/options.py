@@ -29,7 +29,7 @@ MODEL_HELP = (
 )
 Model = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help=MODEL_HELP, show_default=False, autocompletion=complete_model),
+    typer.Argument(metavar="[MODEL]", help=MODEL_HELP, autocompletion=complete_model),
 ]
 """The argument that names a model. `with_flags` adds the flag -m for it."""
 _ModelFlag = Annotated[
@@ -129,8 +129,7 @@ def _flag(field: Field[Any], hint: Any, defaults: dict[str, Any]) -> inspect.Par
 def _option(field: Field[Any], default: Any) -> Any:
     if isinstance(field.metadata["rule"], Switch):
         return typer.Option("/".join(_names(field)), help=field.metadata["help"], show_default=False)
-    shows = not (default is None or default == [])
-    return value_flag(field.metadata["rule"], *_names(field), help=field.metadata["help"], show_default=shows)
+    return value_flag(field.metadata["rule"], *_names(field), help=field.metadata["help"], show_default=default != [])
 
 
 _I2S_LAYOUT = next(field for field, _ in _flags(EngineOptions) if field.name == "i2s_layout")

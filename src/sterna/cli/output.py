@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sterna.cli.streams import say
+from sterna.cli.streams import say, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,9 +24,10 @@ DELAY_SECONDS = 1.0
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Prints a JSON object as one line of stdout, in ASCII where stdout is not UTF-8."""
+    """Prints a JSON object as one line of stdout, in ASCII where stdout is not UTF-8. JSON leaves some
+    control characters as they are, so a terminal gets pictures of them (`write_text`)."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    print(json.dumps(value, ensure_ascii=not is_utf8), flush=True)
+    write_text(json.dumps(value, ensure_ascii=not is_utf8) + "\n")
 
 
 def console() -> Console:

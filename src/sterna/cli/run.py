@@ -10,7 +10,7 @@ import typer
 
 from sterna.cli.options import Json, Model, with_flags
 from sterna.cli.output import delayed_progress, print_json, report_head
-from sterna.cli.streams import say
+from sterna.cli.streams import say, write_text
 from sterna.cli.texts import argument_text, read_prompt, read_text
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 def run(
     *,
     model: Model = None,
-    prompt: Annotated[
-        str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue.", show_default=False)
-    ] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue.")] = None,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "-f", "--file", metavar="FILE", help="A file that holds the prompt; -: stdin.", show_default=False
-        ),
+        typer.Option("-f", "--file", metavar="FILE", help="A file that holds the prompt; -: stdin."),
     ] = None,
     escape: Annotated[
         bool,
@@ -44,15 +40,11 @@ def run(
     ] = True,
     json_schema: Annotated[
         Path | None,
-        typer.Option(
-            "--json-schema", metavar="FILE", help="A JSON schema that the text follows; -: stdin.", show_default=False
-        ),
+        typer.Option("--json-schema", metavar="FILE", help="A JSON schema that the text follows; -: stdin."),
     ] = None,
     grammar: Annotated[
         Path | None,
-        typer.Option(
-            "--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark.", show_default=False
-        ),
+        typer.Option("--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark."),
     ] = None,
     params: SamplingParams,
     options: EngineOptions,
@@ -100,7 +92,7 @@ def write(llm: LLM, text: str, params: SamplingParams, form: dict[str, str], sil
     try:
         while True:
             if not silent:
-                print(piece, end="", flush=True)
+                write_text(piece)
             if completion is not None:
                 return completion
             piece, completion = next(stream)

@@ -19,15 +19,15 @@ def serve(
     *,
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help=MODEL_HELP, show_default=False, autocompletion=complete_model),
+        typer.Argument(metavar="[MODEL]...", help=MODEL_HELP, autocompletion=complete_model),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen at; 0.0.0.0: all of this machine.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="11434 is where tools look for Ollama.")] = 8080,
+    port: Annotated[int, value_flag(Whole(0, 65535), "--port", help="11434 is where tools look for Ollama.")] = 8080,
     unix: Annotated[
         Path | None,
-        typer.Option("--unix", metavar="PATH", help="A Unix socket instead of a port.", show_default=False),
+        typer.Option("--unix", metavar="PATH", help="A Unix socket instead of a port."),
     ] = None,
     memory: Annotated[
         int | None,
@@ -49,7 +49,6 @@ def serve(
             "--api-key-file",
             metavar="FILE",
             help="Keys, one a line, of which each request needs one; also: STERNA_API_KEY.",
-            show_default=False,
         ),
     ] = None,
     allow_origin: Annotated[
@@ -66,12 +65,8 @@ def serve(
     grace: Annotated[
         float, value_flag(Number(least=0, most=86400), "--grace", help="Seconds that requests have left after SIGTERM.")
     ] = 30.0,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve HTTPS.", show_default=False)
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.", show_default=False)
-    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
     options: EngineOptions,
 ) -> None:
     """Serve models over HTTP, as OpenAI does.

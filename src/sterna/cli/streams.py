@@ -7,7 +7,9 @@ import io
 import os
 import sys
 from errno import EBADF
+from typing import TextIO
 
+from sterna.cli.visible import visible
 from sterna.errors import SternaError
 
 
@@ -58,12 +60,29 @@ def give_up_output() -> None:
     _redirect_to_null(1)
 
 
+def write_text(text: str) -> None:
+    """Writes text that a model made to stdout, at once. A terminal shows its control characters as pictures; a file or
+    a pipe gets the text as it is."""
+    print(_shown(text, sys.stdout), end="", flush=True)
+
+
 def say(line: str) -> None:
-    """Prints a line on stderr. Where that fails there is no place left to report it, so the line is dropped."""
+    """Prints a line on stderr; a terminal shows control characters in it as pictures. Where printing fails there is no
+    place left to report it, so the line is dropped."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(_shown(line, sys.stderr), file=sys.stderr, flush=True)
     except OSError:
         _redirect_to_null(2)
+
+
+def file_sentence(error: OSError) -> str:
+    """One sentence for an error of the operating system, with the file that it is about, where it names one."""
+    reason = error.strerror or error
+    return f"{error.filename}: {reason}." if error.filename else f"{reason}."
+
+
+def _shown(text: str, stream: TextIO) -> str:
+    return visible(text) if stream.isatty() else text
 
 
 def _output(stream: io.TextIOWrapper | None) -> Output:

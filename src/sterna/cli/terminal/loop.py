@@ -15,10 +15,10 @@ from sterna.chat.commands import Leave, is_command, run_command
 from sterna.chat.session import Session
 from sterna.chat.stats import count_turns, cut_notice, speeds, use
 from sterna.cli.interrupts import Terminated
-from sterna.cli.streams import OutputError, say
+from sterna.cli.streams import OutputError, file_sentence, say
 from sterna.cli.terminal import messages, plain
 from sterna.cli.terminal.keyboard import no_echo, on_ctrl_c
-from sterna.cli.terminal.visible import visible
+from sterna.cli.visible import visible
 from sterna.errors import SternaError
 
 
@@ -54,7 +54,7 @@ def chat(session: Session, stats: bool, models: Callable[[], list[str]]) -> None
         except SternaError as error:
             print_line(f"Error: {error}")
         except OSError as error:
-            print_line(f"Error: {error.filename}: {error.strerror}." if error.filename else f"Error: {error}.")
+            print_line(f"Error: {file_sentence(error)}")
         except MemoryError:
             print_line("Error: There is not enough memory for that.")
 
@@ -62,7 +62,6 @@ def chat(session: Session, stats: bool, models: Callable[[], list[str]]) -> None
 def print_line(text: str) -> None:
     """Says something beside the answers: on stderr, so that a file of the output has the answers alone. A terminal gets
     whole words in each line."""
-    text = visible(text)
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
         text = "\n".join(_wrapped(line, width) for line in text.split("\n"))

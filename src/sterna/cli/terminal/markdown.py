@@ -12,7 +12,7 @@ from rich.text import Text as RichText
 
 from sterna.chat.answer import Answer, Reading
 from sterna.cli.terminal.blocks import Blocks, render
-from sterna.cli.terminal.visible import visible
+from sterna.cli.visible import visible
 from sterna.server.events import Text, Thinking
 
 PAUSE = 0.06

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sterna.chat.answer import Reading
-from sterna.cli.terminal.visible import visible
+from sterna.cli.streams import write_text
 from sterna.server.events import Text, Thinking
 
 
@@ -15,7 +15,7 @@ def show(events: Iterable[Reading | Thinking | Text]) -> None:
     try:
         for event in events:
             if isinstance(event, Text):
-                print(visible(event.text), end="", flush=True)
+                write_text(event.text)
                 ends_line = event.text.endswith("\n")
     finally:
         if not ends_line:

@@ -1,4 +1,4 @@
-"""Text of a model, of which nothing but letters reaches the terminal."""
+"""Text as a terminal may show it: that of a model, and of files that others made."""
 
 from __future__ import annotations
 
