@@ -250,7 +250,7 @@ def test_a_request_may_say_how_long_its_model_stays(three: list[Known]) -> None:
 
 
 def test_a_model_of_broken_numbers_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The known-answer check: a file whose last tensors were overwritten by what is no number, after the server knew it."""
+    """The known-answer check: a file was overwritten by what is no number after the server knew it."""
     data = bytearray(EMBEDDED_MODEL.read_bytes())
     data[-(1 << 20) :] = b"\xff" * (1 << 20)
     (tmp_path / "broken.gguf").write_bytes(data)

@@ -100,8 +100,8 @@ class Entry:
 
     raw: RawLine
     key: str
-    """Thirty-two hexadecimal digits. Two lines have the same key only if they are equal, have the same number, and belong
-    to jobs with the same `job` text."""
+    """Thirty-two hexadecimal digits. Two lines have the same key only if they are equal, have the same number, and
+    belong to jobs with the same `job` text."""
     line: Line | None
     error: ApiError | None = None
 
