@@ -18,6 +18,7 @@ from sterna.errors import ArgumentError, ContextLengthError, FormatError, Unsupp
 from sterna.files.embedded import EMBEDDED_MODEL
 from tests.batch.jobs import read_lines
 from tests.command import sterna
+from tests.helpers import EMBEDDED_CONTEXT
 
 TOKENIZER = Tokenizer(EMBEDDED_MODEL)
 PAGE = """<!doctype html><title>A &amp; B</title><style>p {}</style><script>if (1 < 2) alert()</script>
@@ -124,7 +125,12 @@ def test_documents_that_cannot_be_asked_about(tmp_path: Path) -> None:
         (Documents("x"), tmp_path / "none", ArgumentError, "is no folder"),
         (Documents("x", chunk=1000), folder(tmp_path), ArgumentError, "A part has at most"),
         (Documents("x", chunk=20, overlap=20), tmp_path / "docs", ArgumentError, "overlap by fewer"),
-        (Documents("x " * 500), tmp_path / "docs", ContextLengthError, "take .* of the context's 512"),
+        (
+            Documents("x " * EMBEDDED_CONTEXT),
+            tmp_path / "docs",
+            ContextLengthError,
+            f"take .* of the context's {EMBEDDED_CONTEXT}",
+        ),
     ]
     for documents, place, kind, sentence in asked:
         with pytest.raises(kind, match=sentence):
