@@ -46,9 +46,7 @@ class Grammar:
     def regex(cls, pattern: str) -> Grammar:
         """A text that a regular expression matches as a whole, in the syntax of Rust's `regex`, without look-around."""
         _check_text("A regular expression", pattern)
-        # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
-        written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
-        return cls.lark(f"start: /{''.join(written.get(part, part) for part in _escapes_apart(pattern))}/")
+        return cls.lark(f"start: /{lark_regex(pattern)}/")
 
     @classmethod
     def choice(cls, strings: Sequence[str]) -> Grammar:
@@ -102,6 +100,13 @@ class Grammar:
             return grammar
         _check_text("A grammar", grammar)
         return cls.gbnf(grammar) if "::=" in grammar else cls.lark(grammar)
+
+
+def lark_regex(pattern: str) -> str:
+    """A regular expression as it is written between two slashes in Lark."""
+    # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
+    written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
+    return "".join(written.get(part, part) for part in _escapes_apart(pattern))
 
 
 def _check_text(what: str, text: object) -> None:

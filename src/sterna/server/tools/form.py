@@ -31,6 +31,8 @@ class Form:
     mark: str
     head: tuple[str, ...]
     """What is before the arguments of a call; texts that may be special tokens stand by themselves."""
+    arguments: Callable[[Tool], str] = Tool.arguments
+    """The arguments of a tool in Lark."""
     tail: str = "}"
     opening: str = ""
     between: tuple[str, ...] | None = None
@@ -57,9 +59,9 @@ class Form:
             tools, parallel = tuple(tool for tool in tools if tool.name == choice), False
             if not tools:
                 raise ArgumentError(f"No tool has the name '{choice}'.")
+        heads = (written(*(part.replace(NAME, tool.name) for part in self.head)) for tool in tools)
         calls = " | ".join(
-            f"{written(*(part.replace(NAME, tool.name) for part in self.head))} {tool.arguments()} {written(self.tail)}"
-            for tool in tools
+            f"{head} {self.arguments(tool)} {written(self.tail)}" for head, tool in zip(heads, tools, strict=True)
         )
         more = f"({written(*self.between)} call)*" if parallel and self.between is not None else ""
         lines = [f"calls: {written(self.opening)} call {more} {written(self.closing)}", f"call: {calls}"]
