@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sterna.engine.grammar.cost import check_lark
 from sterna.engine.grammar.schema import schema_text
 from sterna.errors import ArgumentError, GrammarError
 
@@ -61,6 +62,7 @@ class Grammar:
     def lark(cls, text: str) -> Grammar:
         """A grammar in llguidance's dialect of Lark, whose first rule is `start`."""
         _check_text("A grammar", text)
+        check_lark(text)
         return cls(json.dumps({"grammars": [{"lark_grammar": text}]}))
 
     @classmethod

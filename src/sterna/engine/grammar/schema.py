@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sterna.engine.grammar.cost import check_schema
 from sterna.errors import GrammarError
 
 MAX_BYTES = 1 << 16
@@ -30,6 +31,7 @@ def schema_text(schema: Any, item_separator: str = ",", key_separator: str = ":"
     if not isinstance(schema, Mapping):
         raise GrammarError(f"A JSON schema is an object, not a {type(schema).__name__}.")
     check_depth(schema)
+    check_schema(schema)
     form = {"whitespace_flexible": False, "item_separator": item_separator, "key_separator": key_separator}
     own = {key: value for key, value in _narrowed(schema).items() if key != "x-guidance"}  # it could switch checks off
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sterna.engine.grammar.cost import referenced
 from sterna.server.tools.spec import Tool
 
 KINDS = frozenset(("string", "number", "boolean", "null", "object", "array"))
@@ -68,10 +69,8 @@ class Parameter:
 
     def resolved(self, reference: Any) -> Any:
         """What a `$ref` stands for; `ANY` where that is no definition of the tool."""
-        found: Any = self.definitions
-        for key in reference.removeprefix("#/").split("/") if isinstance(reference, str) else ["?"]:
-            found = found.get(key.replace("~1", "/").replace("~0", "~"), ANY) if isinstance(found, Mapping) else ANY
-        return found
+        found = referenced(self.definitions, reference) if isinstance(reference, str) else None
+        return ANY if found is None else found
 
     def read(self, text: str) -> str:
         """The JSON text of the value that a model wrote. What is no value of the parameter's kinds is a text."""
