@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterna import LLM
-from sterna.engine.grammar import GrammarError
+from sterna.engine.grammar import Grammar, GrammarError
 from sterna.errors import ArgumentError
 from sterna.model.tokenizer import Tokenizer
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking, joined
@@ -304,11 +304,11 @@ def test_what_is_required_is_called_with_valid_arguments(llm: LLM, style: str) -
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_what_is_not_required_is_text_until_the_mark(llm: LLM, style: str) -> None:
     use = ToolUse(TEMPLATES[style], TOOLS, "auto")
-    grammar = use.grammar(llm.tokenizer)
-    assert grammar is not None
     mark = FORMS[style].mark
 
-    def allowed(text: str) -> bool:
+    def allowed(text: str, form: Grammar | None = None) -> bool:
+        grammar = use.grammar(llm.tokenizer, form)
+        assert grammar is not None
         constraint = llm.grammars.compile(grammar)
         try:
             for token in [*llm.tokenizer.encode_continuation(text), *llm.tokenizer.eos_ids]:
@@ -329,6 +329,10 @@ def test_what_is_not_required_is_text_until_the_mark(llm: LLM, style: str) -> No
     }[style]
     assert allowed(before + written) and not allowed(before + written.replace("now", "later"))
     assert text_and_calls(events_of(style, [before, written])) == (before, [("now", "{}")])
+    number = Grammar.json_schema({"type": "object", "properties": {"name": {"type": "integer"}}})
+    assert allowed(written, number) and allowed('{"name":5}', number)
+    for text in ("", "Plain words", '{"name":"now"}', "Let me see. " + written, '{"name":5}' + written):
+        assert not allowed(text, number)
 
 
 def test_marks_that_are_special_tokens_are_those_tokens(tmp_path: Path) -> None:

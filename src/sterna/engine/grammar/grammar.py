@@ -73,10 +73,10 @@ class Grammar:
         _check_text("A grammar", text)
         return cls.lark(to_lark(text))
 
-    def within(self, lark: str) -> Grammar:
-        """A grammar in Lark in which `@form` stands for this one."""
+    def within(self, lark: str, name: str = "form") -> Grammar:
+        """A grammar in Lark in which `@form` stands for this one; `name`: in place of `form`, where that is taken."""
         form, *others = json.loads(self.text)["grammars"]
-        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": "form"}, *others]}))
+        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": name}, *others]}))
 
     @classmethod
     def of(

@@ -76,12 +76,12 @@ class ToolUse:
         except ArgumentError:  # some templates refuse messages of the system
             return tokenizer.encode_chat(told(messages, self.tools, role="user"), **options)
 
-    def grammar(self, tokenizer: Tokenizer) -> Grammar | None:
-        """The grammar of the answer; None without tools. Raises `GrammarError` for parameters that cannot be followed,
-        as does compiling it."""
+    def grammar(self, tokenizer: Tokenizer, text: Grammar | None = None) -> Grammar | None:
+        """The grammar of the answer, whose text, where nothing is called, has the form `text`; None for any text.
+        Raises `GrammarError` for parameters that cannot be followed, as does compiling it."""
         if not self.tools:
-            return None
-        return self._form.grammar(self.tools, self._choice, self._parallel, tokenizer.special_id)
+            return text
+        return self._form.grammar(self.tools, self._choice, self._parallel, tokenizer.special_id, text)
 
     def parser(self, whole: bool = False) -> Parser:
         """A parser of one answer; `whole` as in `parser`."""
