@@ -46,20 +46,26 @@ def main() -> None:
         ]
         llm.settle()
         server.decode(prompts[:1], given.tokens)
-        alone, one, together = [], [], []
+        alone, one, together_alone, together = [], [], [], []
         for _ in range(given.repetitions):
             alone.append(llm.complete(prompts[:1], max_tokens=given.tokens, ignore_eos=True)[0].decode_tps)
             one.append(server.decode(prompts[:1], given.tokens))
+            begun = time.perf_counter()
+            llm.complete(prompts, max_tokens=given.tokens, ignore_eos=True)
+            together_alone.append(len(prompts) * given.tokens / (time.perf_counter() - begun))
             together.append(server.decode(prompts, given.tokens))
     with serving(threads) as server:  # the embedded model, so that little of the memory is the model's
         server.decode([[1]], 2)
         memory = server.memory() - EMBEDDED_MODEL.stat().st_size
         time.sleep(6.0)  # until the timers of the last connection are over
         idle = server.idle_share(5.0)
-    engine, single, several = map(statistics.median, (alone, one, together))
-    print(f"engine alone:      {engine:10.1f} tokens/s")
+    engine, single, batch, several = map(statistics.median, (alone, one, together_alone, together))
+    print(f"engine alone:      {engine:10.1f} tokens/s, {given.streams} texts {batch:.1f}")
     print(f"one stream:        {single:10.1f} tokens/s, {single / engine:.2f} of the engine alone")
-    print(f"{given.streams} streams:         {several:10.1f} tokens/s, {several / single:.2f} times one stream")
+    print(
+        f"{given.streams} streams:         {several:10.1f} tokens/s, {several / batch:.2f} of the engine alone, "
+        f"{several / single:.2f} times one stream"
+    )
     print(f"idle:              {100 * idle:10.2f} % of a processor")
     print(f"memory beside the embedded model: {memory / 1e6:.0f} MB")
 

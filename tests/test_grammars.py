@@ -249,6 +249,33 @@ def test_what_takes_too_long_is_refused(llm: LLM, monkeypatch: pytest.MonkeyPatc
     release.set()
 
 
+AMBIGUOUS = [
+    "start: s\ns: " + " | ".join(["s s"] * 500) + ' | "a"',
+    'start: %lark { start: s\ns: "a"' + "| A s" * 500 + "\nA: /[a-z]*/ }",
+    'start: %json {"$ref": "#/$defs/x", "$defs": {"x": {"anyOf": [' + '{"$ref": "#/$defs/x"},' * 500 + "{}]}}}",
+    'root ::= "a"' + " | root root" * 500,
+]
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS, ids=lambda text: text[:20])
+def test_what_would_take_long_for_every_token_is_refused(text: str) -> None:
+    with pytest.raises(GrammarError, match="too long to follow: .*alternatives"):
+        Grammar.of(grammar=text)
+
+
+def test_many_alternatives_that_are_not_ambiguous_are_possible(llm: LLM) -> None:
+    words = "start: word (SPACE word)*\nSPACE: / /\nword: " + " | ".join(f'"w{n}"' for n in range(1000))
+    sums = 'start: sum\nsum: sum "+" sum | sum "-" sum | "(" sum ")" | N\nN: /[0-9]+/'
+    for text, answer in ((words, "w5 w999 w17"), (sums, "12+(3-4)-567")):
+        constraint = llm.grammars.compile(Grammar.lark(text))
+        for token in [*llm.tokenizer.encode_continuation(answer), min(llm.tokenizer.eos_ids)]:
+            constraint.mask()
+            constraint.advance(token)
+    name = {"anyOf": [{"$ref": "#/$defs/name"}, {"type": "null"}]}
+    schema = {"properties": {f"p{n}": name for n in range(500)}, "$defs": {"name": {"enum": ["a", "b"]}}}
+    llm.grammars.compile(Grammar.json_schema(schema))
+
+
 def test_schemas_cannot_switch_checks_off(llm: LLM) -> None:
     schema = {"x-guidance": {"whitespace_flexible": True, "lenient": True}, "type": "object", "maxProperties": 0}
     assert llm.generate(PROMPT, json_schema=schema, max_tokens=9) == "{}"

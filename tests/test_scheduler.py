@@ -45,6 +45,21 @@ def test_many_requests_of_unknown_length_in_a_small_pool_give_the_texts_of_lone_
     assert large._loop.scheduler.preemptions == 0
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_cache_grows_no_further_than_its_limit(name: str) -> None:
+    llm = LLM(tiny_checkpoint(CONFIGS[name]), threads=2)
+    options: dict[str, Any] = {"ignore_eos": True, "max_tokens": 100}
+    free = llm.complete(PROMPTS[:12], **options)
+    taken, least = llm.statistics.cache_bytes, llm.statistics.least_cache_bytes
+    assert taken > 2 * least and llm.statistics.preemptions == 0
+    llm = LLM(tiny_checkpoint(CONFIGS[name]), threads=2)
+    for limit in (0, 2 * least, 3 * taken):
+        llm.limit_cache(limit)
+        assert [each.token_ids for each in llm.complete(PROMPTS[:12], **options)] == [each.token_ids for each in free]
+        assert llm.statistics.cache_bytes <= max(limit, least)
+    assert llm.statistics.preemptions > 0 and llm.statistics.cache_bytes > 2 * least
+
+
 def test_hidden_rows_of_a_preempted_request_come_once_each() -> None:
     llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=2, pool_tokens=640)
     text = PROMPTS[20] * 2

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterna import LLM
-from sterna.engine.grammar import GrammarError
+from sterna.engine.grammar import Grammar, GrammarError
 from sterna.errors import ArgumentError
 from sterna.model.tokenizer import Tokenizer
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking, joined
@@ -33,6 +33,8 @@ TOOLS = [
     {"type": "function", "function": {"name": "now", "description": "The time"}},
 ]
 ARGUMENTS = '{"city": "Ulm }]\\"", "unit": "C"}'
+WRITTEN = '<parameter=city>\nUlm }]"\n</parameter>\n<parameter=unit>\nC\n</parameter>\n'
+"""The same, between tags."""
 ONE = [("get_weather", ARGUMENTS)]
 TWO = [*ONE, ("now", "{}")]
 CALLS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
@@ -45,6 +47,14 @@ CALLS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     ("hermes", '<tool_call>{"name": "now", "arguments": "{\\"a\\": 1}"}</tool_call> Yes.', " Yes.",
      [("now", '{"a": 1}')]),
     ("hermes", '<tool_call><tool_call>{"name": "now"}</tool_call>', "<tool_call>", [("now", "{}")]),
+    ("qwen3-coder", f"<tool_call>\n<function=get_weather>\n{WRITTEN}</function>\n</tool_call>", "", ONE),
+    ("qwen3-coder", f"Hm.<tool_call><function=get_weather>{WRITTEN}</function>", "Hm.", ONE),
+    ("qwen3-coder", f"<tool_call>\n<function=get_weather>\n{WRITTEN}</function>\n</tool_call>\n<tool_call>\n"
+                    "<function=now>\n</function>\n</tool_call>\n", "", TWO),
+    ("qwen3-coder", "<tool_call><function=now><parameter=a>\n\n</b>\n\n</parameter><parameter=b>[1]</parameter>"
+                    "</function></tool_call>Yes.", "Yes.", [("now", '{"a": "\\n</b>\\n", "b": [1]}')]),
+    ("qwen3-coder", "<tool_call><function=now></tool_call><tool_call><function=now></function>",
+     "<tool_call><function=now></tool_call>", [("now", "{}")]),
     ("llama3", f'{{"name": "get_weather", "parameters": {ARGUMENTS}}}', "", ONE),
     ("llama3", f'<|python_tag|>{{"name": "get_weather", "parameters": {ARGUMENTS}}}', "", ONE),
     ("llama3", f' {{"type": "function", "name": "get_weather", "parameters": {ARGUMENTS}}}; {{"name": "now"}}',
@@ -63,6 +73,8 @@ NO_CALLS: list[tuple[str, str]] = [
     ("hermes", '<tool_call>{"name": "now", "arguments": 5}</tool_call>'), ("hermes", "<tool_call>[1]"),
     ("hermes", '<tool_call>{"name": "now", "arguments": "no JSON"}'), ("hermes", '<tool_call>{"name": "now", "argu'),
     ("hermes", '<tool_call>{"name": 5, "arguments": {}}'), ("hermes", '<tool_call>{"arguments": {"a": ]}}'),
+    ("qwen3-coder", "<tool_call>\n<function"), ("qwen3-coder", "<tool_call>now"),
+    ("qwen3-coder", "<tool_call><function=later><parameter=a>1</parameter></function></tool_call>"),
     ("llama3", '{"answer": {"name": "now"}}'), ("llama3", "A {"), ("llama3", '<|python_tag|>print("now")'),
     ("llama3", '{"name": "Alice", "parameters": {}}'), ("llama3", 'Well, {"name": "now", "parameters": {}}'),
     ("mistral", "[TOOL_CALLS] none"), ("mistral", "[TOOL_CALLS][now]"), ("mistral-names", "[TOOL_CALLS]now"),
@@ -108,7 +120,9 @@ def test_what_is_no_call_is_text(style: str, answer: str, whole: bool) -> None:
         assert text_and_calls(events_of(style, pieces, whole)) == (answer, [])
 
 
-@pytest.mark.parametrize(("style", "answer"), [(style, answer) for style, answer, _, calls in CALLS if calls == ONE])
+@pytest.mark.parametrize(
+    ("style", "answer"), [(style, answer) for style, answer, _, calls in CALLS if calls == ONE and ARGUMENTS in answer]
+)
 def test_arguments_are_streamed_and_a_call_that_breaks_off_is_not_lost(style: str, answer: str) -> None:
     begin = answer.index(ARGUMENTS)
     cut = answer[: begin + 12]
@@ -123,9 +137,22 @@ def test_arguments_are_streamed_and_a_call_that_breaks_off_is_not_lost(style: st
     assert text_and_calls(events_of(style, list(cut), whole=True)) == (cut, [])
 
 
+@pytest.mark.parametrize(
+    ("cut", "arguments"),
+    [("Ulm", '{"city": "Ulm'), ("</para", '{"city": "Ulm }]\\"\\n</para'), ("unit>", '{"city": "Ulm }]\\"", "unit": ')],
+)
+def test_texts_between_tags_are_streamed_and_a_call_that_breaks_off_is_not_lost(cut: str, arguments: str) -> None:
+    answer = f"<tool_call><function=get_weather>{WRITTEN}"
+    answer = answer[: answer.index(cut) + len(cut)]
+    assert text_and_calls(events_of("qwen3-coder", list(answer))) == ("", [("get_weather", arguments)])
+    assert text_and_calls(events_of("qwen3-coder", list(answer), whole=True)) == (answer, [])
+
+
 MARKS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>", '{"tool_calls": [']
-FRAGMENTS = [*MARKS, '{"name": "now", "arguments": ', '{"name": "get_weather", "parameters": ', ARGUMENTS, "{}", "}",
-             "]", '"', "\\", "now", ", ", ": ", "\n", " ", ";", "é", "[", "{", '"arguments"', "<", "text"]  # fmt: skip
+TAGS = ["<function=now>", "<function=get_weather>", "<parameter=city>", "<parameter=a>", "</parameter>", "</function>"]
+FRAGMENTS = [*MARKS, *TAGS, '{"name": "now", "arguments": ', '{"name": "get_weather", "parameters": ', ARGUMENTS,
+             "{}", "}", "]", '"', "\\", "now", ", ", ": ", "\n", " ", ";", "é", "[", "{", '"arguments"', "<",
+             "text"]  # fmt: skip
 ANSWERS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=4))).map("".join)
 
 
@@ -143,7 +170,9 @@ def test_nothing_is_lost(style: str, answer: str, whole: bool) -> None:
     text, calls = text_and_calls(events)
     assert calls or text.split() == answer.split()
     characters = iter(answer)
-    given = (character for event in events if not isinstance(event, CallStart) for character in event.text)
+    is_rewritten = style == "qwen3-coder"  # its arguments are no JSON
+    written = [event for event in events if isinstance(event, Text if is_rewritten else Text | CallArguments)]
+    given = (character for event in written for character in event.text)
     assert all(character in characters for character in given)
     for name, arguments in calls:
         assert name in ("now", "get_weather") and (not whole or isinstance(json.loads(arguments), dict))
@@ -165,12 +194,13 @@ def folder(path: Path, template: str) -> Tokenizer:
 @pytest.mark.parametrize(
     ("name", "style"),
     [
-        ("Qwen-Qwen3-0.6B", "hermes"), ("Qwen-Qwen2.5-7B-Instruct", "hermes"), ("Qwen3-Coder", "generic"),
+        ("Qwen-Qwen3-0.6B", "hermes"), ("Qwen-Qwen2.5-7B-Instruct", "hermes"), ("Qwen3-Coder", "qwen3-coder"),
         ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", "hermes"), ("meta-llama-Llama-3.1-8B-Instruct", "llama3"),
         ("meta-llama-Llama-3.3-70B-Instruct", "llama3"), ("mistralai-Mistral-Nemo-Instruct-2407", "mistral"),
         ("Mistral-Small-3.2-24B-Instruct-2506", "mistral-names"),
         ("unsloth-Apriel-1.5", "generic"), ("unsloth-mistral-Devstral-Small-2507", "mistral-names"),
-        ("GLM-4.6", "generic"), ("google-gemma-2-2b-it", "generic"), ("Qwen3.5-4B", "generic"),
+        ("GLM-4.6", "generic"), ("google-gemma-2-2b-it", "generic"), ("Qwen3.5-4B", "qwen3-coder"),
+        ("NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "qwen3-coder"), ("ByteDance-Seed-OSS", "generic"),
     ],
 )  # fmt: skip
 def test_the_style_is_found_by_the_template(name: str, style: str) -> None:
@@ -236,6 +266,7 @@ def llm() -> LLM:
 TEMPLATES = {
     "hermes": '<tool_call>{"name": "", "arguments": {}}</tool_call>',
     "llama3": 'Respond in the format {"name": function name, "parameters": ',
+    "qwen3-coder": "<tool_call>\n<function=f>\n<parameter=a>\n",
     "mistral": "[TOOL_CALLS]",
     "mistral-names": "[TOOL_CALLS][ARGS]",
     "generic": "",
@@ -273,11 +304,11 @@ def test_what_is_required_is_called_with_valid_arguments(llm: LLM, style: str) -
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_what_is_not_required_is_text_until_the_mark(llm: LLM, style: str) -> None:
     use = ToolUse(TEMPLATES[style], TOOLS, "auto")
-    grammar = use.grammar(llm.tokenizer)
-    assert grammar is not None
     mark = FORMS[style].mark
 
-    def allowed(text: str) -> bool:
+    def allowed(text: str, form: Grammar | None = None) -> bool:
+        grammar = use.grammar(llm.tokenizer, form)
+        assert grammar is not None
         constraint = llm.grammars.compile(grammar)
         try:
             for token in [*llm.tokenizer.encode_continuation(text), *llm.tokenizer.eos_ids]:
@@ -290,6 +321,7 @@ def test_what_is_not_required_is_text_until_the_mark(llm: LLM, style: str) -> No
     before = "" if style == "llama3" else "Let me see.\n"
     written = {
         "hermes": f'{mark}\n{{"name": "now", "arguments": {{}}}}\n</tool_call>',
+        "qwen3-coder": f"{mark}\n<function=now>\n</function>\n</tool_call>",
         "llama3": 'now", "parameters": {}}'.join([mark, ""]),
         "mistral": f'{mark}[{{"name": "now", "arguments": {{}}}}]',
         "mistral-names": f"{mark}now[ARGS]{{}}",
@@ -297,6 +329,10 @@ def test_what_is_not_required_is_text_until_the_mark(llm: LLM, style: str) -> No
     }[style]
     assert allowed(before + written) and not allowed(before + written.replace("now", "later"))
     assert text_and_calls(events_of(style, [before, written])) == (before, [("now", "{}")])
+    number = Grammar.json_schema({"type": "object", "properties": {"name": {"type": "integer"}}})
+    assert allowed(written, number) and allowed('{"name":5}', number)
+    for text in ("", "Plain words", '{"name":"now"}', "Let me see. " + written, '{"name":5}' + written):
+        assert not allowed(text, number)
 
 
 def test_marks_that_are_special_tokens_are_those_tokens(tmp_path: Path) -> None:

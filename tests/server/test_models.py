@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sterna import LLM
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, NotFoundError
 from sterna.files.embedded import EMBEDDED_MODEL
@@ -24,8 +25,9 @@ from tests.server.conftest import Running, running
 from tests.server.slow import slow
 
 ONE: dict[str, Any] = {"prompt": "Once", "max_tokens": 4, "ignore_eos": True}
-SIZE = loaded_bytes(known("sterna-tern", EMBEDDED_MODEL)) * 5 // 4
-"""Memory of one embedded model, with a few blocks of its cache."""
+with LLM(threads=1) as model:
+    SIZE = loaded_bytes(known("sterna-tern", EMBEDDED_MODEL)) + model.statistics.least_cache_bytes
+    """Memory of one embedded model, with the cache of one text."""
 
 
 @pytest.fixture
@@ -130,6 +132,27 @@ def test_idle_models_make_room_for_others(three: list[Known]) -> None:
         ask(served, "c")
         ask(served, "a")
         assert loaded(served) == ["a", "c"]
+
+
+def test_caches_stay_within_the_memory(three: list[Known]) -> None:
+    """Two models serve more texts together than their memory has room for. All are answered, as they are alone."""
+    with serve(three, memory=2 * SIZE + SIZE // 2) as served, ThreadPoolExecutor(12) as pool:
+        ask(served, "a")
+        ask(served, "b")
+        least = served.llm.statistics.least_cache_bytes
+        bodies = [{"max_tokens": -1, "prompt": [5 + n] * 40, "seed": n} for n in range(6)]
+        alone = [ask(served, "a", **body).json()["choices"][0]["text"] for body in bodies]
+        asked = [pool.submit(ask, served, name, **body) for body in bodies for name in "ab"]
+        assert [each.result().json()["choices"][0]["text"] for each in asked] == [text for text in alone for _ in "ab"]
+        models = served.models.loaded()
+        assert sum(each.bytes for each in models) <= 2 * SIZE + SIZE // 2
+        assert all(each.llm.statistics.cache_bytes > least // 2 for each in models)
+        assert any(each.llm.statistics.preemptions for each in models)
+        served.http.post("/api/generate", json={"model": "a", "keep_alive": 0})
+        served.eventually(lambda: loaded(served) == ["b"])
+        for body in bodies:  # the other one may have it all
+            ask(served, "b", **body)
+        served.eventually(lambda: served.models.loaded()[0].cache_bytes > least)
 
 
 def test_a_pinned_model_stays(three: list[Known]) -> None:

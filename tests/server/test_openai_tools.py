@@ -71,6 +71,34 @@ def test_one_tool_can_be_named(served: Running) -> None:
         assert [call.function.name for call in answer.choices[0].message.tool_calls or ()] == ["tide"]
 
 
+SHIP = {
+    "type": "object",
+    "properties": {"masts": {"enum": [1, 2, 3]}},
+    "required": ["masts"],
+    "additionalProperties": False,
+}
+
+
+def test_with_tools_and_a_form_an_answer_is_a_call_or_has_the_form(served: Running) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "ship", "schema": SHIP}}
+    body = {**BODY, "response_format": form, "parallel_tool_calls": False, "temperature": 1.5}
+    kinds = set()
+    for seed in range(12):
+        (choice,) = served.post("/v1/chat/completions", {**body, "seed": seed}).json()["choices"]
+        message, calls = choice["message"], choice["message"].get("tool_calls", [])
+        kinds.add(choice["finish_reason"])
+        if calls:
+            assert choice["finish_reason"] == "tool_calls" and message["content"] is None
+            check(calls[0]["function"]["name"], calls[0]["function"]["arguments"])
+        else:
+            assert choice["finish_reason"] == "stop" and json.loads(message["content"])["masts"] in (1, 2, 3)
+    assert kinds == {"stop", "tool_calls"}
+    (choice,) = served.post("/v1/chat/completions", {**body, "tool_choice": "required"}).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    (choice,) = served.post("/v1/chat/completions", {**body, "tool_choice": "none"}).json()["choices"]
+    assert json.loads(choice["message"]["content"]).keys() == {"masts"}
+
+
 def test_an_answer_may_have_several_calls(served: Running) -> None:
     answer = served.openai.chat.completions.create(**BODY, tool_choice="required", seed=1)
     calls: Any = answer.choices[0].message.tool_calls
@@ -165,7 +193,6 @@ def test_responses_have_calls_too(served: Running) -> None:
             },
             "uniqueItems",
         ),
-        ({"response_format": {"type": "json_object"}}, "together"),
     ],
 )
 def test_tools_that_cannot_be_are_an_error(served: Running, fields: dict[str, Any], words: str) -> None:

@@ -40,6 +40,7 @@ class BlockAllocator:
         self._fresh = list(range(num_blocks - 1, -1, -1))
         self._free: list[int] = []
         self._references = [0] * num_blocks
+        self._limit = num_blocks
         self._max_cached = max_cached
         self._by_key: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
@@ -49,18 +50,27 @@ class BlockAllocator:
     @property
     def available(self) -> int:
         """How many blocks `allocate` can still give."""
-        return len(self._fresh) + len(self._free) + len(self._idle)
+        return max(self._limit - self.touched, 0) + len(self._free) + len(self._idle)
+
+    @property
+    def size(self) -> int:
+        """How many blocks the pool has."""
+        return len(self._references)
 
     @property
     def touched(self) -> int:
         """How many blocks were ever given out, and so take memory."""
         return len(self._references) - len(self._fresh)
 
+    def limit(self, blocks: int) -> None:
+        """Lets no more than so many blocks take memory; those that take it already keep it."""
+        self._limit = min(blocks, self.size)
+
     def allocate(self) -> int:
         """An unused block; the caller has made sure that one is available."""
         if self._free:
             block = self._free.pop()
-        elif self._fresh:
+        elif self.touched < self._limit:
             block = self._fresh.pop()
         else:
             block = self._evict()

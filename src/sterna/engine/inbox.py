@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 E = TypeVar("E")
 
-REST = 0.01
-"""Seconds between two wakes of an event loop for events that are not urgent. A small model makes thousands of tokens a
-second, which would share the processor with a wake for each."""
+REST, REST_OF_TASK, MOST_REST = 0.01, 0.004, 0.05
+"""Seconds between two wakes of an event loop for events that are not urgent: at least, for each task that is woken, and
+at most. A small model makes thousands of tokens a second, which would share the processor with a wake for each."""
 
 
 class Inbox(Generic[E]):
@@ -36,7 +36,7 @@ class Inbox(Generic[E]):
         self._waking = False
 
     def put(self, event: E, urgent: bool = True) -> None:
-        """Queues an event, in a callback of a request. One that is not urgent may wait for up to `REST` seconds."""
+        """Queues an event, in a callback of a request. One that is not urgent may wait for `MOST_REST` seconds."""
         self._events.append(event)
         if not self._waking:
             self._waking = True
@@ -80,11 +80,14 @@ class _Tasks:
                 loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
+        woken = 0
         while self.due:
             self.due.popleft()()
+            woken += 1
         if not self.resting:
             self.resting = True
-            asyncio.get_running_loop().call_later(REST, self._end_rest)
+            rest = min(max(REST, woken * REST_OF_TASK), MOST_REST)
+            asyncio.get_running_loop().call_later(rest, self._end_rest)
 
     def _end_rest(self) -> None:
         self.resting = False  # before `due` is looked at: what is appended later sends a message

@@ -34,6 +34,11 @@ class _Group:
     """Blocks that one sequence needs at most."""
     block_size: int
 
+    @property
+    def least(self) -> int:
+        """Blocks that one sequence needs at most."""
+        return min(self.most, self.allocator.size)
+
     def first_seen(self, position: int) -> int:
         """The first position that the token at `position` sees."""
         return 0 if self.window is None else max(0, position + 1 - self.window)
@@ -95,6 +100,22 @@ class KvCache:
             self.groups.append(_Group(allocator, pool.window, self.blocks_for(seen) + 1, block_size))
 
         self._has_states = any(isinstance(group, StateGroup) for group in self.groups)
+
+    def taken(self, block_bytes: Sequence[int]) -> int:
+        """Bytes that the blocks have taken; `block_bytes`: those of one block or slot of each group."""
+        return sum(group.allocator.touched * size for group, size in zip(self.groups, block_bytes, strict=True))
+
+    def least(self, block_bytes: Sequence[int]) -> int:
+        """Bytes that one sequence of the whole context needs at most."""
+        return sum(group.least * size for group, size in zip(self.groups, block_bytes, strict=True))
+
+    def limit(self, limit: int, block_bytes: Sequence[int]) -> None:
+        """Lets the blocks take no more than so many bytes, but what they have taken, and what one sequence needs."""
+        beyond = [group.allocator.size - group.least for group in self.groups]
+        rest = sum(blocks * size for blocks, size in zip(beyond, block_bytes, strict=True))
+        share = max(limit - self.least(block_bytes), 0) / max(rest, 1)
+        for group, blocks in zip(self.groups, beyond, strict=True):
+            group.allocator.limit(group.least + int(blocks * share))
 
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold so many positions."""

@@ -17,7 +17,6 @@ import numpy as np
 from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
-from sterna.engine.backend import CachePool
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
@@ -377,19 +376,26 @@ class LLM:
         scheduler, backend = self._loop.scheduler, self._loop.backend
         assert isinstance(backend, NativeBackend)
         allocators = [group.allocator for group in self._cache.groups]
-        blocks = sum(pool.blocks if isinstance(pool, CachePool) else pool.slots for pool in backend.pools)
-        sizes = zip(allocators, backend.block_bytes, strict=True)
+        blocks = sum(allocator.size for allocator in allocators)
         return Statistics(
             running=scheduler.running,
             waiting=scheduler.waiting,
             cache_use=1 - sum(allocator.available for allocator in allocators) / blocks if blocks else 0.0,
-            cache_bytes=sum(allocator.touched * size for allocator, size in sizes),
+            cache_bytes=self._cache.taken(backend.block_bytes),
+            least_cache_bytes=self._cache.least(backend.block_bytes),
             passes=scheduler.passes,
             tokens=scheduler.tokens,
             preemptions=scheduler.preemptions,
             prefix_queries=scheduler.prefix_queries,
             prefix_hits=scheduler.prefix_hits,
         )
+
+    def limit_cache(self, limit: int) -> None:
+        """Lets the KV cache take no more than `limit` bytes, from the next pass on. What it has taken it keeps, and it
+        may always take `statistics.least_cache_bytes`. Requests that find no room wait, as in a full cache."""
+        backend = self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        self._loop.call(lambda: self._cache.limit(limit, backend.block_bytes))
 
     @contextmanager
     def profiled(self) -> Iterator[Profile]:

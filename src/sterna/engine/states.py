@@ -20,6 +20,11 @@ class StateGroup:
     def __init__(self, allocator: BlockAllocator) -> None:
         self.allocator = allocator
 
+    @property
+    def least(self) -> int:
+        """Slots that one sequence needs at most: two of its own, and one to begin from, beside one that is kept."""
+        return 4
+
     def knows(self, keys: Sequence[bytes], count: int) -> bool:
         """Whether what a token sees after the first `count` blocks, at least one, is known."""
         return self.allocator.cached(keys[count - 1])

@@ -17,6 +17,8 @@ class Statistics:
     """Share of the KV blocks that requests have, from 0 to 1; blocks that only keep known prefixes are not counted."""
     cache_bytes: int
     """Memory that the KV cache has taken."""
+    least_cache_bytes: int
+    """What it takes for one text that fills the context."""
     passes: int
     """Forward passes so far."""
     tokens: int

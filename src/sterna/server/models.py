@@ -7,10 +7,11 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from sterna.engine.known_answer import check_answers
 from sterna.engine.llm import LLM
@@ -35,7 +36,7 @@ class Policy:
     """When models are loaded and unloaded, and how long a request may take."""
 
     memory: int | None = None
-    """Most bytes for all loaded models with their KV caches; None: no limit."""
+    """Most bytes for all loaded models with their KV caches, which share what the models leave; None: no limit."""
     keep_alive: float = 300.0
     """Seconds after its last request for which a model stays loaded; infinite: until its memory is needed."""
     pinned: Collection[str] = ()
@@ -66,8 +67,14 @@ class Served:
 
     @property
     def bytes(self) -> int:
-        """About how much memory it takes now."""
-        return loaded_bytes(self.known) + self.llm.statistics.cache_bytes
+        """About how much memory it takes now, or will for one text that fills the context."""
+        return loaded_bytes(self.known) + self.cache_bytes
+
+    @property
+    def cache_bytes(self) -> int:
+        """The part of its KV cache in `bytes`."""
+        statistics = self.llm.statistics
+        return max(statistics.cache_bytes, statistics.least_cache_bytes)
 
 
 def loaded_bytes(known: Known) -> int:
@@ -140,7 +147,7 @@ class Models:
         for name in sorted(self._given, key=lambda name: name not in self._policy.pinned):
             left -= loaded_bytes(self._known[name])
             if left >= 0:
-                self._load(self._known[name])
+                self._load(self._known[name], evicts=False)
 
     async def close(self) -> None:
         """Frees all models; requests that run fail."""
@@ -182,6 +189,7 @@ class Models:
         await asyncio.to_thread(served.llm.close)
         self._released.set()
         log.info("unloaded", extra={"model": name})
+        self._later(self._share())  # what it leaves
 
     async def pull(self, name: str, tell: Tell = lambda downloaded: None) -> Known:
         """Downloads a model of the hub, or brings it up to date, and knows it from then on. `tell` hears of each piece
@@ -223,6 +231,9 @@ class Models:
     async def _served(self, known: Known) -> Served:
         load = self._load(known)
         await asyncio.wait({load}, timeout=self._policy.patience)
+        if load.done() and not load.cancelled() and isinstance(load.exception(), _NoRoomAtStart):
+            load = self._load(known)
+            await asyncio.wait({load}, timeout=self._policy.patience)
         if not load.done():
             raise ApiError(
                 503, f"The model {known.name} is being loaded; ask again.", code="model_loading", retry_after=1
@@ -239,16 +250,23 @@ class Models:
             raise _told(known, error) from error
         raise error
 
-    def _load(self, known: Known) -> asyncio.Task[Served]:
-        """The task that loads or has loaded a model."""
+    def _load(self, known: Known, evicts: bool = True) -> asyncio.Task[Served]:
+        """The task that loads or has loaded a model. `evicts`: whether others may make room for it."""
         if known.name not in self._loads:
-            self._loads[known.name] = load = asyncio.create_task(self._loaded(known))
-            load.add_done_callback(partial(_log_failure, known))
+            self._loads[known.name] = load = asyncio.create_task(self._loaded(known, evicts))
+            load.add_done_callback(partial(self._load_ended, known))
         return self._loads[known.name]
 
-    async def _loaded(self, known: Known) -> Served:
+    def _load_ended(self, known: Known, load: asyncio.Task[Served]) -> None:
+        error = None if load.cancelled() else load.exception()
+        if isinstance(error, _NoRoomAtStart):
+            del self._loads[known.name]  # the first request for it loads it
+        elif error is not None:
+            log.error("not loaded", extra={"model": known.name, "reason": f"{type(error).__name__}: {error}"})
+
+    async def _loaded(self, known: Known, evicts: bool) -> Served:
         async with self._loading:  # one at a time, so that each knows what memory the others left
-            await self._make_room(known)
+            await self._make_room(known, loaded_bytes(known), evicts)
             begun = time.monotonic()
             opening = asyncio.create_task(asyncio.to_thread(_open, known, self._options))
             try:
@@ -258,23 +276,47 @@ class Models:
                 if opening.exception() is None:
                     await asyncio.to_thread(opening.result().close)
                 raise
-        seconds = round(time.monotonic() - begun, 3)
+            seconds = round(time.monotonic() - begun, 3)
+            served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
+            try:
+                await self._make_room(known, served.bytes, evicts)
+                await self._share_with(served)
+            except BaseException:
+                await asyncio.to_thread(llm.close)
+                raise
         log.info("loaded", extra={"model": known.name, "seconds": seconds, "bytes": loaded_bytes(known)})
-        served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
         self._keep(served, self._policy.keep_alive)
         return served
 
-    async def _make_room(self, known: Known) -> None:
-        """Unloads idle models, the longest idle first, until the memory for one more is free; waits while those that
-        are left serve. Raises `ApiError` where it does not fit beside the pinned ones."""
+    async def _share(self) -> None:
+        async with self._loading:
+            await self._share_with()
+
+    async def _share_with(self, *new: Served) -> None:
+        """Lets the KV caches of the loaded models, and of `new` ones, grow: each by an equal part of the memory that is
+        left."""
+        if self._policy.memory is None:
+            return
+        for served in (*self.loaded(), *new):  # so that none grows while it is found out what is left
+            await _limit_cache(served, 0)
+        models = [*self.loaded(), *new]
+        part = max(self._policy.memory - sum(served.bytes for served in models), 0) // max(len(models), 1)
+        for served, limit in [(served, served.cache_bytes + part) for served in models]:
+            await _limit_cache(served, limit)
+
+    async def _make_room(self, known: Known, needed: int, evicts: bool) -> None:
+        """Unloads idle models, the longest idle first, until the memory that one more needs is free; waits while those
+        that are left serve. Raises `ApiError` where it does not fit beside the pinned ones, and `_NoRoomAtStart` where
+        it may not unload any."""
         memory = self._policy.memory
         if memory is None:
             return
-        needed = loaded_bytes(known)
         while sum(served.bytes for served in self.loaded()) + needed > memory:
             others = [served for served in self.loaded() if served.name not in self._policy.pinned]
             idle = [served for served in others if not self._users[served.name]]
             self._released.clear()
+            if others and not evicts:
+                raise _NoRoomAtStart
             if idle:
                 await self.unload(min(idle, key=lambda served: served.last_used).name)
             elif others:
@@ -299,9 +341,12 @@ class Models:
 
     def _expire(self, served: Served) -> None:
         if not self._users[served.name] and served in self.loaded():
-            task = asyncio.create_task(self.unload(served.name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._later(self.unload(served.name))
+
+    def _later(self, what: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _open(known: Known, options: EngineOptions | None) -> LLM:
@@ -319,10 +364,13 @@ def _is_ready(load: asyncio.Task[Served]) -> bool:
     return load.done() and not load.cancelled() and load.exception() is None
 
 
-def _log_failure(known: Known, load: asyncio.Task[Served]) -> None:
-    error = None if load.cancelled() else load.exception()
-    if error is not None:
-        log.error("not loaded", extra={"model": known.name, "reason": f"{type(error).__name__}: {error}"})
+class _NoRoomAtStart(Exception):
+    """A model given at the start finds no room beside those before it."""
+
+
+async def _limit_cache(served: Served, limit: int) -> None:
+    with suppress(UnsupportedError):  # it was closed meanwhile
+        await asyncio.to_thread(served.llm.limit_cache, limit)
 
 
 def _told(known: Known, error: ApiError | MemoryError | OSError | SternaError) -> ApiError:

@@ -75,16 +75,12 @@ def prompt_ids(llm: LLM, question: Question) -> list[int]:
 
 def _of_chat(tokenizer: Tokenizer, question: Question) -> list[Shape]:
     use = ToolUse(tokenizer.chat_template, question.tools, question.tool_choice, question.parallel_tool_calls)
-    if use.tools and question.grammar is not None:
-        raise ApiError(
-            400, "An answer cannot have tools and a form of its own together; send one of them.", param="tools"
-        )
     options: dict[str, Any] = dict(question.template_kwargs)
     if question.thinking is not None:
         options.setdefault("enable_thinking", question.thinking)
     prompt = _after(tokenizer, question.context, use.encode(tokenizer, question.messages, **options))
     prompt += tokenizer.encode_continuation(question.prefill)
-    grammar, tags = question.grammar or use.grammar(tokenizer), tags_of(tokenizer.chat_template)
+    grammar, tags = use.grammar(tokenizer, question.grammar), tags_of(tokenizer.chat_template)
     opened = tags is not None and is_open(tokenizer.decode(prompt[-TAIL:], skip_special=False, continuation=True), tags)
     if grammar is not None and tags is not None:
         grammar = after_thoughts(grammar, tags, opened, tokenizer)

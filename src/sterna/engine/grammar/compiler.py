@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, TypeVar
 
 from sterna.engine.grammar.constraint import GrammarConstraint, reason
+from sterna.engine.grammar.cost import MAX_ITEMS
 from sterna.engine.grammar.grammar import Grammar
 from sterna.errors import GrammarError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
@@ -66,7 +67,7 @@ class Grammars:
         from llguidance import LLMatcher, LLParserLimits
 
         vocabulary = self._read_vocabulary()
-        limits = LLParserLimits(verbose_errors=False)
+        limits = LLParserLimits(verbose_errors=False, step_max_items=MAX_ITEMS)
         refused, messages = LLMatcher.validate_grammar_with_warnings(text, vocabulary, limits=limits)
         if refused or messages:  # a warning is about a check that would be left out
             raise GrammarError(_sentence(" ".join(messages)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sterna.engine.grammar.cost import check_lark
 from sterna.engine.grammar.schema import schema_text
 from sterna.errors import ArgumentError, GrammarError
 
@@ -46,9 +47,7 @@ class Grammar:
     def regex(cls, pattern: str) -> Grammar:
         """A text that a regular expression matches as a whole, in the syntax of Rust's `regex`, without look-around."""
         _check_text("A regular expression", pattern)
-        # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
-        written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
-        return cls.lark(f"start: /{''.join(written.get(part, part) for part in _escapes_apart(pattern))}/")
+        return cls.lark(f"start: /{lark_regex(pattern)}/")
 
     @classmethod
     def choice(cls, strings: Sequence[str]) -> Grammar:
@@ -63,6 +62,7 @@ class Grammar:
     def lark(cls, text: str) -> Grammar:
         """A grammar in llguidance's dialect of Lark, whose first rule is `start`."""
         _check_text("A grammar", text)
+        check_lark(text)
         return cls(json.dumps({"grammars": [{"lark_grammar": text}]}))
 
     @classmethod
@@ -73,10 +73,10 @@ class Grammar:
         _check_text("A grammar", text)
         return cls.lark(to_lark(text))
 
-    def within(self, lark: str) -> Grammar:
-        """A grammar in Lark in which `@form` stands for this one."""
+    def within(self, lark: str, name: str = "form") -> Grammar:
+        """A grammar in Lark in which `@form` stands for this one; `name`: in place of `form`, where that is taken."""
         form, *others = json.loads(self.text)["grammars"]
-        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": "form"}, *others]}))
+        return Grammar(json.dumps({"grammars": [{"lark_grammar": lark}, {**form, "name": name}, *others]}))
 
     @classmethod
     def of(
@@ -102,6 +102,13 @@ class Grammar:
             return grammar
         _check_text("A grammar", grammar)
         return cls.gbnf(grammar) if "::=" in grammar else cls.lark(grammar)
+
+
+def lark_regex(pattern: str) -> str:
+    """A regular expression as it is written between two slashes in Lark."""
+    # Lark ends an expression at a slash or a line end; escapes in it are those of the expression itself.
+    written = {"/": "\\/", "\n": "\\n", "\\\n": "\\n"}
+    return "".join(written.get(part, part) for part in _escapes_apart(pattern))
 
 
 def _check_text(what: str, text: object) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sterna.engine.grammar.cost import check_schema
 from sterna.errors import GrammarError
 
 MAX_BYTES = 1 << 16
@@ -30,6 +31,7 @@ def schema_text(schema: Any, item_separator: str = ",", key_separator: str = ":"
     if not isinstance(schema, Mapping):
         raise GrammarError(f"A JSON schema is an object, not a {type(schema).__name__}.")
     check_depth(schema)
+    check_schema(schema)
     form = {"whitespace_flexible": False, "item_separator": item_separator, "key_separator": key_separator}
     own = {key: value for key, value in _narrowed(schema).items() if key != "x-guidance"}  # it could switch checks off
     try:
@@ -46,7 +48,7 @@ _YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
 _DAY = "(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _DATE = f"(?:{_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-_FORMATS = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
+FORMATS = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
 """Formats of RFC 3339. llguidance's own allow the year 0, leap seconds, and 29 February in every year."""
 DECIMALS = 9
 """Of a number between bounds. Without a limit a model that has lost itself writes digits for ever."""
@@ -57,7 +59,7 @@ _DATA = frozenset(("const", "enum", "default", "examples"))
 
 
 def _narrowed(schema: Any, alone: bool = True) -> Any:
-    """The schema with `_FORMATS` as patterns and `DECIMALS` as `multipleOf`, so that fewer answers are allowed, and no
+    """The schema with `FORMATS` as patterns and `DECIMALS` as `multipleOf`, so that fewer answers are allowed, and no
     others. `alone`: no other schema in an `allOf` may ask for other numbers."""
     if isinstance(schema, list | tuple):
         return [_narrowed(entry, alone) for entry in schema]
@@ -69,7 +71,7 @@ def _narrowed(schema: Any, alone: bool = True) -> Any:
             narrowed[key] = {name: _narrowed(entry) for name, entry in value.items()}
         else:
             narrowed[key] = value if key in _DATA else _narrowed(value, key != "allOf")
-    pattern = _FORMATS.get(narrowed["format"]) if isinstance(narrowed.get("format"), str) else None
+    pattern = FORMATS.get(narrowed["format"]) if isinstance(narrowed.get("format"), str) else None
     others = narrowed.get("allOf", [])
     if pattern is not None and isinstance(others, list):
         del narrowed["format"]

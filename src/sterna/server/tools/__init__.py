@@ -1,6 +1,6 @@
 """Tools that a model may call: how its template tells it of them, how its answers are constrained, and how calls are
-found in its text. Each form of calls is described in a file of its own (`hermes.py`, `llama3.py`, `mistral.py`,
-`generic.py`)."""
+found in its text. Each form of calls is described in a file of its own (`hermes.py`, `qwen3_coder.py`, `llama3.py`,
+`mistral.py`, `generic.py`)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from sterna.server.tools.generic import GENERIC, told
 from sterna.server.tools.hermes import HERMES
 from sterna.server.tools.llama3 import LLAMA3
 from sterna.server.tools.mistral import MISTRAL, MISTRAL_NAMES
+from sterna.server.tools.qwen3_coder import QWEN3_CODER
 from sterna.server.tools.spec import read_tools
 
-FORMS = {form.style: form for form in (HERMES, MISTRAL_NAMES, MISTRAL, LLAMA3, GENERIC)}
+FORMS = {form.style: form for form in (HERMES, QWEN3_CODER, MISTRAL_NAMES, MISTRAL, LLAMA3, GENERIC)}
 """In the order in which templates are compared with them."""
 
 
 def style_of(template: str | None) -> str:
-    """The form of calls that a chat template asks for: `generic` where it asks for none that is JSON."""
+    """The form of calls that a chat template asks for: `generic` where it asks for none of the others."""
     return next(style for style, form in FORMS.items() if form.matches(template or ""))
 
 
@@ -75,12 +76,12 @@ class ToolUse:
         except ArgumentError:  # some templates refuse messages of the system
             return tokenizer.encode_chat(told(messages, self.tools, role="user"), **options)
 
-    def grammar(self, tokenizer: Tokenizer) -> Grammar | None:
-        """The grammar of the answer; None without tools. Raises `GrammarError` for parameters that cannot be followed,
-        as does compiling it."""
+    def grammar(self, tokenizer: Tokenizer, text: Grammar | None = None) -> Grammar | None:
+        """The grammar of the answer, whose text, where nothing is called, has the form `text`; None for any text.
+        Raises `GrammarError` for parameters that cannot be followed, as does compiling it."""
         if not self.tools:
-            return None
-        return self._form.grammar(self.tools, self._choice, self._parallel, tokenizer.special_id)
+            return text
+        return self._form.grammar(self.tools, self._choice, self._parallel, tokenizer.special_id, text)
 
     def parser(self, whole: bool = False) -> Parser:
         """A parser of one answer; `whole` as in `parser`."""

@@ -66,8 +66,7 @@ class ToolParser:
             self._raw, self._held = self.mark, self._held[at + len(self.mark) :]
             self._state = self._begun
             return True
-        kept = next((n for n in range(len(self.mark) - 1, 0, -1) if self._held.endswith(self.mark[:n])), 0)
-        end = len(self._held) - kept
+        end = len(self._held) - overlap(self._held, self.mark)
         self._give(self._held[:end])
         self._held = self._held[end:]
         return False
@@ -129,3 +128,8 @@ class ToolParser:
     def _give(self, text: str) -> None:
         if text:
             self._events.append(Text(text))
+
+
+def overlap(text: str, mark: str) -> int:
+    """How many characters at the end of a text may begin a mark."""
+    return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
