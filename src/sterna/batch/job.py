@@ -62,9 +62,11 @@ class Job:
                 now = time.monotonic()
                 if progress is not None and now >= due:
                     due = now + REPORT_SECONDS
+                    report.failed = outputs.failed
                     self._tell(report, now - began, computed)
                     progress(report)
-            report.done, report.failed = outputs.finish()
+            outputs.finish()
+            report.failed = outputs.failed
             self._tell(report, time.monotonic() - began, computed)
         finally:
             outputs.save()
