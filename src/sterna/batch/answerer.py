@@ -63,7 +63,7 @@ class Answerer:
                 try:
                     work = self._work(entry, ended)
                 except Exception as error:
-                    yield refused(entry, api_error(error))
+                    yield _failed(entry, error)
                     continue
                 running[entry.key] = entry, work
                 work.begin()
@@ -95,9 +95,14 @@ class Answerer:
         try:
             return answered(entry.line, entry.key, work.reply())
         except Exception as error:
-            if str(error) == CLOSED:
-                raise
-            return refused(entry, api_error(error))
+            return _failed(entry, error)
+
+
+def _failed(entry: Entry, error: Exception) -> Outcome:
+    """The outcome of a line with an error. Raises the one of an engine that was closed: it is no line's."""
+    if str(error) == CLOSED:
+        raise error
+    return refused(entry, api_error(error))
 
 
 def all_refused(entries: Iterable[Entry], error: ApiError) -> Iterator[Outcome]:
