@@ -69,8 +69,9 @@ def router(batches: Batches) -> APIRouter:
     async def create(body: Asked) -> Response:
         """Begins a batch."""
         batch = body.batch()
+        told = batch.body()
         await batches.create(batch)
-        return Json(batch.body())
+        return Json(told)
 
     @routes.get("")
     async def list_batches(after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:

@@ -58,6 +58,7 @@ class Batches:
         unended = [each for each in self._batches.values() if not each.ended]
         self._files.remove_strays([id for each in unended for id in (each.output_id, each.error_id)])
         for batch in unended:
+            self._files.use(batch.input_file_id)
             self._begin(batch)
         self._cleaner = asyncio.create_task(self._clean())
 
@@ -95,8 +96,9 @@ class Batches:
             self._forget(ended)
         batch.output_id, batch.error_id = self._files.new_id(), self._files.new_id()
         self._batches[batch.id] = batch
-        await self._save(batch)
+        self._files.use(batch.input_file_id)
         self._begin(batch)
+        await self._save(batch)
 
     async def cancel(self, batch: Batch) -> None:
         """Ends a batch; what is done is kept. Raises `ApiError` for one that has ended."""
@@ -114,13 +116,11 @@ class Batches:
 
     def _begin(self, batch: Batch) -> None:
         """Lets a batch live in a task of its own."""
-        self._files.use(batch.input_file_id)
         for id in (batch.output_id, batch.error_id):
             self._files.reserve(id)
         self._tasks[batch.id] = task = asyncio.create_task(self._live(batch))
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._files.release(batch.input_file_id)
             if self._tasks.get(batch.id) is task:
                 del self._tasks[batch.id]
 
@@ -210,14 +210,18 @@ class Batches:
                 batch.published.append(id)
             else:
                 self._files.abandon(id)
-        await self._move(batch, status)
+        await self._finish(batch, status)
 
     async def _fail(self, batch: Batch, error: ApiError, line: int | None = None) -> None:
         """Ends a batch that cannot run."""
         for id in (batch.output_id, batch.error_id):
             self._files.abandon(id)
         batch.errors = [_told(error, line)]
-        await self._move(batch, "failed")
+        await self._finish(batch, "failed")
+
+    async def _finish(self, batch: Batch, status: str) -> None:
+        self._files.release(batch.input_file_id)
+        await self._move(batch, status)
 
     def _move(self, batch: Batch, status: str) -> asyncio.Future[None]:
         """Gives a batch its next status, at once; it is saved when the result is there."""
