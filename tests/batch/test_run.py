@@ -167,6 +167,8 @@ def test_inputs_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="is no Parquet table"):
         run(tmp_path / "broken.parquet", tmp_path / "out")
+    with pytest.raises(ArgumentError, match="The output is a file"):
+        run("-", "-")
     with pytest.raises(ArgumentError, match="three files"):
         run(tmp_path / "in", tmp_path / "x" / ".." / "in")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
