@@ -69,10 +69,9 @@ def workers() -> list[int]:
 @pytest.mark.parametrize("loss", ["worker", "node"])
 def test_what_a_cluster_loses_changes_no_bytes(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_module, "LINES", 64)
-    # A node that is silent for two seconds is lost; by default Ray waits for most of a minute.
-    monkeypatch.setenv("RAY_health_check_period_ms", "500")
-    monkeypatch.setenv("RAY_health_check_timeout_ms", "500")
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "4")
+    # By default Ray waits for most of a minute before a silent node counts as lost.
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
     source, options = write_lines(tmp_path / "in.jsonl", mixed_lines(1_000)), EngineOptions(threads=1)
     unbroken = run(source, tmp_path / "one.jsonl", options=options)
     began, killed = threading.Event(), []
@@ -135,6 +134,18 @@ def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in", [{"prompt": "a"}])
     with pytest.raises(UnsupportedError, match="The cluster at 127.0.0.1:1 failed: .*refused"):
         run(source, tmp_path / "out", ray="127.0.0.1:1")
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(**options: Any) -> None:
+        raise RuntimeError("RPC error: Deadline Exceeded")
+
+    monkeypatch.setattr(ray, "init", init)
+    source = write_lines(tmp_path / "in", [{"prompt": "a"}])
+    with pytest.raises(UnsupportedError, match="The cluster at auto failed: RPC error: Deadline Exceeded"):
+        run(source, tmp_path / "out", ray="auto")
 
 
 @pytest.mark.slow
