@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Answerer:
 
     def outcomes(self, entries: Iterable[Entry]) -> Generator[Outcome, None, None]:
         """What becomes of lines, as they end. Raises `UnsupportedError` where the engine is closed meanwhile."""
-        with _seldom_collecting():
+        with _beside_an_engine():
             yield from self._outcomes(entries)
 
     def _outcomes(self, entries: Iterable[Entry]) -> Iterator[Outcome]:
@@ -111,16 +112,23 @@ def all_refused(entries: Iterable[Entry], error: ApiError) -> Iterator[Outcome]:
         yield refused(entry, entry.error or error)
 
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread holds Python's lock while another one wants it. A burst takes many times that, and meanwhile the
+engine's thread and those of a server would wait for each turn of theirs: by default for 5 milliseconds."""
+
+
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Lets Python look for garbage less often. Thousands of objects a second come and go, and looking through those of
-    all lines that run takes a tenth of a job with a small model."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(50_000, before[0]), *before[1:])
+def _beside_an_engine() -> Iterator[None]:
+    """Lets other threads have their turns, and lets Python look for garbage less often. Thousands of objects a second
+    come and go, and looking through those of all lines that run takes a tenth of a job with a small model."""
+    collected, switched = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(max(50_000, collected[0]), *collected[1:])
+    sys.setswitchinterval(min(SWITCH_SECONDS, switched))
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*collected)
+        sys.setswitchinterval(switched)
 
 
 class _Ended:
