@@ -95,6 +95,22 @@ def test_the_text_of_a_page() -> None:
     assert html_text(PAGE) == "A & B\nOne bold word.\nTwo\nthree\nx y\n<end>"
 
 
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("a.txt", "caf\xe9".encode("utf-16")),
+        ("b.md", b"\xef\xbb\xbfcaf\xc3\xa9"),
+        ("c.html", b"<meta charset='ISO-8859-1'>caf\xe9"),
+        ("d.html", b'<meta http-equiv="Content-Type" content="text/html; charset=windows-1252">caf\xe9'),
+        ("e.html", b"<meta charset=zlib>caf\xc3\xa9"),
+        ("f.html", b"<meta charset=cp99999>caf\xc3\xa9"),
+    ],
+)
+def test_texts_in_the_encodings_that_people_have(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert text_of(tmp_path / name) == "caf\xe9"
+
+
 def test_the_text_of_a_pdf_file(tmp_path: Path) -> None:
     pytest.importorskip("pypdf")
     (tmp_path / "a.pdf").write_bytes(pdf("The ship sails"))
