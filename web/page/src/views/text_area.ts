@@ -1,0 +1,13 @@
+/** Makes a text area as high as its text; the style sheet says how high at most. */
+export function growWithText(area: HTMLTextAreaElement): void {
+  const grow = () => {
+    area.style.height = "auto";
+    area.style.height = `${area.scrollHeight}px`;
+  };
+  area.addEventListener("input", grow);
+}
+
+/** Whether a key sends the text: Enter alone, and not the one that ends the input of a Chinese or Japanese word. */
+export function isSend(event: KeyboardEvent): boolean {
+  return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
+}
