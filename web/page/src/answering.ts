@@ -9,6 +9,10 @@ export type Phase = { kind: "waiting"; sentence: string } | { kind: "reading"; s
 /** Seconds after which a request that was refused for now is tried again, where the server does not say. */
 const TRY_AGAIN = 1;
 
+/** Seconds after which a request that broke off failed: one that broke off because the page is being left is stopped
+ * before. */
+const UNTIL_LEFT = 0.2;
+
 /** The writing of one answer into its message. */
 export class Answering {
   phase: Phase = { kind: "waiting", sentence: "Waiting for the server…" };
@@ -28,10 +32,8 @@ export class Answering {
     this.controller.abort();
   }
 
-  /** Writes the answer; how it ended is in the message. Until it ends otherwise it counts as stopped, so that it does
-   * where the page is closed in the middle. */
+  /** Writes the answer; how it ended is in the message. */
   async run(): Promise<void> {
-    this.message.stopped = "user";
     while (!(await this.attempt())) this.changed();
     this.changed();
   }
@@ -46,6 +48,7 @@ export class Answering {
         this.changed();
       }
     } catch (error) {
+      await pause(UNTIL_LEFT, signal);
       if (signal.aborted) return true;
       const told = error instanceof ServerError ? error : new ServerError(BROKEN);
       if (told.retryAfter !== null && message.text === "") {
@@ -97,6 +100,7 @@ export function sentMessages(conversation: Conversation): Sent[] {
 
 function pause(seconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
     const end = () => {
       clearTimeout(timer);
       resolve();

@@ -20,13 +20,19 @@ import { switchTheme } from "./views/theme.ts";
 import { Thread } from "./views/thread.ts";
 import { Welcome } from "./views/welcome.ts";
 
+/** Elsewhere the focus in a text would open a keyboard over half of the screen. */
+const HAS_POINTER = matchMedia("(hover: hover)").matches;
+
 /** The page: what the user does goes to the session, and what changes there to the views. */
 export class App {
   private readonly preferences = readPreferences();
   private readonly notices = new Notices(byId("notices", HTMLElement));
   private readonly announcer = new Announcer(byId("announcer", HTMLElement));
   private readonly session = new Session({
-    shown: () => this.showConversation(),
+    shown: () => {
+      this.showConversation();
+      this.showAddress();
+    },
     listed: () => this.showList(),
     began: (answering) => this.began(answering),
     progressed: (answering) => this.progressed(answering),
@@ -68,10 +74,12 @@ export class App {
     this.connect();
     this.showConversation();
     void this.picker.refresh();
+    if (HAS_POINTER) this.composer.focus();
     await this.session.library.load();
     this.showList();
-    this.session.select(location.hash.slice(1));
-    addEventListener("hashchange", () => this.session.select(location.hash.slice(1)));
+    const selectByAddress = () => this.session.select(location.hash.slice(1));
+    selectByAddress();
+    addEventListener("popstate", selectByAddress);
   }
 
   private connect(): void {
@@ -100,13 +108,8 @@ export class App {
 
   private send(text: string): void {
     if (this.session.answering) return;
-    const draft = this.draftName;
+    if (this.composer.text.trim() === text) this.composer.text = "";
     this.session.send(text, this.picker.model, this.preferences.settings);
-    if (this.composer.text.trim() === text) {
-      this.composer.text = "";
-      delete this.preferences.drafts[draft];
-      savePreferences(this.preferences);
-    }
     this.thread.scrollToEnd();
     this.composer.focus();
   }
@@ -185,15 +188,20 @@ export class App {
   }
 
   private showConversation(): void {
-    const { conversation, answering, isNew } = this.session;
-    const address = isNew ? "" : `#${conversation.id}`;
-    if (location.hash !== address) history.pushState(null, "", address || location.pathname);
+    const { conversation, answering } = this.session;
     this.thread.show(conversation, answering);
     this.system.show(conversation.system);
     this.composer.text = this.preferences.drafts[this.draftName] ?? "";
     this.composer.setAnswering(answering !== undefined);
     this.showContext();
     if (conversation.messages.length > 0) this.thread.scrollToEnd();
+  }
+
+  /** The address names the conversation, so that a reload and the way back lead to it. */
+  private showAddress(): void {
+    const { conversation, isNew } = this.session;
+    const address = isNew ? "" : `#${conversation.id}`;
+    if (location.hash !== address) history.pushState(null, "", address || location.pathname);
   }
 
   private showList(): void {

@@ -33,6 +33,10 @@ export class Session {
       (id) => this.changedElsewhere(id),
       (sentence) => listener.trouble(sentence),
     );
+    // The browser breaks off the requests of a page that is left. Their answers are stopped, not failed.
+    addEventListener("pagehide", () => {
+      for (const answering of this.answerings.values()) answering.stop();
+    });
   }
 
   /** The answer that is being written in the conversation that is shown. */
@@ -126,7 +130,8 @@ export class Session {
 
   private answer(model: string, settings: Settings): void {
     const { conversation, listener } = this;
-    const message = append(conversation, conversation.leaf, { role: "assistant", text: "", model });
+    // Until it ends otherwise an answer counts as stopped: so it does where the browser dies in the middle.
+    const message = append(conversation, conversation.leaf, { role: "assistant", text: "", model, stopped: "user" });
     const answering = new Answering(conversation, message, settings, () => {
       this.library.saveSoon(conversation);
       listener.progressed(answering);

@@ -34,6 +34,7 @@ export class Database {
   private write(change: (store: IDBObjectStore) => IDBRequest): Promise<void> {
     const transaction = this.database.transaction(STORE, "readwrite");
     change(transaction.objectStore(STORE));
+    transaction.commit(); // at once: what a page writes while it is being left is lost otherwise
     return new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);

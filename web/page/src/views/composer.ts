@@ -31,7 +31,7 @@ export class Composer {
     });
     this.area.addEventListener("keydown", (event) => {
       if (isSend(event)) this.submit();
-      else if (event.key === "ArrowUp" && this.area.value === "") actions.editLast();
+      else if (event.key === "ArrowUp" && !event.altKey && this.area.value === "") actions.editLast();
       else return;
       event.preventDefault();
     });
@@ -42,6 +42,7 @@ export class Composer {
   }
 
   set text(text: string) {
+    if (text === this.area.value) return;
     this.area.value = text;
     this.area.dispatchEvent(new Event("input"));
   }
