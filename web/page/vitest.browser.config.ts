@@ -4,11 +4,9 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["browser/*.test.ts"],
-    // One process, one file after the other: a browser takes the cores that there are.
-    fileParallelism: false,
-    isolate: false,
-    testTimeout: 90_000,
-    hookTimeout: 90_000,
+    maxWorkers: 2,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     expect: { poll: { timeout: 30_000 } },
   },
 });

@@ -152,7 +152,8 @@ test("a phone shows the thread, and the list over it on demand", async () => {
   });
   const isWide = () => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
   expect(await isWide()).toBe(false);
-  await send(page, "Something wide?");
+  await composer(page).fill("Something wide?");
+  await button(page, "Send").tap();
   await script.say(`${RICH}\n\n${"x".repeat(500)}\n\n\`\`\`\n${"y".repeat(500)}\n\`\`\``);
   await script.end();
   await finished(page);

@@ -220,3 +220,19 @@ test("a right-to-left text runs from right to left", async () => {
   for (const text of [questions(page), answers(page).locator("p[dir]").first()])
     expect(await text.evaluate((shown) => getComputedStyle(shown).direction)).toBe("rtl");
 });
+
+test("an edit while an answer is written stops that one", async () => {
+  const page = await openPage({ at: servers.slow, settings: { ...SHORT, max_tokens: 300 } });
+  await send(page, "Tell me of the sea.");
+  await answers(page).locator(".body").filter({ hasText: /\w/ }).waitFor();
+  await button(page, "Edit and send again").click();
+  await page.getByRole("textbox", { name: "Your message" }).fill("Tell me of a house.");
+  await page.locator(".editor").getByRole("button", { name: "Send" }).click();
+  await answers(page).locator(".body").filter({ hasText: /\w/ }).waitFor();
+  expect(await button(page, "Stop").isVisible()).toBe(true);
+  await page.keyboard.press("Escape");
+  await answers(page).getByText("Stopped.").waitFor();
+  await button(page, "Version before").click();
+  await answers(page).getByText("Stopped.").waitFor();
+  expect(await questions(page).innerText()).toBe("Tell me of the sea.");
+});

@@ -46,7 +46,7 @@ test("conversations are kept apart, renamed and deleted", async () => {
 test("an answer goes on while another conversation is shown", async () => {
   const page = await openPage({ at: servers.slow, settings: { ...SHORT, max_tokens: 25 } });
   await send(page, "Tell me of the sea.");
-  await page.locator(".message.assistant[aria-busy]").waitFor();
+  await page.locator(".message.assistant[aria-busy=true]").waitFor();
   await button(page, "New conversation").click();
   await page.getByText("(answering)").waitFor({ state: "attached" });
   expect(await button(page, "Send").isVisible()).toBe(true);

@@ -112,7 +112,7 @@ export async function ask(page: Page, text: string): Promise<string> {
 /** Waits until no answer is being written. */
 export async function finished(page: Page): Promise<void> {
   await page.waitForFunction(() =>
-    document.querySelector(".message.assistant:last-child:not([aria-busy]) .foot button"),
+    document.querySelector(".message.assistant:last-child[aria-busy=false] .foot button"),
   );
 }
 

@@ -16,12 +16,10 @@ import { Notices } from "./views/notices.ts";
 import { SettingsDialog } from "./views/settings_dialog.ts";
 import { Sidebar } from "./views/sidebar.ts";
 import { SystemPrompt } from "./views/system_prompt.ts";
+import { HAS_KEYBOARD } from "./views/text_area.ts";
 import { switchTheme } from "./views/theme.ts";
 import { Thread } from "./views/thread.ts";
 import { Welcome } from "./views/welcome.ts";
-
-/** Elsewhere the focus in a text would open a keyboard over half of the screen. */
-const HAS_POINTER = matchMedia("(hover: hover)").matches;
 
 /** The page: what the user does goes to the session, and what changes there to the views. */
 export class App {
@@ -74,10 +72,13 @@ export class App {
     this.connect();
     this.showConversation();
     void this.picker.refresh();
-    if (HAS_POINTER) this.composer.focus();
+    if (HAS_KEYBOARD) this.composer.focus();
     await this.session.library.load();
     this.showList();
-    const selectByAddress = () => this.session.select(location.hash.slice(1));
+    const selectByAddress = () => {
+      if (location.hash) this.session.select(location.hash.slice(1));
+      else this.session.startNew();
+    };
     selectByAddress();
     addEventListener("popstate", selectByAddress);
   }
@@ -116,11 +117,10 @@ export class App {
 
   private edited(message: Message, text: string): void {
     if (message.role === "assistant") this.session.correct(message, text);
-    else if (!this.session.answering) this.session.resend(message, text, this.picker.model, this.preferences.settings);
+    else this.session.resend(message, text, this.picker.model, this.preferences.settings);
   }
 
   private regenerate(message: Message): void {
-    if (this.session.answering) return;
     this.session.regenerate(message, this.picker.model, this.preferences.settings);
     this.thread.scrollToEnd();
   }

@@ -70,7 +70,8 @@ export class Session {
     if (next) this.show(next);
   }
 
-  /** Asks for the answer to a text that comes after what is shown. */
+  /** Asks for the answer to a text that comes after what is shown. As with the next two, an answer that is being written
+   * in the conversation is stopped. */
   send(text: string, model: string, settings: Settings): void {
     const { conversation } = this;
     append(conversation, conversation.leaf, { role: "user", text });
@@ -130,6 +131,7 @@ export class Session {
 
   private answer(model: string, settings: Settings): void {
     const { conversation, listener } = this;
+    this.stop();
     // Until it ends otherwise an answer counts as stopped: so it does where the browser dies in the middle.
     const message = append(conversation, conversation.leaf, { role: "assistant", text: "", model, stopped: "user" });
     const answering = new Answering(conversation, message, settings, () => {
@@ -146,10 +148,11 @@ export class Session {
 
   private ended(answering: Answering): void {
     const { conversation } = answering;
-    if (this.answerings.get(conversation.id) === answering) this.answerings.delete(conversation.id);
-    this.library.busy.delete(conversation.id);
     conversation.updated = Date.now();
     if (this.library.get(conversation.id)) void this.library.save(conversation);
+    if (this.answerings.get(conversation.id) !== answering) return; // another one is being written since
+    this.answerings.delete(conversation.id);
+    this.library.busy.delete(conversation.id);
     this.listener.ended(answering);
     this.listener.listed();
   }

@@ -94,8 +94,9 @@ export function showBranchOf(conversation: Conversation, message: Message): void
  * out. */
 export function readConversation(value: unknown): Conversation | null {
   const given = fields(value);
-  const id = text(given.id);
-  if (!id || !Array.isArray(given.messages)) return null;
+  const name = text(given.id);
+  if (!name || !Array.isArray(given.messages)) return null;
+  const id = /^[\w-]{1,64}$/.test(name) ? name : newId(); // it is a part of the page's address
   const messages: Message[] = [];
   const known = new Set<string | null>([null]);
   for (const each of list(given.messages)) {

@@ -49,7 +49,7 @@ export class MessageView {
   show(answering: Answering | undefined): HTMLElement[] {
     const { message, root } = this;
     if (this.isEdited) return [];
-    root.toggleAttribute("aria-busy", answering !== undefined);
+    root.setAttribute("aria-busy", String(answering !== undefined));
     this.thoughts.hidden = !message.thoughts;
     if (message.thoughts) this.thoughtsText.show(message.thoughts);
     this.thoughtsTitle.textContent = answering && message.text === "" ? "Thinking…" : "Thoughts";

@@ -2,8 +2,10 @@ import { type Description, describeModel, listModels, loadModel, type Model } fr
 import { ServerError } from "../api/server.ts";
 import { byId, element } from "../dom.ts";
 
-/** Milliseconds after which a server that is gone, or a model that is being loaded, is looked at again. */
-const LOOK_AGAIN = 3000;
+/** Milliseconds after which a server that is gone, or a model that is being loaded, is looked at again; each time they
+ * are more, up to the second number. */
+const LOOK_AGAIN = 2000;
+const SELDOM = 60_000;
 
 type LoadState = "loaded" | "loading" | "idle" | "broken";
 
@@ -28,6 +30,7 @@ export class ModelPicker {
   private models: Model[] = [];
   private loading: AbortController | null = null;
   private timer = 0;
+  private delay = LOOK_AGAIN;
   description: Description | null = null;
 
   constructor(
@@ -72,7 +75,8 @@ export class ModelPicker {
 
   private lookAgain(): void {
     clearTimeout(this.timer);
-    this.timer = window.setTimeout(() => void this.refresh(), LOOK_AGAIN);
+    this.timer = window.setTimeout(() => void this.refresh(), this.delay);
+    this.delay = Math.min(this.delay * 1.5, SELDOM);
   }
 
   private showModels(): void {
@@ -85,6 +89,7 @@ export class ModelPicker {
     if (!this.loading) this.showState(isLoaded ? "loaded" : "idle");
     // The server loads its first model when it starts.
     if (!isLoaded && this.model === this.models[0]?.name) this.lookAgain();
+    else this.delay = LOOK_AGAIN;
   }
 
   private async load(): Promise<void> {
