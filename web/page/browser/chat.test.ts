@@ -236,3 +236,17 @@ test("an edit while an answer is written stops that one", async () => {
   await answers(page).getByText("Stopped.").waitFor();
   expect(await questions(page).innerText()).toBe("Tell me of the sea.");
 });
+
+test("the state of the model follows the answers", async () => {
+  const { page, script } = await openScripted();
+  const state = page.locator("#model-state");
+  await page.getByRole("combobox", { name: "Model" }).selectOption("sterna-tern");
+  await state.filter({ hasText: /^Loaded$/ }).waitFor();
+  await page.evaluate(() => document.getElementById("model-state")?.setAttribute("data-state", "idle"));
+  await send(page, "Hello");
+  await state.filter({ hasText: "Being loaded" }).waitFor();
+  await script.say("Hello.");
+  await state.filter({ hasText: /^Loaded$/ }).waitFor();
+  await script.end();
+  await finished(page);
+});

@@ -162,7 +162,7 @@ export class App {
   private progressed(answering: Answering): void {
     if (answering !== this.session.answering) return;
     this.thread.update(answering, false);
-    if (answering.phase.kind === "waiting") this.picker.showLoading();
+    if (answering.message.model === this.picker.model) this.picker.learn(answering.phase.kind === "waiting");
   }
 
   private ended(answering: Answering): void {

@@ -136,8 +136,9 @@ export class MessageView {
 
 function progress(phase: Phase, message: Message): HTMLElement {
   if (phase.kind === "waiting") return element("p", { class: "working" }, phase.sentence);
-  const isReading = phase.kind === "reading" && message.text === "";
-  if (!isReading) return element("p", { class: "working" }, message.text ? "" : "Writing…");
+  if (phase.kind === "writing" || message.text) {
+    return element("p", { class: "working" }, element("span", { class: "visually-hidden" }, "Writing…"));
+  }
   const percent = Math.floor(phase.share * 100);
   const bar = element("progress", { max: 100, value: percent, "aria-label": "Prompt read" });
   return element("p", { class: "working" }, bar, `Reading the prompt: ${percent} %`);

@@ -68,9 +68,10 @@ export class ModelPicker {
     if (!this.description) await this.describe();
   }
 
-  /** Shows that the model is being loaded, because an answer waits for it. */
-  showLoading(): void {
-    this.showState("loading");
+  /** Takes from an answer of the model whether it is loaded: one that waits for the server may wait for that. */
+  learn(isWaiting: boolean): void {
+    if (!isWaiting) this.showState("loaded");
+    else if (this.state.dataset.state !== "loaded") this.showState("loading");
   }
 
   private lookAgain(): void {
