@@ -4,6 +4,7 @@ import { defineConfig } from "vite";
 // hashes: the server's ETags tell browsers when a file has changed.
 export default defineConfig({
   base: "./",
+  server: { proxy: Object.fromEntries(["/v1", "/api", "/props"].map((path) => [path, "http://127.0.0.1:8080"])) },
   build: {
     outDir: "../../src/sterna/server/page/built",
     emptyOutDir: true,
