@@ -30,6 +30,7 @@ from sterna.server.llama_server import LLAMA_SERVER
 from sterna.server.models import Models
 from sterna.server.ollama import OLLAMA
 from sterna.server.openai.dialect import OPENAI
+from sterna.server.page import Page
 from sterna.server.settings import Settings
 
 DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
@@ -75,6 +76,7 @@ def create_app(models: Models, settings: Settings, extensions: Sequence[Extensio
         middleware=[  # the first is the outermost
             Middleware(Journal, replies=models.metrics.replies, paths=paths),
             Middleware(Gate, settings=settings, refusal=error_reply),
+            Middleware(Page),
             Middleware(Admission, most=settings.queue, stopping=lambda: models.stopping, refusal=error_reply),
             Middleware(
                 Connection,

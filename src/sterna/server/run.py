@@ -138,9 +138,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers:
-            for each in server.sockets:
-                print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
+        listening = [each for server in self.servers for each in server.sockets]
+        for each in listening:
+            print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
+        if listening and self.config.uds is None:
+            print(f"Chat in a browser at {_page(listening[0], self.config)}", file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._models.stopping = True
@@ -160,4 +162,16 @@ def _address(listening: socket.socket, config: uvicorn.Config) -> str:
     if isinstance(name, str):
         return name
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{'https' if config.is_ssl else 'http'}://{host}:{name[1]}"
+    return f"{_scheme(config)}://{host}:{name[1]}"
+
+
+def _page(listening: socket.socket, config: uvicorn.Config) -> str:
+    """The address of the chat page for a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        return f"{_scheme(config)}://localhost:{port}/"
+    return f"{_address(listening, config)}/"
+
+
+def _scheme(config: uvicorn.Config) -> str:
+    return "https" if config.is_ssl else "http"
