@@ -14,6 +14,7 @@ from sterna.checkpoint.state import check_exports
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
+from sterna.tensor.recode import interleaved_order
 from sterna.ternary.quantization import Quantization
 from sterna.train.bitlinear import BitLinear
 from sterna.train.model import Decoder
@@ -52,11 +53,18 @@ def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Expo
             if str(error) not in done.refusals:
                 done.refusals.append(str(error))
     if done.gguf is not None:
-        tensors = open_checkpoint(gguf).load().tensors
-        for matrix, values in group_values(model).items():
-            if not torch.equal(torch.from_numpy(decode(tensors[matrix])), values.cpu()):
-                raise FormatError(f"{gguf} does not hold the trained weights of {matrix}.")
+        _compare(gguf, model)
     return done
+
+
+def _compare(gguf: Path, model: Decoder) -> None:
+    """Raises FormatError where a file's group-scaled matrices are not those of `model` to the bit."""
+    written = open_checkpoint(gguf).load()
+    for name, values in group_values(model).items():
+        if written.config.rope_style == "interleaved" and name.endswith((".attn_q.weight", ".attn_k.weight")):
+            values = values[interleaved_order(len(values), model.config.head_dim)]
+        if not torch.equal(torch.from_numpy(decode(written.tensors[name])), values.cpu()):
+            raise FormatError(f"{gguf} does not hold the trained weights of {name}.")
 
 
 def group_values(model: Decoder) -> dict[str, torch.Tensor]:
