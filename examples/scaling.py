@@ -1,7 +1,7 @@
 """A small scaling study: how far ternary and binary models stay behind full precision, by size and by tokens.
 
     python examples/scaling.py build/scaling            # nine runs of 400 steps
-    python examples/scaling.py build/scaling --quick    # the same in seconds, to see that it works
+    python examples/scaling.py build/scaling --quick    # tiny runs, to see that it works
 
 Three sizes, each with float, ternary and binary weights, on the same windows of the same text. It writes
 `scaling.json`, and `scaling.png` with the gaps beside those that a paper prints. A study that was interrupted goes on.
@@ -30,7 +30,11 @@ SIZES = {
 LEARNING_RATES = {"float": 2e-3, "ternary": 8e-3, "binary": 8e-3}
 """Quantised weights want a larger rate: 1.5e-3 against 2.5e-4 at 700M (Microsoft's "The Era of 1-bit LLMs: Training
 Tips, Code and FAQ"). These are not tuned further, nor for each size."""
-QUICK = ["training.steps=6", "training.batch_size=1", "training.eval_steps=3", "training.eval_bytes=500"]
+QUICK = [
+    *("model.vocab_size=400", "model.context_length=16"),
+    *('data.train=["data/hound-valid.txt"]', 'data.valid=["data/README.md"]'),
+    *("training.steps=4", "training.batch_size=1", "training.eval_steps=2", "training.eval_bytes=200"),
+]
 PAPER = {0.7e9: (12.33, 12.87), 1.3e9: (11.25, 11.29), 3e9: (10.04, 9.91)}
 """Parameters: perplexity of LLaMA in FP16 and of BitNet b1.58, 100 billion tokens (arXiv 2402.17764, table 1)."""
 
