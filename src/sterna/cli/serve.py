@@ -67,6 +67,12 @@ def serve(
     ] = 30.0,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora", metavar="NAME=PATH", help="An adapter of the first model, served as MODEL:NAME; may be repeated."
+        ),
+    ] = None,
     options: EngineOptions,
 ) -> None:
     """Serve models over HTTP, as OpenAI does.
@@ -99,4 +105,4 @@ def serve(
         queue=queue,
         grace=grace,
     )
-    run(models or [], options, policy, settings)
+    run(models or [], options, policy, settings, lora or [])

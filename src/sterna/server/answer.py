@@ -95,7 +95,7 @@ class Answer:
     def __init__(self, llm: LLM, question: Question, arrive: Arrive, at_once: bool = False) -> None:
         """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`: piece by piece or, which is quicker,
         `at_once`. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._arrive, self._at_once = llm, arrive, at_once
+        self._llm, self._arrive, self._at_once, self._lora = llm, arrive, at_once, question.lora
         # The salt is a part of the prefix cache's keys: with one that is new, nothing in the cache fits these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
@@ -185,6 +185,7 @@ class Answer:
             deliver=None if at_once else lambda text: self._arrived(choice, text),
             grammar=shape.grammar,
             shown=shape.shown,
+            adapter=self._lora,
         )
         generation.blocks.salt += self._salt
         return generation

@@ -21,7 +21,7 @@ from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
 from sterna.server.gate import is_loopback
 from sterna.server.journal import log_to_stderr
-from sterna.server.known import cached_models, known_models
+from sterna.server.known import cached_models, known_models, with_adapters
 from sterna.server.models import Models, Policy
 from sterna.server.protocol import impatient
 from sterna.server.settings import Settings
@@ -36,8 +36,15 @@ ECHO = 1.0
 """Seconds within which a second signal counts as the first one: terminals and launchers may send it twice."""
 
 
-def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings: Settings) -> None:
-    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`, and
+def run(
+    models: Sequence[str],
+    options: EngineOptions,
+    policy: Policy,
+    settings: Settings,
+    adapters: Sequence[str] = (),
+) -> None:
+    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. `adapters` (`NAME=PATH`) are those
+    of the first model. Raises as `known_models` and `with_adapters`, and
     `ArgumentError` for settings that do not fit together."""
     if settings.tls_key is not None and settings.tls_cert is None:
         raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
@@ -45,7 +52,8 @@ def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings:
         if file is not None and not file.is_file():
             raise NotFoundError(f"{file} is no file; --tls-cert and --tls-key take PEM files.")
     log_to_stderr()
-    given = known_models(models or [EMBEDDED_NAME])
+    first, *others = known_models(models or [EMBEDDED_NAME])
+    given = [*with_adapters(first, adapters), *others]
     names = {each.name for each in given}
     cached = [each for each in cached_models() if each.name not in names]
     served = Models(given, options, policy, cached)
