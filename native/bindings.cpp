@@ -137,14 +137,16 @@ public:
 
     Result<float> forward(Indices tokens, Indices positions, Indices cu_seqlens,
                           const std::vector<Tables>& block_tables, const std::vector<Tables>& state_tables,
-                          Indices adapter_ids, Indices output_rows, const std::vector<const KvPool*>& pools,
-                          const std::vector<StatePool*>& states, std::size_t threads, Profile* profile) {
+                          Indices adapter_ids, const std::vector<Mix>& mixes, Indices output_rows,
+                          const std::vector<const KvPool*>& pools, const std::vector<StatePool*>& states,
+                          std::size_t threads, Profile* profile) {
         Batch batch{.tokens = view(tokens),
                     .positions = view(positions),
                     .cu_seqlens = view(cu_seqlens),
                     .block_tables = {},
                     .state_tables = {},
                     .adapter_ids = view(adapter_ids),
+                    .mixes = mixes,
                     .output_rows = view(output_rows),
                     .sequence_of = {},
                     .stretches = {}};
@@ -164,21 +166,40 @@ public:
         return hidden;
     }
 
-    Result<float> logits(Rows hidden, std::size_t threads, Profile* profile) {
+    Adapter adapter(const nb::dict& updates) const {
+        std::map<std::string, Update> natives;
+        std::vector<Rows> matrices;  // kept alive
+        for (const auto& [key, value] : updates) {
+            const auto fields = nb::cast<nb::tuple>(value);
+            const auto a = nb::cast<Rows>(fields[0], false), b = nb::cast<Rows>(fields[1], false);
+            matrices.insert(matrices.end(), {a, b});
+            if (a.shape(0) != b.shape(1)) throw std::invalid_argument("The matrices of an update differ in rank.");
+            natives[nb::cast<std::string>(key)] = {
+                {a.data(), a.size()}, {b.data(), b.size()}, a.shape(0), nb::cast<float>(fields[2])};
+        }
+        const nb::gil_scoped_release release;
+        return model_.adapter(natives);
+    }
+
+    Result<float> logits(Rows hidden, Indices adapter_ids, const std::vector<Mix>& mixes, std::size_t threads,
+                         Profile* profile) {
         check_width(hidden);
         auto out = make_result<float>({hidden.shape(0), model_.vocab_size()});
         const nb::gil_scoped_release release;
-        model_.logits({hidden.data(), hidden.size()}, at_least_one(threads), out.data(), profile);
+        model_.logits({{hidden.data(), hidden.size()}, view(adapter_ids), mixes}, at_least_one(threads), out.data(),
+                      profile);
         return out;
     }
 
     // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
-    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, std::size_t threads, Profile* profile) {
+    nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, Indices adapter_ids,
+                     const std::vector<Mix>& mixes, std::size_t threads, Profile* profile) {
         check_width(hidden);
         std::vector<Choice> choices;
         {
             const nb::gil_scoped_release release;
-            choices = model_.select({hidden.data(), hidden.size()}, samplings, at_least_one(threads), profile);
+            choices = model_.select({{hidden.data(), hidden.size()}, view(adapter_ids), mixes}, samplings,
+                                    at_least_one(threads), profile);
         }
         auto tokens = make_result<std::int32_t>({choices.size()});
         auto logprobs = make_result<float>({choices.size()});
@@ -398,16 +419,21 @@ NB_MODULE(_native, m) {
         .def_prop_ro("slots", &StatePool::slots)
         .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
 
+    nb::class_<Adapter>(m, "Adapter");
+
     nb::class_<PyModel>(m, "Model")
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,
              "tensors"_a, "isa"_a, "threads"_a, "in_place"_a, "settle_s"_a = 0.0)
         .def("forward", &PyModel::forward, "tokens"_a, "positions"_a, "cu_seqlens"_a, "block_tables"_a,
-             "state_tables"_a, "adapter_ids"_a, "output_rows"_a, "pools"_a, "states"_a, "threads"_a,
+             "state_tables"_a, "adapter_ids"_a, "mixes"_a, "output_rows"_a, "pools"_a, "states"_a, "threads"_a,
              "profile"_a.none() = nb::none())
+        .def("adapter", &PyModel::adapter, "updates"_a)
         .def("settle", &PyModel::settle, "threads"_a)
         .def_prop_ro("settled", &PyModel::settled)
-        .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())
-        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("logits", &PyModel::logits, "hidden"_a, "adapter_ids"_a, "mixes"_a, "threads"_a,
+             "profile"_a.none() = nb::none())
+        .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "adapter_ids"_a, "mixes"_a, "threads"_a,
+             "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)
         .def_prop_ro("vocab_size", &PyModel::vocab_size);
 }

@@ -220,6 +220,19 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto c = read_array<float>();
         k.add_products({a.data(), n.at(1), b.data(), n.at(2), c.data(), n.at(2), n.at(0), n.at(1), n.at(2)});
         write_array(c);
+    } else if (operation == "add_low_rank") {
+        const auto panels = read_array<std::uint8_t>();
+        const auto hidden = read_array<float>();
+        auto out = read_array<float>();
+        const std::size_t rank = n.at(1), columns = n.at(2);
+        k.add_low_rank({kFormats[n.at(0)].encoding,
+                        panels.data(),
+                        rank,
+                        columns,
+                        {hidden.data(), rank},
+                        hidden.size() / rank,
+                        {out.data(), columns}});
+        write_array(out);
     } else if (operation == "decays") {
         auto x = read_array<float>();
         k.decays(x.data(), x.size(), x.data());

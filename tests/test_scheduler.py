@@ -13,7 +13,7 @@ import pytest
 from sterna import LLM
 from sterna._native import BLOCK_SIZE
 from sterna.engine import native
-from sterna.engine.backend import CachePool, StatePool
+from sterna.engine.backend import NO_ADAPTER, CachePool, LoadedAdapter, Mix, StatePool
 from sterna.engine.kv_cache import NO_BLOCK, KvCache, SequenceBlocks
 from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import HiddenRequest, Request
@@ -214,13 +214,15 @@ def test_shared_blocks_are_of_the_same_tokens_and_the_same_salt() -> None:
 def test_blocks_of_another_adapter_are_not_shared() -> None:
     cache = KvCache([CachePool(40, None)], 64, 640, 128)
     tokens = list(range(200))
-    requests = [HiddenRequest(tokens, lambda request: None, adapter_id=number) for number in (0, 1, 1)]
+    a, b = (LoadedAdapter(name, serial, None) for serial, name in enumerate("ab"))
+    mixes = [NO_ADAPTER, Mix(((a, 1.0),)), Mix(((a, 1.0),)), Mix(((a, 0.5),)), Mix(((b, 1.0),))]
+    requests = [HiddenRequest(tokens, lambda request: None, mix=mix) for mix in mixes]
     lengths = []
     for request in requests:
         lengths.append(cache.match(request.blocks, tokens))
         cache.provide(request.blocks, len(tokens))
         cache.computed(request.blocks, tokens, lengths[-1], len(tokens))
-    assert lengths == [0, 0, 192]
+    assert lengths == [0, 0, 192, 0, 0]
 
 
 def test_prompts_that_begin_alike_share_blocks_though_they_come_together() -> None:

@@ -21,7 +21,6 @@ void Batch::check(std::size_t vocab_size, std::span<const Cache> caches) {
         for (const BlockTable& table : *tables)
             require(table.entries.size() == n_seqs * table.width, "a block table must have one row a sequence");
     require(adapter_ids.size() == n_seqs, "adapter_ids must have one entry a sequence");
-    for (const std::int32_t id : adapter_ids) require(id == 0, "an adapter is not loaded");
     sequence_of.resize(n);
     for (std::size_t s = 0; s < n_seqs; ++s)
         std::fill(sequence_of.begin() + cu_seqlens[s], sequence_of.begin() + cu_seqlens[s + 1],

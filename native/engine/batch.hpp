@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "adapter.hpp"
 #include "kv_pool.hpp"
 
 namespace sterna {
@@ -30,7 +31,8 @@ struct Batch {
     std::span<const std::int32_t> cu_seqlens;   // [n_seqs + 1]
     std::vector<BlockTable> block_tables;       // one a cache group
     std::vector<BlockTable> state_tables;       // one a state group: slots in place of blocks
-    std::span<const std::int32_t> adapter_ids;  // [n_seqs]; 0 is no adapter
+    std::span<const std::int32_t> adapter_ids;  // [n_seqs]; 0: none, else the number of a mix, counted from 1
+    std::span<const Mix> mixes;
     std::span<const std::int32_t> output_rows;  // indices of the tokens whose hidden rows are wanted
     std::vector<std::int32_t> sequence_of;      // [n], filled by check()
     std::vector<Stretch> stretches;             // all tokens, filled by check()

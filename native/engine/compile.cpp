@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
+#include "adapter_steps.hpp"
 #include "attention_steps.hpp"
 #include "delta_steps.hpp"
 #include "token_steps.hpp"
@@ -20,6 +22,7 @@ public:
         writes = {out};
     }
     std::unique_ptr<Linear>* matrix() override { return &matrix_; }
+    bool multiplies() const override { return true; }
     std::size_t items(const Run& run) const override { return division(run).items; }
     std::size_t chunk(const Run& run) const override { return division(run).chunk; }
     void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
@@ -57,8 +60,9 @@ public:
             kind_ = op.kind;
             (this->*emitter->second)(op);
         }
+        add_adapters();
         drop_unread_copies();
-        return {std::move(steps_), std::move(groups_)};
+        return {std::move(steps_), std::move(groups_), std::move(sites_), widest_group_};
     }
 
 private:
@@ -97,6 +101,7 @@ private:
 
     // A slot that feeds integer kernels is quantised as soon as it is written.
     void emit(std::unique_ptr<Step> step, const std::string& part) {
+        if (!joins_adapted(*step)) add_adapters();
         const std::vector<std::size_t> written = step->writes;
         add_step(std::move(step), part);
         for (const std::size_t index : written)
@@ -109,11 +114,40 @@ private:
         steps_.push_back(std::move(step));
     }
 
+    // Whether a step can come between the matrices that await their adapters and these: only another matrix, which
+    // neither reads what they write nor writes what the adapters read.
+    bool joins_adapted(const Step& step) const {
+        return step.multiplies() && std::none_of(adapted_.begin(), adapted_.end(), [&](const AdaptedMatrix& matrix) {
+                   return has(step.reads, matrix.out) || has(step.writes, matrix.out) || has(step.writes, matrix.x);
+               });
+    }
+
+    // Adds the steps of adapters for the matrices since the last call.
+    void add_adapters() {
+        const std::vector<AdaptedMatrix> matrices = std::exchange(adapted_, {});
+        if (matrices.empty()) return;
+        widest_group_ = std::max(widest_group_, matrices.size());
+        // A first: threads that have finished with it share what is left of the matrices.
+        auto down = std::make_unique<AdaptDown>(matrices);
+        down->part = "adapters";
+        steps_.insert(steps_.begin() + static_cast<std::ptrdiff_t>(first_adapted_), std::move(down));
+        emit(std::make_unique<AdaptUp>(matrices), "adapters");
+    }
+
+    std::size_t site(const std::string& name, const Linear& matrix) {
+        const auto found =
+            std::find_if(sites_.begin(), sites_.end(), [&](const Site& known) { return known.name == name; });
+        if (found != sites_.end()) return static_cast<std::size_t>(found - sites_.begin());
+        sites_.push_back({name, matrix.out_features(), matrix.in_features()});
+        return sites_.size() - 1;
+    }
+
+    static bool has(const std::vector<std::size_t>& slots, std::size_t slot) {
+        return std::find(slots.begin(), slots.end(), slot) != slots.end();
+    }
+
     // Removes the quantisations that no matrix reads before the slot is written again.
     void drop_unread_copies() {
-        const auto has = [](const std::vector<std::size_t>& slots, std::size_t slot) {
-            return std::find(slots.begin(), slots.end(), slot) != slots.end();
-        };
         std::vector<bool> read_later(slots_.size(), false);
         for (std::size_t i = steps_.size(); i-- > 0;) {
             const Step& step = *steps_[i];
@@ -123,7 +157,7 @@ private:
             }
             for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
                 if (has(step.writes, slot)) read_later[slot] = false;
-                if (step.grain == Grain::rows && has(step.reads, slot)) read_later[slot] = true;
+                if (step.multiplies() && has(step.reads, slot)) read_later[slot] = true;
             }
         }
         std::erase(steps_, nullptr);
@@ -158,7 +192,12 @@ private:
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
         require(x != out && weight->in_features() == width(x) && weight->out_features() == width(out),
                 "the matrix '" + op.name("weight") + "' and its slots differ in width");
-        emit(std::make_unique<Multiply>(std::move(weight), x, out), "matrices");
+        const std::size_t adapted = site(op.name("weight"), *weight);
+        auto multiply = std::make_unique<Multiply>(std::move(weight), x, out);
+        if (!joins_adapted(*multiply)) add_adapters();
+        if (adapted_.empty()) first_adapted_ = steps_.size();
+        emit(std::move(multiply), "matrices");
+        adapted_.push_back({adapted, x, out});
         const auto bias = op.names.find("bias");
         if (bias == op.names.end()) return;
         emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out), "bias");
@@ -315,6 +354,10 @@ private:
     std::vector<Slot>& slots_;
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::size_t> groups_ = std::vector<std::size_t>(plan_.caches.size());  // query heads a kv head
+    std::vector<Site> sites_;
+    std::vector<AdaptedMatrix> adapted_;  // whose adapters are still to be added
+    std::size_t first_adapted_ = 0;       // the step of the first of them
+    std::size_t widest_group_ = 0;
     std::string kind_ = "frequencies";
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 
 #include "shares.hpp"
@@ -85,6 +86,12 @@ std::unique_ptr<Linear> head_of(const Plan& plan, const Tensors& tensors, const 
     return make_head(found->second, plan.head.activations(), kernels, name, in_place);
 }
 
+// The matrices that adapters may update: those of the plan, and the head as the last one.
+std::vector<Site> with_head(std::vector<Site> sites, const Plan& plan, const Linear& head) {
+    sites.push_back({plan.head.name("weight"), head.out_features(), head.in_features()});
+    return sites;
+}
+
 std::size_t slot_named(const std::vector<Slot>& slots, const std::string& name) {
     for (std::size_t i = 0; i < slots.size(); ++i)
         if (slots[i].name == name) return i;
@@ -103,6 +110,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
       phases_(phase_starts(compiled_.steps)),
       output_(slot_named(slots_, plan.output)),
       head_(head_of(plan, tensors, kernels, in_place)),
+      sites_(with_head(compiled_.sites, plan, *head_)),
       head_input_("head", head_->in_features()),
       slot_uses_(slot_uses(slots_, compiled_.steps, phases_, output_)) {
     if (head_->in_features() != slots_[output_].width)
@@ -119,7 +127,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
     head_input_.require(head_->form());
     std::vector<std::unique_ptr<Linear>*> multiplied;
     for (const auto& step : compiled_.steps)
-        if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
+        if (step->multiplies()) multiplied.push_back(step->matrix());
     multiplied.push_back(&head_);
     settling_ = Settling(multiplied, in_place);
     settling_.go_on(n_threads, settling);
@@ -194,16 +202,25 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
     std::vector<AttentionWork> attention;
     for (std::size_t i = 0; i < caches.size(); ++i)
         attention.emplace_back(batch, caches[i], compiled_.groups[i], n_threads);
-    Run run{kernels_, batch, caches, attention, state_work, slots_, scratch_, n_threads};
+    const std::vector<AdaptedRows> adapted = adapted_rows(batch.adapter_ids, batch.cu_seqlens, batch.mixes, sites_);
+    const std::size_t width = widest(adapted);
+    const Buffer<float> low_rank(compiled_.widest_group * batch.size() * width);
+    Run run{kernels_, batch, caches, attention, state_work, slots_, adapted, low_rank, width, scratch_, n_threads};
     const auto& all = compiled_.steps;
+    std::vector<std::size_t> busy;  // phases that have work: those of adapters may have none
+    for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase)
+        if (std::any_of(&all[phases_[phase]], &all[0] + phases_[phase + 1],
+                        [&](const auto& step) { return step->items(run) > 0; }))
+            busy.push_back(phase);
     // Two sets, each with shares for every step of a phase: while one set is in use, the other is reset.
     std::vector<Shares> shares;
     for (std::size_t i = 0; i < 2 * widest_phase_; ++i) shares.emplace_back(n_threads);
     timer.run(n_threads, parts_, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
-        for (std::size_t phase = 0; phase + 1 < phases_.size(); ++phase) {
-            const std::span set(&shares[phase % 2 * widest_phase_], widest_phase_);
+        for (std::size_t turn = 0; turn < busy.size(); ++turn) {
+            const std::size_t phase = busy[turn];
+            const std::span set(&shares[turn % 2 * widest_phase_], widest_phase_);
             const std::span steps(&all[phases_[phase]], phases_[phase + 1] - phases_[phase]);
-            for (std::size_t i = 0; i < widest_phase_; ++i) shares[(phase + 1) % 2 * widest_phase_ + i].reset(thread);
+            for (std::size_t i = 0; i < widest_phase_; ++i) shares[(turn + 1) % 2 * widest_phase_ + i].reset(thread);
             watch.start();
             if (steps.front()->grain == Grain::tokens)
                 set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
@@ -229,14 +246,25 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
                     output.width * sizeof(float));
 }
 
-void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer) {
+void Model::head_rows(const HeadRows& rows, std::size_t n_threads, float* out, CallTimer& timer) {
+    const float* hidden = rows.hidden.data();
+    const std::size_t n = rows.hidden.size() / hidden_size();
+    if (rows.hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
+    if (rows.adapter_ids.size() != n) throw std::invalid_argument("adapter_ids must have one entry a row.");
+    std::vector<std::int32_t> ends(n + 1);
+    std::iota(ends.begin(), ends.end(), 0);
+    const std::vector<AdaptedRows> adapted = adapted_rows(rows.adapter_ids, ends, rows.mixes, sites_);
+    const std::size_t width = widest(adapted);
+    const Buffer<float> low_rank(n * width);
+    const SiteWork adapters{kernels_, adapted, sites_.size() - 1, low_rank.get(), width};
     n_threads = worthwhile_threads(head_->out_features() * head_->in_features() * n, n_threads);
     reserve(0, n_threads);
     head_memory_ = Buffer<std::byte>(head_input_.place(nullptr, n));
     head_input_.place(head_memory_.get(), n);
-    Shares shares(n_threads);
+    std::vector<Shares> shares;  // of the matrix, of A and of B
+    for (std::size_t i = 0; i < 3; ++i) shares.emplace_back(n_threads);
     const Division division = head_->division(n, n_threads);
-    timer.run(n_threads, {"quantize", "head"}, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
+    timer.run(n_threads, {"quantize", "head", "adapters"}, [&](std::size_t thread, Barrier& barrier, StepTimer& watch) {
         watch.start();
         for (std::size_t i = thread; i < n; i += n_threads) {
             std::memcpy(head_input_.row(i), hidden + i * head_input_.width, head_input_.width * sizeof(float));
@@ -245,30 +273,39 @@ void Model::head_rows(const float* hidden, std::size_t n, std::size_t n_threads,
         watch.stop(0);
         barrier.wait(n_threads);
         watch.start();
-        shares.each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
+        shares[0].each(thread, division.items, division.chunk, [&](std::size_t first, std::size_t last) {
             head_->multiply(head_input_.activations(head_->form(), n), division, first, last, scratch_[thread].get(),
                             {out, head_->out_features()});
         });
         watch.stop(1);
+        if (!adapters.any()) return;
+        shares[1].each(thread, adapters.down_items(), 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t i = first; i < last; ++i) adapters.down(i, {head_input_.values, head_input_.stride});
+        });
+        barrier.wait(n_threads);
+        const std::size_t columns = head_->out_features();
+        shares[2].each(thread, SiteWork::up_items(columns), 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t i = first; i < last; ++i) adapters.up(i, columns, {out, columns});
+        });
+        watch.stop(2);
     });
 }
 
-void Model::logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile) {
+void Model::logits(const HeadRows& rows, std::size_t n_threads, float* out, Profile* profile) {
     const std::lock_guard lock(mutex_);
     CallTimer timer(profile);
-    if (hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
-    head_rows(hidden.data(), hidden.size() / hidden_size(), n_threads, out, timer);
+    head_rows(rows, n_threads, out, timer);
 }
 
-std::vector<Choice> Model::select(std::span<const float> hidden, std::span<const Sampling> samplings,
-                                  std::size_t n_threads, Profile* profile) {
+std::vector<Choice> Model::select(const HeadRows& rows, std::span<const Sampling> samplings, std::size_t n_threads,
+                                  Profile* profile) {
     const std::lock_guard lock(mutex_);
     CallTimer timer(profile);
-    if (hidden.size() != samplings.size() * hidden_size())
+    if (rows.hidden.size() != samplings.size() * hidden_size())
         throw std::invalid_argument("There must be one sampling for each hidden row.");
     const std::size_t n = samplings.size(), vocab = vocab_size();
     std::vector<float> logits(n * vocab);
-    head_rows(hidden.data(), n, n_threads, logits.data(), timer);
+    head_rows(rows, n_threads, logits.data(), timer);
     std::vector<Choice> choices(n);
     timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
         watch.start();

@@ -1,6 +1,7 @@
 // A compiled plan: forward passes to hidden rows, and the head that turns them into logits or tokens.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -13,6 +14,13 @@
 #include "settling.hpp"
 
 namespace sterna {
+
+// Hidden rows [n, hidden_size], and the mix of each: 0 for none, or its number, counted from 1.
+struct HeadRows {
+    std::span<const float> hidden;
+    std::span<const std::int32_t> adapter_ids;
+    std::span<const Mix> mixes;
+};
 
 class Model {
 public:
@@ -33,6 +41,10 @@ public:
     // Whether a matrix is read from the bytes at `data`.
     bool reads(const std::uint8_t* data) const;
 
+    // An adapter for the batches of this model, by the names of the matrices of its plan. Throws std::invalid_argument
+    // where it does not fit them.
+    Adapter adapter(const std::map<std::string, Update>& updates) const { return {updates, sites_, kernels_}; }
+
     // hidden[i] = the hidden row of token batch.output_rows[i], [n, hidden_size]. Writes the keys and values of all
     // tokens to the pools, one for each cache group of the plan, and their states to those of its state groups. It
     // begins a pass of `profile`, if there is one.
@@ -40,17 +52,17 @@ public:
                  std::size_t n_threads, float* hidden, Profile* profile = nullptr);
 
     // logits[i] = head * hidden[i], [n, vocab_size].
-    void logits(std::span<const float> hidden, std::size_t n_threads, float* out, Profile* profile = nullptr);
+    void logits(const HeadRows& rows, std::size_t n_threads, float* out, Profile* profile = nullptr);
 
     // The token chosen from the logits of each hidden row, by the sampling of that row.
-    std::vector<Choice> select(std::span<const float> hidden, std::span<const Sampling> samplings,
-                               std::size_t n_threads, Profile* profile = nullptr);
+    std::vector<Choice> select(const HeadRows& rows, std::span<const Sampling> samplings, std::size_t n_threads,
+                               Profile* profile = nullptr);
 
 private:
     std::vector<StateWork> state_work(const Batch& batch, std::span<StatePool* const> pools) const;
     void begin_pass(const Batch& batch, Profile& profile) const;
     void reserve(std::size_t tokens, std::size_t n_threads);
-    void head_rows(const float* hidden, std::size_t n, std::size_t n_threads, float* out, CallTimer& timer);
+    void head_rows(const HeadRows& rows, std::size_t n_threads, float* out, CallTimer& timer);
 
     std::mutex mutex_;
     const Kernels& kernels_;
@@ -64,6 +76,7 @@ private:
     std::size_t widest_phase_ = 1;     // the most Shares in a phase: one per step, but one for all steps on tokens
     std::size_t output_;
     std::unique_ptr<Linear> head_;
+    std::vector<Site> sites_;  // of the plan, then the head
     Slot head_input_;
     Settling settling_;
     Settling::Clock::duration last_pass_{};     // how long the last forward pass took

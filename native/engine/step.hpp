@@ -18,6 +18,7 @@ class Step {
 public:
     virtual ~Step() = default;
     virtual std::unique_ptr<Linear>* matrix() { return nullptr; }  // that the step multiplies or takes rows of
+    virtual bool multiplies() const { return false; }              // by that matrix
     virtual std::size_t items(const Run& run) const = 0;           // independent pieces of work
     virtual std::size_t chunk(const Run&) const { return 1; }      // items that a thread takes at a time
     virtual void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const = 0;

@@ -31,31 +31,51 @@ struct LoadBf16 {
     }
 };
 
-template <class Source, int T>
-void float_row(const std::uint8_t* row, const float* x, std::size_t x_stride, std::size_t cols, float* out,
-               std::size_t out_stride) {
-    Lanes acc[T];
-    for (int t = 0; t < T; ++t) acc[t] = splat(0.0f);
-    for (std::size_t k = 0; k < cols; k += kLanes) {
-        __builtin_prefetch(row + k * Source::kBytes + 4096);
-        const Lanes w = Source::load16(row + k * Source::kBytes);
-        for (int t = 0; t < T; ++t) acc[t] = fma(w, load(x + static_cast<std::size_t>(t) * x_stride + k), acc[t]);
+// Rows of a tile of several tokens, whose sums stay in registers. For one token there are as many as hide the latency
+// of an addition.
+#if defined(__AVX512F__)
+constexpr std::size_t kTileRowsOfFloats = 4;
+#else
+constexpr std::size_t kTileRowsOfFloats = 1;
+#endif
+constexpr std::size_t kTileTokensOfFloats = 4, kLoneTokenRows = 4;
+
+template <class Source, std::size_t R, std::size_t T>
+void float_tile(const FloatTask& task, std::size_t row, std::size_t token) {
+    const std::uint8_t* rows = task.rows.data + row * task.rows.stride;
+    const float* x = task.x.values + token * task.x.stride;
+    Lanes sums[R][T];
+    for (std::size_t r = 0; r < R; ++r)
+        for (std::size_t t = 0; t < T; ++t) sums[r][t] = splat(0.0f);
+    for (std::size_t k = 0; k < task.cols; k += kLanes) {
+        Lanes w[R];
+        for (std::size_t r = 0; r < R; ++r) {
+            const std::uint8_t* place = rows + r * task.rows.stride + k * Source::kBytes;
+            __builtin_prefetch(place + 4096);
+            w[r] = Source::load16(place);
+        }
+        for (std::size_t t = 0; t < T; ++t) {
+            const Lanes values = load(x + t * task.x.stride + k);
+            for (std::size_t r = 0; r < R; ++r) sums[r][t] = fma(w[r], values, sums[r][t]);
+        }
     }
-    for (int t = 0; t < T; ++t) out[static_cast<std::size_t>(t) * out_stride] = sum(acc[t]);
+    for (std::size_t r = 0; r < R; ++r)
+        for (std::size_t t = 0; t < T; ++t) task.out.data[(token + t) * task.out.stride + row + r] = sum(sums[r][t]);
+}
+
+// T tokens from `token` on and the rows from `row` on, R at a time, then one by one.
+template <class Source, std::size_t R, std::size_t T>
+void float_tiles(const FloatTask& task, std::size_t row, std::size_t token) {
+    for (; row + R <= task.rows.count; row += R) float_tile<Source, R, T>(task, row, token);
+    if constexpr (R > 1) float_tiles<Source, 1, T>(task, row, token);
 }
 
 template <class Source>
 void float_rows(const FloatTask& task) {
-    for (std::size_t r = 0; r < task.rows.count; ++r) {
-        const std::uint8_t* row = task.rows.data + r * task.rows.stride;
-        const auto tokens = [&]<int T>(std::size_t t) {
-            float_row<Source, T>(row, task.x.values + t * task.x.stride, task.x.stride, task.cols,
-                                 task.out.data + t * task.out.stride + r, task.out.stride);
-        };
-        std::size_t t = 0;
-        for (; t + 4 <= task.n_tokens; t += 4) tokens.template operator()<4>(t);
-        for (; t < task.n_tokens; ++t) tokens.template operator()<1>(t);
-    }
+    std::size_t t = 0;
+    for (; t + kTileTokensOfFloats <= task.n_tokens; t += kTileTokensOfFloats)
+        float_tiles<Source, kTileRowsOfFloats, kTileTokensOfFloats>(task, 0, t);
+    for (; t < task.n_tokens; ++t) float_tiles<Source, kLoneTokenRows, 1>(task, 0, t);
 }
 
 void float_dot(const FloatTask& task) {

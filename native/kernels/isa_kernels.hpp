@@ -8,6 +8,7 @@
 #include "float_dot.hpp"
 #include "float_ops.hpp"
 #include "int15_dot.hpp"
+#include "low_rank.hpp"
 #include "panel_pack.hpp"
 #include "products.hpp"
 #include "ternary_panels.hpp"
@@ -41,6 +42,7 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .gated = gated,
             .rope = rope,
             .add_products = add_products,
+            .add_low_rank = add_low_rank,
             .decays = decays,
             .to_f16 = to_f16,
             .store_kv = store_kv,

@@ -76,6 +76,9 @@ struct Kernels {
     // c[r, j] += sum over k of a[r, k] * b[k, j], the terms added in order.
     void (*add_products)(const ProductTask& task);
 
+    // out[t, c] += sum over j of hidden[t, j] * b[j, c], the terms added in order before they are added to `out`.
+    void (*add_low_rank)(const LowRankTask& task);
+
     // out = e^x for x <= 0, and 0 for x < kLeastDecay; n is a multiple of 16.
     void (*decays)(const float* x, std::size_t n, float* out);
 

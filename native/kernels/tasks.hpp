@@ -99,6 +99,16 @@ struct FloatTask {
     Products out;
 };
 
+// Panels of F32 or F16: panel p holds the columns 16 p .. 16 p + 15 (the last one zeros behind `columns`), [rank, 16].
+struct LowRankTask {
+    Encoding encoding;
+    const std::uint8_t* panels;
+    std::size_t rank, columns;
+    FloatActivations hidden;  // [n_tokens, rank]
+    std::size_t n_tokens;
+    Products out;
+};
+
 // Row-major matrices a [rows, terms], b [terms, columns] and c [rows, columns]; columns is a multiple of 16.
 struct ProductTask {
     const float* a;

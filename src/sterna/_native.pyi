@@ -112,6 +112,9 @@ class StatePool:
     @property
     def slot_bytes(self) -> int: ...
 
+class Adapter:
+    """Low-rank updates of a model's matrices, for its passes alone."""
+
 class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).
 
@@ -143,6 +146,7 @@ class Model:
         block_tables: Sequence[np.ndarray],
         state_tables: Sequence[np.ndarray],
         adapter_ids: np.ndarray,
+        mixes: Sequence[Sequence[tuple[Adapter, float]]],
         output_rows: np.ndarray,
         pools: Sequence[KvPool],
         states: Sequence[StatePool],
@@ -150,14 +154,31 @@ class Model:
         profile: Profile | None = None,
     ) -> np.ndarray:
         """Hidden rows float32 `[n_outputs, hidden_size]`. Takes int32 vectors, and a table `[n_seqs, width]` of
-        blocks or slots for each cache group and each state group, in the order of the plan. Begins a pass of the
-        profile."""
+        blocks or slots for each cache group and each state group, in the order of the plan. `adapter_ids`: for each
+        sequence 0, or the number of its mix of adapters with scales, counted from 1. Begins a pass of the profile."""
 
-    def logits(self, hidden: np.ndarray, threads: int, profile: Profile | None = None) -> np.ndarray:
-        """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`."""
+    def adapter(self, updates: dict[str, tuple[np.ndarray, np.ndarray, float]]) -> Adapter:
+        """An adapter of (A float32 `[rank, in]`, B float32 `[out, rank]`, factor) by the names of the plan's matrices.
+        A and B are kept in float16."""
+
+    def logits(
+        self,
+        hidden: np.ndarray,
+        adapter_ids: np.ndarray,
+        mixes: Sequence[Sequence[tuple[Adapter, float]]],
+        threads: int,
+        profile: Profile | None = None,
+    ) -> np.ndarray:
+        """Logits float32 `[n, vocab_size]` of hidden rows float32 `[n, hidden_size]`; `adapter_ids` of the rows."""
 
     def select(
-        self, hidden: np.ndarray, samplings: Sequence[Sampling], threads: int, profile: Profile | None = None
+        self,
+        hidden: np.ndarray,
+        samplings: Sequence[Sampling],
+        adapter_ids: np.ndarray,
+        mixes: Sequence[Sequence[tuple[Adapter, float]]],
+        threads: int,
+        profile: Profile | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
         """For each hidden row: the chosen id (int32; -1 where none may be chosen), its log-probability (float32), and
         the most likely ids with theirs, where the sampling asks for them."""

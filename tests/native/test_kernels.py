@@ -147,6 +147,27 @@ def test_every_half_converts_both_ways(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("n_tokens", [1, 4, 6])
+@pytest.mark.parametrize("encoding", ["f32", "f16"])
+def test_add_low_rank(probe: Probe, encoding: str, n_tokens: int) -> None:
+    rng = np.random.default_rng(8)
+    rank, columns, panels = 5, 43, 3
+    b = rng.standard_normal((panels * 16, rank)).astype({"f32": np.float32, "f16": np.float16}[encoding])
+    b[columns:] = 0
+    stored = np.ascontiguousarray(b.reshape(panels, 16, rank).swapaxes(1, 2))
+    hidden = rng.standard_normal((n_tokens, rank)).astype(np.float32)
+    out = rng.standard_normal((n_tokens, columns)).astype(np.float32)
+    arrays = (stored.view(np.uint8), hidden, out)
+    (got,) = probe.call("add_low_rank", ENCODINGS.index(encoding), rank, columns, arrays=arrays)
+    expected = out + hidden.astype(np.float64) @ b[:columns].T.astype(np.float64)
+    np.testing.assert_allclose(floats(got).reshape(n_tokens, columns), expected, atol=1e-5)
+    for t in range(n_tokens):  # a token's result does not depend on other tokens
+        alone = (arrays[0], hidden[t], out[t])
+        (single,) = probe.call("add_low_rank", ENCODINGS.index(encoding), rank, columns, arrays=alone)
+        assert np.array_equal(floats(single), floats(got).reshape(n_tokens, columns)[t])
+    assert_same_bits(f"add_low_rank {encoding} {n_tokens}", got)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 4, 6, 9])
 @pytest.mark.parametrize("encoding", ["f32", "f16", "bf16"])
 def test_float_dot(probe: Probe, encoding: str, n_tokens: int) -> None:
     rng = np.random.default_rng(6)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 
 from sterna.engine.generation import Completion
 from sterna.engine.llm import LLM
@@ -29,13 +30,22 @@ class Answer:
     """Iterating generates the answer, and yields what there is to show of it: `Reading`, `Thinking` and `Text`.
 
     `text` and `thoughts` are what came so far. Raises in the iteration what the engine raises. `prompt`: token ids;
-    `parser`: parts the thoughts from the answer.
+    `parser`: parts the thoughts from the answer; `adapters`: scales by name.
     """
 
-    def __init__(self, llm: LLM, prompt: Sequence[int], params: SamplingParams, parser: Parser) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        parser: Parser,
+        adapters: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._llm, self._parser = llm, parser
         self._events: SimpleQueue[str | Request | None] = SimpleQueue()
-        self._generation = llm.generation(prompt, params, done=self._events.put, deliver=self._events.put)
+        self._generation = llm.generation(
+            prompt, params, done=self._events.put, deliver=self._events.put, adapter=adapters
+        )
         self.text, self.thoughts = "", ""
         self.stopped = False
         self.thinking_seconds = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sterna.chat.answer import Answer
@@ -33,7 +33,16 @@ class Session:
     tokenizer.
     """
 
-    def __init__(self, load: Load, name: str | None, params: SamplingParams, system: str | None = None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        name: str | None,
+        params: SamplingParams,
+        system: str | None = None,
+        adapters: Mapping[str, float] | None = None,
+    ) -> None:
+        """`adapters`: scales of the adapters with which it answers, by their names in what `load` loads."""
+        self._adapters = dict(adapters or {})
         self._load, self._name, self.llm = load, name, load(name)
         self.llm.tokenizer  # noqa: B018  # raises here what it would raise at the first message
         self.params = params
@@ -75,7 +84,8 @@ class Session:
         try:
             encode = self.llm.tokenizer.encode_chat
             prompt, left_out = self.conversation.fit(encode, self.context, self._room())
-            return Answer(self.llm, prompt, self._sampling(), self._parser(prompt)), left_out
+            answer = Answer(self.llm, prompt, self._sampling(), self._parser(prompt), self._adapters)
+            return answer, left_out
         except BaseException:  # Ctrl-C, too
             self.conversation.undo()
             raise

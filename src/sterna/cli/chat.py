@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sterna.cli.options import Model, complete_model, with_flags
+from sterna.cli.options import Lora, Model, adapter_scales, complete_model, with_flags
 from sterna.cli.output import delayed_progress, report_head
 from sterna.cli.texts import argument_text
 from sterna.engine.options import EngineOptions
@@ -25,6 +25,7 @@ def chat(
         str | None,
         typer.Option("--system", metavar="TEXT", help="What the model is told before the chat."),
     ] = None,
+    lora: Lora = None,
     params: SamplingParams,
     options: EngineOptions,
     stats: Annotated[bool, typer.Option("--stats", help="Say what each answer cost.")] = False,
@@ -36,6 +37,7 @@ def chat(
     if system is not None:
         system = argument_text(system, "--system", escape=False)
     params = replace(params, stop=tuple(argument_text(stop, "--stop", escape=True) for stop in params.stop))
+    adapters = adapter_scales(lora)
     from sterna.chat.session import Session
     from sterna.cli.terminal.loop import chat as run_chat
     from sterna.cli.terminal.loop import print_line
@@ -44,11 +46,11 @@ def chat(
         from sterna.engine.llm import LLM
 
         with delayed_progress("loading"):
-            llm = LLM(name, options)
+            llm = LLM(name, options, adapters={path: path for path in adapters})
         report_head(llm)
         return llm
 
-    session = Session(load, model, params, system)
+    session = Session(load, model, params, system, adapters)
     if session.template_notice:
         print_line(session.template_notice)
     run_chat(session, stats, lambda: complete_model(""))

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.options import I2SLayout, Json, value_flag
+from sterna.cli.options import I2SLayout, Json, adapter_scales, value_flag
 from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Number, OneOf, Rule, Whole
+from sterna.errors import ArgumentError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -68,13 +69,39 @@ def convert(
     zero_share: Annotated[
         float | None, value_flag(Number(least=0, most=1), "--zero-share", help="Share of zeros in each of them: 0.328.")
     ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="SRC is an adapter (LoRA) of this model.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora",
+            metavar="PATH[=SCALE]",
+            help="Merge an adapter, with --type f32, f16, bf16 or q8_0; may be repeated.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Convert a model to GGUF or a folder.
 
-    A folder is in the format of Hugging Face. Ternary weights keep their codes exactly.
+    A folder is in the format of Hugging Face, of an adapter in that of PEFT. Ternary weights keep their codes exactly.
     """
+    if base is not None:
+        given = [
+            name for name, value in (("--type", type), ("--head", head), ("--embd", embd), ("--lora", lora)) if value
+        ]
+        if given:
+            raise ArgumentError(f"{given[0]} is for models, and --base says that {src} is an adapter.")
+        from sterna.checkpoint.adapters.convert import convert_adapter
+
+        path = convert_adapter(src, dst, base, force)
+        print_json({"path": str(path)}) if json else print(path)
+        return
+    from sterna.checkpoint.adapters import is_adapter
     from sterna.checkpoint.convert import convert as run
+
+    if is_adapter(src):
+        raise ArgumentError(f"{src} is an adapter (LoRA): give the model that it was made for with --base.")
 
     with progress(f"{dst.name}") as advance:
         report = run(
@@ -91,6 +118,7 @@ def convert(
             tl_tiles=tl_tiles,
             group_size=group_size,
             zero_share=zero_share,
+            lora=adapter_scales(lora),
             progress=advance,
         )
     if json:

@@ -38,6 +38,33 @@ _ModelFlag = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="PATH[=SCALE]",
+        help="An adapter (LoRA): a folder of PEFT or a GGUF file; may be repeated.",
+    ),
+]
+
+
+def adapter_scales(texts: list[str] | None) -> dict[str, float]:
+    """The scales of adapters by their paths; 1 where none is given. A path may have an equals sign itself."""
+    from sterna.files.local import as_path  # which imports readers of models
+
+    scales: dict[str, float] = {}
+    for text in texts or []:
+        path, _, number = text.rpartition("=")
+        try:
+            path, scale = (text, 1.0) if not path or as_path(text).exists() else (path, float(number))
+        except ValueError:
+            raise ArgumentError(f"--lora takes PATH or PATH=SCALE, and {number[:40]!r} is no number.") from None
+        if path in scales:
+            raise ArgumentError(f"--lora names {path} twice.")
+        scales[path] = scale
+    return scales
+
+
 Verb = Callable[..., None]
 
 

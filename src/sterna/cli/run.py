@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sterna.cli.options import Json, Model, with_flags
+from sterna.cli.options import Json, Lora, Model, adapter_scales, with_flags
 from sterna.cli.output import delayed_progress, print_json, report_head
 from sterna.cli.streams import say, write_text
 from sterna.cli.texts import argument_text, read_prompt, read_text
@@ -46,6 +46,7 @@ def run(
         Path | None,
         typer.Option("--grammar", metavar="FILE", help="A grammar that the text follows, in GBNF or Lark."),
     ] = None,
+    lora: Lora = None,
     params: SamplingParams,
     options: EngineOptions,
     json: Json = False,
@@ -60,12 +61,13 @@ def run(
     form = {
         name: read_text(path) for name, path in (("json_schema", json_schema), ("grammar", grammar)) if path is not None
     }
+    adapters = adapter_scales(lora)
     from sterna.engine.llm import LLM
 
     with delayed_progress("loading"):
-        llm = LLM(model, options)
+        llm = LLM(model, options, adapters={path: path for path in adapters})
     report_head(llm)
-    completion = write(llm, text, params, form, silent=json)
+    completion = write(llm, text, params, {**form, "adapter": adapters}, silent=json)
     if json:
         print_json(asdict(completion))
     if fills_context(llm, params, completion):
@@ -83,11 +85,11 @@ def run(
         )
 
 
-def write(llm: LLM, text: str, params: SamplingParams, form: dict[str, str], silent: bool) -> Completion:
-    """Prints the continuation as it comes, unless `silent`, and returns it. `form`: the form that the text follows, by
-    its name in `LLM.generation`."""
+def write(llm: LLM, text: str, params: SamplingParams, how: dict[str, Any], silent: bool) -> Completion:
+    """Prints the continuation as it comes, unless `silent`, and returns it. `how`: the form that the text follows and
+    the adapters, by their names in `LLM.generation`."""
     with delayed_progress("reading the prompt") as advance:
-        stream = llm.stream_completion(text, params, progress=advance, **form)
+        stream = llm.stream_completion(text, params, progress=advance, **how)
         piece, completion = next(stream)
     try:
         while True:

@@ -91,6 +91,12 @@ def serve(
         int,
         value_flag(Size(), "--file-size", help="Most bytes of an uploaded file; default: 200MB.", show_default=False),
     ] = 200_000_000,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora", metavar="NAME=PATH", help="An adapter of the first model, served as MODEL:NAME; may be repeated."
+        ),
+    ] = None,
     options: EngineOptions,
 ) -> None:
     """Serve models over HTTP, as OpenAI does.
@@ -125,4 +131,4 @@ def serve(
         grace=grace,
     )
     limits = Limits(folder=files, seconds=files_ttl, file_bytes=file_size, all_bytes=files_quota)
-    run(models or [], options, policy, settings, [jobs(limits)])
+    run(models or [], options, policy, settings, [jobs(limits)], lora or [])

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from sterna.checkpoint import Checkpoint
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.generation import Completion
 from sterna.engine.inbox import Inbox
 from sterna.engine.llm import LLM
@@ -121,27 +122,37 @@ class AsyncLLM:
         """As `LLM.tokenize`."""
         return await asyncio.to_thread(self.llm.tokenize, text)
 
-    async def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
+    async def embed(
+        self, texts: Sequence[Prompt], *, adapter: AdapterChoice | Sequence[AdapterChoice] = None
+    ) -> np.ndarray:
         """As `LLM.embed`."""
         inbox: Inbox[Request] = self.llm.inbox()
-        requests = await asyncio.to_thread(self.llm.embedding_requests, texts, inbox.put)
+        requests = await asyncio.to_thread(self.llm.embedding_requests, texts, inbox.put, adapter)
         await self._run(requests, inbox)
         return await asyncio.to_thread(self.llm.embeddings, requests)
 
-    async def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    async def hidden(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """As `LLM.hidden`."""
         inbox: Inbox[Request] = self.llm.inbox()
-        request = await asyncio.to_thread(self.llm.hidden_request, token_ids, inbox.put)
+        request = await asyncio.to_thread(self.llm.hidden_request, token_ids, inbox.put, adapter)
         await self._run([request], inbox)
         return request.rows
 
-    async def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    async def logits(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """As `LLM.logits`."""
-        return await self.head(await self.hidden(token_ids))
+        return await self.head(await self.hidden(token_ids, adapter=adapter), adapter=adapter)
 
-    async def head(self, hidden: np.ndarray) -> np.ndarray:
+    async def head(self, hidden: np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """As `LLM.head`."""
-        return await asyncio.to_thread(self.llm.head, hidden)
+        return await asyncio.to_thread(self.llm.head, hidden, adapter=adapter)
+
+    async def load_adapter(self, name: str, path: str | Path) -> None:
+        """As `LLM.load_adapter`."""
+        await asyncio.to_thread(self.llm.load_adapter, name, path)
+
+    async def unload_adapter(self, name: str) -> None:
+        """As `LLM.unload_adapter`."""
+        await asyncio.to_thread(self.llm.unload_adapter, name)
 
     async def _run(self, requests: Sequence[Request], inbox: Inbox[Request]) -> None:
         """As `LLM._run`; `done` of the requests must be `inbox.put`."""

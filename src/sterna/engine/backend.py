@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from sterna.engine.sampling import SamplingParams
 
+if TYPE_CHECKING:
+    from sterna.checkpoint.adapters import LowRank
+
 Hidden = Any
 """The hidden rows of a pass, wherever a backend keeps them."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAdapter:
+    """An adapter as a backend has it. `serial`: no other adapter of this process ever has it."""
+
+    name: str
+    serial: int
+    handle: Any
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The adapters that a request runs with, in the order of their names, each with its scale; empty for none."""
+
+    parts: tuple[tuple[LoadedAdapter, float], ...] = ()
+
+    @property
+    def salt(self) -> bytes:
+        """Bytes that tell it from every other mix; empty for none (`extend_block_keys`)."""
+        return b"".join(struct.pack("<Qd", adapter.serial, scale) for adapter, scale in self.parts)
+
+
+NO_ADAPTER = Mix()
 
 
 @dataclass(eq=False)
@@ -30,8 +58,7 @@ class Span:
     """
     outputs: int = 1
     """How many of the last tokens' hidden rows are wanted."""
-    adapter_id: int = 0
-    """0: no adapter."""
+    mix: Mix = NO_ADAPTER
 
 
 @dataclass(eq=False)
@@ -99,11 +126,17 @@ class Backend(Protocol):
     def finite(self, hidden: Hidden) -> np.ndarray:
         """For each row whether all its numbers are finite: bool [n]."""
 
-    def select(self, hidden: Hidden, rows: Sequence[int], samplings: Sequence[RowSampling]) -> list[Choice]:
-        """A choice for each of the given rows."""
+    def select(
+        self, hidden: Hidden, rows: Sequence[int], samplings: Sequence[RowSampling], mixes: Sequence[Mix]
+    ) -> list[Choice]:
+        """A choice for each of the given rows, which have these adapters."""
 
     def to_numpy(self, hidden: Hidden, first: int, last: int) -> np.ndarray:
         """The rows first .. last - 1 as float32 [n, hidden_size]."""
 
-    def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Logits float32 [n, vocab_size] of float32 rows [n, hidden_size]."""
+    def logits(self, rows: np.ndarray, mix: Mix = NO_ADAPTER) -> np.ndarray:
+        """Logits float32 [n, vocab_size] of float32 rows [n, hidden_size], all with the same adapters."""
+
+    def load_adapter(self, updates: Mapping[str, LowRank]) -> Any:
+        """The handle of an adapter (`LoadedAdapter`), for updates of matrices by their canonical names; `output.weight`
+        is the head's. It is freed with its last reference. Raises UnsupportedError where there is no memory for it."""

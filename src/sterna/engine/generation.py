@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sterna.engine.backend import Choice, RowSampling
+from sterna.engine.backend import NO_ADAPTER, Choice, Mix, RowSampling
 from sterna.engine.lookup import PromptLookup
 from sterna.engine.request import Done, Request
 from sterna.engine.sampling import SamplingParams
@@ -94,12 +94,12 @@ class Generation(Request):
         done: Done = lambda request: None,
         deliver: Deliver | None = None,
         constraint: Constraint | None = None,
-        adapter_id: int = 0,
+        mix: Mix = NO_ADAPTER,
         prompt_text: str = "",
     ) -> None:
         """`deliver` receives the text piece by piece; the first piece comes with the first token, and may be empty.
         Without it, only `completion()` has the text. `prompt_text`: the prompt's text, with which an echo begins."""
-        super().__init__(list(prompt_ids), done, adapter_id)
+        super().__init__(list(prompt_ids), done, mix)
         self.params = params
         self.draft_tokens = self.accepted_tokens = self.forced_tokens = 0
         # Six bytes: every JSON parser reads such a number exactly.

@@ -89,7 +89,7 @@ def measure_head(
     )
     natives = {"head": native_tensors([tensor], threads)[tensor.name]}
     model = _native.Model(plan.to_dict(), natives, isa, threads, True)
-    expected = model.logits(hidden, threads)
+    expected = model.logits(hidden, np.zeros(len(hidden), np.int32), [], threads)
     return HeadError(
         relative=float(np.linalg.norm(logits - expected) / max(float(np.linalg.norm(expected)), 1e-30)),
         top1=float(np.mean(logits.argmax(axis=1) == expected.argmax(axis=1))),

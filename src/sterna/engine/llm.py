@@ -17,6 +17,8 @@ import numpy as np
 from sterna._native import Profile
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
+from sterna.engine.adapters import Adapters, each
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.checks import with_names
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
@@ -51,13 +53,20 @@ class LLM:
     """A language model on the CPU, for callers on any thread.
 
     `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
-    embedded model, `sterna-tern`. Options are those of `EngineOptions`, as an object or by their names.
+    embedded model, `sterna-tern`. Options are those of `EngineOptions`, as an object or by their names. `adapters`:
+    paths by name, as `load_adapter` takes them; all methods that compute take `adapter`: None, the name of one, or a
+    mapping of names to scales; for a list of prompts also a list with one of these for each.
     `close`, or the end of a `with` block, frees the memory; otherwise it is freed with the last reference.
     Raises `NotFoundError`, `NetworkError`, `FormatError`, `UnsupportedError` or `ArgumentError` with one sentence.
     """
 
     def __init__(
-        self, model: str | Path | Checkpoint | None = None, options: EngineOptions | None = None, **named: Any
+        self,
+        model: str | Path | Checkpoint | None = None,
+        options: EngineOptions | None = None,
+        *,
+        adapters: Mapping[str, str | Path] | None = None,
+        **named: Any,
     ) -> None:
         self.options = with_names(options, EngineOptions, named)
         self.threads = default_threads() if self.options.threads is None else self.options.threads
@@ -101,6 +110,9 @@ class LLM:
             f"{sum(prod(tensor.shape) for tensor in self._file.tensors.values()):,} parameters, "
             f"context {self.context_length}, {self.threads} threads, {self.isa}"
         )
+        self._adapters = Adapters(config, backend.load_adapter)
+        for name, path in (adapters or {}).items():
+            self._adapters.add(name, path)
         self._closed = False
         self._finalizer = weakref.finalize(self, self._loop.close)
         self._finalizer.atexit = False
@@ -135,11 +147,11 @@ class LLM:
         self._finalizer.detach()
         loop.close()
         loop.join()
-        del self._cache, self._file, self.checkpoint
+        del self._adapters, self._cache, self._file, self.checkpoint
 
     def __getattr__(self, name: str) -> NoReturn:
         """Raises `UnsupportedError` for the attributes that `close` deletes."""
-        if name in ("_loop", "_cache", "_file", "checkpoint") and self.__dict__.get("_closed"):
+        if name in ("_loop", "_adapters", "_cache", "_file", "checkpoint") and self.__dict__.get("_closed"):
             raise UnsupportedError(CLOSED)
         raise AttributeError(f"'LLM' object has no attribute {name!r}")
 
@@ -156,6 +168,27 @@ class LLM:
             # Callers on several threads may come here together; `setdefault` gives all of them the same.
             grammars = self.__dict__.setdefault("_grammars", Grammars(self.tokenizer, self.vocab_size))
         return grammars
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters that are loaded."""
+        return self._adapters.names
+
+    def load_adapter(self, name: str, path: str | Path) -> None:
+        """Loads a folder of PEFT or a GGUF adapter under a name, while the model runs.
+
+        Raises NotFoundError, FormatError or UnsupportedError for an adapter that cannot be used with this model,
+        ArgumentError for a name that is taken.
+        """
+        self._adapters.add(name, path)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forgets an adapter at once, and returns when no request runs with it any more; then its memory is free.
+
+        Raises ArgumentError for an unknown name, UnsupportedError in a callback of a request.
+        """
+        self._check_thread()
+        self._loop.wait_for(self._adapters.remove(name))
 
     @overload
     def generate(
@@ -239,6 +272,7 @@ class LLM:
         choice: Sequence[str] | None = None,
         grammar: Grammar | str | None = None,
         shown: Collection[str] = (),
+        adapter: AdapterChoice = None,
         **named: Any,
     ) -> Generation:
         """A request for `submit`. `deliver` receives its text piece by piece, and `done` the request when it has ended;
@@ -273,16 +307,27 @@ class LLM:
             done=done,
             deliver=deliver,
             constraint=constraint,
+            mix=self._adapters.mix(adapter),
             prompt_text=self._text_of(prompt, ids) if sampling.echo else "",
         )
 
     def generations(
-        self, prompts: Sequence[Prompt], params: SamplingParams | None = None, *, done: Done, **named: Any
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | None = None,
+        *,
+        done: Done,
+        adapter: AdapterChoice | Sequence[AdapterChoice] = None,
+        **named: Any,
     ) -> list[Generation]:
-        """A `generation` for each of a list of prompts. Raises `ArgumentError` for a single prompt."""
+        """A `generation` for each of a list of prompts; `adapter` may be a list with one entry for each. Raises
+        `ArgumentError` for a single prompt."""
         if is_one_prompt(prompts):
             raise ArgumentError("complete takes a list of prompts.")
-        return [self.generation(prompt, params, done=done, **named) for prompt in prompts]
+        return [
+            self.generation(prompt, params, done=done, adapter=chosen, **named)
+            for prompt, chosen in zip(prompts, each(adapter, len(prompts)), strict=True)
+        ]
 
     def inbox(self) -> Inbox[Any]:
         """For a task of the running event loop: its `put` is a `done` or a `deliver` of requests."""
@@ -309,7 +354,7 @@ class LLM:
         """The token ids of a text, as `generate` makes them of a prompt: after BOS, where the model wants one."""
         return self.tokenizer.encode(text)
 
-    def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
+    def embed(self, texts: Sequence[Prompt], *, adapter: AdapterChoice | Sequence[AdapterChoice] = None) -> np.ndarray:
         """One vector a text: the last hidden state (or the mean, where the model says so), L2-normalised; float32
         `[n, hidden_size]`.
 
@@ -317,11 +362,13 @@ class LLM:
         model with another pooling.
         """
         finished: SimpleQueue[Request] = SimpleQueue()
-        requests = self.embedding_requests(texts, finished.put)
+        requests = self.embedding_requests(texts, finished.put, adapter)
         self._run(requests, finished)
         return self.embeddings(requests)
 
-    def embedding_requests(self, texts: Sequence[Prompt], done: Done) -> list[HiddenRequest]:
+    def embedding_requests(
+        self, texts: Sequence[Prompt], done: Done, adapter: AdapterChoice | Sequence[AdapterChoice] = None
+    ) -> list[HiddenRequest]:
         """Requests for `submit`. When they have ended, `embeddings` makes vectors of them. Raises as `embed`."""
         if isinstance(texts, str):
             raise ArgumentError("embed takes a list of texts.")
@@ -329,11 +376,12 @@ class LLM:
         if pooling not in ("last", "mean"):
             raise UnsupportedError(f"This model pools its hidden states by '{pooling}'; Sterna does last and mean.")
         requests = []
-        for text in texts:
+        for text, chosen in zip(texts, each(adapter, len(texts)), strict=True):
             ids = self._encode(text, self.context_length)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
-            requests.append(HiddenRequest(self._checked(ids, self.context_length), done, every=pooling == "mean"))
+            ids = self._checked(ids, self.context_length)
+            requests.append(HiddenRequest(ids, done, every=pooling == "mean", mix=self._adapters.mix(chosen)))
         return requests
 
     def embeddings(self, requests: Sequence[HiddenRequest]) -> np.ndarray:
@@ -343,21 +391,24 @@ class LLM:
             vector[:] = request.rows.mean(axis=0)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    def hidden_request(self, token_ids: Sequence[int] | np.ndarray, done: Done) -> HiddenRequest:
+    def hidden_request(
+        self, token_ids: Sequence[int] | np.ndarray, done: Done, adapter: AdapterChoice = None
+    ) -> HiddenRequest:
         """A request for `submit`, for the hidden rows of every position. When it has ended, its `rows` are float32
         `[n, hidden_size]`. Raises as `generation` for ids that are not valid or too many."""
-        return HiddenRequest(self._checked(token_ids, self.context_length), done)
+        ids = self._checked(token_ids, self.context_length)
+        return HiddenRequest(ids, done, mix=self._adapters.mix(adapter))
 
-    def hidden(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def hidden(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """Hidden states of every position after the last norm, by one causal pass; float32 `[n, hidden_size]`."""
         finished: SimpleQueue[Request] = SimpleQueue()
-        request = self.hidden_request(token_ids, finished.put)
+        request = self.hidden_request(token_ids, finished.put, adapter)
         self._run([request], finished)
         return request.rows
 
-    def logits(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def logits(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """Logits of every position, by one causal pass; float32 `[n, vocab]`."""
-        return self.head(self.hidden(token_ids))
+        return self.head(self.hidden(token_ids, adapter=adapter), adapter=adapter)
 
     @property
     def head_error(self) -> HeadError | None:
@@ -408,15 +459,17 @@ class LLM:
         finally:
             backend.profile = None
 
-    def head(self, hidden: np.ndarray) -> np.ndarray:
+    def head(self, hidden: np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """Logits float32 `[n, vocab]` of hidden states float32 `[n, hidden_size]`; lets callers compute them in parts.
+        An adapter adds what it has for the head alone.
 
         Raises `ArgumentError` for rows of another width.
         """
         rows = np.ascontiguousarray(hidden, np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.hidden_size:
             raise ArgumentError(f"Hidden states must have the shape [n, {self.hidden_size}].")
-        return self._loop.call(lambda: self._loop.backend.logits(rows))
+        mix = self._adapters.mix(adapter)
+        return self._loop.call(lambda: self._loop.backend.logits(rows, mix))
 
     def settle(self) -> None:
         """Copies weights into memory to the end, for measurements; otherwise that goes on between the first passes."""

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from sterna.engine import processes
-from sterna.engine.backend import Backend, RowSampling, Span
+from sterna.engine.backend import Backend, LoadedAdapter, Mix, RowSampling, Span
 from sterna.engine.request import Request
 from sterna.engine.scheduler import Chunk, Scheduler
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
@@ -40,6 +40,8 @@ class Loop:
         self._stopping = self._closed = False
         self._refusing = threading.RLock()
         self._after_turn: dict[Callable[[], None], None] = {}
+        self._releases: list[tuple[LoadedAdapter, Future[None]]] = []
+        """Callers that wait until an adapter is in no request."""
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queues requests; the `done` of each is called when it has ended, unless it is cancelled before.
@@ -76,6 +78,25 @@ class Loop:
 
         self._send(settle)
         return result.result()
+
+    def wait_for(self, adapter: LoadedAdapter) -> None:
+        """Returns when no request runs with an adapter, or waits to. Raises UnsupportedError on the loop's thread, and
+        where the loop is closed meanwhile."""
+        if self.is_own_thread:
+            raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
+        unused: Future[None] = Future()
+        self._send(partial(self._releases.append, (adapter, unused)))
+        unused.result()
+
+    def _release(self) -> None:
+        """Answers those that wait for an adapter which no request has any more."""
+        used = {adapter for request in self.scheduler.requests for adapter, _ in request.mix.parts}
+        for adapter, unused in self._releases:
+            if self._closed:
+                unused.set_exception(UnsupportedError(CLOSED))
+            elif adapter not in used:
+                unused.set_result(None)
+        self._releases = [(adapter, unused) for adapter, unused in self._releases if not unused.done()]
 
     def after_turn(self, function: Callable[[], None]) -> None:
         """Calls a function when all callbacks of the pass have been called; once, however often a callback asks for it.
@@ -120,6 +141,7 @@ class Loop:
     def forked(self) -> None:
         """In the child of a fork: the thread is the parent's, and so are the requests."""
         self._thread, self._inbox, self._refusing = None, SimpleQueue(), threading.RLock()
+        self._releases = []
         self.fail(self.scheduler.requests, UnsupportedError("The process forked; what ran before is the parent's."))
         self._end_turn()
 
@@ -147,6 +169,8 @@ class Loop:
 
     def _run(self) -> None:
         while not self._stopping:
+            if self._releases:
+                self._release()
             if not (self.scheduler.has_requests and self._inbox.empty()):
                 self._inbox.get()()
             else:
@@ -162,6 +186,7 @@ class Loop:
             while not self._inbox.empty():
                 self._inbox.get()()
             self.fail(self.scheduler.requests, UnsupportedError(CLOSED))
+            self._release()
             self._end_turn()
 
     def _end_turn(self) -> None:
@@ -187,7 +212,7 @@ class Loop:
     def _forward(self, chunks: Sequence[Chunk]) -> None:
         hidden = self.backend.forward(
             [
-                Span(chunk.token_ids, chunk.start, chunk.request.blocks.tables, chunk.outputs, chunk.request.adapter_id)
+                Span(chunk.token_ids, chunk.start, chunk.request.blocks.tables, chunk.outputs, chunk.request.mix)
                 for chunk in chunks
             ]
         )
@@ -195,6 +220,8 @@ class Loop:
         samplings: list[RowSampling] = []
         sampled: list[int] = []
         """The row of each sampling."""
+        mixes: list[Mix] = []
+        """The adapters of each sampling."""
         counts: list[int] = []
         """Samplings of each chunk."""
         ends = list(accumulate(chunk.outputs for chunk in chunks))
@@ -207,8 +234,9 @@ class Loop:
                 wanted = chunk.request.samplings(chunk.draft) if rows else []
             samplings += wanted
             sampled += rows if wanted else ()
+            mixes += [chunk.request.mix] * len(wanted)
             counts.append(len(wanted))
-        choices = iter(self.backend.select(hidden, sampled, samplings) if samplings else ())
+        choices = iter(self.backend.select(hidden, sampled, samplings, mixes) if samplings else ())
         for chunk, end, count in zip(chunks, ends, counts, strict=True):
             request, chosen, accepted = chunk.request, list(islice(choices, count)), 0
             if chunk.outputs and request.error is None and not request.cancelled:

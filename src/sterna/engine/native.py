@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sterna import _native
-from sterna.engine.backend import CachePool, Choice, RowSampling, Span, StatePool
+from sterna.engine.backend import NO_ADAPTER, CachePool, Choice, Mix, RowSampling, Span, StatePool
 from sterna.engine.machine import available_memory
 from sterna.errors import FormatError, UnsupportedError
 from sterna.model.operations import Linear
@@ -20,6 +20,12 @@ from sterna.tensor.pages import mapping, release
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import untiled
 from sterna.ternary.i2s import pack_i2s, unpack_i2s
+
+if TYPE_CHECKING:
+    from sterna.checkpoint.adapters import LowRank
+
+HEAD = "output.weight"
+"""The name of the head's update, whatever the head's own tensor is called."""
 
 CODES_PER_BLOCK = 128
 """Columns in one block of I2_S; in the engine, every row begins with a block of its own."""
@@ -64,6 +70,7 @@ class NativeBackend:
         self.threads = threads
         self.profile: _native.Profile | None = None
         self._model = load_model(plan, tensors, isa, threads, mmap)
+        self._head = plan.head.weight
         self._pools = make_pools(plan, blocks, least_blocks, kv)
         windows = [group.window for group in plan.caches.values()]
         self._states = make_state_pools(plan, max(min(blocks, STATE_SLOTS), LEAST_KEPT))
@@ -96,7 +103,7 @@ class NativeBackend:
             np.array(ends, np.int32),
             tables[: len(self._pools)],
             tables[len(self._pools) :],
-            np.array([span.adapter_id for span in spans], np.int32),
+            *_mixes([span.mix for span in spans]),
             np.array(outputs, np.int32),
             self._pools,
             self._states,
@@ -107,17 +114,33 @@ class NativeBackend:
         finite: np.ndarray = np.isfinite(hidden).all(axis=1)
         return finite
 
-    def select(self, hidden: np.ndarray, rows: Sequence[int], samplings: Sequence[RowSampling]) -> list[Choice]:
+    def select(
+        self, hidden: np.ndarray, rows: Sequence[int], samplings: Sequence[RowSampling], mixes: Sequence[Mix]
+    ) -> list[Choice]:
         wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
-        tokens, logprobs, top = self._threaded(self._model.select, wanted, [_sampling(row) for row in samplings])
+        chosen = self._threaded(self._model.select, wanted, [_sampling(row) for row in samplings], *_mixes(mixes))
+        tokens, logprobs, top = chosen
         return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
 
     def to_numpy(self, hidden: np.ndarray, first: int, last: int) -> np.ndarray:
         return hidden[first:last]
 
-    def logits(self, rows: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = self._threaded(self._model.logits, rows)
+    def logits(self, rows: np.ndarray, mix: Mix = NO_ADAPTER) -> np.ndarray:
+        logits: np.ndarray = self._threaded(self._model.logits, rows, *_mixes([mix] * len(rows)))
         return logits
+
+    def load_adapter(self, updates: Mapping[str, LowRank]) -> _native.Adapter:
+        try:
+            return self._model.adapter(
+                {
+                    self._head if name == HEAD else name: (_rows(low.a), _rows(low.b), low.scale)
+                    for name, low in updates.items()
+                }
+            )
+        except MemoryError:
+            raise UnsupportedError("The system refuses the memory for an adapter.") from None
+        except ValueError as error:
+            raise FormatError(str(error)) from None
 
     def settle(self) -> None:
         """Copies and repacks weights to the end, which otherwise goes on between the first passes."""
@@ -162,6 +185,17 @@ def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
     for row, table in zip(rectangle, tables, strict=True):
         row[: len(table)] = table
     return rectangle
+
+
+def _mixes(mixes: Sequence[Mix]) -> tuple[np.ndarray, list[list[tuple[_native.Adapter, float]]]]:
+    """Which of several mixes each row or sequence has, counted from 1 (int32 [n]; 0: none), and these mixes."""
+    numbers = {mix: number for number, mix in enumerate(dict.fromkeys(mix for mix in mixes if mix.parts), 1)}
+    ids = np.array([numbers.get(mix, 0) for mix in mixes], np.int32)
+    return ids, [[(adapter.handle, scale) for adapter, scale in mix.parts] for mix in numbers]
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _sampling(row: RowSampling) -> _native.Sampling:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sterna.engine.backend import Choice, RowSampling
+from sterna.engine.backend import NO_ADAPTER, Choice, Mix, RowSampling
 from sterna.engine.kv_cache import SequenceBlocks
 
 Done = Callable[["Request"], None]
@@ -23,7 +23,7 @@ class Request(ABC):
 
     token_ids: list[int]
     done: Done
-    adapter_id: int = 0
+    mix: Mix = NO_ADAPTER
     blocks: SequenceBlocks = field(default_factory=SequenceBlocks)
     num_computed: int = 0
     """Tokens whose keys and values lie in the blocks."""
@@ -43,8 +43,7 @@ class Request(ABC):
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.token_ids)
-        if self.adapter_id:
-            self.blocks.salt = self.adapter_id.to_bytes(8, "little")
+        self.blocks.salt = self.mix.salt
 
     @property
     @abstractmethod
@@ -87,8 +86,8 @@ class Request(ABC):
 class HiddenRequest(Request):
     """Hidden rows of one causal pass: of every token, or of the last alone."""
 
-    def __init__(self, token_ids: Sequence[int], done: Done, every: bool = True, adapter_id: int = 0) -> None:
-        super().__init__(list(token_ids), done, adapter_id)
+    def __init__(self, token_ids: Sequence[int], done: Done, every: bool = True, mix: Mix = NO_ADAPTER) -> None:
+        super().__init__(list(token_ids), done, mix)
         self._every, self._taken = every, 0
         self._rows: list[np.ndarray] = []
 

@@ -96,7 +96,7 @@ class Answer:
         """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`, piece by piece. In the background it
         comes all at once, which is quicker, and is computed when no other request is. Raises `ApiError`, and as
         `LLM.generation`."""
-        self._llm, self._arrive, self._background = llm, arrive, background
+        self._llm, self._arrive, self._background, self._lora = llm, arrive, background, question.lora
         # The salt is a part of the prefix cache's keys: with one that is new, nothing in the cache fits these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
@@ -186,6 +186,7 @@ class Answer:
             deliver=None if at_once else lambda text: self._arrived(choice, text),
             grammar=shape.grammar,
             shown=shape.shown,
+            adapter=self._lora,
         )
         generation.blocks.salt += self._salt
         generation.background = self._background

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from sterna.engine.inbox import Inbox
 from sterna.server.answer import Answer, Arrival, Piece
@@ -28,7 +29,7 @@ class AwaitedAnswer(Answer):
         self.patience: float | None = None
         """Seconds without a piece after which the iteration gives an empty list; None: `HEARTBEAT`."""
         self._inbox = inbox
-        super().__init__(served.llm, question, inbox.put)
+        super().__init__(served.llm, replace(question, lora=served.adapters(question.lora)), inbox.put)
         self._measured = {choice.index: (choice.generation.prompt_tokens, self._begun) for choice in self._choices}
         """By choice: the tokens that were measured so far, and when they were there."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,17 +18,22 @@ from sterna.server.vectors import cut
 
 
 async def embed(
-    served: Served, texts: Sequence[Prompt], dimensions: int | None = None, truncate: bool = False
+    served: Served,
+    texts: Sequence[Prompt],
+    dimensions: int | None = None,
+    truncate: bool = False,
+    lora: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[np.ndarray, int]:
     """One vector a text, float32 `[n, hidden_size]` of length 1, and how many tokens the texts have. `dimensions` keeps
-    that many of the first numbers, and makes the length 1 again; `truncate` keeps of a text what fits the context.
-    Raises as `LLM.embed`."""
+    that many of the first numbers, and makes the length 1 again; `truncate` keeps of a text what fits the context;
+    `lora` has scales of adapters. Raises as `LLM.embed`."""
     llm = served.llm
     inbox: Inbox[Request] = llm.inbox()
     deadline = Deadline(served.deadline)
 
     def requested() -> list[HiddenRequest]:
-        return llm.embedding_requests([_fitting(llm, text) for text in texts] if truncate else texts, inbox.put)
+        fitting = [_fitting(llm, text) for text in texts] if truncate else texts
+        return llm.embedding_requests(fitting, inbox.put, served.adapters(lora))
 
     requests = await asyncio.to_thread(requested)
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterna.checkpoint import open_checkpoint
+from sterna.checkpoint.adapters import read_adapter
 from sterna.errors import ArgumentError, NotFoundError, SternaError
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
@@ -29,6 +30,12 @@ class Known:
     """When its weights were written: seconds since 1970."""
     reference: str | None = None
     """Its repository in the hub's cache, which `delete` removes; None for a model of any other place."""
+    adapters: tuple[tuple[str, Path], ...] = ()
+    """Adapters that are loaded with it: name and path."""
+    base: str | None = None
+    """The known model that runs, where this is the name of one with an adapter."""
+    adapter: str | None = None
+    """The adapter with which `base` runs."""
 
 
 def known(name: str, path: Path, reference: str | None = None) -> Known:
@@ -56,6 +63,21 @@ def known_models(models: Sequence[str]) -> list[Known]:
             )
         found[each.name] = each
     return list(found.values())
+
+
+def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
+    """A model with adapters (`NAME=PATH`), and `MODEL:NAME` for each. Raises `ArgumentError` for what has another form,
+    and as `read_adapter`."""
+    config, paths = open_checkpoint(model.path).config, dict[str, Path]()
+    for text in adapters:
+        name, _, path = text.partition("=")
+        if not name.strip() or not path or name in paths:
+            raise ArgumentError(f"An adapter is NAME=PATH, each name once, not {text[:100]!r}.")
+        read_adapter(path, config)
+        paths[name] = as_path(path)
+    base = replace(model, adapters=tuple(paths.items()))
+    named = [replace(model, name=f"{model.name}:{name}", base=model.name, adapter=name) for name in paths]
+    return [base, *(replace(each, reference=None) for each in named)]
 
 
 def cached_models() -> list[Known]:

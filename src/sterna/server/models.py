@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -55,6 +55,8 @@ class Served:
     meter: Meter
     deadline: float | None = None
     """Seconds that one request may take."""
+    adapter: str | None = None
+    """The adapter that the request's name of the model stands for."""
     last_used: float = field(default_factory=time.time)
     expires: float = math.inf
     """When it will be unloaded, unless it is used before: seconds since 1970."""
@@ -64,6 +66,10 @@ class Served:
     def name(self) -> str:
         """The name by which requests know it."""
         return self.known.name
+
+    def adapters(self, asked: Mapping[str, float]) -> Mapping[str, float]:
+        """The scales of the adapters of a request: that of the model's name, and those that it asks for besides."""
+        return {**({} if self.adapter is None else {self.adapter: 1.0}), **asked}
 
     @property
     def bytes(self) -> int:
@@ -146,7 +152,8 @@ class Models:
         """Begins to load the models given at the start, in the background: pinned ones first, then those for which
         memory is left."""
         left = math.inf if self._policy.memory is None else self._policy.memory
-        for name in sorted(self._given, key=lambda name: name not in self._policy.pinned):
+        models = [name for name in self._given if self._known[name].base is None]
+        for name in sorted(models, key=lambda name: name not in self._policy.pinned):
             left -= loaded_bytes(self._known[name])
             if left >= 0:
                 self._load(self._known[name], evicts=False)
@@ -166,14 +173,15 @@ class Models:
         Raises `ApiError`: 404 for an unknown name, 503 while the model is being loaded or has no room, 500 where it
         cannot be loaded.
         """
-        known, served = self.find(name), None
+        asked, served = self.find(name), None
+        known = asked if asked.base is None else self.find(asked.base)
         users = self._guests if gives_way else self._users
         users[known.name] += 1
         try:
             if gives_way:
                 await self._wait_for_room(known)
             served = await self._served(known, None if gives_way else self._policy.patience)
-            yield served
+            yield served if asked is known else replace(served, known=asked, adapter=asked.adapter)
         finally:
             users[known.name] -= 1
             if served is not None:
@@ -371,7 +379,7 @@ class Models:
 
 def _open(known: Known, options: EngineOptions | None) -> LLM:
     """Loads a model and makes sure that it computes what it should."""
-    llm = LLM(known.path, options)
+    llm = LLM(known.path, options, adapters=dict(known.adapters))
     try:
         check_answers(llm)
     except BaseException:

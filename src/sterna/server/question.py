@@ -33,6 +33,8 @@ class Question:
     tool_choice: str | Mapping[str, Any] = "auto"
     """`none`, `auto`, `required`, or the function to call: {"name": ...}."""
     parallel_tool_calls: bool = True
+    lora: Mapping[str, float] = field(default_factory=dict)
+    """Scales of adapters by name, beside the adapter of the model's name."""
     grammar: Grammar | None = None
     """What the text must look like."""
     thinking: bool | None = None

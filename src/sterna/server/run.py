@@ -22,7 +22,7 @@ from sterna.server.app import create_app
 from sterna.server.extension import Extension
 from sterna.server.gate import is_loopback
 from sterna.server.journal import log_to_stderr
-from sterna.server.known import cached_models, known_models
+from sterna.server.known import cached_models, known_models, with_adapters
 from sterna.server.models import Models, Policy
 from sterna.server.protocol import impatient
 from sterna.server.settings import Settings
@@ -43,8 +43,10 @@ def run(
     policy: Policy,
     settings: Settings,
     extensions: Sequence[Extension] = (),
+    adapters: Sequence[str] = (),
 ) -> None:
-    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`, and
+    """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. `adapters` (`NAME=PATH`) are those
+    of the first model. Raises as `known_models` and `with_adapters`, and
     `ArgumentError` for settings that do not fit together."""
     if settings.tls_key is not None and settings.tls_cert is None:
         raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
@@ -52,7 +54,8 @@ def run(
         if file is not None and not file.is_file():
             raise NotFoundError(f"{file} is no file; --tls-cert and --tls-key take PEM files.")
     log_to_stderr()
-    given = known_models(models or [EMBEDDED_NAME])
+    first, *others = known_models(models or [EMBEDDED_NAME])
+    given = [*with_adapters(first, adapters), *others]
     names = {each.name for each in given}
     cached = [each for each in cached_models() if each.name not in names]
     served = Models(given, options, policy, cached)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
+from sterna.checkpoint.adapters.convert import merged
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
@@ -74,6 +75,7 @@ def convert(
     tl_tiles: str = "preset",
     group_size: int | None = None,
     zero_share: float | None = None,
+    lora: Mapping[str, float] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf` (upper or lower case), else a Hugging
@@ -89,7 +91,8 @@ def convert(
     the layout of x86. `tl_tiles`: the tiles of a TL1 `src`, which the file does not record: those of bitnet.cpp's
     presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128) and `zero_share`: latent weights
     that come without a quantiser of their own are made ternary in groups of columns, with that share of zeros in each,
-    instead of by absmean (`sterna.ternary.groups`). `progress` is called with shares from 0 to 1.
+    instead of by absmean (`sterna.ternary.groups`). `lora`: scales, by their paths, of adapters that are merged in
+    float32; `type` is then f32, f16, bf16 or q8_0. `progress` is called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
@@ -98,6 +101,8 @@ def convert(
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
     source = in_order(source, tiled=not folder)
+    if lora:
+        source = merged(source, lora, _type(type, folder), _type(head or type, folder))
     _check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:

@@ -53,7 +53,7 @@ def write_safetensors(
     for number, shard in enumerate(shards, 1):
         name = WHOLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         weight_map |= {tensor.name: name for tensor in shard}
-        _write(folder / name, shard, written)
+        write_file(folder / name, shard, written)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors)}, "weight_map": weight_map}
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
@@ -72,7 +72,8 @@ def in_shards(tensors: Sequence[T], sizes: Sequence[int], most: int) -> list[lis
     return shards
 
 
-def _write(path: Path, tensors: Sequence[OutTensor], written: Callable[[int], None]) -> None:
+def write_file(path: Path, tensors: Sequence[OutTensor], written: Callable[[int], None] = lambda size: None) -> None:
+    """Writes one file; `written` and errors as `write_safetensors`."""
     header: dict[str, Mapping[str, object]] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for tensor in tensors:

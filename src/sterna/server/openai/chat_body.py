@@ -43,6 +43,7 @@ class Chat(Sampled):
             messages=template_messages(self.messages),
             cache_prompt=self.cache_prompt,
             n=self.n,
+            lora=self.lora,
             tools=self.tools,
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,

@@ -36,6 +36,7 @@ class Completion(Sampled):
             cache_prompt=self.cache_prompt,
             grammar=self.form(),
             n=self.n,
+            lora=self.lora,
         )
 
 

@@ -18,5 +18,5 @@ router = APIRouter()
 async def embeddings(body: Embeddings, models: KnownModels) -> Response:
     """Vectors of texts or of token ids."""
     async with models.use(body.model) as served:
-        vectors, tokens = await embed(served, prompt_list(body.input), body.dimensions)
+        vectors, tokens = await embed(served, prompt_list(body.input), body.dimensions, lora=body.lora)
     return Json(reply(body, vectors, tokens, served.name))

@@ -19,6 +19,7 @@ class Embeddings(Body):
     input: Prompts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
+    lora: dict[str, float] = {}
 
 
 def reply(body: Embeddings, vectors: np.ndarray, tokens: int, model: str) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class ResponseBody(Sampled):
             tools=[_nested(tool) for tool in self.tools],
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
+            lora=self.lora,
             grammar=response_format(self.text.format, "text.format") or self.form(),
             thinking=None if self.reasoning.effort is None else self.reasoning.effort != "none",
         )

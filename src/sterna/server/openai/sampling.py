@@ -47,6 +47,7 @@ class Sampled(Body):
     regex: str | None = None
     choice: list[str] | None = None
     grammar: str | None = None
+    lora: dict[str, float] = {}
 
     def form(self) -> Grammar | None:
         """What the text must look like. Raises `ArgumentError` for two forms, `GrammarError` for a wrong one."""

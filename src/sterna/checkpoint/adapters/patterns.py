@@ -1,0 +1,58 @@
+"""The patterns of PEFT's `rank_pattern` and `alpha_pattern`, which give single modules numbers of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sterna.errors import FormatError, UnsupportedError
+from sterna.files.json_values import mapping, number
+
+MAX_PATTERNS, MAX_LENGTH, MAX_REPEATS = 1 << 14, 1 << 9, 2
+"""Bounds of what is matched, so that no file makes a search without end."""
+
+
+class Pattern:
+    """The number of each module: that of the first pattern that fits the end of its name, or the default."""
+
+    def __init__(self, config: Mapping[str, Any], key: str, default: float) -> None:
+        """`config`: an adapter_config.json, whose `key` is the pattern. Raises FormatError for what is no pattern, and
+        UnsupportedError for one that might take for ever to match."""
+        values = mapping(config, key)
+        if len(values) > MAX_PATTERNS:
+            raise FormatError(f"its {key} has {len(values)} entries.")
+        self._default, self._plain, self._rules = default, {}, []
+        for order, (pattern, value) in enumerate(values.items()):
+            entry = order, number(value, f"{key} of {pattern[:60]!r}")
+            if re.fullmatch(r"[\w.-]*", pattern):
+                self._plain[pattern] = entry
+            else:
+                self._rules.append((_compiled(pattern, key), *entry))
+
+    def of(self, module: str) -> float:
+        """The number of a module (`model.layers.0.self_attn.q_proj`)."""
+        found = [entry for end in _ends(module) if (entry := self._plain.get(end)) is not None]
+        found += [(order, value) for rule, order, value in self._rules if rule.match(module)]
+        return min(found)[1] if found else self._default
+
+    _plain: dict[str, tuple[int, float]]
+    _rules: list[tuple[re.Pattern[str], int, float]]
+
+
+def _ends(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))]
+
+
+def _compiled(pattern: str, key: str) -> re.Pattern[str]:
+    """A regular expression for the end of a name, as PEFT makes it (`get_pattern_key`, peft 0.21)."""
+    repeats = len(re.findall(r"[*+]", pattern))
+    if len(pattern) > MAX_LENGTH or repeats > MAX_REPEATS or re.search(r"\)\s*[*+?{]|\{|\(\?|\\\d", pattern):
+        raise UnsupportedError(
+            f"its {key} has the pattern {pattern[:60]!r}, which Sterna does not match; give the names of its modules."
+        )
+    try:
+        return re.compile(rf"(.*\.)?({pattern})$")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise FormatError(f"its {key} has the pattern {pattern[:60]!r}, which is no regular expression.") from error
