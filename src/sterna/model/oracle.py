@@ -23,6 +23,7 @@ from sterna.model.operations import (
     Norm,
     Operation,
     Rope,
+    Rotate,
     Scale,
     Slice,
     Transpose,
@@ -112,6 +113,8 @@ class Oracle:
                 signs = np.float32(1) if name is None else np.asarray(plan.signs[name], np.float32)
                 forward = direction == "forward"
                 return hadamard(slots[x] * signs, block) if forward else hadamard(slots[x], block) * signs
+            case Rotate(x=x, scales=scales, angles=angles, pairs=pairs):
+                return rotate(slots[x] * _floats(weights[scales]), _floats(weights[angles]), _floats(weights[pairs]))
             case Slice(out=out, x=x, heads=heads, start=start):
                 stop = start + plan.slots[out] // heads
                 return slots[x].reshape(len(tokens), heads, -1)[:, :, start:stop].reshape(len(tokens), -1)
@@ -158,7 +161,7 @@ def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size:
     s_of, d_of = np.repeat(s, shares // groups, axis=1), np.repeat(d, shares // d.shape[1], axis=1)
     out = np.zeros((len(x), len(codes)), np.float32)
     for part, w, s_g, d_g in zip(np.split(q, shares, 1), np.split(codes, shares, 1), s_of.T, d_of.T, strict=True):
-        out += _exact(part, w) * (d_g if groups == 1 else d_g / s_g[:, None])
+        out += _exact(part, w) * (d_g if groups == 1 else d_g * (np.float32(1) / s_g[:, None]))
     return out * (np.float32(1) / s) if groups == 1 else out
 
 
@@ -201,6 +204,17 @@ def hadamard(x: np.ndarray, block: int) -> np.ndarray:
         rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(-1, block)
         step *= 2
     return (rows * np.float32(block**-0.5)).reshape(x.shape)
+
+
+def rotate(x: np.ndarray, angles: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The rotations of pairs of columns of x [n, width], by angles [K, width / 2], as `operations.Rotate` says."""
+    x, t = x.copy(), angles.astype(np.float64)
+    for cos, sin, columns in zip(
+        np.cos(t).astype(np.float32), np.sin(t).astype(np.float32), pairs.astype(int), strict=True
+    ):
+        i, j = columns[0::2], columns[1::2]
+        x[:, i], x[:, j] = cos * x[:, i] + sin * x[:, j], cos * x[:, j] - sin * x[:, i]
+    return x
 
 
 def attention(

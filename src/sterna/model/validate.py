@@ -101,6 +101,25 @@ def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {f"blk.{index}.{name}_norm_in.weight": (shape[1],) for index in layers for name, shape in matrices}
 
 
+def rotation_shapes(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the rotations that a model may have before single matrices (`operations.Rotate`): all three tensors
+    of a matrix or none. How many rotations follow each other is what a matrix's `pairs` say."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (_, width) in matrix_shapes(config).items():
+        for index in range(config.num_layers):
+            rotation = f"blk.{index}.{name}_rotation"
+            pairs = tensors.get(f"{rotation}.pairs")
+            if pairs is None:
+                continue
+            count = pairs.shape[0] if pairs.shape else 0
+            given = {"scales": (width,), "angles": (count, width // 2), "pairs": (count, width)}
+            lacking = next((part for part in given if f"{rotation}.{part}" not in tensors), None)
+            if lacking is not None:
+                raise FormatError(f"The model has no tensor '{rotation}.{lacking}', which its rotation needs.")
+            shapes |= {f"{rotation}.{part}": shape for part, shape in given.items()}
+    return shapes
+
+
 def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
     """Raises FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for an unknown one.
 
@@ -110,7 +129,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None
     for name in needed:
         if name not in tensors:
             raise FormatError(f"The model has no tensor {name!r}, which {config.architecture} needs.")
-    known = needed | input_norm_shapes(config)
+    known = needed | input_norm_shapes(config) | rotation_shapes(config, tensors)
     for name, tensor in tensors.items():
         if name not in known:
             raise UnsupportedError(

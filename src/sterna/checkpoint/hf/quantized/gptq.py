@@ -1,0 +1,76 @@
+"""GPTQ's layout (GPTQModel, nn_modules/qlinear), 2, 3, 4 or 8 bits:
+
+    qweight int32 [in * bits / 32, out], qzeros int32 [groups, out * bits / 32], scales float [groups, out],
+    g_idx int32 [in], the group of each column
+
+A checkpoint of version 1 stores each zero point less 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sterna.checkpoint.hf.quantized.method import Method, expect
+from sterna.checkpoint.hf.quantized.module import Module, unpacked
+from sterna.tensor.tensor import TensorStream
+
+VERSIONS = ("gptq", "gptq_v2")
+
+
+def check(section: Mapping[str, Any]) -> None:
+    """Raises UnsupportedError for other layouts (marlin, ...) and widths."""
+    expect(section, "bits", (2, 3, 4, 8), 4)
+    expect(section, "checkpoint_format", VERSIONS, "gptq")
+    expect(section, "pack_dtype", ("int32",), "int32")
+
+
+def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
+    """The matrix; where its groups are no runs of columns (act-order), in float32."""
+    (rows, columns), bits = module.shape, section.get("bits", 4)
+    count = (
+        len(module.part("scales", {"F16": None, "BF16": None, "F32": None}).data) and module.parts["scales"].shape[0]
+    )
+    scales = module.floats("scales", (count, rows))
+    words = module.integers("qweight", ("I32", "U32"), (columns * bits // 32, rows))
+    packed = module.integers("qzeros", ("I32", "U32"), (count, rows * bits // 32)).view(np.uint32)
+    if section.get("checkpoint_format", "gptq") == "gptq":
+        packed = packed + _ones(
+            bits, packed.shape[1]
+        )  # of whole words, as GPTQModel: this undoes the borrows of saving
+    zeros = unpacked(packed, bits, 1).astype(np.float32)
+
+    def codes() -> np.ndarray:
+        return np.ascontiguousarray(unpacked(words, bits, 0).T)
+
+    order = group_index(module, "g_idx", count)
+    if order is None:
+        return [module.grouped(bits, scales.T, zeros.T, codes)]
+    return [module.matrix(lambda: (codes() - zeros.T[:, order]) * scales.T[:, order])]
+
+
+def group_index(module: Module, ending: str, count: int) -> np.ndarray | None:
+    """The group of each column, where groups are not the runs of columns that follow each other; else None. Raises
+    FormatError for a group that is none."""
+    columns = module.shape[1]
+    if ending not in module.parts:
+        if columns % count:
+            raise module.broken(f"its {columns} columns do not fall into {count} groups")
+        return None
+    index = module.integers(ending, ("I32", "I64"), (columns,))
+    if index.min(initial=0) < 0 or index.max(initial=0) >= count:
+        raise module.broken(f"its {ending} names a group outside of its {count}")
+    runs = columns % count == 0 and np.array_equal(index, np.arange(columns) // (columns // count))
+    return None if runs else index
+
+
+def _ones(bits: int, words: int) -> np.ndarray:
+    """Words in which every code of a stream of `bits` bits is 1."""
+    stream = np.zeros(words * 32, np.uint8)
+    stream[::bits] = 1
+    return np.packbits(stream, bitorder="little").view("<u4")
+
+
+GPTQ = Method("gptq", "qweight", ("qzeros", "scales", "g_idx"), check, read)
