@@ -6,6 +6,7 @@
 
 #include "attention_steps.hpp"
 #include "delta_steps.hpp"
+#include "rotation.hpp"
 #include "token_steps.hpp"
 
 namespace sterna {
@@ -64,7 +65,7 @@ public:
 private:
     using Emitter = void (Compiler::*)(const Operation&);
     static const std::map<std::string, Emitter> kEmitters;
-    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24, kMaxParts = std::size_t{1} << 12;
+    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24, kMaxParts = std::size_t{1} << 12, kMaxRotations = 64;
 
     void require(bool good, const std::string& what) const {
         if (!good) throw std::invalid_argument("The operation '" + kind_ + "' of the plan is malformed: " + what + ".");
@@ -216,6 +217,26 @@ private:
         emit(std::make_unique<Hadamard>(std::move(signs), block, direction == "forward", x, out));
     }
 
+    void rotate(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(width(x) == width(out), "input and output differ in width");
+        const auto numbers = [&](const std::string& key, std::size_t columns) {
+            const std::unique_ptr<Linear> rows = matrix(op.name(key), {});
+            require(rows->in_features() == columns && rows->out_features() <= kMaxRotations, "its tensors do not fit");
+            std::vector<float> values(rows->out_features() * columns), row(padded(columns));
+            for (std::size_t r = 0; r < rows->out_features(); ++r) {
+                rows->row(r, row.data());
+                std::copy_n(row.begin(), columns, values.begin() + static_cast<std::ptrdiff_t>(r * columns));
+            }
+            return values;
+        };
+        std::vector<float> scales = padded_vector(tensor(op.name("scales")), width(x), op.name("scales"));
+        scales.resize(width(x));
+        const std::vector<float> angles = numbers("angles", width(x) / 2), pairs = numbers("pairs", width(x));
+        require(pairs.size() == 2 * angles.size(), "its angles and pairs differ in number");
+        emit(std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out));
+    }
+
     void attention(const Operation& op) {
         const std::size_t q = slot(op, "q"), k = slot(op, "k"), v = slot(op, "v"), out = slot(op, "out");
         const auto found = std::find_if(plan_.caches.begin(), plan_.caches.end(),
@@ -328,6 +349,7 @@ const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"attention", &Compiler::attention},
     {"scale", &Compiler::scale},
     {"hadamard", &Compiler::hadamard},
+    {"rotate", &Compiler::rotate},
     {"slice", &Compiler::slice},
     {"transpose", &Compiler::transpose},
     {"conv", &Compiler::conv},

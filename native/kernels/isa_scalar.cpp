@@ -50,7 +50,8 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels = make_kernels("scalar", ternary_dot, ternary_panel_dot, nullptr, nullptr,
-                                                   int15_dot<Int15Reference>, panel_reference, multiply_add);
+extern const Kernels kScalarKernels =
+    make_kernels("scalar", ternary_dot, ternary_panel_dot, nullptr, nullptr, int15_dot<Int15Reference>, panel_reference,
+                 int4_reference, multiply_add);
 
 }  // namespace sterna

@@ -35,8 +35,8 @@ class PlanBuilder:
     """Appends operations; each method names its output slot first."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], *, activations: str = "int8") -> None:
-        """`activations` of ternary and INT4 matrices: `int8`, `int15` or `none`; those of other matrices follow from the
-        encoding."""
+        """`activations` of ternary and INT4 matrices: `int8` or `int15`, where those of other matrices follow from the
+        encoding; or `none` for all matrices."""
         self.config = config
         self.tensors = tensors
         self.wanted_activations = activations
@@ -169,6 +169,8 @@ class PlanBuilder:
         these keep int15 where int8 is wanted. int8 inputs of INT4 matrices have a scale for each group of the weights.
         """
         encoding, wanted = weight.encoding, self.wanted_activations
+        if wanted == "none":
+            return wanted, 0
         if encoding.is_int4:
             return wanted, encoding.block if wanted == "int8" else 0
         if not encoding.is_ternary or (encoding.is_group_scaled and wanted == "int8"):

@@ -24,8 +24,8 @@ class FloatBlocks:
     encode: Callable[[np.ndarray], np.ndarray] | None = None
     """A float32 vector of whole blocks to an array of the stored bytes; None where Sterna does not write it."""
     numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
-    """A uint8 vector of blocks to the numbers that a block's scale multiplies, float32 `[blocks, block]`, and the scales
-    `[blocks]`, where blocks are the groups of columns that activations are quantised in, too; else None."""
+    """A uint8 vector of blocks to the numbers that a block's scale multiplies, float32 `[blocks, block]`, and the
+    scales `[blocks]`, where blocks are the groups of columns that activations are quantised in, too; else None."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import Module, unpacked
+from sterna.checkpoint.hf.quantized.module import FLOATS, Module, unpacked
 from sterna.tensor.tensor import TensorStream
 
 VERSIONS = ("gptq", "gptq_v2")
@@ -30,17 +30,14 @@ def check(section: Mapping[str, Any]) -> None:
 def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     """The matrix; where its groups are no runs of columns (act-order), in float32."""
     (rows, columns), bits = module.shape, section.get("bits", 4)
-    count = (
-        len(module.part("scales", {"F16": None, "BF16": None, "F32": None}).data) and module.parts["scales"].shape[0]
-    )
+    shape = module.part("scales", FLOATS).shape
+    count = shape[0] if len(shape) == 2 else 0
+    if not 0 < count <= columns:
+        raise module.broken(f"its scales have the shape {list(shape)}")
     scales = module.floats("scales", (count, rows))
     words = module.integers("qweight", ("I32", "U32"), (columns * bits // 32, rows))
     packed = module.integers("qzeros", ("I32", "U32"), (count, rows * bits // 32)).view(np.uint32)
-    if section.get("checkpoint_format", "gptq") == "gptq":
-        packed = packed + _ones(
-            bits, packed.shape[1]
-        )  # of whole words, as GPTQModel: this undoes the borrows of saving
-    zeros = unpacked(packed, bits, 1).astype(np.float32)
+    zeros = _zeros(packed, bits, section.get("checkpoint_format", "gptq") == "gptq").astype(np.float32)
 
     def codes() -> np.ndarray:
         return np.ascontiguousarray(unpacked(words, bits, 0).T)
@@ -66,11 +63,17 @@ def group_index(module: Module, ending: str, count: int) -> np.ndarray | None:
     return None if runs else index
 
 
-def _ones(bits: int, words: int) -> np.ndarray:
-    """Words in which every code of a stream of `bits` bits is 1."""
-    stream = np.zeros(words * 32, np.uint8)
-    stream[::bits] = 1
-    return np.packbits(stream, bitorder="little").view("<u4")
+def _zeros(packed: np.ndarray, bits: int, less_one: bool) -> np.ndarray:
+    """Zero points, uint8 [groups, out], of words in which they are stored as they are or less 1.
+
+    Codes that fill words get their 1 back in whole words, as in GPTQModel: this undoes the borrows of its saving.
+    """
+    if not less_one:
+        return unpacked(packed, bits, 1)
+    if 32 % bits:
+        return (unpacked(packed, bits, 1) + 1) & ((1 << bits) - 1)
+    ones = sum(1 << at for at in range(0, 32, bits))
+    return unpacked(packed + np.uint32(ones), bits, 1)
 
 
 GPTQ = Method("gptq", "qweight", ("qzeros", "scales", "g_idx"), check, read)

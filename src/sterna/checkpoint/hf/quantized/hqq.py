@@ -55,8 +55,8 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
         return [module.matrix(lambda: ((codes() - zeros) * scales).reshape(module.shape))]
     if columns % group:
         return [module.matrix(lambda: ((codes() - zeros[:, None]) * scales[:, None]).reshape(module.shape))]
-    grouped = (values.reshape(rows, -1) for values in (scales, zeros))
-    return [module.grouped(bits, *grouped, lambda: codes().reshape(module.shape))]
+    by_row = [values.reshape(rows, -1) for values in (scales, zeros)]
+    return [module.grouped(bits, by_row[0], by_row[1], lambda: codes().reshape(module.shape))]
 
 
 HQQ = Method("hqq", "W_q", ("scale", "zero", *SETTINGS), check, read)

@@ -28,7 +28,7 @@ def check(section: Mapping[str, Any]) -> None:
 def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     """The product in float32."""
     halves = [_factors(module, suffix) for suffix in ("", "_R") if f"U{suffix}_packed" in module.parts]
-    return [module.matrix(lambda: sum((left @ right for left, right in halves), np.float32(0)))]
+    return [module.matrix(lambda: sum(left @ right for left, right in halves))]
 
 
 def _factors(module: Module, suffix: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""A quantised matrix of a folder: the tensors that are its parts, checked, and the streams that readers make of them."""
+"""A quantised matrix of a folder: the tensors that are its parts, checked, and the streams that readers make of
+them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sterna.checkpoint.hf.quantized import awq
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import Module
+from sterna.checkpoint.hf.quantized.module import FLOATS, Module
 from sterna.tensor.tensor import TensorStream
 
 MOST_ROTATIONS = 64
@@ -27,7 +27,8 @@ def check(section: Mapping[str, Any]) -> None:
 def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     """The rotated matrix and its rotation (`operations.Rotate`)."""
     columns, group = module.shape[1], module.shape[1] // module.groups_of("scales", 0)
-    count = module.part("theta", {"F16": None, "BF16": None, "F32": None}).shape[0]
+    shape = module.part("theta", FLOATS).shape
+    count = shape[0] if len(shape) == 2 else 0
     if not 0 < count <= MOST_ROTATIONS or group % 2:
         raise module.broken(f"it has {count} rotations in groups of {group} columns")
     angles = module.floats("theta", (count, columns // 2))
