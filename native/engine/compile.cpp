@@ -154,6 +154,14 @@ private:
             emit(std::make_unique<HeadNorm>(std::move(weight), static_cast<float>(eps), heads, x, out));
     }
 
+    void standardize(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(width(x) == width(out), "input and output differ in width");
+        const double eps = op.number("eps");
+        require(eps > 0, "eps is not positive");
+        emit(std::make_unique<Standardize>(eps, x, out));
+    }
+
     void linear(const Operation& op) {
         const std::size_t x = slot(op, "x"), out = slot(op, "out");
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
@@ -232,9 +240,23 @@ private:
         };
         std::vector<float> scales = padded_vector(tensor(op.name("scales")), width(x), op.name("scales"));
         scales.resize(width(x));
-        const std::vector<float> angles = numbers("angles", width(x) / 2), pairs = numbers("pairs", width(x));
+        const bool rotates = op.names.contains("pairs");
+        const std::vector<float> angles = rotates ? numbers("angles", width(x) / 2) : std::vector<float>{};
+        const std::vector<float> pairs = rotates ? numbers("pairs", width(x)) : std::vector<float>{};
         require(pairs.size() == 2 * angles.size(), "its angles and pairs differ in number");
         emit(std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out));
+    }
+
+    void permute(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(x != out && width(x) == width(out), "input and output differ in width, or are the same");
+        const std::vector<float> order = padded_vector(tensor(op.name("order")), width(x), op.name("order"));
+        std::vector<std::size_t> columns;
+        for (std::size_t k = 0; k < width(x); ++k) {
+            require(order[k] >= 0.0f && order[k] < static_cast<float>(width(x)), "its order names no column");
+            columns.push_back(static_cast<std::size_t>(order[k]));
+        }
+        emit(std::make_unique<Gather>(std::move(columns), 1, x, out));
     }
 
     void attention(const Operation& op) {
@@ -342,6 +364,7 @@ private:
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"embed", &Compiler::embed},
     {"norm", &Compiler::norm},
+    {"standardize", &Compiler::standardize},
     {"linear", &Compiler::linear},
     {"gated", &Compiler::gated},
     {"add", &Compiler::add},
@@ -349,6 +372,7 @@ const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"attention", &Compiler::attention},
     {"scale", &Compiler::scale},
     {"hadamard", &Compiler::hadamard},
+    {"permute", &Compiler::permute},
     {"rotate", &Compiler::rotate},
     {"slice", &Compiler::slice},
     {"transpose", &Compiler::transpose},

@@ -1,4 +1,5 @@
 // The baseline: what every processor of the architecture runs, and what the others are compared with.
+#include "int4_reference.hpp"
 #include "isa_kernels.hpp"
 #include "panel_reference.hpp"
 #include "ternary_panels.hpp"

@@ -89,7 +89,7 @@ Division Linear::division(std::size_t n_tokens, std::size_t) const {
     constexpr std::size_t kLongRead = 65536;
     const std::size_t pieces = parts(n_tokens, kMostTokens), tokens = parts(n_tokens, pieces);
     const std::size_t chunk =
-        n_tokens >= kLeastBlockMostTokens ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
+        n_tokens >= kLeastBlockTokens ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
     return {kTileRows, tokens, parts(n_tokens, tokens) * parts(out_features_, kTileRows), chunk};
 }
 

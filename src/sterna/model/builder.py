@@ -16,11 +16,13 @@ from sterna.model.operations import (
     Linear,
     Norm,
     Operation,
+    Permute,
     Rope,
     Rotate,
     Scale,
     Slice,
     Slot,
+    Standardize,
     Transpose,
     Weight,
 )
@@ -57,8 +59,9 @@ class PlanBuilder:
         """Matrices that read the same slot: `matrices` maps each output slot to a tensor's name without `.weight`.
 
         A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output, and one that multiplies
-        rotated activations reads its input rotated, by the transform of the config or by pairs of its own
-        (`NAME_rotation.pairs`); a `NAME.bias` is added.
+        rotated activations reads its input rotated, by the transform of the config or by scales and pairs of its own
+        (`NAME_rotation.PART`); its columns may have another order than those of its input (`NAME_permutation.order`).
+        A `NAME.bias` is added, and the sum is standardised where the config says so.
         """
         inputs = dict.fromkeys(matrices, x)
         for out, name in matrices.items():
@@ -71,10 +74,15 @@ class PlanBuilder:
             self.hadamard(f"{read}_rotated", read, "forward")
         inputs |= {out: f"{read}_rotated" for out, read in rotated.items()}
         for out, name in matrices.items():
-            if f"{name}_rotation.pairs" in self.tensors:
-                read, inputs[out] = inputs[out], f"{name.rpartition('.')[2]}_in"
-                parts = (Weight(f"{name}_rotation.{part}") for part in ROTATION)
-                self._append(Rotate(Slot(inputs[out]), Slot(read), *parts), self.plan.slots[read])
+            order, inner = f"{name}_permutation.order", f"{name.rpartition('.')[2]}_in"
+            if order in self.tensors:
+                read, inputs[out] = inputs[out], inner
+                self._append(Permute(Slot(inner), Slot(read), Weight(order)), self.plan.slots[read])
+            given = {part: f"{name}_rotation.{part}" for part in ROTATION}
+            parts = {part: Weight(tensor) for part, tensor in given.items() if tensor in self.tensors}
+            if parts:
+                read, inputs[out] = inputs[out], inner
+                self._append(Rotate(Slot(inner), Slot(read), **parts), self.plan.slots[read])
         for out, name in matrices.items():
             weight, bias = self.tensors[f"{name}.weight"], f"{name}.bias"
             operation = Linear(
@@ -85,6 +93,8 @@ class PlanBuilder:
                 *self._activations(weight),
             )
             self._append(operation, weight.shape[0])
+            if self.config.standardize_eps is not None:
+                self._append(Standardize(Slot(out), Slot(out), self.config.standardize_eps), weight.shape[0])
 
     def rope(self, x: str, heads: int, layer: int) -> None:
         """Rotates slot `x` in place, by the frequencies of `layer`."""

@@ -2,7 +2,7 @@
 run them.
 
 A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add`,
-`scale`, `hadamard` and `rotate` may write a slot that they read.
+`scale`, `hadamard`, `rotate` and `standardize` may write a slot that they read.
 
 `conv` and `deltarule` keep a state of each sequence, as `attention` keeps keys and values: their rows depend on all
 tokens before, and a sequence begins with a state of zeros.
@@ -42,6 +42,16 @@ class Norm:
     weight: Weight
     eps: float
     heads: int = 1
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """LayerNorm without weights (arXiv 1607.06450, equation 3): `out = (x - m) / sqrt(mean((x - m)²) + eps)`, m the
+    mean of x."""
+
+    out: Slot
+    x: Slot
+    eps: float
 
 
 @dataclass(frozen=True)
@@ -161,14 +171,23 @@ class Rotate:
         (x_i, x_j) = (cos t · x_i + sin t · x_j, cos t · x_j - sin t · x_i)
 
     These are the signs of the authors' kernels; equation 4 of the paper has the others. `pairs` `[K, width]` are whole
-    numbers, each row of them a permutation of all columns; `angles` are `[K, width / 2]`.
+    numbers, each row of them a permutation of all columns; `angles` are `[K, width / 2]`. Without both, x is scaled.
     """
 
     out: Slot
     x: Slot
     scales: Weight
-    angles: Weight
-    pairs: Weight
+    angles: Weight | None = None
+    pairs: Weight | None = None
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Columns in another order: `out[k] = x[order[k]]`, order `[width]` whole numbers, a permutation."""
+
+    out: Slot
+    x: Slot
+    order: Weight
 
 
 @dataclass(frozen=True)
@@ -243,6 +262,7 @@ class DeltaRule:
 Operation = (
     Embed
     | Norm
+    | Standardize
     | Linear
     | Rope
     | Attention
@@ -251,6 +271,7 @@ Operation = (
     | Scale
     | Hadamard
     | Rotate
+    | Permute
     | Slice
     | Transpose
     | Conv

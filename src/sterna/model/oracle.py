@@ -22,10 +22,12 @@ from sterna.model.operations import (
     Linear,
     Norm,
     Operation,
+    Permute,
     Rope,
     Rotate,
     Scale,
     Slice,
+    Standardize,
     Transpose,
     reads,
 )
@@ -114,7 +116,14 @@ class Oracle:
                 forward = direction == "forward"
                 return hadamard(slots[x] * signs, block) if forward else hadamard(slots[x], block) * signs
             case Rotate(x=x, scales=scales, angles=angles, pairs=pairs):
-                return rotate(slots[x] * _floats(weights[scales]), _floats(weights[angles]), _floats(weights[pairs]))
+                scaled = slots[x] * _floats(weights[scales])
+                if angles is None or pairs is None:
+                    return scaled
+                return rotate(scaled, _floats(weights[angles]), _floats(weights[pairs]))
+            case Permute(x=x, order=name):
+                return slots[x][:, _floats(weights[name]).astype(np.int64)]
+            case Standardize(x=x, eps=eps):
+                return standardize(slots[x], eps)
             case Slice(out=out, x=x, heads=heads, start=start):
                 stop = start + plan.slots[out] // heads
                 return slots[x].reshape(len(tokens), heads, -1)[:, :, start:stop].reshape(len(tokens), -1)
@@ -143,6 +152,13 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """
     mean = np.mean(np.square(x, dtype=np.float64), axis=-1, keepdims=True).astype(np.float32)
     return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
+
+
+def standardize(x: np.ndarray, eps: float) -> np.ndarray:
+    """`(x - mean) / sqrt(variance + eps)` over the last axis, in float64, rounded to float32."""
+    difference = x - np.mean(x, axis=-1, keepdims=True, dtype=np.float64)
+    variance = np.mean(np.square(difference), axis=-1, keepdims=True)
+    return (difference / np.sqrt(variance + eps)).astype(np.float32)
 
 
 def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size: int = 0) -> np.ndarray:

@@ -26,6 +26,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "sliding_window": (1, 1 << 24),
     "rms_norm_eps": (1e-30, 1),
     "input_norm_eps": (1e-30, 1),
+    "standardize_eps": (1e-30, 1),
     "rope_theta": (1, 1e12),
     "local_rope_theta": (1, 1e12),
     "rope_attention_factor": (1e-6, 1e6),
@@ -102,20 +103,22 @@ def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def rotation_shapes(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the rotations that a model may have before single matrices (`operations.Rotate`): all three tensors
-    of a matrix or none. How many rotations follow each other is what a matrix's `pairs` say."""
+    """The shapes of the scales, rotations and permutations that a model may have before single matrices
+    (`operations.Rotate`, `Permute`). How many rotations follow each other is what a matrix's `pairs` say."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, (_, width) in matrix_shapes(config).items():
         for index in range(config.num_layers):
+            shapes[f"blk.{index}.{name}_permutation.order"] = (width,)
             rotation = f"blk.{index}.{name}_rotation"
             pairs = tensors.get(f"{rotation}.pairs")
-            if pairs is None:
+            given: dict[str, tuple[int, ...]] = {"scales": (width,)}
+            if f"{rotation}.scales" not in tensors:
                 continue
-            count = pairs.shape[0] if pairs.shape else 0
-            given = {"scales": (width,), "angles": (count, width // 2), "pairs": (count, width)}
-            lacking = next((part for part in given if f"{rotation}.{part}" not in tensors), None)
-            if lacking is not None:
-                raise FormatError(f"The model has no tensor '{rotation}.{lacking}', which its rotation needs.")
+            if pairs is not None:
+                count = pairs.shape[0] if pairs.shape else 0
+                given |= {"angles": (count, width // 2), "pairs": (count, width)}
+                if f"{rotation}.angles" not in tensors:
+                    raise FormatError(f"The model has no tensor '{rotation}.angles', which its rotation needs.")
             shapes |= {f"{rotation}.{part}": shape for part, shape in given.items()}
     return shapes
 

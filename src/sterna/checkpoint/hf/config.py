@@ -22,6 +22,9 @@ CLASSES_BY_TYPE = {
 }
 """The class of a model by the `model_type` of its `config.json`."""
 
+BITLLAMA = "bitllama"
+"""OneBit's `model_type`, of Llama models with classes of its own."""
+
 ACTIVATIONS = {"relu2": "relu2", "silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -140,6 +143,8 @@ def decoder_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     whole = {key: value for key, value in raw.items() if key != "text_config"}
     config = {**mapping(raw, "text_config"), **whole}
     kind = config.get("model_type")
+    if kind == BITLLAMA:
+        return config | {"architectures": ["LlamaForCausalLM"]}
     if config.get("architectures") is None and isinstance(kind, str) and kind in CLASSES_BY_TYPE:
         config["architectures"] = [CLASSES_BY_TYPE[kind]]
     return config

@@ -14,14 +14,14 @@ from sterna.checkpoint.hf.quantized.hqq import HQQ
 from sterna.checkpoint.hf.quantized.littlebit import LITTLEBIT
 from sterna.checkpoint.hf.quantized.method import Method
 from sterna.checkpoint.hf.quantized.module import Module
+from sterna.checkpoint.hf.quantized.onebit import ONEBIT
 from sterna.checkpoint.hf.quantized.paroquant import PAROQUANT
 from sterna.errors import UnsupportedError
 
 __all__ = ["METHODS", "Method", "Module", "method_of"]
 
-METHODS = {
-    method.name: method for method in (AWQ, GPTQ, PAROQUANT, COMPRESSED_TENSORS, HQQ, BITSANDBYTES, AQLM, LITTLEBIT)
-}
+ALL = (AWQ, GPTQ, PAROQUANT, COMPRESSED_TENSORS, HQQ, BITSANDBYTES, AQLM, ONEBIT, LITTLEBIT)
+METHODS = {method.name: method for method in ALL}
 """By `quant_method`."""
 
 
@@ -37,5 +37,6 @@ def method_of(raw: Mapping[str, Any], names: Iterable[str]) -> Method | None:
             "it is quantised by QuIP#, whose table of lattice vectors (E8P12) Sterna does not have: "
             "take the model in another format."
         )
-    # LittleBit writes no quantization_config.
-    return LITTLEBIT if any(name.endswith(f".{LITTLEBIT.anchor}") for name in names) else None
+    # OneBit and LittleBit write no quantization_config.
+    known = [method for method in (ONEBIT, LITTLEBIT) if any(name.endswith(f".{method.anchor}") for name in names)]
+    return known[0] if known else None

@@ -54,9 +54,7 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     index = module.parts.get("weight_g_idx")
     unused = index is not None and bool((module.integers("weight_g_idx", ("I32", "I64"), (columns,)) == -1).all())
     order = None if index is None or unused else group_index(module, "weight_g_idx", count)
-    if order is None:
-        return [module.grouped(bits, scales, zeros, lambda: unpacked(words, bits, 1))]
-    return [module.matrix(lambda: (unpacked(words, bits, 1) - zeros[:, order]) * scales[:, order])]
+    return module.ordered(bits, scales, zeros, lambda: unpacked(words, bits, 1), order)
 
 
 COMPRESSED_TENSORS = Method(

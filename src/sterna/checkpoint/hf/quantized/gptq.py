@@ -28,7 +28,7 @@ def check(section: Mapping[str, Any]) -> None:
 
 
 def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
-    """The matrix; where its groups are no runs of columns (act-order), in float32."""
+    """The matrix; where its groups are no runs of columns (act-order), with its columns sorted by groups."""
     (rows, columns), bits = module.shape, section.get("bits", 4)
     shape = module.part("scales", FLOATS).shape
     count = shape[0] if len(shape) == 2 else 0
@@ -43,9 +43,7 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
         return np.ascontiguousarray(unpacked(words, bits, 0).T)
 
     order = group_index(module, "g_idx", count)
-    if order is None:
-        return [module.grouped(bits, scales.T, zeros.T, codes)]
-    return [module.matrix(lambda: (codes() - zeros.T[:, order]) * scales.T[:, order])]
+    return module.ordered(bits, scales.T, zeros.T, codes, order)
 
 
 def group_index(module: Module, ending: str, count: int) -> np.ndarray | None:

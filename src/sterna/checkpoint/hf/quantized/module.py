@@ -105,6 +105,26 @@ class Module:
 
         return TensorStream(f"{self.name}.weight", self.shape, encoding, parts)
 
+    def ordered(
+        self,
+        bits: int,
+        scales: np.ndarray,
+        zeros: np.ndarray,
+        codes: Callable[[], np.ndarray],
+        groups: np.ndarray | None,
+    ) -> list[TensorStream]:
+        """The weight as `grouped` makes it, where `groups` has the group of each column. If these are no runs of
+        columns (act-order), the columns are sorted by groups, and the input is permuted likewise
+        (`operations.Permute`)."""
+        if groups is None:
+            return [self.grouped(bits, scales, zeros, codes)]
+        count = scales.shape[1]
+        if (np.bincount(groups, minlength=count) * count != self.shape[1]).any():
+            return [self.matrix(lambda: (codes() - zeros[:, groups]) * scales[:, groups])]
+        order = np.argsort(groups, kind="stable")
+        weight = self.grouped(bits, scales, zeros, lambda: np.ascontiguousarray(codes()[:, order]))
+        return [weight, self.vector("_permutation.order", order)]
+
     def vector(self, name: str, values: np.ndarray) -> TensorStream:
         """Another tensor of the matrix, in float32."""
         data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
