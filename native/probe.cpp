@@ -162,6 +162,35 @@ void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
+// INT4 blocks times int8 activations [halves, n_tokens, cols], with a factor for each token and group.
+void int4_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols) {
+    const auto blocks = read_array<std::uint8_t>();
+    const auto x = read_array<std::int8_t>();
+    const auto factors = read_array<float>();
+    const std::size_t group = format_of(encoding).values, groups = cols / group, halves = x.size() / (n_tokens * cols);
+    std::vector<float> sums(halves * n_tokens * groups), out(n_rows * n_tokens);
+    for (std::size_t i = 0; i < x.size(); ++i) sums[i / group] += static_cast<float>(x[i]);
+    Buffer<std::uint8_t> panels((n_rows + 15) / 16 * int4_panel_bytes(cols, group));
+    k.pack_int4_panels({blocks.data(), blocks.size() / n_rows, n_rows}, cols, group, panels.get());
+    Int4Task task{panels.get(), n_rows,         cols, group,    {{x.data(), sums.data()}, {}},
+                  halves,       factors.data(), cols, n_tokens, {out.data(), n_rows}};
+    if (halves == 2) task.x[1] = {x.data() + n_tokens * cols, sums.data() + n_tokens * groups};
+    k.int4_dot(task);
+    write_array(out);
+}
+
+// Rows of x [n_tokens, groups * group], scaled and rotated by tables as RotationTask has them.
+void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group) {
+    const auto x = read_array<float>(), scales = read_array<float>(), cos = read_array<float>(),
+               sin = read_array<float>();
+    const auto pairs = read_array<std::uint8_t>(), places = read_array<std::uint8_t>();
+    const std::size_t width = groups * group;
+    std::vector<float> out(x.size());
+    k.rotate({rotations, groups, group, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(), x.data(),
+              width, out.data(), width, x.size() / width});
+    write_array(out);
+}
+
 // In every phase each thread adds to another cell than before; the sums show whether a region or a phase was lost.
 void pool(std::size_t threads, std::size_t regions) {
     std::vector<std::int32_t> sums(threads * 16);
@@ -212,6 +241,10 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         float_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
     } else if (operation == "int15_dot" || operation == "panel_dot") {
         int15_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3), operation == "panel_dot");
+    } else if (operation == "int4_dot") {
+        int4_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
+    } else if (operation == "rotate") {
+        rotate(k, n.at(0), n.at(1), n.at(2));
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});

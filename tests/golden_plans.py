@@ -18,10 +18,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from sterna.model.architectures import build_plan
+from sterna.model.builder import ROTATION
 from sterna.model.config import ModelConfig
 from sterna.model.delta_net import DeltaNet
 from sterna.model.hadamard import Hadamard
-from sterna.model.operations import Embed, Linear
+from sterna.model.operations import Embed, Linear, Operation, Permute, Rotate, Slot, Standardize, Weight
 from sterna.model.oracle import Oracle
 from sterna.model.plan import Head, Plan
 from sterna.tensor.decode import tensor_values
@@ -29,6 +30,7 @@ from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import pack_ternary
+from sterna.ternary.int4 import INT4
 
 from .helpers import DATA, random_blocks, tiny_tensors
 
@@ -145,12 +147,51 @@ def products() -> GoldenPlan:
     return make(plan, tensors, tokens)
 
 
+def int4() -> GoldenPlan:
+    """A golden plan with what comes before and after matrices that were quantised after training (rotations, scales,
+    permutations, LayerNorm), and INT4 matrices with activations of every form."""
+    rng = np.random.default_rng(6)
+    rows, columns, rotations, tokens = 12, 256, 3, list(range(18))
+    pairs = rng.permuted(np.broadcast_to(np.arange(64), (rotations, columns // 64, 64)), axis=-1)
+    pairs += np.arange(0, columns, 64)[:, None]
+    arrays = {
+        "table": rng.standard_normal((len(tokens), columns)),
+        "scales": rng.uniform(0.5, 2, columns),
+        "angles": rng.uniform(-3, 3, (rotations, columns // 2)),
+        "pairs": pairs.reshape(rotations, columns),
+        "order": rng.permutation(columns),
+    }
+    tensors = {name: encode(name, values, Encoding.F32) for name, values in arrays.items()}
+    parts = (Weight(part) for part in ROTATION)
+    operations: list[Operation] = [
+        Embed(Slot("x"), Weight("table")),
+        Rotate(Slot("rotated"), Slot("x"), *parts),
+        Rotate(Slot("scaled"), Slot("x"), Weight("scales")),
+        Permute(Slot("permuted"), Slot("x"), Weight("order")),
+        Standardize(Slot("standard"), Slot("x"), 1e-5),
+    ]
+    slots = {str(operation.out): columns for operation in operations}
+    plan = Plan(len(tokens), Head("table"), "x", slots, operations=operations)
+    for group, packing in INT4.items():
+        encoding, shape = Encoding[f"INT4_G{group}"], (rows, columns // group)
+        zeros = rng.uniform(0, 15, shape) if group == 64 else rng.integers(0, 17, shape)
+        blocks = packing.pack(rng.integers(0, 16, (rows, columns), np.uint8), rng.uniform(0.01, 0.1, shape), zeros)
+        tensors[encoding.value] = Tensor(encoding.value, (rows, columns), encoding, blocks)
+        for activations in ("none", "int8", "int15"):
+            out, groups = f"{encoding.value} {activations}", group if activations == "int8" else 0
+            plan.slots[out] = rows
+            linear = Linear(Slot(out), Slot("rotated"), Weight(encoding.value), None, activations, groups)
+            plan.operations.append(linear)
+    return make(plan, tensors, tokens)
+
+
 def build(name: str) -> GoldenPlan:
     """The golden plan of this name, made anew."""
-    return products() if name == "products" else model(name)
+    return OTHERS[name]() if name in OTHERS else model(name)
 
 
-NAMES = (*MODELS, "products")
+OTHERS = {"products": products, "int4": int4}
+NAMES = (*MODELS, *OTHERS)
 
 
 def write(name: str, golden: GoldenPlan) -> None:

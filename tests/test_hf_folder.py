@@ -41,6 +41,10 @@ DTYPES = {
     np.dtype(np.uint8): "U8",
     np.dtype(np.uint16): "BF16",
     np.dtype(np.uint32): "U32",
+    np.dtype(np.int8): "I8",
+    np.dtype(np.int16): "I16",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.int64): "I64",
 }
 
 
@@ -205,7 +209,7 @@ def test_shards(tmp_path: Path) -> None:
     ("section", "keys", "sentence"),
     [
         ({"group_size": 64}, {}, "group_size"),
-        ({"quant_method": "gptq"}, {}, "gptq"),
+        ({"quant_method": "fp8"}, {}, "fp8"),
         ({"linear_class": "trilinear"}, {}, "trilinear"),
         ({"quantization_mode": "offhand"}, {}, "offhand"),
         ({"use_rms_norm": "yes"}, {}, "use_rms_norm"),

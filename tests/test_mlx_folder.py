@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sterna.checkpoint import open_checkpoint
-from sterna.errors import SternaError, UnsupportedError
+from sterna.errors import FormatError, SternaError, UnsupportedError
 from sterna.model.architectures import ARCHITECTURES
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
@@ -100,26 +100,38 @@ def refusal(folder: Path, tensors: Arrays, error: type[SternaError], **keys: obj
     return str(caught.value)
 
 
-def test_what_is_neither_ternary_nor_binary_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+@pytest.mark.parametrize("group", [32, 64])
+def test_affine_matrices_of_other_widths_keep_their_values(tmp_path: Path, bits: int, group: int) -> None:
     stored, _ = model(2)
-    four = random_words((256, 128 * 4 // 32))
-    said = refusal(tmp_path, stored | {f"{UP}.weight": four}, UnsupportedError)
-    assert f"'{UP}.weight' has 4 bits a weight in groups of 128" in said
-    finer, _ = model(1, 64)
-    assert "1 bits a weight in groups of 64" in refusal(tmp_path, finer, UnsupportedError)
-    shifted = stored[f"{UP}.biases"] / 2
-    assert "are not ternary" in refusal(tmp_path, stored | {f"{UP}.biases": shifted}, UnsupportedError)
+    random = np.random.default_rng(bits)
+    codes = random.integers(0, 1 << bits, (256, 128)).astype(np.uint8)
+    scales, biases = random.standard_normal((2, 256, 128 // group)).astype(np.float16)
+    stream = np.unpackbits(codes[..., None], axis=-1, bitorder="little")[..., :bits].reshape(256, -1)
+    words = np.packbits(stream, axis=1, bitorder="little").view("<u4")
+    parts = {f"{UP}.weight": words, f"{UP}.scales": scales, f"{UP}.biases": biases}
+    tensor = open_checkpoint(write(tmp_path, stored | parts)).load().tensors["blk.0.ffn_up.weight"]
+    spread = [np.repeat(each.astype(np.float32), group, axis=1) for each in (scales, biases)]
+    assert np.array_equal(decode(tensor), codes * spread[0] + spread[1])
+    assert tensor.encoding is (Encoding.Q4_1 if bits <= 4 else Encoding.F32)
+
+
+def test_scales_that_float16_does_not_hold_make_a_float32_matrix(tmp_path: Path) -> None:
+    stored, _ = model(2)
     inexact = {f"{UP}.scales": np.full((256, 1), 1 / 3, np.float32), f"{UP}.biases": np.full((256, 1), -1 / 3, "f4")}
-    assert "float16 does not hold" in refusal(tmp_path, stored | inexact, UnsupportedError)
+    tensor = open_checkpoint(write(tmp_path, stored | inexact)).load().tensors["blk.0.ffn_up.weight"]
+    assert tensor.encoding is Encoding.F32 and np.float32(1 / 3) in decode(tensor)
+
+
+def test_what_is_not_affine_is_refused_by_name(tmp_path: Path) -> None:
+    stored, _ = model(2)
+    infinite = {f"{UP}.biases": np.full((256, 1), np.inf, np.float16)}
+    assert "not finite" in refusal(tmp_path, stored | infinite, FormatError)
     foreign = {"model.layers.0.mlp.scales": np.ones(3, np.float16)}
     assert "does not know" in refusal(tmp_path, stored | foreign, UnsupportedError)
     # MXFP4 has no biases.
     lacking = {name: array for name, array in stored.items() if name != f"{UP}.biases"}
     assert "without MLX's affine scales and biases" in refusal(tmp_path, lacking, UnsupportedError)
-
-
-def random_words(shape: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 1 << 32, shape, np.uint32)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,13 @@ def test_other_shapes_keep_a_head_in_q6_k(monkeypatch: pytest.MonkeyPatch) -> No
     assert tensors["blk.0.ffn_up.weight"].encoding is Encoding.Q4_K
 
 
+def test_a_paroquant_shape_has_int4_matrices_with_rotations_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, tensors = tiny(monkeypatch, "tiny:paroquant", Shape("llama", 256, 512, 1, 2, 1, 384))
+    assert tensors["blk.0.ffn_up.weight"].encoding is Encoding.INT4_G128
+    assert tensors["blk.0.ffn_up_rotation.pairs"].shape == (8, 256)
+    assert np.isfinite(LLM(synthetic_checkpoint("tiny:paroquant")).logits([1, 2, 3])).all()
+
+
 def test_a_hybrid_of_bonsai_2_is_rotated_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = Shape(
         "qwen35", 256, 512, 4, 4, 2, 384, Encoding.PQ2_0, tied_head=False, head_dim=64, value_heads=32, rotated=128

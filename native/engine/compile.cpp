@@ -8,6 +8,7 @@
 #include "adapter_steps.hpp"
 #include "attention_steps.hpp"
 #include "delta_steps.hpp"
+#include "rotation.hpp"
 #include "token_steps.hpp"
 
 namespace sterna {
@@ -68,7 +69,7 @@ public:
 private:
     using Emitter = void (Compiler::*)(const Operation&);
     static const std::map<std::string, Emitter> kEmitters;
-    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24, kMaxParts = std::size_t{1} << 12;
+    static constexpr std::size_t kMaxWidth = std::size_t{1} << 24, kMaxParts = std::size_t{1} << 12, kMaxRotations = 64;
 
     void require(bool good, const std::string& what) const {
         if (!good) throw std::invalid_argument("The operation '" + kind_ + "' of the plan is malformed: " + what + ".");
@@ -187,6 +188,14 @@ private:
             emit(std::make_unique<HeadNorm>(std::move(weight), static_cast<float>(eps), heads, x, out));
     }
 
+    void standardize(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(width(x) == width(out), "input and output differ in width");
+        const double eps = op.number("eps");
+        require(eps > 0, "eps is not positive");
+        emit(std::make_unique<Standardize>(eps, x, out));
+    }
+
     void linear(const Operation& op) {
         const std::size_t x = slot(op, "x"), out = slot(op, "out");
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
@@ -253,6 +262,40 @@ private:
             for (std::size_t k = 0; k < signs.size(); ++k) signs[k] = found->second[k] < 0 ? -1.0f : 1.0f;
         }
         emit(std::make_unique<Hadamard>(std::move(signs), block, direction == "forward", x, out));
+    }
+
+    void rotate(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(width(x) == width(out), "input and output differ in width");
+        const auto numbers = [&](const std::string& key, std::size_t columns) {
+            const std::unique_ptr<Linear> rows = matrix(op.name(key), {});
+            require(rows->in_features() == columns && rows->out_features() <= kMaxRotations, "its tensors do not fit");
+            std::vector<float> values(rows->out_features() * columns), row(padded(columns));
+            for (std::size_t r = 0; r < rows->out_features(); ++r) {
+                rows->row(r, row.data());
+                std::copy_n(row.begin(), columns, values.begin() + static_cast<std::ptrdiff_t>(r * columns));
+            }
+            return values;
+        };
+        std::vector<float> scales = padded_vector(tensor(op.name("scales")), width(x), op.name("scales"));
+        scales.resize(width(x));
+        const bool rotates = op.names.contains("pairs");
+        const std::vector<float> angles = rotates ? numbers("angles", width(x) / 2) : std::vector<float>{};
+        const std::vector<float> pairs = rotates ? numbers("pairs", width(x)) : std::vector<float>{};
+        require(pairs.size() == 2 * angles.size(), "its angles and pairs differ in number");
+        emit(std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out));
+    }
+
+    void permute(const Operation& op) {
+        const std::size_t x = slot(op, "x"), out = slot(op, "out");
+        require(x != out && width(x) == width(out), "input and output differ in width, or are the same");
+        const std::vector<float> order = padded_vector(tensor(op.name("order")), width(x), op.name("order"));
+        std::vector<std::size_t> columns;
+        for (std::size_t k = 0; k < width(x); ++k) {
+            require(order[k] >= 0.0f && order[k] < static_cast<float>(width(x)), "its order names no column");
+            columns.push_back(static_cast<std::size_t>(order[k]));
+        }
+        emit(std::make_unique<Gather>(std::move(columns), 1, x, out));
     }
 
     void attention(const Operation& op) {
@@ -364,6 +407,7 @@ private:
 const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"embed", &Compiler::embed},
     {"norm", &Compiler::norm},
+    {"standardize", &Compiler::standardize},
     {"linear", &Compiler::linear},
     {"gated", &Compiler::gated},
     {"add", &Compiler::add},
@@ -371,6 +415,8 @@ const std::map<std::string, Compiler::Emitter> Compiler::kEmitters = {
     {"attention", &Compiler::attention},
     {"scale", &Compiler::scale},
     {"hadamard", &Compiler::hadamard},
+    {"permute", &Compiler::permute},
+    {"rotate", &Compiler::rotate},
     {"slice", &Compiler::slice},
     {"transpose", &Compiler::transpose},
     {"conv", &Compiler::conv},

@@ -54,6 +54,13 @@ std::vector<std::vector<bool>> slot_uses(const std::vector<Slot>& slots,
     return in_use;
 }
 
+// Tokens that a thread takes at a time through the steps of a phase.
+std::size_t most_of_chunks(std::span<const std::unique_ptr<Step>> steps, const Run& run) {
+    std::size_t most = 1;
+    for (const auto& step : steps) most = std::max(most, step->chunk(run));
+    return most;
+}
+
 // The part of the last pass's time that is spent on settling before the next one.
 constexpr int kSettlingShare = 2;
 
@@ -223,12 +230,13 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
             for (std::size_t i = 0; i < widest_phase_; ++i) shares[(turn + 1) % 2 * widest_phase_ + i].reset(thread);
             watch.start();
             if (steps.front()->grain == Grain::tokens)
-                set.front().each(thread, batch.size(), 1, [&](std::size_t first, std::size_t last) {
-                    for (std::size_t i = 0; i < steps.size(); ++i) {
-                        steps[i]->run(run, thread, first, last);
-                        watch.stop(phases_[phase] + i);
-                    }
-                });
+                set.front().each(thread, batch.size(), most_of_chunks(steps, run),
+                                 [&](std::size_t first, std::size_t last) {
+                                     for (std::size_t i = 0; i < steps.size(); ++i) {
+                                         steps[i]->run(run, thread, first, last);
+                                         watch.stop(phases_[phase] + i);
+                                     }
+                                 });
             else
                 for (std::size_t i = 0; i < steps.size(); ++i) {
                     set[i].each(thread, steps[i]->items(run), steps[i]->chunk(run),

@@ -105,6 +105,31 @@ struct Scale final : TokenStep<Scale> {
     std::size_t x, out;
 };
 
+// LayerNorm without weights, in double precision.
+struct Standardize final : TokenStep<Standardize> {
+    Standardize(double eps, std::size_t x, std::size_t out) : eps(eps), x(x), out(out) {
+        reads = {x};
+        writes = {out};
+    }
+    void token(Run& run, std::size_t t) const {
+        const float* values = run.slots[x].row(t);
+        float* row = run.slots[out].row(t);
+        const std::size_t n = run.slots[x].width;
+        double sum = 0, squares = 0;
+        for (std::size_t k = 0; k < n; ++k) sum += static_cast<double>(values[k]);
+        const double mean = sum / static_cast<double>(n);
+        for (std::size_t k = 0; k < n; ++k) {
+            const double difference = static_cast<double>(values[k]) - mean;
+            squares += difference * difference;
+        }
+        const double factor = 1.0 / std::sqrt(squares / static_cast<double>(n) + eps);
+        for (std::size_t k = 0; k < n; ++k)
+            row[k] = static_cast<float>((static_cast<double>(values[k]) - mean) * factor);
+    }
+    double eps;
+    std::size_t x, out;
+};
+
 // The Walsh-Hadamard transform of each block of columns; the signs multiply before it (forward) or after it (inverse).
 struct Hadamard final : TokenStep<Hadamard> {
     Hadamard(std::vector<float> signs, std::size_t block, bool forward, std::size_t x, std::size_t out)

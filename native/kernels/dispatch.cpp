@@ -103,6 +103,8 @@ struct Noise {
 struct Answers {
     std::array<float, 3 * (3 + 21 + kLookupGroup + 3 + 21 + kLookupGroup)> dots{};
     std::array<float, 6 * 256> floats{};
+    std::array<float, 3 * (3 + 21)> int4{};
+    std::array<float, (3 + 4) * 64> rotated{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
@@ -234,6 +236,45 @@ Answers answers(const Kernels& k) {
     const Int15Vectors tokens(k, same.data(), kSame, kPanelCols);
     k.panel_dot({q4_0, panels.data(), 2, tokens.view(), 1, kPanelCols, {out + 5 * kN + 4, 2}});
     k.panel_dot({q4_0, panels.data(), 2, tokens.view(), kSame, kPanelCols, {out + 5 * kN + 6, 2}});
+
+    // INT4 in groups of 64 columns, for few tokens and for so many that tiles multiply them.
+    constexpr std::size_t kGroup = 64, kGroups = 4, kBlock = 4 + kGroup / 2;
+    std::vector<std::uint8_t> int4(kRows * kGroups * kBlock), int4_panel(int4_panel_bytes(kGroups * kGroup, kGroup));
+    for (auto& byte : int4) byte = static_cast<std::uint8_t>(noise.next());
+    for (std::size_t i = 0; i < int4.size(); i += kBlock) int4[i + 1] = int4[i + 3] = 0x48;  // from 8 to 10
+    k.pack_int4_panels({int4.data(), kGroups * kBlock, kRows}, kGroups * kGroup, kGroup, int4_panel.data());
+    std::vector<float> group_sums(kTiled * kGroups), factors(kTiled * kGroups);
+    for (std::size_t t = 0; t < kTiled; ++t)
+        for (std::size_t i = 0; i < kGroups * kGroup; ++i) group_sums[t * kGroups + i / kGroup] += x[t * kCols + i];
+    for (auto& factor : factors) factor = noise.real();
+    for (const std::size_t n_tokens : {kFew, kTiled})
+        k.int4_dot({int4_panel.data(),
+                    kRows,
+                    kGroups * kGroup,
+                    kGroup,
+                    {{x.data(), group_sums.data()}, {}},
+                    1,
+                    factors.data(),
+                    kCols,
+                    n_tokens,
+                    {result.int4.data() + (n_tokens == kFew ? 0 : kFew * kRows), kRows}});
+
+    // One rotation of neighbours in two groups of 32 columns, for single tokens and for a tile of them.
+    constexpr std::size_t kHalf = 16, kRotated = 4 * kHalf;
+    std::array<std::uint8_t, kRotated> pairs{};
+    std::array<std::uint8_t, 2 * kRotated> places{};
+    for (std::size_t i = 0; i < kRotated; ++i) {
+        const std::size_t c = i % (2 * kHalf);
+        pairs[i] = static_cast<std::uint8_t>(c);
+        places[i] = static_cast<std::uint8_t>(c % kHalf * 2 + c / kHalf);
+        places[kRotated + i] = static_cast<std::uint8_t>(c % 2 * kHalf + c / 2);
+    }
+    float* rotated = result.rotated.data();
+    for (const std::size_t n_tokens : {std::size_t{3}, std::size_t{4}}) {
+        k.rotate({1, 2, 2 * kHalf, b.data(), a.data(), a.data() + 2 * kHalf, pairs.data(), places.data(), a.data(), 48,
+                  rotated, kRotated, n_tokens});
+        rotated += n_tokens * kRotated;
+    }
     return result;
 }
 

@@ -31,6 +31,9 @@ enum class Quantizer : std::uint8_t { none, int8, int15 };
     ROW(ptq1_0, 128, 28, int15, nullptr)    \
     ROW(q1_0, 128, 18, int15, nullptr)      \
     ROW(stq1_0, 256, 42, int15, nullptr)    \
+    ROW(int4_g32, 32, 20, int8, nullptr)    \
+    ROW(int4_g64, 64, 36, int8, nullptr)    \
+    ROW(int4_g128, 128, 68, int8, nullptr)  \
     ROW(i2_s, 128, 32, int8, nullptr)
 
 #define STERNA_NAME(name, values, bytes, activations, encode) name,
@@ -52,6 +55,11 @@ inline constexpr Format kFormats[] = {STERNA_ENCODINGS(STERNA_FORMAT)};
 
 [[gnu::always_inline]] constexpr const Format& format_of(Encoding encoding) {
     return kFormats[static_cast<std::size_t>(encoding)];
+}
+
+// INT4 in groups of columns (src/sterna/ternary/int4.py): a block is a group.
+[[gnu::always_inline]] constexpr bool is_int4(Encoding encoding) {
+    return encoding == Encoding::int4_g32 || encoding == Encoding::int4_g64 || encoding == Encoding::int4_g128;
 }
 
 }  // namespace sterna

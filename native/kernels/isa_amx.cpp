@@ -1,4 +1,5 @@
 // AMX: many tokens meet ternary panels in tiles; all other kernels are those of AVX-512 VNNI.
+#include "int4_amx.hpp"
 #include "ternary_group_amx.hpp"
 #include "ternary_panel_amx.hpp"
 
@@ -27,6 +28,11 @@ void panel_dot(const PanelTask& task) {
     });
 }
 
+void int4_dot(const Int4Task& task) {
+    const bool tiled = task.n_tokens > kFewTokens && task.halves == 1 && task.group % kTileColumns == 0;
+    (tiled ? int4_amx : kAvx512VnniKernels.int4_dot)(task);
+}
+
 }  // namespace
 
 const Kernels& amx_kernels() {
@@ -35,6 +41,7 @@ const Kernels& amx_kernels() {
         amx.isa = "amx";
         amx.ternary_panel_dot = ternary_panel_dot;
         amx.panel_dot = panel_dot;
+        amx.int4_dot = int4_dot;
         amx.panel_lookup_dot = nullptr;
         amx.multiply_add = multiply_add_amx;
         return amx;

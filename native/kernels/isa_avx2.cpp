@@ -1,4 +1,5 @@
 // AVX2: codes and activations are multiplied by maddubs; sums stay in 16 bits as long as they cannot overflow.
+#include "int4_dot.hpp"
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_lookup.hpp"
@@ -78,6 +79,6 @@ struct Maddubs : TileX86<MaddubsOp> {
 
 extern const Kernels kAvx2Kernels =
     make_kernels("avx2", ternary_dot<Maddubs>, ternary_panel_dot<PanelX86<MaddubsOp>>, lookup_dot, panel_lookup_dot,
-                 int15_dot<Int15Avx2>, panel_dot, multiply_add<MaddubsOp>);
+                 int15_dot<Int15Avx2>, panel_dot, int4_dot, multiply_add<MaddubsOp>);
 
 }  // namespace sterna

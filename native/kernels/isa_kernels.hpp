@@ -8,9 +8,11 @@
 #include "float_dot.hpp"
 #include "float_ops.hpp"
 #include "int15_dot.hpp"
+#include "int4_panels.hpp"
 #include "low_rank.hpp"
 #include "panel_pack.hpp"
 #include "products.hpp"
+#include "rotation.hpp"
 #include "ternary_panels.hpp"
 
 namespace sterna {
@@ -21,7 +23,7 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
                                decltype(Kernels::lookup_dot) lookup_dot,
                                decltype(Kernels::panel_lookup_dot) panel_lookup_dot,
                                decltype(Kernels::int15_dot) int15_dot, decltype(Kernels::panel_dot) panel_dot,
-                               decltype(Kernels::multiply_add) multiply_add) {
+                               decltype(Kernels::int4_dot) int4_dot, decltype(Kernels::multiply_add) multiply_add) {
     return {.isa = isa,
             .ternary_dot = ternary_dot,
             .ternary_panel_dot = ternary_panel_dot,
@@ -33,6 +35,9 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .panel_dot = panel_dot,
             .panel_bytes = panel_bytes,
             .pack_panels = pack_panels,
+            .int4_dot = int4_dot,
+            .pack_int4_panels = pack_int4_panels,
+            .rotate = rotate,
             .decode = decode,
             .encode = encode,
             .quantize_int8 = quantize_int8,

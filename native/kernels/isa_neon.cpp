@@ -1,5 +1,6 @@
 // NEON with the dot product extension: sdot multiplies four columns of four rows with those of one token.
 #include "int15_neon.hpp"
+#include "int4_dot.hpp"
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_neon.hpp"
@@ -37,7 +38,8 @@ struct Sdot {
 
 }  // namespace
 
-extern const Kernels kNeonKernels = make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, ternary_panel_dot<PanelNeon>,
-                                                 nullptr, nullptr, int15_dot<Int15Neon>, panel_dot, multiply_add<Sdot>);
+extern const Kernels kNeonKernels =
+    make_kernels("neon", ternary_dot<TernaryNeon<Sdot>>, ternary_panel_dot<PanelNeon>, nullptr, nullptr,
+                 int15_dot<Int15Neon>, panel_dot, int4_dot, multiply_add<Sdot>);
 
 }  // namespace sterna

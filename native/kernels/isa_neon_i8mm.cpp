@@ -1,6 +1,7 @@
 // NEON with the int8 matrix multiplication extension: smmla multiplies eight columns of two rows with those of two
 // tokens, twice the work of sdot.
 #include "int15_neon.hpp"
+#include "int4_dot.hpp"
 #include "isa_kernels.hpp"
 #include "panel_dot.hpp"
 #include "ternary_neon.hpp"
@@ -42,6 +43,6 @@ struct Smmla {
 
 extern const Kernels kNeonI8mmKernels =
     make_kernels("neon-i8mm", ternary_dot<TernaryNeon<Smmla>>, ternary_panel_dot<PanelNeon>, nullptr, nullptr,
-                 int15_dot<Int15Neon>, panel_dot, multiply_add<Smmla>);
+                 int15_dot<Int15Neon>, panel_dot, int4_dot, multiply_add<Smmla>);
 
 }  // namespace sterna

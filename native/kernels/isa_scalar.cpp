@@ -1,4 +1,5 @@
 // The baseline: what every processor of the architecture runs, and what the others are compared with.
+#include "int4_reference.hpp"
 #include "isa_kernels.hpp"
 #include "panel_reference.hpp"
 #include "ternary_panels.hpp"
@@ -50,7 +51,8 @@ std::uint64_t multiply_add(std::size_t rounds) {
 
 }  // namespace
 
-extern const Kernels kScalarKernels = make_kernels("scalar", ternary_dot, ternary_panel_dot, nullptr, nullptr,
-                                                   int15_dot<Int15Reference>, panel_reference, multiply_add);
+extern const Kernels kScalarKernels =
+    make_kernels("scalar", ternary_dot, ternary_panel_dot, nullptr, nullptr, int15_dot<Int15Reference>, panel_reference,
+                 int4_reference, multiply_add);
 
 }  // namespace sterna

@@ -20,6 +20,11 @@ inline constexpr std::size_t kLookupGroup = 32, kLookupRows = 3456, kLookupToken
 inline constexpr std::size_t kLookupScratch =
     8 * 81 * 64 + 256 * kLookupGroup * 2 + kLookupRows * (64 * 2 + kLookupTokens * (2 + 4));
 
+// Bytes of a panel of INT4 (int4_panels.hpp).
+constexpr std::size_t int4_panel_bytes(std::size_t cols, std::size_t group) {
+    return cols / group * (64 + 8 * group);
+}
+
 struct Kernels {
     const char* isa;
 
@@ -45,6 +50,13 @@ struct Kernels {
     void (*panel_dot)(const PanelTask& task);
     std::size_t (*panel_bytes)(Encoding encoding, std::size_t cols);
     void (*pack_panels)(Encoding encoding, const Rows& rows, std::size_t cols, std::uint8_t* out);
+
+    // Products of INT4 panels (int4_panels.hpp). pack_int4_panels: the rows' panels, int4_panel_bytes each.
+    void (*int4_dot)(const Int4Task& task);
+    void (*pack_int4_panels)(const Rows& rows, std::size_t cols, std::size_t group, std::uint8_t* out);
+
+    // Scales and rotates the columns of some tokens (rotation.hpp).
+    void (*rotate)(const RotationTask& task);
 
     // out[0..n) = the n values stored at src (I2_S: codes as -1, 0, 1). n is a multiple of the encoding's block.
     void (*decode)(Encoding encoding, const std::uint8_t* src, std::size_t n, float* out);

@@ -90,6 +90,38 @@ struct PanelTask {
     Products out;
 };
 
+// int8 codes of activations, or one of the halves of int15's, and their sums over groups of columns.
+struct Int4Activations {
+    const std::int8_t* codes;  // [n_tokens, stride]
+    const float* sums;         // [n_tokens, groups], whole numbers
+};
+
+// Panels of INT4 (int4_panels.hpp); group is a multiple of 32, cols one of group.
+struct Int4Task {
+    const std::uint8_t* panels;
+    std::size_t rows, cols, group;
+    Int4Activations x[2];
+    std::size_t halves;    // of x: one, or the high and the low halves
+    const float* factors;  // [n_tokens, groups], which multiply the scales
+    std::size_t stride, n_tokens;
+    Products out;
+};
+
+inline constexpr std::size_t kMaxRotationGroup = 256;
+
+// Rotations of pairs of columns within groups (rotation.hpp) of at most kMaxRotationGroup columns, a multiple of 32.
+struct RotationTask {
+    std::size_t rotations, groups, group;
+    const float* scales;             // [groups, group], before the first rotation
+    const float *cos, *sin;          // [rotations, groups, group / 2]
+    const std::uint8_t* tile_pairs;  // [rotations, groups, group / 2, 2]: columns of a group
+    const std::uint8_t* places;      // [rotations, groups, 2, group / 2], then [groups, group]
+    const float* x;
+    std::size_t x_stride;
+    float* out;                        // may be x
+    std::size_t out_stride, n_tokens;  // at most 16
+};
+
 // Rows of F32, F16 or BF16; cols is a multiple of 16.
 struct FloatTask {
     Encoding encoding;

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from sterna import _native
+from sterna.model.oracle import rotate as oracle_rotate
 from sterna.model.oracle import rounded
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 from sterna.ternary.blocks import (
     dequantize_q4_0,
     dequantize_q6_k,
@@ -24,6 +26,7 @@ from sterna.ternary.blocks import (
     quantize_q8_0,
 )
 from sterna.ternary.i2s import pack_i2s
+from sterna.ternary.int4 import INT4
 from sterna.ternary.quantize import absmax
 
 from ..helpers import block_scales_at, random_blocks
@@ -243,6 +246,55 @@ def test_panel_dot(probe: Probe, encoding: str, kind: str) -> None:
         few = probe.call("panel_dot", index, n_rows, n, cols, arrays=(tensor.data, x[:n]))[3]
         assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
     assert_same_bits(f"panel_dot {encoding} {kind}", out)
+
+
+@pytest.mark.parametrize("halves", [1, 2])
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_int4_dot(probe: Probe, group: int, halves: int) -> None:
+    rng = np.random.default_rng(group)
+    n_rows, n_tokens, cols = 45, 70, 384  # three panels, of which the last is not full
+    codes, groups = rng.integers(0, 16, (n_rows, cols)).astype(np.uint8), cols // group
+    codes[3], codes[4] = 0, 15
+    scales = rng.uniform(0.001, 0.01, (n_rows, groups)).astype(np.float16)
+    zeros = np.where(rng.random((n_rows, groups)) < 0.5, rng.integers(0, 17, (n_rows, groups)), 15 * rng.random(groups))
+    zeros = zeros.astype(np.float16)
+    x = rng.integers(-127, 128, (halves, n_tokens, cols)).astype(np.int8)
+    x[:, 1], x[:, 2], x[0, 3] = 127, -127, -128
+    factors = rng.uniform(0.001, 1, (n_tokens, groups)).astype(np.float32)
+    blocks, index = INT4[group].pack(codes, scales, zeros), ENCODINGS.index(f"int4_g{group}")
+    (out,) = probe.call("int4_dot", index, n_rows, n_tokens, cols, arrays=(blocks, x, factors))
+    values = x[0].astype(np.float64) if halves == 1 else 128.0 * x[0] + x[1]
+    values *= np.repeat(factors, group, axis=1)
+    weights = decode(Tensor("w", codes.shape, Encoding(f"int4_g{group}"), blocks)).astype(np.float64)
+    got = floats(out).reshape(n_tokens, n_rows)
+    magnitude = np.abs(values) @ np.abs(weights).T + 16 * np.abs(values).sum(axis=1, keepdims=True) * scales.max()
+    assert (np.abs(got - values @ weights.T) / magnitude).max() < 1e-6
+    assert_same_bits(f"int4_dot {group} {halves}", out)
+    for n in (1, 2, 5, 11, 20, 33):
+        part = np.ascontiguousarray(x[:, :n])
+        few = probe.call("int4_dot", index, n_rows, n, cols, arrays=(blocks, part, factors[:n]))[0]
+        assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
+
+
+@pytest.mark.parametrize("group", [32, 128, 256])
+def test_rotate(probe: Probe, group: int) -> None:
+    rng = np.random.default_rng(group)
+    rotations, groups = 3, 2
+    pairs = rng.permuted(np.broadcast_to(np.arange(group), (rotations, groups, group)), axis=-1)
+    angles = rng.uniform(-3, 3, (rotations, groups, group // 2))
+    # Where a column lies after a rotation: the first partners, then the second ones.
+    lie = np.concatenate([pairs[..., 0::2], pairs[..., 1::2]], axis=-1)
+    places = [lie[0], *(np.take_along_axis(np.argsort(a), b, axis=-1) for a, b in zip(lie, lie[1:], strict=False))]
+    places.append(np.argsort(lie[-1]))
+    x, scales = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, groups * group), groups * group))
+    tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), *(np.uint8(t) for t in (pairs, places))]
+    (out,) = probe.call("rotate", rotations, groups, group, arrays=(x, scales, *tables))
+    columns = (pairs + group * np.arange(groups)[:, None]).reshape(rotations, -1)
+    expected = oracle_rotate(x * scales, angles.reshape(rotations, -1), columns)
+    np.testing.assert_allclose(floats(out).reshape(x.shape), expected, rtol=1e-5, atol=1e-5)
+    assert_same_bits(f"rotate {group}", out)
+    for n in (1, 3, 5):  # one by one, or as one tile
+        assert probe.call("rotate", rotations, groups, group, arrays=(x[:n], scales, *tables))[0] == out[: x[:n].nbytes]
 
 
 @pytest.mark.parametrize(

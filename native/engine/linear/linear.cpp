@@ -10,9 +10,6 @@
 namespace sterna {
 namespace {
 
-// Tokens of one item of the tile kernels: their activations stay in L2 while the item's rows are read.
-constexpr std::size_t kTokens = 64;
-
 // Bytes of a mapped file that are in memory beside their copy.
 constexpr std::size_t kFilled = 1 << 20;
 
@@ -90,7 +87,7 @@ void Linear::pack(std::size_t first, std::size_t last, std::uint8_t* memory) con
 Division Linear::division(std::size_t n_tokens, std::size_t) const {
     // A chunk of three items makes a block of 48 rows.
     constexpr std::size_t kLongRead = 65536;
-    const std::size_t pieces = parts(n_tokens, kTokens), tokens = parts(n_tokens, pieces);
+    const std::size_t pieces = parts(n_tokens, kMostTokens), tokens = parts(n_tokens, pieces);
     const std::size_t chunk =
         n_tokens >= kLeastBlockTokens ? 3 : std::max<std::size_t>(kLongRead / (kTileRows * row_bytes_), 1);
     return {kTileRows, tokens, parts(n_tokens, tokens) * parts(out_features_, kTileRows), chunk};

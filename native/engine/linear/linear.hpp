@@ -34,6 +34,9 @@ struct Division {
 // Rows of one item of the tile kernels: their products with a token fill a cache line of the output.
 inline constexpr std::size_t kTileRows = 16;
 
+// Most tokens of one item of the tile kernels: their activations stay in L2 while the item's rows are read.
+inline constexpr std::size_t kMostTokens = 64;
+
 class Linear {
 public:
     virtual ~Linear() = default;

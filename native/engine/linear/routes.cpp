@@ -3,6 +3,7 @@
 
 #include "floats.hpp"
 #include "int15.hpp"
+#include "int4.hpp"
 #include "panels.hpp"
 #include "ternary.hpp"
 #include "ternary_groups.hpp"
@@ -25,7 +26,7 @@ constexpr Route route() {
 }
 
 constexpr Route kInt15 = route<Int15>();
-constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(),
+constexpr Route kRoutes[] = {route<Ternary>(), route<TernaryGroups>(), route<TernaryInt15>(), route<Int4>(),
                              route<Panels>(),  route<Floats>(),        route<Decoded>()};
 
 }  // namespace

@@ -73,7 +73,7 @@ void TernaryGroups::multiply_rows(const Activations& all, std::size_t first, std
                         continue;
                     }
                     const float s = x.int8.scales[i * act_groups + share * act_groups / shares_];
-                    for (std::size_t j = 0; j < n_rows; ++j) at(i)[j] += dot[j] * (scales[j] / s);
+                    for (std::size_t j = 0; j < n_rows; ++j) at(i)[j] += dot[j] * (scales[j] * (1.0f / s));
                 }
             }
             if (act_groups == 1)

@@ -14,6 +14,7 @@ from sterna.model.config import ModelConfig
 from sterna.model.delta_net import DeltaNet
 from sterna.model.hadamard import Hadamard
 from sterna.model.validate import tensor_shapes
+from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 
@@ -67,6 +68,7 @@ SHAPES = {
     "100B-layer": Shape("llama", 10240, 28672, 1, 80, 8, 4096),
 }
 CONTEXT_LENGTH = 4096
+PAROQUANT, ROTATIONS = "paroquant", 8
 PATTERN_WEIGHTS = 1 << 20
 """Weights of a pattern that is repeated until it fills a matrix."""
 FLOATS = ("ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight")
@@ -83,6 +85,9 @@ HALFS_AT: dict[Encoding, tuple[int, ...]] = {
     Encoding.Q5_K: (0, 2),
     Encoding.Q6_K: (208,),
     Encoding.IQ4_NL: (0,),
+    Encoding.INT4_G32: (0, 2),
+    Encoding.INT4_G64: (0, 2),
+    Encoding.INT4_G128: (0, 2),
     Encoding.Q2_0: (0,),
     Encoding.PQ2_0: (0,),
     Encoding.PTQ1_0: (26,),
@@ -96,16 +101,21 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
     """A model of a published shape: random ternary matrices, 40 % zeros, and a head in Q6_K. In Bonsai's shapes
     embedding and head are ternary too, and of each group of 128 weights 42 are zero.
 
-    `name`: SHAPE, or SHAPE:ENCODING for matrices of random blocks in a block format (`llama-1b:q4_k`). Raises
-    `ArgumentError` for an unknown name.
+    `name`: SHAPE, or SHAPE:ENCODING for matrices of random blocks in a block format (`llama-1b:q4_k`), or
+    SHAPE:paroquant for INT4_G128 behind eight rotations of each matrix's input. Raises `ArgumentError` for an unknown
+    name.
     """
     shape_name, _, encoding_name = name.partition(":")
+    rotated = encoding_name == PAROQUANT
+    encoding_name = Encoding.INT4_G128.value if rotated else encoding_name
     if shape_name not in SHAPES:
         raise ArgumentError(f"There is no synthetic shape '{shape_name}'; these are: {', '.join(SHAPES)}.")
     shape = SHAPES[shape_name]
     encodings = {encoding.value: encoding for encoding in HALFS_AT} | {"": shape.encoding}
     if encoding_name not in encodings:
-        raise ArgumentError(f"There are no random blocks in '{encoding_name}'; there are: {', '.join(HALFS_AT)}.")
+        raise ArgumentError(
+            f"There are no random blocks in '{encoding_name}'; there are: {', '.join([*HALFS_AT, PAROQUANT])}."
+        )
     encoding = encodings[encoding_name]
     config = config_of(shape)
     sizes, rng = tensor_shapes(config), np.random.default_rng(0)
@@ -115,6 +125,8 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
         name: _tensor(name, size, encoding if name.startswith("blk.") or shape.encoding.is_group_scaled else None, rng)
         for name, size in sizes.items()
     }
+    if rotated:
+        tensors |= _pair_rotations(tensors, rng)
     return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
 
 
@@ -147,6 +159,23 @@ def _rotation(block: int, sizes: dict[str, tuple[int, ...]], rng: np.random.Gene
     inverse = {"token_embd.weight"}
     weights = ternary.keys() - (inverse if "output.weight" in ternary else set())
     return Hadamard(block, frozenset(weights), frozenset(inverse), signs, values_grouped=True)
+
+
+def _pair_rotations(tensors: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """Random rotations, as ParoQuant has them, of the inputs of all INT4 matrices (`operations.Rotate`)."""
+    rotations: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        if not tensor.encoding.is_int4:
+            continue
+        width, group = tensor.shape[1], tensor.encoding.block
+        pairs = rng.permuted(np.broadcast_to(np.arange(group), (ROTATIONS, width // group, group)), axis=-1)
+        parts = {
+            "scales": np.ones(width),
+            "angles": rng.uniform(-1, 1, (ROTATIONS, width // 2)),
+            "pairs": (pairs + np.arange(0, width, group)[:, None]).reshape(ROTATIONS, width),
+        }
+        rotations |= {f"{name.removesuffix('.weight')}_rotation.{part}": values for part, values in parts.items()}
+    return {name: encode(name, values, Encoding.F32) for name, values in rotations.items()}
 
 
 def _tensor(name: str, shape: tuple[int, ...], encoding: Encoding | None, rng: np.random.Generator) -> Tensor:

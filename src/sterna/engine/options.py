@@ -43,7 +43,8 @@ class EngineOptions(Options):
         "int8",
         OneOf(*ACTIVATIONS),
         "--activations",
-        help="What ternary matrices take: int8, as they are trained; int15 and float for comparisons.",
+        help="What ternary and INT4 matrices take: int8, as ternary ones are trained; int15, or float for all "
+        "matrices, for comparisons.",
     )
     i2s_layout: str = option(
         "x86",

@@ -16,28 +16,34 @@ from sterna.model.operations import (
     Linear,
     Norm,
     Operation,
+    Permute,
     Rope,
+    Rotate,
     Scale,
     Slice,
     Slot,
+    Standardize,
     Transpose,
     Weight,
 )
 from sterna.model.plan import CacheGroup, Head, Plan, StateGroup
 from sterna.tensor.tensor import Tensor
 
+ROTATION = ("scales", "angles", "pairs")
+"""The tensors of a matrix's own rotation (`Rotate`), `NAME_rotation.PART`."""
+
 
 class PlanBuilder:
     """Appends operations; each method names its output slot first."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], *, activations: str = "int8") -> None:
-        """`activations` of ternary matrices: `int8`, `int15` or `none`; those of other matrices follow from the
-        encoding."""
+        """`activations` of ternary and INT4 matrices: `int8` or `int15`, where those of other matrices follow from the
+        encoding; or `none` for all matrices."""
         self.config = config
         self.tensors = tensors
-        self.ternary_activations = activations
+        self.wanted_activations = activations
         head = "token_embd.weight" if config.tied_head else "output.weight"
-        self.plan = Plan(config.vocab_size, Head(head, self._activations(tensors[head])), output="hidden")
+        self.plan = Plan(config.vocab_size, Head(head, *self._activations(tensors[head])), output="hidden")
 
     def embed(self, out: str, weight: str) -> None:
         self._append(Embed(Slot(out), Weight(weight)), self.config.hidden_size)
@@ -53,7 +59,9 @@ class PlanBuilder:
         """Matrices that read the same slot: `matrices` maps each output slot to a tensor's name without `.weight`.
 
         A matrix with a norm of its own (`NAME_norm_in.weight`) reads that norm's output, and one that multiplies
-        rotated activations reads its input rotated; a `NAME.bias` is added.
+        rotated activations reads its input rotated, by the transform of the config or by scales and pairs of its own
+        (`NAME_rotation.PART`); its columns may have another order than those of its input (`NAME_permutation.order`).
+        A `NAME.bias` is added, and the sum is standardised where the config says so.
         """
         inputs = dict.fromkeys(matrices, x)
         for out, name in matrices.items():
@@ -66,15 +74,27 @@ class PlanBuilder:
             self.hadamard(f"{read}_rotated", read, "forward")
         inputs |= {out: f"{read}_rotated" for out, read in rotated.items()}
         for out, name in matrices.items():
+            order, inner = f"{name}_permutation.order", f"{name.rpartition('.')[2]}_in"
+            if order in self.tensors:
+                read, inputs[out] = inputs[out], inner
+                self._append(Permute(Slot(inner), Slot(read), Weight(order)), self.plan.slots[read])
+            given = {part: f"{name}_rotation.{part}" for part in ROTATION}
+            parts = {part: Weight(tensor) for part, tensor in given.items() if tensor in self.tensors}
+            if parts:
+                read, inputs[out] = inputs[out], inner
+                self._append(Rotate(Slot(inner), Slot(read), **parts), self.plan.slots[read])
+        for out, name in matrices.items():
             weight, bias = self.tensors[f"{name}.weight"], f"{name}.bias"
             operation = Linear(
                 Slot(out),
                 Slot(inputs[out]),
                 Weight(weight.name),
                 Weight(bias) if bias in self.tensors else None,
-                self._activations(weight),
+                *self._activations(weight),
             )
             self._append(operation, weight.shape[0])
+            if self.config.standardize_eps is not None:
+                self._append(Standardize(Slot(out), Slot(out), self.config.standardize_eps), weight.shape[0])
 
     def rope(self, x: str, heads: int, layer: int) -> None:
         """Rotates slot `x` in place, by the frequencies of `layer`."""
@@ -152,16 +172,20 @@ class PlanBuilder:
     def _is_rotated(self, weight: str) -> bool:
         return self.config.hadamard is not None and weight in self.config.hadamard.weights
 
-    def _activations(self, weight: Tensor) -> str:
-        """How the input of a matrix is quantised (`Linear`).
+    def _activations(self, weight: Tensor) -> tuple[str, int]:
+        """How the input of a matrix is quantised, and in groups of how many columns (`Linear`).
 
         BitNet models are trained with int8 inputs of ternary matrices. Models in group-scaled encodings are not, so
-        these keep int15 where int8 is wanted.
+        these keep int15 where int8 is wanted. int8 inputs of INT4 matrices have a scale for each group of the weights.
         """
-        encoding, wanted = weight.encoding, self.ternary_activations
+        encoding, wanted = weight.encoding, self.wanted_activations
+        if wanted == "none":
+            return wanted, 0
+        if encoding.is_int4:
+            return wanted, encoding.block if wanted == "int8" else 0
         if not encoding.is_ternary or (encoding.is_group_scaled and wanted == "int8"):
-            return encoding.activations
-        return wanted
+            return encoding.activations, 0
+        return wanted, 0
 
     def _append(self, operation: Operation, width: int) -> None:
         assert self.plan.slots.setdefault(operation.out, width) == width, f"slot {operation.out} has two widths"

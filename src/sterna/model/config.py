@@ -39,6 +39,8 @@ class ModelConfig:
     """True where the head reads `token_embd.weight`, False where it has an `output.weight` of its own."""
     input_norm_eps: float | None = None
     """Epsilon of the RMSNorms directly before single matrices; None: `rms_norm_eps`."""
+    standardize_eps: float | None = None
+    """Epsilon of the LayerNorms without weights directly after the matrices of layers (OneBit); None: none."""
     embedding_scale: float = 1.0
     """Factor on the rows of the embedding."""
     rotary_dim: int | None = None

@@ -2,7 +2,7 @@
 run them.
 
 A slot holds one float32 row a token; `out` is the slot that an operation writes. `norm`, `rope`, `gated`, `add`,
-`scale` and `hadamard` may write a slot that they read.
+`scale`, `hadamard`, `rotate` and `standardize` may write a slot that they read.
 
 `conv` and `deltarule` keep a state of each sequence, as `attention` keeps keys and values: their rows depend on all
 tokens before, and a sequence begins with a state of zeros.
@@ -45,6 +45,16 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Standardize:
+    """LayerNorm without weights (arXiv 1607.06450, equation 3): `out = (x - m) / sqrt(mean((x - m)²) + eps)`, m the
+    mean of x."""
+
+    out: Slot
+    x: Slot
+    eps: float
+
+
+@dataclass(frozen=True)
 class Linear:
     """`out = W · x + bias`, weight W `[out_features, in_features]`, bias `[out_features]` or none.
 
@@ -54,10 +64,11 @@ class Linear:
     - `int15`: `s = 16256 / max(max|x|, 1e-5)`, `q = clip(round(x · s), -16256, 16256)`.
     Halves round to even. `group_size` columns share an s; 0: all of them do.
 
-    Let d be the scale of W's codes w, one for all or one for every group of columns. The sum `n = Σ w · q` over columns
-    that share both scales is exact; these sums are then added in float32 from the first group of columns to the last:
+    Let d be the scale of W's codes w (less their zero point, if they have one), one for all or one for every group of
+    columns. The sum `n = Σ w · q` over columns that share both scales is exact; these sums are then added in float32
+    from the first group of columns to the last:
     - one s: `out = (Σ n_g · d_g) · (1 / s)`; with one d, `n · (d / s)`.
-    - an s for every group: `out = Σ n_g · (d_g / s_g)`.
+    - an s for every group: `out = Σ n_g · (d_g · (1 / s_g))`.
     """
 
     out: Slot
@@ -151,6 +162,35 @@ class Hadamard:
 
 
 @dataclass(frozen=True)
+class Rotate:
+    """Pairwise rotation (ParoQuant, arXiv 2511.10645, section 3): the columns x, multiplied by `scales` `[width]`, pass
+    through K rotations, one after the other. Rotation k has `width / 2` disjoint pairs of columns,
+    `(i, j) = pairs[k, 2m], pairs[k, 2m + 1]`, and for each an angle `t = angles[k, m]` in radians, whose cosine and
+    sine are rounded to float32:
+
+        (x_i, x_j) = (cos t · x_i + sin t · x_j, cos t · x_j - sin t · x_i)
+
+    These are the signs of the authors' kernels; equation 4 of the paper has the others. `pairs` `[K, width]` are whole
+    numbers, each row of them a permutation of all columns; `angles` are `[K, width / 2]`. Without both, x is scaled.
+    """
+
+    out: Slot
+    x: Slot
+    scales: Weight
+    angles: Weight | None = None
+    pairs: Weight | None = None
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Columns in another order: `out[k] = x[order[k]]`, order `[width]` whole numbers, a permutation."""
+
+    out: Slot
+    x: Slot
+    order: Weight
+
+
+@dataclass(frozen=True)
 class Slice:
     """Part of each of `heads` equal parts of x: `out[h] = x[h][start : start + n]`, where out is `heads` parts of n
     values."""
@@ -220,7 +260,22 @@ class DeltaRule:
 
 
 Operation = (
-    Embed | Norm | Linear | Rope | Attention | Gated | Add | Scale | Hadamard | Slice | Transpose | Conv | DeltaRule
+    Embed
+    | Norm
+    | Standardize
+    | Linear
+    | Rope
+    | Attention
+    | Gated
+    | Add
+    | Scale
+    | Hadamard
+    | Rotate
+    | Permute
+    | Slice
+    | Transpose
+    | Conv
+    | DeltaRule
 )
 
 KINDS: dict[str, type[Operation]] = {kind.__name__.lower(): kind for kind in get_args(Operation)}

@@ -22,9 +22,12 @@ from sterna.model.operations import (
     Linear,
     Norm,
     Operation,
+    Permute,
     Rope,
+    Rotate,
     Scale,
     Slice,
+    Standardize,
     Transpose,
     reads,
 )
@@ -112,6 +115,15 @@ class Oracle:
                 signs = np.float32(1) if name is None else np.asarray(plan.signs[name], np.float32)
                 forward = direction == "forward"
                 return hadamard(slots[x] * signs, block) if forward else hadamard(slots[x], block) * signs
+            case Rotate(x=x, scales=scales, angles=angles, pairs=pairs):
+                scaled = slots[x] * _floats(weights[scales])
+                if angles is None or pairs is None:
+                    return scaled
+                return rotate(scaled, _floats(weights[angles]), _floats(weights[pairs]))
+            case Permute(x=x, order=name):
+                return slots[x][:, _floats(weights[name]).astype(np.int64)]
+            case Standardize(x=x, eps=eps):
+                return standardize(slots[x], eps)
             case Slice(out=out, x=x, heads=heads, start=start):
                 stop = start + plan.slots[out] // heads
                 return slots[x].reshape(len(tokens), heads, -1)[:, :, start:stop].reshape(len(tokens), -1)
@@ -142,6 +154,13 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     return x * (np.float32(1) / np.sqrt(mean + np.float32(eps))) * weight
 
 
+def standardize(x: np.ndarray, eps: float) -> np.ndarray:
+    """`(x - mean) / sqrt(variance + eps)` over the last axis, in float64, rounded to float32."""
+    difference = x - np.mean(x, axis=-1, keepdims=True, dtype=np.float64)
+    variance = np.mean(np.square(difference), axis=-1, keepdims=True)
+    return (difference / np.sqrt(variance + eps)).astype(np.float32)
+
+
 def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size: int = 0) -> np.ndarray:
     """`W · x` for each row of x [n, in], as `operations.Linear` says; float32 [n, out]."""
     if activations == "none":
@@ -158,7 +177,7 @@ def linear(weight: Values, x: np.ndarray, activations: str = "none", group_size:
     s_of, d_of = np.repeat(s, shares // groups, axis=1), np.repeat(d, shares // d.shape[1], axis=1)
     out = np.zeros((len(x), len(codes)), np.float32)
     for part, w, s_g, d_g in zip(np.split(q, shares, 1), np.split(codes, shares, 1), s_of.T, d_of.T, strict=True):
-        out += _exact(part, w) * (d_g if groups == 1 else d_g / s_g[:, None])
+        out += _exact(part, w) * (d_g if groups == 1 else d_g * (np.float32(1) / s_g[:, None]))
     return out * (np.float32(1) / s) if groups == 1 else out
 
 
@@ -201,6 +220,17 @@ def hadamard(x: np.ndarray, block: int) -> np.ndarray:
         rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(-1, block)
         step *= 2
     return (rows * np.float32(block**-0.5)).reshape(x.shape)
+
+
+def rotate(x: np.ndarray, angles: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The rotations of pairs of columns of x [n, width], by angles [K, width / 2], as `operations.Rotate` says."""
+    x, t = x.copy(), angles.astype(np.float64)
+    for cos, sin, columns in zip(
+        np.cos(t).astype(np.float32), np.sin(t).astype(np.float32), pairs.astype(int), strict=True
+    ):
+        i, j = columns[0::2], columns[1::2]
+        x[:, i], x[:, j] = cos * x[:, i] + sin * x[:, j], cos * x[:, j] - sin * x[:, i]
+    return x
 
 
 def attention(

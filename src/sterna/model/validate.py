@@ -26,6 +26,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "sliding_window": (1, 1 << 24),
     "rms_norm_eps": (1e-30, 1),
     "input_norm_eps": (1e-30, 1),
+    "standardize_eps": (1e-30, 1),
     "rope_theta": (1, 1e12),
     "local_rope_theta": (1, 1e12),
     "rope_attention_factor": (1e-6, 1e6),
@@ -101,6 +102,27 @@ def input_norm_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {f"blk.{index}.{name}_norm_in.weight": (shape[1],) for index in layers for name, shape in matrices}
 
 
+def rotation_shapes(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the scales, rotations and permutations that a model may have before single matrices
+    (`operations.Rotate`, `Permute`). How many rotations follow each other is what a matrix's `pairs` say."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (_, width) in matrix_shapes(config).items():
+        for index in range(config.num_layers):
+            shapes[f"blk.{index}.{name}_permutation.order"] = (width,)
+            rotation = f"blk.{index}.{name}_rotation"
+            pairs = tensors.get(f"{rotation}.pairs")
+            given: dict[str, tuple[int, ...]] = {"scales": (width,)}
+            if f"{rotation}.scales" not in tensors:
+                continue
+            if pairs is not None:
+                count = pairs.shape[0] if pairs.shape else 0
+                given |= {"angles": (count, width // 2), "pairs": (count, width)}
+                if f"{rotation}.angles" not in tensors:
+                    raise FormatError(f"The model has no tensor '{rotation}.angles', which its rotation needs.")
+            shapes |= {f"{rotation}.{part}": shape for part, shape in given.items()}
+    return shapes
+
+
 def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None:
     """Raises FormatError for a tensor that is missing or has the wrong shape, UnsupportedError for an unknown one.
 
@@ -110,7 +132,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> None
     for name in needed:
         if name not in tensors:
             raise FormatError(f"The model has no tensor {name!r}, which {config.architecture} needs.")
-    known = needed | input_norm_shapes(config)
+    known = needed | input_norm_shapes(config) | rotation_shapes(config, tensors)
     for name, tensor in tensors.items():
         if name not in known:
             raise UnsupportedError(

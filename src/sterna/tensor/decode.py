@@ -12,8 +12,8 @@ from sterna.tensor.encodings import Encoding, FloatBlocks, TernaryTiles
 from sterna.tensor.tensor import Tensor
 
 Values = np.ndarray | tuple[np.ndarray, float | np.ndarray]
-"""The content of a tensor: float32 values, or ternary codes (int8) with one scale for all or a scale for every group of
-a row's columns (float32 [out, groups])."""
+"""The content of a tensor: float32 values, or numbers with one scale for all or a scale for every group of a row's
+columns (float32 [out, groups]): ternary codes (int8), or INT4 codes less their zero points (float32)."""
 
 
 def decode(tensor: Tensor) -> np.ndarray:
@@ -72,7 +72,14 @@ def as_float32(tensor: Tensor) -> Tensor:
 
 def tensor_values(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     """The content of tensors by name, as `sterna.model.oracle.Oracle` takes it."""
-    return {
-        name: ternary_codes(tensor) if tensor.encoding.is_ternary else decode(tensor)
-        for name, tensor in tensors.items()
-    }
+    return {name: _values(tensor) for name, tensor in tensors.items()}
+
+
+def _values(tensor: Tensor) -> Values:
+    packing = tensor.encoding.packing
+    if not isinstance(packing, FloatBlocks):
+        return ternary_codes(tensor)
+    if packing.numbers is None:
+        return decode(tensor)
+    numbers, scales = packing.numbers(tensor.data)
+    return numbers.reshape(tensor.shape), scales.reshape(tensor.shape[0], -1)

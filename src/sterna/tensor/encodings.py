@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from sterna.ternary import blocks, floats, group_scaled, i2s, kquants, tl, tq
+from sterna.ternary.int4 import INT4
 
 Shape = tuple[int, ...]
 
@@ -22,6 +23,9 @@ class FloatBlocks:
     """A uint8 vector of blocks to their float32 values."""
     encode: Callable[[np.ndarray], np.ndarray] | None = None
     """A float32 vector of whole blocks to an array of the stored bytes; None where Sterna does not write it."""
+    numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    """A uint8 vector of blocks to the numbers that a block's scale multiplies, float32 `[blocks, block]`, and the
+    scales `[blocks]`, where blocks are the groups of columns that activations are quantised in, too; else None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ Q2_0, PQ2_0, Q1_0, PTQ1_0 = (
     TernaryBlocks(kind.unpack, kind.pack, kind.count_zeros, kind.block)
     for kind in (group_scaled.Q2_0, group_scaled.PQ2_0, group_scaled.Q1_0, tq.PTQ1_0)
 )
+INT4_G32, INT4_G64, INT4_G128 = (FloatBlocks(kind.dequantize, numbers=kind.numbers) for kind in INT4.values())
 STQ1_0 = TernaryBlocks(group_scaled.unpack_stq1_0, None, group_scaled.count_zeros_stq1_0, group_scaled.STQ1_0_BLOCK)
 Q1_0_G32 = TernaryBlocks(group_scaled.Q1_0_G32.unpack, None, group_scaled.Q1_0_G32.count_zeros, 32)
 TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
@@ -107,6 +112,9 @@ class Encoding(str, Enum):
     Q5_K = "q5_k", 13, 17, 256, 176, FloatBlocks(kquants.dequantize_q5_k), "int15", 2**-2
     Q6_K = "q6_k", 14, 18, 256, 210, FloatBlocks(blocks.dequantize_q6_k, blocks.quantize_q6_k), "int15", 2**-4, "Q8_0"
     IQ4_NL = "iq4_nl", 20, 25, 32, 18, FloatBlocks(kquants.dequantize_iq4_nl), "int15", 2**-2
+    INT4_G32 = "int4_g32", None, None, 32, 20, INT4_G32, "int8", 2**-2
+    INT4_G64 = "int4_g64", None, None, 64, 36, INT4_G64, "int8", 2**-2
+    INT4_G128 = "int4_g128", None, None, 128, 68, INT4_G128, "int8", 2**-2
     I2_S = "i2_s", 36, 40, 128, 32, I2_S, "int8", 2**-2, "Q4_0"
     TQ1_0 = "tq1_0", 34, 36, 256, 54, TQ1_0, "int8", 2**-2, "Q4_0"
     TQ2_0 = "tq2_0", 35, 37, 256, 66, TQ2_0, "int8", 2**-2, "Q4_0"
@@ -154,6 +162,11 @@ class Encoding(str, Enum):
     def is_ternary(self) -> bool:
         """Whether the values are the codes -1, 0 and 1 times scales."""
         return not isinstance(self.packing, FloatBlocks)
+
+    @property
+    def is_int4(self) -> bool:
+        """Whether the values are INT4 codes less a zero point (`ternary/int4.py`): a block is a group of columns."""
+        return isinstance(self.packing, FloatBlocks) and self.packing.numbers is not None
 
     @property
     def is_group_scaled(self) -> bool:

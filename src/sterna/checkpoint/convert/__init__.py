@@ -18,6 +18,7 @@ from sterna.checkpoint.adapters.convert import merged
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
+from sterna.checkpoint.convert.rotated import turned_back
 from sterna.checkpoint.convert.value_heads import in_order
 from sterna.checkpoint.gguf.keys import config_tensors
 from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError
@@ -82,22 +83,23 @@ def convert(
     Face folder.
 
     `src`: a GGUF file, a Hugging Face folder, or a checkpoint of `sterna train`. `type` is the encoding of the layers'
-    matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding;
-    by default each stays as it is. Ternary matrices keep their codes exactly in every ternary type, `q4_0` included.
-    A matrix whose rows do not fill a type's blocks falls back to another type (`Report.notes`), or raises
-    UnsupportedError if `strict`. `verify` reads the result back before it gets its name, and raises FormatError where
-    it differs from `src`. `force` replaces what is at `dst`. `split_bytes`: the most bytes of each part, if GGUF is to
-    be split. `name`: `general.name`. `i2s_layout`: how a GGUF `src` keeps I2_S (`open_checkpoint`); the result is in
-    the layout of x86. `tl_tiles`: the tiles of a TL1 `src`, which the file does not record: those of bitnet.cpp's
-    presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128) and `zero_share`: latent weights
-    that come without a quantiser of their own are made ternary in groups of columns, with that share of zeros in each,
-    instead of by absmean (`sterna.ternary.groups`). `lora`: scales, by their paths, of adapters that are merged in
-    float32; `type` is then f32, f16, bf16 or q8_0. `progress` is called with shares from 0 to 1.
+    matrices, `head` of the output matrix (and of an embedding that is tied to it), `embedding` of another embedding; by
+    default each stays as it is, but for INT4 and rotated matrices, which become F16. Ternary matrices keep their codes
+    exactly in every ternary type, `q4_0` included. A matrix whose rows do not fill a type's blocks falls back to
+    another type (`Report.notes`), or raises UnsupportedError if `strict`. `verify` reads the result back before it gets
+    its name, and raises FormatError where it differs from `src`. `force` replaces what is at `dst`. `split_bytes`: the
+    most bytes of each part, if GGUF is to be split. `name`: `general.name`. `i2s_layout`: how a GGUF `src` keeps I2_S
+    (`open_checkpoint`); the result is in the layout of x86. `tl_tiles`: the tiles of a TL1 `src`, which the file does
+    not record: those of bitnet.cpp's presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128)
+    and `zero_share`: latent weights that come without a quantiser of their own are made ternary in groups of columns,
+    with that share of zeros in each, instead of by absmean (`sterna.ternary.groups`). `lora`: scales, by their paths,
+    of adapters that are merged in float32; `type` is then f32, f16, bf16 or q8_0. `progress` is called with shares
+    from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
         raise OptionError("tl_tiles", f"is {' or '.join(TL_TILES)}, not {tl_tiles!r}.")
-    source = _in_groups(open_checkpoint(src, i2s_layout), group_size, zero_share)
+    source = _in_groups(turned_back(open_checkpoint(src, i2s_layout)), group_size, zero_share)
     dst = Path(dst)
     folder = dst.suffix.lower() != ".gguf"
     source = in_order(source, tiled=not folder)
@@ -168,7 +170,7 @@ def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     """Raises FormatError where the model at `dst` is not a conversion of the one at `src`: codes are compared exactly,
     scales and values to the precision of their encodings."""
     folder = Path(dst).is_dir()
-    source = in_order(open_checkpoint(src), tiled=not folder)
+    source = in_order(turned_back(open_checkpoint(src)), tiled=not folder)
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
     _compare(expected, Path(dst), source.latent, lambda size: None)
 

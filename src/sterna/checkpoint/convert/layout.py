@@ -73,7 +73,8 @@ def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
 def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
     if len(tensor.shape) == 1:
         return Encoding.F32
-    own = Encoding.F16 if source.kind == "state" and tensor.encoding.is_float else tensor.encoding
+    kept = Encoding.F16 if tensor.encoding.is_int4 else tensor.encoding
+    own = Encoding.F16 if source.kind == "state" and tensor.encoding.is_float else kept
     if name.split(".", 2)[-1] in matrices and name.startswith("blk."):
         return wanted.matrices or (Encoding.I2_S if source.kind == "state" and source.latent else own)
     if name == "token_embd.weight" and source.config.tied_head:

@@ -11,8 +11,19 @@ from sterna.checkpoint.hf.rope import read_rope
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.json_values import integer, mapping, number
 from sterna.model.architecture import MAX_LAYERS, Fields, check_layer_types
-from sterna.model.architectures import HF_CLASSES
+from sterna.model.architectures import ARCHITECTURES, HF_CLASSES
 from sterna.model.config import ModelConfig
+
+CLASSES_BY_TYPE = {
+    kind: name
+    for architecture in ARCHITECTURES.values()
+    if architecture.written
+    for name, kind in [architecture.written]
+}
+"""The class of a model by the `model_type` of its `config.json`."""
+
+BITLLAMA = "bitllama"
+"""OneBit's `model_type`, of Llama models with classes of its own."""
 
 ACTIVATIONS = {"relu2": "relu2", "silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
@@ -127,9 +138,16 @@ def read_quantization(raw: Mapping[str, Any], config: ModelConfig, input_norms: 
 
 def decoder_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A `config.json` with the keys of its decoder, which one of a model with vision keeps under `text_config`, at the
-    top. What the file says of the whole model comes first."""
+    top. What the file says of the whole model comes first. Where it names no class, that of its `model_type` is taken,
+    as in transformers."""
     whole = {key: value for key, value in raw.items() if key != "text_config"}
-    return {**mapping(raw, "text_config"), **whole}
+    config = {**mapping(raw, "text_config"), **whole}
+    kind = config.get("model_type")
+    if kind == BITLLAMA:
+        return config | {"architectures": ["LlamaForCausalLM"]}
+    if config.get("architectures") is None and isinstance(kind, str) and kind in CLASSES_BY_TYPE:
+        config["architectures"] = [CLASSES_BY_TYPE[kind]]
+    return config
 
 
 def is_tied(raw: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ where groups of columns have scales, in Q1_0, PQ2_0 or Q2_0."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -22,8 +22,11 @@ from sterna.checkpoint.hf.config import (
     read_config,
     read_quantization,
 )
+from sterna.checkpoint.hf.quantized import Method, Module, method_of
+from sterna.checkpoint.hf.quantized.onebit import NORM_EPS, ONEBIT
 from sterna.errors import FormatError, SternaError, UnsupportedError, listed, warn
 from sterna.files.hf_files import CONFIG, POOLING
+from sterna.files.json_values import mapping
 from sterna.files.no_model import no_model
 from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES, plus_one
@@ -79,15 +82,55 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
         config = replace(config, pooling=_pooling(folder))
         check_config(config)
         input_norms = any(name.endswith("_proj.norm.weight") for name in stored)
-        tensors = _tensors(stored, config, read_quantization(raw, config, input_norms))
+        method = method_of(raw, stored)
+        if method is None:
+            quantization, matrices = read_quantization(raw, config, input_norms), {}
+        else:
+            quantization, matrices = None, _quantized_matrices(stored, config, method, raw)
+            if method is ONEBIT:
+                config = replace(config, standardize_eps=NORM_EPS)
+            stored = _without(stored, matrices, method)
+        tensors = _tensors(stored, config, quantization) | {
+            tensor.name: tensor for streams in matrices.values() for tensor in streams
+        }
         check(config, tensors)
         return Checkpoint(config, dict(tensors), raw, folder, "hf")
+
+
+def _quantized_matrices(
+    stored: Mapping[str, StoredTensor], config: ModelConfig, method: Method, raw: Mapping[str, Any]
+) -> dict[str, list[TensorStream]]:
+    """The matrices that are quantised after training, and what else their linear operations need, by the names of their
+    modules."""
+    section = mapping(raw, "quantization_config")
+    method.check(section)
+    shapes = tensor_shapes(config)
+    matrices = {}
+    for name, (source, *_) in architecture_of(config).hf_names(config.num_layers).items():
+        module = source.removesuffix(".weight")
+        if f"{module}.{method.anchor}" in stored and module != source:
+            ends = (ending for ending in method.endings if f"{module}.{ending}" in stored)
+            parts = {ending: stored[f"{module}.{ending}"] for ending in ends}
+            rows, columns = shapes[name]
+            matrices[module] = method.read(
+                Module(name.removesuffix(".weight"), module, (rows, columns), parts), section
+            )
+    return matrices
+
+
+def _without(stored: Mapping[str, StoredTensor], modules: Collection[str], method: Method) -> dict[str, StoredTensor]:
+    """The tensors that are no parts of quantised `modules`. AutoGPTQ gave each a bias, of zeros where the model has
+    none."""
+    parts = {f"{module}.{ending}" for module in modules for ending in method.endings}
+    biases = (f"{module}.bias" for module in modules)
+    parts |= {name for name in biases if name in stored and not stored[name].data.any()}
+    return {name: tensor for name, tensor in stored.items() if name not in parts}
 
 
 def is_hf_model(folder: Path) -> bool:
     """Whether the `config.json` of a folder describes a model of an architecture that Sterna knows."""
     try:
-        architecture_class(read_json(folder / CONFIG))
+        architecture_class(decoder_config(read_json(folder / CONFIG)))
     except SternaError:
         return False
     return True

@@ -2,15 +2,18 @@
 bias for each group of columns, `w = scale * q + bias`.
 
 Ternary and binary ones are the blocks of GGUF's types with the scales apart: their fields have the same order of bits.
+Others of at most 4 bits become Q4_1, which is the same mathematics in groups of 32; the rest has float32 values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint.hf.quantized.module import Module, unpacked
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor
 from sterna.tensor.decode import decode
@@ -18,9 +21,12 @@ from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream
 from sterna.ternary.group_scaled import PQ2_0, Q1_0, Q2_0, Fields
+from sterna.ternary.kquants import Q4_1
 
 WORD_BITS = 32
 KEYS = {"group_size", "bits"}
+BITS = (1, 2, 3, 4, 5, 6, 8)
+Q4_1_BLOCK = 32
 PACKINGS = {(packing.bits, packing.block): packing for packing in (Q2_0, PQ2_0, Q1_0)}
 """By bits a weight and weights in a group."""
 
@@ -43,7 +49,8 @@ def affine_matrix(
     among `stored` in one of the types `floats`. Bits and group follow from the shapes, as modules may differ.
 
     Two bits are the codes -1, 0, 1 (and 2) times s, if the scale is s and the bias -s; one bit is -s or s, if the scale
-    is 2s and the bias -s. Raises UnsupportedError for any other affine matrix, FormatError for parts that do not fit.
+    is 2s and the bias -s. Raises UnsupportedError for a matrix that is not affine, FormatError for parts that do not
+    fit.
     """
     scales, biases = map(stored.get, parts_of(weight.name))
     if len(weight.shape) != 2 or scales is None or biases is None or {scales.dtype, biases.dtype} - floats.keys():
@@ -52,39 +59,60 @@ def affine_matrix(
     bits, rest = divmod(words * WORD_BITS, columns) if columns else (0, 1)
     if scales.shape != biases.shape or scales.shape[:1] != (rows,) or not groups or columns % groups or rest:
         raise FormatError(f"its tensor {weight.name!r} does not fit the model, or its scales and biases.")
-    group = columns // groups
-    packing = PACKINGS.get((bits, group))
-    if packing is None:
-        raise UnsupportedError(
-            f"its tensor {weight.name!r} has {bits} bits a weight in groups of {group}, and of MLX's matrices "
-            "Sterna reads ternary ones (2 bits in groups of 64 or 128) and binary ones (1 bit in groups of 128)."
-        )
+    if bits not in BITS:
+        raise UnsupportedError(f"its tensor {weight.name!r} has {bits} bits a weight, and MLX's have 1 to 8.")
+    factors, offsets = (_values(part, floats) for part in (scales, biases))
+    if not (np.isfinite(factors).all() and np.isfinite(offsets).all()):
+        raise FormatError(f"its tensor {weight.name!r} has scales or biases that are not finite.")
+    packing = PACKINGS.get((bits, columns // groups))
+    if packing is not None and _is_symmetric(packing, factors, offsets):
+        return _ternary_matrix(name, weight, packing, (rows, columns), offsets)
+    module = Module(name.removesuffix(".weight"), weight.name, (rows, columns), {"weight": weight})
+    return _affine(module, bits, factors.reshape(rows, groups), offsets.reshape(rows, groups))
+
+
+def _is_symmetric(packing: Fields, scales: np.ndarray, biases: np.ndarray) -> bool:
+    """Whether codes stand for -s, s and what is between, with an s that float16 holds."""
+    return np.array_equal(scales, -packing.step * biases) and np.array_equal(biases, biases.astype(np.float16))
+
+
+def _ternary_matrix(
+    name: str, weight: StoredTensor, packing: Fields, shape: tuple[int, int], biases: np.ndarray
+) -> TensorStream:
     encoding = Encoding[packing.name]
 
     def make() -> Iterator[Tensor]:
-        blocks = np.empty(rows * groups, packing.dtype)
-        blocks["d"] = _group_scales(weight.name, packing, *(_values(part, floats) for part in (scales, biases)))
+        blocks = np.empty(len(biases), packing.dtype)
+        blocks["d"] = np.float32(0) - biases  # of two zeros the positive one
         blocks["q"] = weight.data.reshape(len(blocks), -1)
         release(weight.data)
-        yield Tensor(name, (rows, columns), encoding, blocks.view(np.uint8))
+        yield Tensor(name, shape, encoding, blocks.view(np.uint8))
 
-    return TensorStream(name, (rows, columns), encoding, make)
+    return TensorStream(name, shape, encoding, make)
+
+
+def _affine(module: Module, bits: int, scales: np.ndarray, biases: np.ndarray) -> TensorStream:
+    """The matrix of codes with scales and biases [out, groups]."""
+    (rows, columns), halfs = module.shape, [values.astype(np.float16) for values in (scales, biases)]
+    words = module.integers("weight", ("U32",))
+
+    def codes() -> np.ndarray:
+        return unpacked(words, bits, 1)
+
+    if bits > 4 or columns // scales.shape[1] % Q4_1_BLOCK or not all(map(np.array_equal, halfs, (scales, biases))):
+        spread = partial(np.repeat, repeats=columns // scales.shape[1], axis=1)
+        return module.matrix(lambda: codes() * spread(scales) + spread(biases))
+
+    def make() -> Iterator[Tensor]:
+        blocks = np.empty((rows, columns // Q4_1_BLOCK), Q4_1)
+        blocks["d"], blocks["m"] = (np.repeat(each, blocks.shape[1] // scales.shape[1], axis=1) for each in halfs)
+        low, high = np.moveaxis(codes().reshape(*blocks.shape, 2, Q4_1_BLOCK // 2), 2, 0)
+        blocks["qs"] = low | high << 4
+        release(module.parts["weight"].data)
+        yield Tensor(f"{module.name}.weight", module.shape, Encoding.Q4_1, blocks.reshape(-1).view(np.uint8))
+
+    return TensorStream(f"{module.name}.weight", module.shape, Encoding.Q4_1, make)
 
 
 def _values(stored: StoredTensor, floats: Mapping[str, Encoding]) -> np.ndarray:
     return decode(Tensor(stored.name, stored.shape, floats[stored.dtype], stored.data)).reshape(-1)
-
-
-def _group_scales(name: str, packing: Fields, scales: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """The s of each group as float16."""
-    if not np.array_equal(scales, -packing.step * biases):
-        kind = "ternary" if packing.bits == 2 else "binary"
-        raise UnsupportedError(
-            f"its tensor {name!r} has {packing.bits} bits a weight that are not {kind}: its scales and biases are not "
-            "those of -s and s."
-        )
-    with np.errstate(over="ignore"):
-        stored = (np.float32(0) - biases).astype(np.float16)  # of two zeros the positive one
-    if not np.array_equal(stored, -biases):
-        raise UnsupportedError(f"its tensor {name!r} has scales that float16 does not hold exactly.")
-    return stored

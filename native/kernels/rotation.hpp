@@ -1,0 +1,133 @@
+// Pairwise rotations of groups of columns (operations.Rotate), of one token or of up to sixteen. Both give the same
+// bits. Compiled once per ISA; internal linkage.
+#pragma once
+
+#include <utility>
+
+#include "kernels.hpp"
+#include "lanes.hpp"
+
+namespace sterna {
+namespace {
+
+// One lane for each token: values[column] of sixteen tokens. The rotations are those of one group.
+inline void rotate_tile(const RotationTask& task, std::size_t g, Lanes* values) {
+    const std::size_t half = task.group / 2;
+    for (std::size_t k = 0; k < task.rotations; ++k) {
+        const std::size_t at = (k * task.groups + g) * half;
+        for (std::size_t m = 0; m < half; ++m) {
+            Lanes &i = values[task.tile_pairs[2 * (at + m)]], &j = values[task.tile_pairs[2 * (at + m) + 1]];
+            const Lanes cos = splat(task.cos[at + m]), sin = splat(task.sin[at + m]);
+            const Lanes a = fma(sin, j, cos * i), b = fma(splat(0.0f) - sin, i, cos * j);
+            i = a;
+            j = b;
+        }
+    }
+}
+
+// Exchanges, in rows a and b that lie `Step` apart, the columns of a with and those of b without the bit `Step`.
+template <int Step, int... J>
+inline void exchange(Vec& a, Vec& b, std::integer_sequence<int, J...>) {
+    const Vec first = __builtin_shufflevector(a, b, (J & Step ? kWidth + J - Step : J)...);
+    b = __builtin_shufflevector(a, b, (J & Step ? kWidth + J : J + Step)...);
+    a = first;
+}
+
+// A square of kWidth rows, transposed in their registers.
+template <int Step = kWidth / 2>
+inline void transpose(Vec (&rows)[kWidth]) {
+    for (int r = 0; r < kWidth; ++r)
+        if (!(r & Step)) exchange<Step>(rows[r], rows[r + Step], std::make_integer_sequence<int, kWidth>());
+    if constexpr (Step > 1) transpose<Step / 2>(rows);
+}
+
+// 16 rows of 16 floats, `from` floats apart, as columns.
+inline void transpose(const float* in, std::size_t from, float* out, std::size_t to) {
+    Vec square[kWidth];
+    for (std::size_t r = 0; r < kLanes; r += kWidth)
+        for (std::size_t c = 0; c < kLanes; c += kWidth) {
+            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(&square[i], in + (r + i) * from + c, sizeof(Vec));
+            transpose(square);
+            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(out + (c + i) * to + r, &square[i], sizeof(Vec));
+        }
+}
+
+void rotate_tokens(const RotationTask& task) {
+    alignas(64) float rows[kLanes][kMaxRotationGroup];
+    alignas(64) Lanes values[kMaxRotationGroup];
+    auto* columns = reinterpret_cast<float*>(values);
+    for (std::size_t g = 0; g < task.groups; ++g) {
+        for (std::size_t t = 0; t < kLanes; ++t)
+            for (std::size_t c = 0; c < task.group; c += kLanes) {
+                const std::size_t column = g * task.group + c;
+                store(rows[t] + c, t < task.n_tokens
+                                       ? load(task.x + t * task.x_stride + column) * load(task.scales + column)
+                                       : splat(0.0f));
+            }
+        for (std::size_t c = 0; c < task.group; c += kLanes)
+            transpose(rows[0] + c, kMaxRotationGroup, columns + c * kLanes, kLanes);
+        rotate_tile(task, g, values);
+        for (std::size_t c = 0; c < task.group; c += kLanes)
+            transpose(columns + c * kLanes, kLanes, rows[0] + c, kMaxRotationGroup);
+        for (std::size_t t = 0; t < task.n_tokens; ++t)
+            std::memcpy(task.out + t * task.out_stride + g * task.group, rows[t], task.group * sizeof(float));
+    }
+}
+
+// The values at 16 places.
+inline Lanes gather(const float* values, const std::uint8_t* places) {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
+    const __m512i indices = _mm512_maskz_cvtepu8_epi32(0xffff, bytes);
+    return {{reinterpret_cast<Vec>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, indices, values, 4))}};
+#else
+    Lanes taken;
+    for (int i = 0; i < kLanes; ++i) taken.v[i / kWidth][i % kWidth] = values[places[i]];
+    return taken;
+#endif
+}
+
+// The columns of a group lie, after each rotation, in the order of its pairs: all first ones, then all second ones.
+// `places` say where the next rotation finds its pairs there, so that nothing is scattered.
+void rotate_token(const RotationTask& task) {
+    const std::size_t half = task.group / 2;
+    alignas(64) float buffers[2][kMaxRotationGroup];
+    for (std::size_t g = 0; g < task.groups; ++g) {
+        float *values = buffers[0], *next = buffers[1];
+        for (std::size_t c = 0; c < task.group; c += kLanes) {
+            const std::size_t column = g * task.group + c;
+            store(values + c, load(task.x + column) * load(task.scales + column));
+        }
+        for (std::size_t k = 0; k < task.rotations; ++k) {
+            const std::size_t at = (k * task.groups + g) * half;
+            const std::uint8_t* places = task.places + 2 * at;
+            for (std::size_t m = 0; m < half; m += kLanes) {
+                const Lanes i = gather(values, places + m), j = gather(values, places + half + m);
+                const Lanes cos = load(task.cos + at + m), sin = load(task.sin + at + m);
+                store(next + m, fma(sin, j, cos * i));
+                store(next + half + m, fma(splat(0.0f) - sin, i, cos * j));
+            }
+            float* before = values;
+            values = next;
+            next = before;
+        }
+        const std::uint8_t* places = task.places + 2 * task.rotations * task.groups * half + g * task.group;
+        for (std::size_t c = 0; c < task.group; c += kLanes)
+            store(task.out + g * task.group + c, gather(values, places + c));
+    }
+}
+
+void rotate(const RotationTask& task) {
+    constexpr std::size_t kFew = 3;
+    if (task.n_tokens > kFew) return rotate_tokens(task);
+    for (std::size_t t = 0; t < task.n_tokens; ++t) {
+        RotationTask one = task;
+        one.x += t * task.x_stride;
+        one.out += t * task.out_stride;
+        one.n_tokens = 1;
+        rotate_token(one);
+    }
+}
+
+}  // namespace
+}  // namespace sterna
