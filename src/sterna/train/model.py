@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sterna.model.config import ModelConfig
 from sterna.ternary.groups import GroupQuantizer
+from sterna.train.attention import causal_attention
 from sterna.train.bitlinear import BitLinear, ternary_groups
 
 
@@ -63,14 +64,13 @@ class Block(nn.Module):
         def heads(projected: Tensor, count: int) -> Tensor:
             return projected.view(batch, tokens, count, self.head_dim).transpose(1, 2)
 
-        group = self.num_heads // self.num_kv_heads
         q = rope(heads(self.attn_q(x), self.num_heads), cos, sin)
-        k = rope(heads(self.attn_k(x), self.num_kv_heads), cos, sin).repeat_interleave(group, dim=1)
-        v = heads(self.attn_v(x), self.num_kv_heads).repeat_interleave(group, dim=1)
+        k = rope(heads(self.attn_k(x), self.num_kv_heads), cos, sin)
+        v = heads(self.attn_v(x), self.num_kv_heads)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = causal_attention(q, k, v)
         return mixed.transpose(1, 2).reshape(batch, tokens, hidden).float()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
