@@ -96,7 +96,8 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """UTF-8 text files (.xz is unpacked), as `document_parts` reads them; paths are relative to the TOML file."""
+    """UTF-8 text files (.xz is unpacked), JSONL, Parquet and data sets of the Hugging Face hub, as
+    `sterna.train.sources.source` names them; paths are relative to the TOML file."""
 
     train: list[str]
     valid: list[str]
@@ -112,6 +113,8 @@ class TrainingSection:
     embedding_learning_rate: float
     accumulation: int = 1
     """Into how many parts, one after the other, a batch is cut, to need less memory."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass computes each layer's activations again, to need less memory."""
     optimizer: str = "adamw"
     schedule: str = "wsd"
     warmup_steps: int = 100

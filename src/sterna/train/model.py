@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.ternary.quantization import Quantization
 from sterna.train.attention import causal_attention
 from sterna.train.bitlinear import BitLinear
+from sterna.train.distributed import whole
 from sterna.train.quantizers import ternary_groups
 
 GATES: dict[str, Callable[[Tensor], Tensor]] = {"relu2": lambda x: F.relu(x).square(), "silu": F.silu}
@@ -110,6 +112,8 @@ class Decoder(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    checkpoints_layers = False
+    """Whether only the inputs of layers are kept for the backward pass, which computes the rest again."""
 
     def __init__(self, config: ModelConfig, quantization: Quantization = Quantization()) -> None:  # noqa: B008
         super().__init__()
@@ -132,13 +136,15 @@ class Decoder(nn.Module):
         table = self.table()
         x = F.embedding(tokens, table)
         for block in self.blk:
-            x = block(x, self.cos[:n], self.sin[:n])
+            arguments = x, self.cos[:n], self.sin[:n]
+            keeps = not self.checkpoints_layers or not torch.is_grad_enabled()
+            x = block(*arguments) if keeps else checkpoint(block, *arguments, use_reentrant=False)
         head = table if self.config.tied_head else self.table("output")
         return F.linear(self.output_norm(x), head).float()
 
     def table(self, name: str = "token_embd") -> Tensor:
         """The embedding, or the head `output`, [vocab_size, hidden_size], as it is multiplied."""
-        weight: Tensor = getattr(self, name).weight
+        weight = whole(getattr(self, name).weight)
         return weight if self.embedding_groups is None else ternary_groups(weight, self.embedding_groups)
 
     def ternary_tables(self) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from sterna.train.data import corpus_inputs
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Decoder
+from sterna.train.sources import Rows, source
 from sterna.train.state import CONFIG, changes
 
 
@@ -66,8 +67,8 @@ class Plan:
         ]
 
     @property
-    def valid(self) -> list[Path]:
-        return [self.base / name for name in self.config.data.valid]
+    def valid(self) -> list[Path | Rows]:
+        return [source(self.base, name) for name in self.config.data.valid]
 
     def origin(self, stamp: dict[str, object]) -> dict[str, object]:
         """What a state of this run records; `stamp` identifies its data."""
@@ -88,7 +89,7 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """
     config, base = load_config(config_path, overrides), config_path.parent
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
-    valid = beginning(document_parts([base / name for name in config.data.valid]), config.training.eval_bytes)
+    valid = beginning(document_parts([source(base, name) for name in config.data.valid]), config.training.eval_bytes)
     if not any(map(any, valid)):
         raise ArgumentError(f"data.valid has no text in its first {config.training.eval_bytes} bytes.")
     plan = Plan(config, base, torch_device(config.training.device), inputs, valid)
