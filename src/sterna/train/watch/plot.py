@@ -25,12 +25,13 @@ def plot_run(run: Path) -> Path:
         ("loss", _loss),
         ("gradient norm and learning rate", _norm),
         ("speed", _speed),
-        ("zeros, by layer", lambda axes, found: _weights(axes, found, "zero")),
-        ("flips a step, by layer", lambda axes, found: _weights(axes, found, "flips")),
-        ("scale, as a multiple of the first, by layer", lambda axes, found: _weights(axes, found, "scale")),
+        ("share of zeros (first layer blue, last red)", lambda axes, found: _weights(axes, found, "zero")),
+        ("share of codes that flip in a step", lambda axes, found: _weights(axes, found, "flips")),
+        ("scale, as a multiple of the first", lambda axes, found: _weights(axes, found, "scale")),
     )
     for axes, (title, draw) in zip(grid.flat, panels, strict=True):
         axes.set_title(title)
+        axes.set_xlabel("step")
         draw(axes, records)
         for step, name in _stages(records):
             axes.axvline(step, color="0.7", linewidth=0.8)
