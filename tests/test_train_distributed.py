@@ -19,9 +19,11 @@ from sterna.train.watch.records import read_records  # noqa: E402
 from .test_train_run import CONFIG, one_thread, write_corpus  # noqa: E402, F401
 
 
-def write_config(folder: Path, name: str, steps: int, optimizer: str = "adamw", **keys: str) -> Path:
+def write_config(folder: Path, name: str, steps: int, **keys: str) -> Path:
     path = folder / f"{name}.toml"
-    text = CONFIG.format(output=name, steps=steps, optimizer=optimizer).replace("log_steps = 10", "log_steps = 1")
+    text = CONFIG.format(output=name, steps=steps, optimizer="adamw").replace("log_steps = 10", "log_steps = 1")
+    # Sums of another order differ in the last bit; at high rates, codes that flip soon make that a difference of 1e-3.
+    text = text.replace("= 6e-3", "= 5e-4")
     path.write_text(text + "".join(f"{key} = {value}\n" for key, value in keys.items()))
     return path
 

@@ -124,7 +124,8 @@ def not_finite(model: nn.Module, optimizers: Optimizers) -> str | None:
 def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
         yield f"model.{name}", whole(parameter.detach())
-        for slot, tensor in optimizers.state_of(parameter).items():
+        # Sharded tensors are gathered here, which every process must do in the same order.
+        for slot, tensor in sorted(optimizers.state_of(parameter).items()):
             yield f"{slot}.{name}", whole(tensor)
 
 

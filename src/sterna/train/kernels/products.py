@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE, DEPTH = 64, 64
+TILE, DEPTH = 64, 32
 """Rows and columns of the results of a program, and how many terms it adds at a time."""
 
 
@@ -42,6 +42,7 @@ def gradient_kernel(
     columns,
     depth,
     DIVIDES: tl.constexpr,
+    INTERPRETED: tl.constexpr,
     TILE: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
@@ -59,12 +60,19 @@ def gradient_kernel(
         left = tl.load(a + row[:, None] * a_row + k[None, :] * a_k, mask=a_inside, other=0.0).to(tl.float32)
         if DIVIDES:
             left = left / tl.load(divisors + k, mask=k < depth, other=1.0)[None, :]
-        right = tl.load(b + k[:, None] * columns + column[None, :], mask=b_inside, other=0)
-        total = tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16), acc=total)
+        left = left.to(tl.bfloat16)
+        right = tl.load(b + k[:, None] * columns + column[None, :], mask=b_inside, other=0).to(tl.bfloat16)
+        if INTERPRETED:  # Triton's interpreter multiplies the bits of bfloat16 as if they were integers.
+            left, right = left.to(tl.float32), right.to(tl.float32)
+        total = tl.dot(left, right, acc=total)
     if not DIVIDES:
         total = total * tl.load(factor)
     inside = (row < rows)[:, None] & (column < columns)[None, :]
     tl.store(out + row[:, None] * columns + column[None, :], total, mask=inside)
+
+
+def _interpreted() -> bool:
+    return bool(triton.knobs.runtime.interpret)
 
 
 def _grid(rows: int, columns: int) -> tuple[int, int]:
@@ -85,7 +93,7 @@ def input_gradient(upstream: Tensor, weight: Tensor, beta: Tensor) -> Tensor:
     out = torch.empty(len(upstream), weight.shape[1], dtype=torch.float32, device=upstream.device)
     strides = upstream.stride()
     gradient_kernel[_grid(*out.shape)](
-        upstream, *strides, weight, beta, beta, out, *out.shape, len(weight), False, TILE, DEPTH
+        upstream, *strides, weight, beta, beta, out, *out.shape, len(weight), False, _interpreted(), TILE, DEPTH
     )
     return out
 
@@ -95,6 +103,6 @@ def weight_gradient(upstream: Tensor, x: Tensor, scales: Tensor) -> Tensor:
     out = torch.empty(upstream.shape[1], x.shape[1], dtype=torch.float32, device=upstream.device)
     strides = upstream.stride()[::-1]
     gradient_kernel[_grid(*out.shape)](
-        upstream, *strides, x, scales, scales, out, *out.shape, len(x), True, TILE, DEPTH
+        upstream, *strides, x, scales, scales, out, *out.shape, len(x), True, _interpreted(), TILE, DEPTH
     )
     return out

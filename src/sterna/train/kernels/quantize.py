@@ -21,7 +21,8 @@ def norm_absmax_kernel(x, weight, codes, scales, roots, columns, eps, WIDTH: tl.
     row = tl.load(x + token * columns + at, mask=inside, other=0.0).to(tl.float32)
     root = tl.div_rn(1.0, tl.sqrt_rn(tl.sum(row * row, axis=0) / columns + eps))
     normed = row * root * tl.load(weight + at, mask=inside, other=0.0)
-    scale = tl.div_rn(127.0, tl.maximum(tl.max(tl.abs(normed), axis=0), EPSILON))
+    # torch computes 127 / x like this.
+    scale = 127.0 * tl.div_rn(1.0, tl.maximum(tl.max(tl.abs(normed), axis=0), EPSILON))
     rounded = (normed * scale + HALF_EVEN) - HALF_EVEN
     tl.store(codes + token * columns + at, tl.minimum(tl.maximum(rounded, -128.0), 127.0).to(tl.int8), mask=inside)
     tl.store(scales + token, scale)
