@@ -67,13 +67,14 @@ def test_interpreted_products(tokens: int, inputs: int, outputs: int) -> None:
     torch.manual_seed(outputs)
     x = torch.randint(-128, 128, (tokens, inputs), dtype=torch.int8)
     weight = torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8)
-    scales, beta, upstream = torch.rand(tokens) + 1, torch.tensor(0.37), torch.randn(tokens, outputs)
+    # bfloat16 can hold these numbers, also divided by the scales: the interpreter does not round to it, but truncates.
+    scales, beta = 2.0 ** torch.randint(0, 4, (tokens,)), torch.tensor(0.37)
+    upstream = torch.randn(tokens, outputs).bfloat16().float()
     expected = (x.int() @ weight.int().T).float() * (beta / scales)[:, None]
     assert torch.equal(multiply_codes(x, scales, weight, beta), expected)
     assert torch.equal(multiply_codes(x, torch.ones(tokens), weight, torch.tensor(1.0)).int(), x.int() @ weight.int().T)
-    rounded = upstream.bfloat16().float()
-    torch.testing.assert_close(input_gradient(upstream, weight, beta), rounded @ weight.float() * beta)
-    divided = (upstream / scales[:, None]).bfloat16().float()
+    torch.testing.assert_close(input_gradient(upstream, weight, beta), upstream @ weight.float() * beta)
+    divided = upstream / scales[:, None]
     torch.testing.assert_close(weight_gradient(upstream, x, scales), divided.T @ x.float(), rtol=1e-4, atol=1e-3)
 
 
@@ -124,7 +125,7 @@ def test_kernels_compile_without_spills(capability: int, tmp_path: Path) -> None
             4,
             None,
         ),
-        (products.codes_kernel, pointers | rows, tiles, 4, "s32.s8.s8.s32"),
+        (products.codes_kernel, pointers | rows, tiles, 4, "s32.s8.s8"),
         (products.gradient_kernel, gradient | {"out": "*fp32"} | rows, native | {"DIVIDES": True}, 4, "bf16"),
         (products.gradient_kernel, gradient | {"out": "*fp32"} | rows, native | {"DIVIDES": False}, 4, "bf16"),
     ):
@@ -134,7 +135,7 @@ def test_kernels_compile_without_spills(capability: int, tmp_path: Path) -> None
         compiled = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": False})
         if instruction is not None:
             products_of_tensor_cores = re.findall(r"mma[\w.:]*", compiled.asm["ptx"])
-            assert any(instruction in each or "wgmma" in each for each in products_of_tensor_cores)
+            assert any(instruction in each for each in products_of_tensor_cores), products_of_tensor_cores
         cubin = tmp_path / "kernel.cubin"
         cubin.write_bytes(compiled.asm["cubin"])
         tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

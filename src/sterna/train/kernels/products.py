@@ -61,10 +61,11 @@ def gradient_kernel(
         if DIVIDES:
             left = left / tl.load(divisors + k, mask=k < depth, other=1.0)[None, :]
         left = left.to(tl.bfloat16)
-        right = tl.load(b + k[:, None] * columns + column[None, :], mask=b_inside, other=0).to(tl.bfloat16)
+        right = tl.load(b + k[:, None] * columns + column[None, :], mask=b_inside, other=0).to(tl.float32)
         if INTERPRETED:  # Triton's interpreter multiplies the bits of bfloat16 as if they were integers.
-            left, right = left.to(tl.float32), right.to(tl.float32)
-        total = tl.dot(left, right, acc=total)
+            total = tl.dot(left.to(tl.float32), right, acc=total)
+        else:
+            total = tl.dot(left, right.to(tl.bfloat16), acc=total)
     if not DIVIDES:
         total = total * tl.load(factor)
     inside = (row < rows)[:, None] & (column < columns)[None, :]
