@@ -220,6 +220,9 @@ def test_a_guard_knows_spikes_once_it_has_seen_enough_and_accepts_a_level_that_s
     taken = [guard.reason(9.0, 1.0) is None for _ in range(WINDOW)]
     assert taken[-1] and taken == sorted(taken)
     assert Guard(math.inf).reason(math.nan, 1.0) is not None
+    for broken in ({"skipped": "1"}, {"loss": 1.0}, {"loss": ["1"]}, {"gradient norm": [1.0] * (WINDOW + 1)}):
+        with pytest.raises(FormatError, match="does not say what the last losses"):
+            Guard(6.0).restore(broken)
 
 
 def test_accumulated_parts_give_the_gradients_of_the_whole_batch(folder: Path) -> None:

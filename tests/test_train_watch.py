@@ -136,6 +136,10 @@ def test_a_log_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('[1]\n{"step": 1}\n\xff')
     with pytest.raises(FormatError, match="no line of it is a record"):
         plot_run(tmp_path)
+    for record in ('{"kind": "weights", "step": 1}', '{"kind": "step", "step": 1, "loss": "1"}\n' * 2):
+        (tmp_path / "log.jsonl").write_text(record + '\n{"kind": "stage", "step": 1}')
+        with pytest.raises(FormatError, match="not those of a training run"):
+            plot_run(tmp_path)
 
 
 def test_flips_are_the_share_of_codes_that_changed() -> None:

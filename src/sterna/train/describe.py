@@ -23,8 +23,8 @@ PYTORCH_BYTES = 300_000_000
 STATES_KEPT = 3
 """The last state, the one before it, and the next while it is written."""
 USUAL_SHARE = 0.25
-"""The share of the machine's peak at which a run's time is estimated before it has a log; docs/training.md has
-measured shares."""
+"""The share of the machine's peak at which a run's time is estimated before it has a log: about what small models
+reach (docs/training.md, Watching)."""
 
 
 def describe(plan: Plan) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean, stdev
 from typing import Any
+
+from sterna.errors import FormatError
 
 WINDOW = 128
 """How many of the last steps a step is compared with (OLMo-core's SkipStepOptimizer has this and the rule below)."""
@@ -54,9 +56,15 @@ class Guard:
         return {"skipped": self.skipped, **{name: list(values) for name, values in self._recent.items()}}
 
     def restore(self, recorded: Mapping[str, Any]) -> None:
-        """The inverse of `recorded`; an empty mapping changes nothing."""
-        self.skipped = recorded.get("skipped", 0)
-        for name, values in self._recent.items():
-            given: Sequence[float] = recorded.get(name, ())
-            values.clear()
-            values.extend(given)
+        """The inverse of `recorded`; an empty mapping changes nothing. Raises FormatError for anything else."""
+        skipped = recorded.get("skipped", 0)
+        windows = {name: recorded.get(name, []) for name in self._recent}
+        known = type(skipped) is int and all(
+            isinstance(values, list) and len(values) <= WINDOW and all(type(value) is float for value in values)
+            for values in windows.values()
+        )
+        if not known:
+            raise FormatError("The state does not say what the last losses and gradient norms were.")
+        self.skipped = skipped
+        for name, values in windows.items():
+            self._recent[name].extend(values)

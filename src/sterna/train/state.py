@@ -136,7 +136,7 @@ def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
         with safe_open(str(path), framework="pt") as file:
             texts = {key: value for key, value in (file.metadata() or {}).items() if key not in ("format", DIGEST)}
         metadata = {key: json.loads(value) for key, value in texts.items()}
-        saved = Saved(int(metadata["step"]), metadata.get(CONFIG, {}), metadata.get(GUARD, {}))
+        saved = Saved(int(metadata["step"]), metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
     for key, sentence in ORIGINS.items():
         if key not in origin:
             continue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import UnsupportedError
+from sterna.errors import FormatError, UnsupportedError
 from sterna.train.watch.records import RECORDS_FILE, Record, read_records
 
 PLOT_FILE = "curves.png"
@@ -32,10 +32,11 @@ def plot_run(run: Path) -> Path:
     for axes, (title, draw) in zip(grid.flat, panels, strict=True):
         axes.set_title(title)
         axes.set_xlabel("step")
-        draw(axes, records)
-        for step, name in _stages(records):
-            axes.axvline(step, color="0.7", linewidth=0.8)
-            axes.text(step, 1.0, f" {name}", color="0.4", fontsize=7, transform=axes.get_xaxis_transform(), va="top")
+        try:
+            draw(axes, records)
+            _mark_stages(axes, records)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(f"{log} has records that are not those of a training run.") from error
     path = log.parent / PLOT_FILE
     figure.savefig(path, dpi=120)
     return path
@@ -54,8 +55,11 @@ def _of(records: list[Record], kind: str) -> list[Record]:
     return [record for record in records if record["kind"] == kind]
 
 
-def _stages(records: list[Record]) -> list[tuple[int, str]]:
-    return [(record["step"], record["stage"]) for record in _of(records, "stage")]
+def _mark_stages(axes: Any, records: list[Record]) -> None:
+    for record in _of(records, "stage"):
+        step, above = record["step"], axes.get_xaxis_transform()
+        axes.axvline(step, color="0.7", linewidth=0.8)
+        axes.text(step, 1.0, f" {record['stage']}", color="0.4", fontsize=7, transform=above, va="top")
 
 
 def _line(axes: Any, records: list[Record], key: str, **style: Any) -> None:
