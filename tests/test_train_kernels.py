@@ -100,6 +100,25 @@ def test_interpreted_layers_have_bitlinears_values_and_gradients() -> None:
         torch.testing.assert_close(found, wanted, rtol=0, atol=4e-3 * wanted.abs().max().item())
 
 
+@interpreted
+def test_interpreted_training_has_the_losses_of_torch(tmp_path: Path) -> None:
+    from sterna.train.trainer import run_training
+    from sterna.train.watch.records import read_records
+
+    from .test_train_run import CONFIG, write_corpus
+
+    write_corpus(tmp_path)
+    losses = []
+    for name, triton_key in (("torch", "false"), ("triton", "true")):
+        config = tmp_path / f"{name}.toml"
+        text = CONFIG.format(output=name, steps=2, optimizer="adamw").replace("batch_size = 4", "batch_size = 1")
+        config.write_text(text + f"triton = {triton_key}\n")
+        run_training(config, lambda line: None, ["training.log_steps=1", "watch.sample_tokens=0", "model.num_layers=1"])
+        records = read_records(tmp_path / name / "log.jsonl")
+        losses.append([record["loss"] for record in records if record["kind"] == "step"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 @pytest.mark.skipif(INTERPRETED, reason="interpreted kernels cannot be compiled")
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_without_spills(capability: int, tmp_path: Path) -> None:

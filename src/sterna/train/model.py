@@ -50,6 +50,9 @@ class Block(nn.Module):
     may have a norm for each head. A norm that the architecture does not have is the identity.
     """
 
+    triton = False
+    """Whether norms and the BitLinear layers behind them are Triton kernels; only with the default quantisation."""
+
     def __init__(self, config: ModelConfig, quantization: Quantization) -> None:
         super().__init__()
         hidden, inner, head_dim = config.hidden_size, config.intermediate_size, config.head_dim
@@ -80,23 +83,35 @@ class Block(nn.Module):
         self.ffn_down = linear(inner, hidden, "gated", residual_std)
 
     def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x [batch, tokens, hidden], normed -> causal grouped-query attention [batch, tokens, heads * head_dim]."""
+        """x [batch, tokens, hidden] -> causal grouped-query attention of norm(x) [batch, tokens, heads * head_dim]."""
+        q, k, v = self._behind(self.attn_norm, x, self.attn_q, self.attn_k, self.attn_v)
 
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
-        q = rope(self.attn_q_norm(heads(self.attn_q(x))), cos, sin)
-        k = rope(self.attn_k_norm(heads(self.attn_k(x))), cos, sin)
-        v = heads(self.attn_v(x))
+        q = rope(self.attn_q_norm(heads(q)), cos, sin)
+        k = rope(self.attn_k_norm(heads(k)), cos, sin)
+        v = heads(v)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
         return causal_attention(q, k, v).transpose(1, 2).flatten(2).float()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn_output(self.attn_sub_norm(self.attention(self.attn_norm(x), cos, sin)))
-        n = self.ffn_norm(x)
-        return x + self.ffn_down(self.ffn_sub_norm(self.gate(self.ffn_gate(n)) * self.ffn_up(n)))
+        (mixed,) = self._behind(self.attn_sub_norm, self.attention(x, cos, sin), self.attn_output)
+        x = x + mixed
+        gate, up = self._behind(self.ffn_norm, x, self.ffn_gate, self.ffn_up)
+        (down,) = self._behind(self.ffn_sub_norm, self.gate(gate) * up, self.ffn_down)
+        return x + down
+
+    def _behind(self, norm: nn.Module, x: Tensor, *layers: BitLinear) -> tuple[Tensor, ...]:
+        """What layers give for norm(x)."""
+        if self.triton and isinstance(norm, RMSNorm):
+            from sterna.train.kernels.linear import norm_linears
+
+            return norm_linears(x, norm.weight, norm.eps, [layer.weight for layer in layers])
+        normed = norm(x)
+        return tuple(layer(normed) for layer in layers)
 
 
 class Head(nn.Module):
