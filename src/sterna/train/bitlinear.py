@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sterna.ternary.quantization import Quantization
+from sterna.train.distributed import whole
 from sterna.train.quantizers import activation_quantizer, weight_quantizer
 
 
@@ -46,5 +47,5 @@ class BitLinear(nn.Module):
     def values(self) -> Tensor:
         """What the latent weights count as, float32 [out_features, in_features], without gradients."""
         with torch.no_grad():
-            weight, beta = self.quantize_weight(self.weight)
+            weight, beta = self.quantize_weight(whole(self.weight))
             return weight if beta is None else weight * beta

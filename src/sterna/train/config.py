@@ -96,7 +96,8 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """UTF-8 text files (.xz is unpacked), as `document_parts` reads them; paths are relative to the TOML file."""
+    """UTF-8 text files (.xz is unpacked), JSONL, Parquet and data sets of the Hugging Face hub, as
+    `sterna.train.sources.source` names them; paths are relative to the TOML file."""
 
     train: list[str]
     valid: list[str]
@@ -112,6 +113,8 @@ class TrainingSection:
     embedding_learning_rate: float
     accumulation: int = 1
     """Into how many parts, one after the other, a batch is cut, to need less memory."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass computes each layer's activations again, to need less memory."""
     optimizer: str = "adamw"
     schedule: str = "wsd"
     warmup_steps: int = 100
@@ -129,6 +132,8 @@ class TrainingSection:
     """How many steps in a row may be skipped before the run stops."""
     seed: int = 0
     device: str = "cpu"
+    triton: bool = False
+    """Whether BitLinear is made of the Triton kernels (`sterna.train.kernels`)."""
     precision: str = "fp32"
     compile: bool = False
     eval_bytes: int = 100_000
@@ -264,6 +269,11 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
     _check(
         (name is not None, "name must consist of letters, digits, '.', '_' and '-'"),
         *((width % size == 0, f"{key} must be a multiple of quantization.group_size") for key, width in inputs.items()),
+        (
+            not config.training.triton or quantization == Quantization(),
+            "training.triton has kernels of ternary weights with one scale and int8 activations alone; leave out "
+            "[quantization]",
+        ),
         (
             quantization.activations != "a4.8" or model.architecture == "bitnet-b1.58",
             'quantization.activations = "a4.8" needs the relu² of model.architecture = "bitnet-b1.58"',

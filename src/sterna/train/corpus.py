@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from sterna.errors import ArgumentError
-from sterna.files.text import line_parts, open_text
+from sterna.files.text import PART, line_parts, open_text
+from sterna.train.sources import Rows
 
 END_OF_TEXT = "<|endoftext|>"
 _BLANKS = " \t\r\n\f\v\u00a0\ufeff"
@@ -23,22 +24,44 @@ Progress = Callable[[float], None]
 
 
 def document_parts(
-    paths: list[Path], report: Report = lambda line: None, progress: Progress = lambda share: None
+    sources: Sequence[Path | Rows], report: Report = lambda line: None, progress: Progress = lambda share: None
 ) -> Iterator[Iterator[str]]:
-    """The documents of UTF-8 text files (.xz is unpacked), none of them empty. Each comes in parts of at most 64k
-    characters, which must be read before the next document. Raises ArgumentError for files that cannot be read.
+    """The documents of UTF-8 text files (.xz is unpacked) and of rows, none of them empty. Each comes in parts of at
+    most 64k characters, which must be read before the next document. Raises ArgumentError for files that cannot be
+    read, UnsupportedError where a package that reads them is missing.
 
-    The first `<|endoftext|>` of a file decides how its documents are separated. If it stands alone in its line (blanks
-    may surround it), such lines are separators, and `<|endoftext|>` inside a line is text, which is reported. If it
-    stands inside a line, it is a separator everywhere. Byte order marks are skipped.
+    A row is a document. In text files, the first `<|endoftext|>` of a file decides how its documents are separated. If
+    it stands alone in its line (blanks may surround it), such lines are separators, and `<|endoftext|>` inside a line
+    is text, which is reported. If it stands inside a line, it is a separator everywhere. Byte order marks are skipped.
     """
-    sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
-    for index, path in enumerate(paths):
+    sizes = [_size(source) for source in sources]
+    for index, source in enumerate(sources):
         before = sum(sizes[:index])
-        lines = _lines(path, lambda read, before=before: progress((before + read) / max(sum(sizes), 1)))  # type: ignore[misc]
-        for is_separator, parts in groupby(_separated(lines, path, report), lambda part: part is None):
+
+        def read(size: int, before: int = before) -> None:
+            progress((before + size) / max(sum(sizes), 1))
+
+        if isinstance(source, Rows):
+            pieces = _parted(source.texts(read))
+        else:
+            pieces = _separated(_lines(source, read), source, report)
+        for is_separator, parts in groupby(pieces, lambda part: part is None):
             if not is_separator:
                 yield parts  # type: ignore[misc]
+
+
+def _size(source: Path | Rows) -> int:
+    """Bytes; 0 where it is not known."""
+    if isinstance(source, Rows):
+        return source.size
+    return source.stat().st_size if source.is_file() else 0
+
+
+def _parted(texts: Iterable[str]) -> Iterator[str | None]:
+    """Texts in parts, none of them empty, and None after each text."""
+    for text in texts:
+        yield from (text[start : start + PART] for start in range(0, len(text), PART))
+        yield None
 
 
 def _lines(path: Path, read: Callable[[int], None]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
 from sterna.train.background import in_background
 from sterna.train.corpus import END_OF_TEXT, Report, document_parts
+from sterna.train.sources import HUB, Rows, source
 
 END_OF_TEXT_ID = 0
 TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
@@ -139,18 +140,18 @@ def prepare(
     a text as ordinary text, as it was for the training tokens. `report` receives lines of progress. Raises
     ArgumentError for files that cannot be read.
     """
-    paths = [base / name for name in train]
+    sources = [source(base, name) for name in train]
     inputs = corpus_inputs(base, train, vocab_size)
     if not is_kept(folder, inputs):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
-        reading = document_parts(paths, report, _Shares("Making the tokenizer", report))
+        reading = document_parts(sources, report, _Shares("Making the tokenizer", report))
         tokenizer = train_tokenizer(reading, vocab_size, report)
         with atomic_write(folder / TOKENIZER_FILE) as file:
             file.write(tokenizer.to_str(pretty=True).encode())
-        reading = document_parts(paths, progress=_Shares("Encoding the corpus", report))
+        reading = document_parts(sources, progress=_Shares("Encoding the corpus", report))
         encode_documents(tokenizer, reading, folder / TOKENS_FILE)
         with atomic_write(folder / STAMP_FILE) as file:
             file.write(json.dumps(inputs | _outputs(folder)).encode())
@@ -174,16 +175,21 @@ class _Shares:
 
 
 def corpus_inputs(base: Path, train: list[str], vocab_size: int) -> dict[str, Any]:
-    """What identifies the inputs of the tokenizer and the tokens: names and sizes (bytes) of the files, `vocab_size`.
-    Raises ArgumentError where a name is not a regular file."""
+    """What identifies the inputs of the tokenizer and the tokens: names and sizes (bytes; 0 for a data set) of
+    what is read, and `vocab_size`. Raises ArgumentError where a name is not a regular file."""
     files = []
     for name in train:
+        found = source(base, name)
+        if name.startswith(HUB):
+            files.append([name, 0])
+            continue
+        path = found.path if isinstance(found, Rows) else found
         try:
-            status = (base / name).stat()
+            status = path.stat()
         except (OSError, ValueError) as error:
             raise ArgumentError(f"Cannot read a corpus file: {error}.") from error
         if not stat.S_ISREG(status.st_mode):
-            raise ArgumentError(f"Cannot read the corpus {base / name}: it is no file.")
+            raise ArgumentError(f"Cannot read the corpus {path}: it is no file.")
         files.append([name, status.st_size])
     return {"files": files, "vocab_size": vocab_size}
 

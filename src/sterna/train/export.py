@@ -17,6 +17,7 @@ from sterna.tensor.decode import decode
 from sterna.tensor.recode import interleaved_order
 from sterna.ternary.quantization import Quantization
 from sterna.train.bitlinear import BitLinear
+from sterna.train.distributed import process_rank
 from sterna.train.model import Decoder
 
 
@@ -42,9 +43,12 @@ def refusals(config: ModelConfig, quantization: Quantization) -> list[str]:
 def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Exports:
     """Converts `state` to a GGUF file and a Hugging Face folder, both called `name`; `model` has the same weights.
 
-    Raises FormatError where the file's group-scaled matrices are not the trained ones to the bit.
+    Of several processes, which must all call it, the first exports. Raises FormatError where the file's group-scaled
+    matrices are not the trained ones to the bit.
     """
-    done = Exports()
+    done, values = Exports(), group_values(model)
+    if process_rank() > 0:
+        return done
     for kind, path in (("gguf", gguf), ("hf", hf)):
         try:
             convert(state, path, name=name, force=True)
@@ -53,16 +57,16 @@ def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Expo
             if str(error) not in done.refusals:
                 done.refusals.append(str(error))
     if done.gguf is not None:
-        _compare(gguf, model)
+        _compare(gguf, values, model.config.head_dim)
     return done
 
 
-def _compare(gguf: Path, model: Decoder) -> None:
-    """Raises FormatError where a file's group-scaled matrices are not those of `model` to the bit."""
+def _compare(gguf: Path, trained: dict[str, torch.Tensor], head_dim: int) -> None:
+    """Raises FormatError where a file's group-scaled matrices are not the trained ones to the bit."""
     written = open_checkpoint(gguf).load()
-    for name, values in group_values(model).items():
+    for name, values in trained.items():
         if written.config.rope_style == "interleaved" and name.endswith((".attn_q.weight", ".attn_k.weight")):
-            values = values[interleaved_order(len(values), model.config.head_dim)]
+            values = values[interleaved_order(len(values), head_dim)]
         if not torch.equal(torch.from_numpy(decode(written.tensors[name])), values.cpu()):
             raise FormatError(f"{gguf} does not hold the trained weights of {name}.")
 

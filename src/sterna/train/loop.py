@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sterna.errors import SternaError
 from sterna.train.checkpoints import Checkpoints
 from sterna.train.config import TrainingSection
+from sterna.train.distributed import mean_over_processes, whole
 from sterna.train.guard import Guard
 from sterna.train.optimizer import Optimizers
 from sterna.train.schedule import learning_rate_factor, weight_decay
@@ -110,7 +111,8 @@ class Run:
                     watch.record("sample", step, **sample)
 
     def _gradients(self, step: int) -> tuple[float, float]:
-        """Adds up the gradients of a step; returns its loss and their norm before they were clipped."""
+        """Adds up the gradients of a step; returns its loss and their norm before they were clipped, the same on
+        every process."""
         total = torch.zeros(())
         for part in self.task.parts(step):
             loss = self.task.loss(part)
@@ -118,7 +120,7 @@ class Run:
             total = total + loss.detach().cpu()
         parameters = self.task.model.parameters()
         norm = nn.utils.clip_grad_norm_(parameters, self.training.gradient_clip)
-        return total.item(), norm.item()
+        return mean_over_processes(total).item(), whole(norm).item()
 
     def _save(self, watch: Watch) -> None:
         begun, position = time.monotonic(), self.position

@@ -7,11 +7,14 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.ternary.quantization import Quantization
+from sterna.train.attention import causal_attention
 from sterna.train.bitlinear import BitLinear
+from sterna.train.distributed import whole
 from sterna.train.quantizers import ternary_groups
 
 GATES: dict[str, Callable[[Tensor], Tensor]] = {"relu2": lambda x: F.relu(x).square(), "silu": F.silu}
@@ -39,13 +42,6 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q [batch, heads, tokens, head_dim], k and v with as many heads or fewer, which are shared -> as q."""
-    group = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-
-
 class Block(nn.Module):
     """A layer of one of the architectures in `sterna.train.config.TRAINED`; which norms it has says
     `sterna.model.architectures`.
@@ -53,6 +49,9 @@ class Block(nn.Module):
     `x += Wo·sub_norm(attention(norm(x)))`, then `x += Wdown·sub_norm(act(Wgate·n) * (Wup·n))`, `n = norm(x)`; q and k
     may have a norm for each head. A norm that the architecture does not have is the identity.
     """
+
+    triton = False
+    """Whether norms and the BitLinear layers behind them are Triton kernels; only with the default quantisation."""
 
     def __init__(self, config: ModelConfig, quantization: Quantization) -> None:
         super().__init__()
@@ -84,23 +83,35 @@ class Block(nn.Module):
         self.ffn_down = linear(inner, hidden, "gated", residual_std)
 
     def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x [batch, tokens, hidden], normed -> causal grouped-query attention [batch, tokens, heads * head_dim]."""
+        """x [batch, tokens, hidden] -> causal grouped-query attention of norm(x) [batch, tokens, heads * head_dim]."""
+        q, k, v = self._behind(self.attn_norm, x, self.attn_q, self.attn_k, self.attn_v)
 
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
-        q = rope(self.attn_q_norm(heads(self.attn_q(x))), cos, sin)
-        k = rope(self.attn_k_norm(heads(self.attn_k(x))), cos, sin)
-        v = heads(self.attn_v(x))
+        q = rope(self.attn_q_norm(heads(q)), cos, sin)
+        k = rope(self.attn_k_norm(heads(k)), cos, sin)
+        v = heads(v)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
         return causal_attention(q, k, v).transpose(1, 2).flatten(2).float()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn_output(self.attn_sub_norm(self.attention(self.attn_norm(x), cos, sin)))
-        n = self.ffn_norm(x)
-        return x + self.ffn_down(self.ffn_sub_norm(self.gate(self.ffn_gate(n)) * self.ffn_up(n)))
+        (mixed,) = self._behind(self.attn_sub_norm, self.attention(x, cos, sin), self.attn_output)
+        x = x + mixed
+        gate, up = self._behind(self.ffn_norm, x, self.ffn_gate, self.ffn_up)
+        (down,) = self._behind(self.ffn_sub_norm, self.gate(gate) * up, self.ffn_down)
+        return x + down
+
+    def _behind(self, norm: nn.Module, x: Tensor, *layers: BitLinear) -> tuple[Tensor, ...]:
+        """What layers give for norm(x)."""
+        if self.triton and isinstance(norm, RMSNorm):
+            from sterna.train.kernels.linear import norm_linears
+
+            return norm_linears(x, norm.weight, norm.eps, [layer.weight for layer in layers])
+        normed = norm(x)
+        return tuple(layer(normed) for layer in layers)
 
 
 class Head(nn.Module):
@@ -116,6 +127,8 @@ class Decoder(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    checkpoints_layers = False
+    """Whether only the inputs of layers are kept for the backward pass, which computes the rest again."""
 
     def __init__(self, config: ModelConfig, quantization: Quantization = Quantization()) -> None:  # noqa: B008
         super().__init__()
@@ -138,13 +151,15 @@ class Decoder(nn.Module):
         table = self.table()
         x = F.embedding(tokens, table)
         for block in self.blk:
-            x = block(x, self.cos[:n], self.sin[:n])
+            arguments = x, self.cos[:n], self.sin[:n]
+            keeps = not self.checkpoints_layers or not torch.is_grad_enabled()
+            x = block(*arguments) if keeps else checkpoint(block, *arguments, use_reentrant=False)
         head = table if self.config.tied_head else self.table("output")
         return F.linear(self.output_norm(x), head).float()
 
     def table(self, name: str = "token_embd") -> Tensor:
         """The embedding, or the head `output`, [vocab_size, hidden_size], as it is multiplied."""
-        weight: Tensor = getattr(self, name).weight
+        weight = whole(getattr(self, name).weight)
         return weight if self.embedding_groups is None else ternary_groups(weight, self.embedding_groups)
 
     def ternary_tables(self) -> dict[str, Tensor]:

@@ -9,12 +9,13 @@ from torch import nn
 
 from sterna.train.bitlinear import BitLinear
 from sterna.train.config import TrainingSection
+from sterna.train.muon import Muon
 
 SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
     torch.optim.AdamW: frozenset(("step", "exp_avg", "exp_avg_sq")),
-    torch.optim.Muon: frozenset(("momentum_buffer",)),
+    Muon: frozenset(("momentum_buffer",)),
 }
-"""The names of the state tensors that torch's optimizers keep for each parameter."""
+"""The names of the state tensors that the optimizers keep for each parameter."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     first: torch.optim.Optimizer
     if training.optimizer == "muon":
-        first = torch.optim.Muon(ternary, lr=0.0, adjust_lr_fn="match_rms_adamw")
+        first = Muon(ternary, lr=0.0)
     else:
         first = torch.optim.AdamW(ternary, lr=0.0, betas=(0.9, 0.95), fused=True)
     second = torch.optim.AdamW(rest, lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)

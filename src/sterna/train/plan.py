@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sterna.checkpoint.state import QUANTIZATION
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.sizes import readable
 from sterna.train.checkpoints import Checkpoints, Found
 from sterna.train.config import RunConfig, load_config
@@ -20,6 +20,7 @@ from sterna.train.data import corpus_inputs
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Decoder
+from sterna.train.sources import Rows, source
 from sterna.train.state import CONFIG, changes
 
 
@@ -66,8 +67,8 @@ class Plan:
         ]
 
     @property
-    def valid(self) -> list[Path]:
-        return [self.base / name for name in self.config.data.valid]
+    def valid(self) -> list[Path | Rows]:
+        return [source(self.base, name) for name in self.config.data.valid]
 
     def origin(self, stamp: dict[str, object]) -> dict[str, object]:
         """What a state of this run records; `stamp` identifies its data."""
@@ -80,6 +81,18 @@ class Plan:
         }
 
 
+def _check_triton(config: RunConfig) -> None:
+    """Raises UnsupportedError where the config wants Triton's kernels and they cannot run."""
+    if not config.training.triton:
+        return
+    try:
+        import triton
+    except ModuleNotFoundError:
+        raise UnsupportedError("training.triton needs Triton, which pip install triton installs on Linux.") from None
+    if not config.training.device.startswith("cuda") and not triton.knobs.runtime.interpret:
+        raise ArgumentError('training.triton needs training.device = "cuda".')
+
+
 def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and checks what it names; writes nothing.
 
@@ -88,11 +101,12 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """
     config, base = load_config(config_path, overrides), config_path.parent
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
-    valid = beginning(document_parts([base / name for name in config.data.valid]), config.training.eval_bytes)
+    valid = beginning(document_parts([source(base, name) for name in config.data.valid]), config.training.eval_bytes)
     if not any(map(any, valid)):
         raise ArgumentError(f"data.valid has no text in its first {config.training.eval_bytes} bytes.")
     plan = Plan(config, base, torch_device(config.training.device), inputs, valid)
     _check_memory(config)
+    _check_triton(config)
     origin = plan.origin(inputs)
     found = plan.checkpoints.find({key: origin[key] for key in ("model", "data")})
     if found is None:
@@ -106,7 +120,10 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
 
 def new_decoder(config: RunConfig) -> Decoder:
     """The model of a run with its first weights."""
-    return Decoder(config.model.model_config(), config.quantization.quantization())
+    model = Decoder(config.model.model_config(), config.quantization.quantization())
+    for block in model.blk:
+        block.triton = config.training.triton
+    return model
 
 
 def torch_device(name: str) -> torch.device:

@@ -13,10 +13,12 @@ from torch import Tensor
 from sterna.train.config import RunConfig
 from sterna.train.corpus import document_parts
 from sterna.train.data import random_windows
+from sterna.train.distributed import own_share
 from sterna.train.evaluation import text_bits_per_byte
 from sterna.train.loss import next_token_loss
 from sterna.train.model import Decoder
 from sterna.train.samples import sample_text
+from sterna.train.sources import Rows
 
 
 class Pretraining:
@@ -33,16 +35,17 @@ class Pretraining:
         self._loss = torch.compile(self._mean_loss) if training.compile else self._mean_loss
 
     def parts(self, step: int) -> Iterator[Tensor]:
-        """Windows int64 [batch_size / accumulation, context_length + 1]."""
+        """Windows int64 [batch_size / accumulation / processes, context_length + 1]."""
         training = self._config.training
         windows = random_windows(
             self._tokens, training.seed, step, training.batch_size, self._config.model.context_length
         )
         for part in torch.from_numpy(windows).chunk(training.accumulation):
-            yield part.to(self._device)
+            yield own_share(part).to(self._device)
 
     def loss(self, part: Tensor) -> Tensor:
-        """The part's share of the batch's mean loss; all parts are of one size."""
+        """The part's share of the batch's mean loss; all parts are of one size. Each process has the loss of its own
+        windows, and gradients are averaged over processes."""
         loss: Tensor = self._loss(part)
         return loss / self._config.training.accumulation
 
@@ -56,9 +59,9 @@ class Pretraining:
         """Bits per byte of the beginning of the held-out text."""
         return {"bits_per_byte": self._bits_per_byte(self._valid)}
 
-    def evaluate_all(self, paths: list[Path]) -> float:
+    def evaluate_all(self, sources: list[Path | Rows]) -> float:
         """Bits per byte of the whole held-out text."""
-        return self._bits_per_byte(document_parts(paths))
+        return self._bits_per_byte(document_parts(sources))
 
     def _bits_per_byte(self, texts: Iterable[Iterable[str]]) -> float:
         return text_bits_per_byte(self.model, self._tokenizer, texts, self._config.model.context_length)

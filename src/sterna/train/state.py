@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from torch import nn
 
 from sterna.errors import FormatError
 from sterna.files.atomic import atomic_write
+from sterna.train.distributed import process_rank, sharded_as, whole
 from sterna.train.optimizer import Optimizers
 
 ORIGINS = {
@@ -55,10 +57,15 @@ def save_state(
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
     `ORIGINS`, `CONFIG`, `GUARD` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a digest.
 
-    The file is read back before it gets its name; then `ready` is called. The caller makes sure that all numbers are
-    finite (`not_finite`). Raises OSError, also where what was read back is not what was written.
+    Of several processes, which must all call it, the first writes. The file is read back before it gets its name; then
+    `ready` is called. The caller makes sure that all numbers are finite (`not_finite`). Raises OSError, also where what
+    was read back is not what was written.
     """
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(model, optimizers)}
+    gathered = ((name, tensor.cpu().contiguous()) for name, tensor in _tensors(model, optimizers))
+    if process_rank() > 0:
+        deque(gathered, maxlen=0)
+        return
+    tensors = dict(gathered)
     metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
     metadata[DIGEST] = _digest(metadata, tensors.items())
     with atomic_write(path) as file:
@@ -116,9 +123,10 @@ def not_finite(model: nn.Module, optimizers: Optimizers) -> str | None:
 
 def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
-        yield f"model.{name}", parameter.detach()
-        for slot, tensor in optimizers.state_of(parameter).items():
-            yield f"{slot}.{name}", tensor
+        yield f"model.{name}", whole(parameter.detach())
+        # Sharded tensors are gathered here, which every process must do in the same order.
+        for slot, tensor in sorted(optimizers.state_of(parameter).items()):
+            yield f"{slot}.{name}", whole(tensor)
 
 
 def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
@@ -159,13 +167,13 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
                 slot, name = key.split(".", 1)
                 slots[name].add(slot)
             for name, parameter in parameters.items():
-                parameter.copy_(_finite(path, file.get_tensor(f"model.{name}")))
+                parameter.copy_(sharded_as(parameter, _finite(path, file.get_tensor(f"model.{name}"))))
                 moments = slots[name] - {"model"}
                 if optimizers is not None and moments == optimizers.slots_of(parameter):
                     for slot in moments:
                         # Fused AdamW keeps its step count on the parameter's device, too, so every slot goes there.
-                        state = _finite(path, file.get_tensor(f"{slot}.{name}")).to(parameter.device)
-                        optimizers.state_of(parameter)[slot] = state
+                        state = _finite(path, file.get_tensor(f"{slot}.{name}"))
+                        optimizers.state_of(parameter)[slot] = sharded_as(parameter, state)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise FormatError(f"{path} is no training state of this model: {error}.") from error
     return saved

@@ -15,9 +15,11 @@ import torch
 
 from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
+from sterna.train.allocator import keep_freed_memory
 from sterna.train.config import RunConfig
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
+from sterna.train.distributed import first_before_others, joined, process_rank, shard, wait_for_all
 from sterna.train.export import export
 from sterna.train.lock import locked
 from sterna.train.loop import DivergedError, Position, Run
@@ -64,15 +66,20 @@ def run_training(
     """
     plan = plan_training(config_path, overrides)
     position = Position(plan.step, plan.step)
-    with locked(plan.output), _memory_errors(plan.config), _told(position, report):
-        return _run(plan, position, report, live)
+    with joined(plan.config.training.device), _memory_errors(plan.config):
+        if process_rank() > 0:
+            return _run(plan, position, lambda line: None, None)
+        with locked(plan.output), _told(position, report):
+            return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
     config, training, output, device = plan.config, plan.config.training, plan.output, plan.device
+    keep_freed_memory()
     for sentence in plan.notes:
         report(sentence)
-    tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
+    with first_before_others():
+        tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
     origin = plan.origin(stamp)
 
     # Otherwise the embedding's gradient is summed in no fixed order, and compiled runs cannot be reproduced.
@@ -80,11 +87,15 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(training.seed)
     model = new_decoder(config).to(device)
+    model.checkpoints_layers = training.activation_checkpointing
+    shard(model, model.blk)
     optimizers = make_optimizers(model, training)
     guard: dict[str, Any] = {}
     if plan.found is not None:
         guard = load_state(plan.found.path, model, optimizers, origin).guard
-        plan.checkpoints.adopt(plan.found)
+        wait_for_all()
+        if process_rank() == 0:
+            plan.checkpoints.adopt(plan.found)
     task = Pretraining(config, model, tokenizer, tokens, plan.valid_beginning)
     run = Run(task, optimizers, training, plan.checkpoints, origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -96,8 +107,9 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
         result = TrainingResult(
             position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
-        with atomic_write(output / "result.json") as file:
-            file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+        if process_rank() == 0:
+            with atomic_write(output / "result.json") as file:
+                file.write(json.dumps(asdict(result), default=str, indent=1).encode())
     for sentence in exports.refusals:
         report(sentence)
     wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"
@@ -117,7 +129,10 @@ def _told(position: Position, report: Report) -> Iterator[None]:
 
 @contextmanager
 def _sinks(plan: Plan, report: Report) -> Iterator[list[Sink]]:
-    """Those who receive the records of a run."""
+    """Those who receive the records of a run: those of the first process are enough."""
+    if process_rank() > 0:
+        yield []
+        return
 
     def tell(record: Record) -> None:
         if (line := line_of(record)) is not None:

@@ -1,0 +1,116 @@
+"""One training on several processes: `torchrun` starts them, FSDP2 shards the model's parameters over them.
+
+Each process has an equal share of every batch and of every parameter, gradient and moment. For a layer's forward and
+backward pass the whole parameters come together, so that a matrix has one scale, that of the whole matrix. Without
+`torchrun` there is one process, and every function here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sterna.errors import ArgumentError
+
+PATIENCE = timedelta(days=1)
+"""How long processes wait for each other: while the first one makes the tokens of a large corpus, the others wait."""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Joins the processes that `torchrun` started for a training on `device`, inside the block."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def process_count() -> int:
+    """How many processes train."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def wait_for_all() -> None:
+    """Returns once every process has called it."""
+    if process_count() > 1:
+        dist.barrier()
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """The first process runs the block before the others, which find what it wrote."""
+    if process_rank() > 0:
+        wait_for_all()
+    yield
+    if process_rank() == 0:
+        wait_for_all()
+
+
+def shard(model: nn.Module, layers: Iterable[nn.Module]) -> None:
+    """Shards the parameters of a model, which is the same on every process: layer by layer, and all else together."""
+    if process_count() == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(next(model.parameters()).device.type, (process_count(),))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    # Without resharding, the parameters after an evaluation would not be those that the optimizers have.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+
+
+def own_share(batch: Tensor) -> Tensor:
+    """This process's rows of a batch [rows, ...]. Raises ArgumentError where shares would not be equal: the mean of
+    the processes' losses would not be that of the batch."""
+    if len(batch) % process_count():
+        raise ArgumentError(
+            f"{process_count()} processes cannot share {len(batch)} windows equally; make training.batch_size a "
+            "multiple of training.accumulation times the processes."
+        )
+    return batch[process_rank() :: process_count()]
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a scalar over the processes."""
+    if process_count() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / process_count()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded. Every process must call it."""
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
+
+
+def sharded_as(model: Tensor, tensor: Tensor) -> Tensor:
+    """A whole tensor, which every process has, sharded as `model` is, if it has the same shape, and on its device."""
+    tensor = tensor.to(model.device)
+    if process_count() == 1:
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(model, DTensor) or tensor.shape != model.shape:
+        return tensor
+    return distribute_tensor(tensor, model.device_mesh, model.placements, src_data_rank=None)

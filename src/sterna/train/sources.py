@@ -1,0 +1,114 @@
+"""Where documents come from beside text files: JSONL, Parquet, and data sets of the Hugging Face hub in streaming."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sterna.errors import ArgumentError, UnsupportedError
+
+LONGEST_LINE = 1 << 28
+"""Bytes. A line of JSONL is parsed as a whole, so a longer one is refused before it fills the memory."""
+BATCH_ROWS = 64
+HUB = "hf:"
+
+Read = Callable[[int], None]
+"""Receives how many bytes of a file have been read."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A source whose rows are documents: the text `field` of each."""
+
+    name: str
+    """As the config has it."""
+    path: Path
+    """The file; of a data set, what follows `hf:`."""
+    field: str = "text"
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes; 0 for a data set."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def texts(self, read: Read = lambda size: None) -> Iterator[str]:
+        """The documents that are not empty. Raises ArgumentError for what cannot be read and for rows without such a
+        text, UnsupportedError where the package that reads them is missing."""
+        for number, value in enumerate(self._values(read), 1):
+            if not isinstance(value, str):
+                raise ArgumentError(
+                    f"Row {number} of {self.name} has no text called {self.field!r}; name another field: "
+                    f"{self.name.partition('#')[0]}#FIELD."
+                )
+            if value:
+                yield value
+
+    def _values(self, read: Read) -> Iterator[Any]:
+        if self.name.startswith(HUB):
+            return self._of_data_set()
+        return self._of_parquet(read) if _kind(self.path) == "parquet" else self._of_jsonl(read)
+
+    def _of_jsonl(self, read: Read) -> Iterator[Any]:
+        try:
+            with open(self.path, "rb") as file:
+                while line := file.readline(LONGEST_LINE):
+                    if len(line) == LONGEST_LINE:
+                        raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+                    if line.strip():
+                        row = json.loads(line.decode("utf-8-sig"))
+                        yield row.get(self.field) if isinstance(row, dict) else None
+                    read(file.tell())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ArgumentError(f"Cannot read the JSONL file {self.path}: {error}.") from error
+
+    def _of_parquet(self, read: Read) -> Iterator[Any]:
+        try:
+            import pyarrow
+            from pyarrow.parquet import ParquetFile
+        except ModuleNotFoundError:
+            raise UnsupportedError(f"Reading {self.path} needs pyarrow: pip install 'sterna[train,parquet]'.") from None
+        try:
+            with ParquetFile(self.path) as file:
+                if self.field not in file.schema_arrow.names:
+                    yield None
+                rows = 0
+                for batch in file.iter_batches(BATCH_ROWS, columns=[self.field]):
+                    yield from batch.column(0).to_pylist()
+                    rows += len(batch)
+                    read(self.size * rows // max(file.metadata.num_rows, 1))
+        except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+            raise ArgumentError(f"Cannot read the Parquet file {self.path}: {error}.") from error
+
+    def _of_data_set(self) -> Iterator[Any]:
+        try:
+            from datasets import load_dataset
+        except ModuleNotFoundError:
+            raise UnsupportedError(
+                f"Reading {self.name} needs datasets: pip install 'sterna[train,datasets]'."
+            ) from None
+        name, _, split = str(self.path).partition(":")
+        try:
+            for row in load_dataset(name, split=split or "train", streaming=True):
+                yield row.get(self.field)
+        except Exception as error:  # datasets lets through what its many readers and the network raise
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ArgumentError(f"Cannot read the data set {self.name}: {reason}.") from error
+
+
+def source(base: Path, name: str) -> Path | Rows:
+    """What `name` in a config stands for: a text file, or rows: `FILE.jsonl`, `FILE.parquet`, `hf:NAME` or
+    `hf:NAME:SPLIT` (split `train` by default), each of which may end in `#FIELD`. Paths are relative to `base`; a data
+    set's name is that of the hub, or the absolute path of a folder."""
+    plain, _, field = name.partition("#")
+    if plain.startswith(HUB):
+        return Rows(name, Path(plain.removeprefix(HUB)), field or "text")
+    if _kind(Path(plain)) in ("jsonl", "ndjson", "parquet"):
+        return Rows(name, base / plain, field or "text")
+    return base / name
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")

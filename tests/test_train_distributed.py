@@ -1,0 +1,82 @@
+"""Training on two processes gives the losses of one, and a run goes on with another number of processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from sterna.errors import ArgumentError  # noqa: E402
+from sterna.train import distributed  # noqa: E402
+from sterna.train.trainer import run_training  # noqa: E402
+from sterna.train.watch.records import read_records  # noqa: E402
+
+from .test_train_run import CONFIG, one_thread, write_corpus  # noqa: E402, F401
+
+
+def write_config(folder: Path, name: str, steps: int, **keys: str) -> Path:
+    path = folder / f"{name}.toml"
+    text = CONFIG.format(output=name, steps=steps, optimizer="adamw").replace("log_steps = 10", "log_steps = 1")
+    # Sums of another order differ in the last bit; at high rates, codes that flip soon make that a difference of 1e-3.
+    text = text.replace("= 6e-3", "= 5e-4")
+    path.write_text(text + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+    return path
+
+
+def records(folder: Path, name: str, kind: str) -> list[dict]:
+    return [record for record in read_records(folder / name / "log.jsonl") if record["kind"] == kind]
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def on_two_processes(config: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "sterna", "train", str(config)], env=environment, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(tmp_path: Path) -> None:
+    if not torch.distributed.is_available():
+        pytest.skip("This build of PyTorch has no torch.distributed.")
+    write_corpus(tmp_path)
+    run_training(write_config(tmp_path, "one", 7), quiet)
+    run_training(write_config(tmp_path, "mixed", 2), quiet)
+    on_two_processes(write_config(tmp_path, "mixed", 5, accumulation="2"))
+    assert [entry["step"] for entry in records(tmp_path, "mixed", "step")] == [1, 2, 3, 4, 5]
+    run_training(write_config(tmp_path, "mixed", 7), quiet)
+    one, mixed = (records(tmp_path, name, "step") for name in ("one", "mixed"))
+    assert len(one) == 7
+    assert [entry["loss"] for entry in mixed] == pytest.approx([entry["loss"] for entry in one], abs=1e-4)
+    assert [entry["norm"] for entry in mixed] == pytest.approx([entry["norm"] for entry in one], rel=1e-3)
+    # A scale of a shard would differ by about a percent.
+    scales = [records(tmp_path, name, "weights")[0]["matrices"]["blk.0.ffn_up"]["scale"] for name in ("one", "mixed")]
+    assert scales[1] == pytest.approx(scales[0], rel=1e-5)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "process_count", lambda: 3)
+    with pytest.raises(ArgumentError, match="3 processes cannot share 4 windows equally"):
+        distributed.own_share(torch.zeros(4, 2))
+    assert len(distributed.own_share(torch.zeros(6, 2))) == 2
+
+
+def test_checkpointed_activations_and_parts_of_a_batch_change_no_loss(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    run_training(write_config(tmp_path, "kept", 3), quiet)
+    run_training(write_config(tmp_path, "again", 3, activation_checkpointing="true"), quiet)
+    run_training(write_config(tmp_path, "parts", 3, accumulation="4"), quiet)
+    kept, again, parts = (
+        [entry["loss"] for entry in records(tmp_path, name, "step")] for name in ("kept", "again", "parts")
+    )
+    assert again == kept
+    assert parts == pytest.approx(kept, abs=1e-4)
