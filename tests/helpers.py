@@ -13,6 +13,8 @@ import pytest
 
 from sterna.bench.synthetic import HALFS_AT
 from sterna.checkpoint import Checkpoint
+from sterna.files.embedded import EMBEDDED_MODEL
+from sterna.files.gguf import read_gguf
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.delta_net import DeltaNet
@@ -25,6 +27,7 @@ from sterna.ternary import pack_i2s
 from sterna.train.corpus import document_parts
 
 DATA = Path(__file__).parent / "data"
+EMBEDDED_CONTEXT = int(read_gguf(EMBEDDED_MODEL).metadata["bitnet-b1.58.context_length"])
 SHARED = Path(__file__).parents[2] / "shared"
 TOKENS: list[int] = json.loads((DATA / "tokens.json").read_text())
 GOLDEN = {

@@ -7,8 +7,9 @@
     2
     ```
 
-The blocks of a page follow each other: in Python they share their names, in the shell a folder. Output is compared word
-by word, for a page may fold long lines.
+The blocks of a page follow each other: in Python they share their names, in the shell a folder, which has a copy of
+`examples`. Output is compared word by word, for a page may fold long lines. A block marked `serve` in place of `run` is
+run beside a `sterna serve`. What needs a network or many minutes is in blocks that name no language.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,9 +30,15 @@ import typer
 import sterna
 from sterna.cli.main import app
 
+from .server.conftest import running
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(?P<kind>\w+) run\n(?P<code>.*?)^```$(?:\n```text output\n(?P<output>.*?)^```$)?", re.M | re.S)
+FENCE = re.compile(
+    r"^```(?P<kind>\w+) (?P<mark>run|serve)\n(?P<code>.*?)^```$(?:\n```text output\n(?P<output>.*?)^```$)?", re.M | re.S
+)
+ADDRESS = "http://127.0.0.1:8080"
+"""Where `sterna serve` listens if nothing else is said; an example's server has another port."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Example:
     """A block to run, the line that it begins at, and what it prints (None where the page does not say)."""
 
     kind: str
+    mark: str
     line: int
     code: str
     output: str | None
@@ -46,7 +55,7 @@ class Example:
 def examples(page: Path) -> list[Example]:
     text = page.read_text()
     return [
-        Example(found["kind"], text[: found.start()].count("\n") + 1, found["code"], found["output"])
+        Example(found["kind"], found["mark"], text[: found.start()].count("\n") + 1, found["code"], found["output"])
         for found in FENCE.finditer(text)
     ]
 
@@ -76,21 +85,37 @@ def run_shell(code: str, folder: Path) -> str:
     return result.stdout
 
 
+def run_python(code: str, names: dict[str, object], page: str, line: int) -> str:
+    captured = io.StringIO()
+    with contextlib.redirect_stdout(captured):
+        exec(compile("\n" * line + code, page, "exec"), names)
+    return captured.getvalue()
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
 def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, names = tmp_path / "here", {"__name__": "__main__"}
-    folder.mkdir()
+    folder: Path = tmp_path / "here"
+    names: dict[str, object] = {"__name__": "__main__"}
+    shutil.copytree(ROOT / "examples", folder / "examples")
     monkeypatch.chdir(folder)
-    for example in examples(page):
-        if example.kind == "sh":
-            printed = run_shell(example.code, folder)
-        else:
-            captured = io.StringIO()
-            with contextlib.redirect_stdout(captured):
-                exec(compile("\n" * example.line + example.code, str(page), "exec"), names)
-            printed = captured.getvalue()
-        if example.output is not None:
-            assert printed.split() == example.output.split(), f"{page.name}, line {example.line}"
+    with contextlib.ExitStack() as stack:
+        url = ADDRESS
+        if any(example.mark == "serve" for example in examples(page)):
+            url = stack.enter_context(running()).url
+        for example in examples(page):
+            code = example.code.replace(ADDRESS, url)
+            if example.kind == "sh":
+                printed = run_shell(code, folder)
+            else:
+                printed = run_python(code, names, str(page), example.line)
+            if example.output is not None:
+                assert printed.split() == example.output.split(), f"{page.name}, line {example.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_python_or_shell_is_run(page: Path) -> None:
+    blocks = re.findall(r"^```(?:python|py|sh|bash|shell)\b.*$", page.read_text(), re.M)
+    assert len(blocks) == len(examples(page)), "a block without a mark"
 
 
 def test_the_pages_about_the_interfaces_have_examples() -> None:

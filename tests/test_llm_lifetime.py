@@ -30,7 +30,7 @@ def llm() -> LLM:
 
 def test_a_model_says_what_it_is(llm: LLM) -> None:
     assert repr(llm) == (
-        f"<LLM 'sterna-tern': bitnet-b1.58, 4,200,704 parameters, context {llm.context_length}, 2 threads, {llm.isa}>"
+        f"<LLM 'sterna-tern': bitnet-b1.58, 11,759,232 parameters, context {llm.context_length}, 2 threads, {llm.isa}>"
     )
 
 

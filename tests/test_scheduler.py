@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -16,6 +17,7 @@ from sterna.engine.backend import CachePool, StatePool
 from sterna.engine.kv_cache import NO_BLOCK, KvCache, SequenceBlocks
 from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import HiddenRequest, Request
+from sterna.engine.scheduler import Chunk
 from sterna.model.config import ModelConfig
 
 from .helpers import GEMMA3, QWEN35, TINY, tiny_checkpoint
@@ -261,3 +263,47 @@ def test_what_does_not_fit_takes_nothing() -> None:
     assert available(cache) == [4, 9]
     assert cache.provide(blocks, 4 * 64)
     assert not cache.can_begin(SequenceBlocks(), [], 1, 0)
+
+
+def test_the_background_runs_only_when_nobody_else_does() -> None:
+    llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=1)
+    scheduler, finished = llm._loop.scheduler, SimpleQueue[Request]()
+    kinds: list[set[bool]] = []
+    schedule = scheduler.schedule
+    ready = threading.Event()
+
+    def watched() -> list[Chunk]:
+        chunks = schedule()
+        kinds.append({chunk.request.background for chunk in chunks})
+        if len(kinds) == 5:
+            llm.submit(asked)
+            ready.set()
+        return chunks
+
+    scheduler.schedule = watched  # type: ignore[method-assign]
+    batch = [llm.generation(prompt, done=finished.put, max_tokens=40, ignore_eos=True) for prompt in PROMPTS[:4]]
+    for request in batch:
+        request.background = True
+    asked = [llm.generation(prompt, done=finished.put, max_tokens=10, ignore_eos=True) for prompt in PROMPTS[4:6]]
+    llm.submit(batch)
+    assert ready.wait(60)
+    ended = [finished.get(timeout=60) for _ in range(6)]
+    assert ended[:2] == asked or ended[:2] == asked[::-1]
+    assert all(len(kind) == 1 for kind in kinds)
+    urgent = [n for n, kind in enumerate(kinds) if kind == {False}]
+    assert urgent == list(range(5, 5 + len(urgent)))  # from the very next pass on, without a break
+
+
+def test_the_background_gives_up_its_blocks_and_its_texts_stay_the_same() -> None:
+    options: dict[str, Any] = {"max_tokens": 120, "ignore_eos": True, "seed": 3}
+    expected = [each.text for each in LLM(tiny_checkpoint(CONFIGS["bitnet"])).complete(PROMPTS[:12], **options)]
+    llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=1, pool_tokens=3 * 320)
+    finished: SimpleQueue[Request] = SimpleQueue()
+    requests = [llm.generation(prompt, done=finished.put, **options) for prompt in PROMPTS[:12]]
+    for request in requests[:6]:
+        request.background = True
+    llm.submit(requests)
+    ended = [finished.get(timeout=60) for _ in requests]
+    assert {request.background for request in ended[:6]} == {False}
+    assert llm._loop.scheduler.preemptions > 0
+    assert [request.completion().text for request in requests] == expected

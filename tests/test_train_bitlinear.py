@@ -8,6 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sterna.ternary import absmax, absmean  # noqa: E402
+from sterna.ternary.quantization import Quantization  # noqa: E402
+from sterna.ternary.quantize import binary  # noqa: E402
 from sterna.train.bitlinear import BitLinear  # noqa: E402
 
 
@@ -45,3 +47,52 @@ def test_gradients_pass_straight_through(layer: BitLinear) -> None:
     quantised_weight, quantised_x = torch.from_numpy(codes * np.float32(beta)), torch.from_numpy(x_codes / scale)
     torch.testing.assert_close(x.grad, upstream @ quantised_weight, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(layer.weight.grad, upstream.T @ quantised_x, rtol=1e-4, atol=1e-5)
+
+
+def by_definition(x: np.ndarray, activations: str, source: str) -> np.ndarray:
+    """What a matrix multiplies, as the papers define it."""
+    if activations == "float":
+        return x
+    if activations == "a4.8" and source == "normed":  # arXiv 2411.04965, section 2.1
+        beta = np.abs(x).mean(axis=-1, keepdims=True) + np.float32(1e-5)
+        return np.clip(np.rint(x * np.float32(7**0.5) / beta), -8, 7) * beta / np.float32(7**0.5)
+    codes, scale = absmax(x)
+    values = codes / scale
+    if activations == "a4.8" and source == "attention":
+        least_kept = np.sort(np.abs(x), axis=-1)[:, x.shape[-1] // 2, None]
+        values = values * (np.abs(x) >= least_kept)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("quantization", "source"),
+    [
+        (Quantization(), "normed"),
+        (Quantization("binary"), "normed"),
+        (Quantization("float", activations="float"), "normed"),
+        (Quantization(activations="float"), "gated"),
+        *((Quantization(activations="a4.8"), source) for source in ("normed", "attention", "gated")),
+    ],
+    ids=str,
+)
+def test_every_quantiser_computes_its_definition_and_passes_gradients_straight_through(
+    quantization: Quantization, source: str
+) -> None:
+    torch.manual_seed(5)
+    layer = BitLinear(128, 48, 0.1, quantization, source)
+    x, upstream = torch.randn(7, 128, requires_grad=True), torch.randn(7, 48)
+    y = layer(x)
+    y.backward(upstream)
+    latent = layer.weight.detach().numpy()
+    weights = {"ternary": absmean, "binary": binary, "float": lambda latent: (latent, 1.0)}[quantization.weights]
+    codes, beta = weights(latent)
+    weight = torch.from_numpy(codes * np.float32(beta))
+    inputs = torch.from_numpy(by_definition(x.detach().numpy(), quantization.activations, source).astype(np.float32))
+    torch.testing.assert_close(layer.values(), weight)
+    torch.testing.assert_close(y, inputs @ weight.T, rtol=1e-4, atol=1e-5)
+    expected = upstream @ weight
+    if quantization.activations == "a4.8" and source == "attention":
+        expected = expected * (inputs != 0)  # what is not kept has no gradient
+        assert ((x.grad != 0).sum(-1) == 64).all()
+    torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer.weight.grad, upstream.T @ inputs, rtol=1e-4, atol=1e-5)

@@ -18,11 +18,14 @@ from sterna.checkpoint.convert import convert  # noqa: E402
 from sterna.errors import ArgumentError, FormatError  # noqa: E402
 from sterna.tensor.decode import decode, ternary_codes  # noqa: E402
 from sterna.ternary.groups import GroupQuantizer, group_quantizer  # noqa: E402
-from sterna.train.bitlinear import BitLinear, ternary_groups  # noqa: E402
+from sterna.ternary.quantization import Quantization  # noqa: E402
+from sterna.train.bitlinear import BitLinear  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
+from sterna.train.describe import describe  # noqa: E402
 from sterna.train.export import export, group_values  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
-from sterna.train.plan import describe, new_decoder, plan_training  # noqa: E402
+from sterna.train.plan import new_decoder, plan_training  # noqa: E402
+from sterna.train.quantizers import ternary_groups  # noqa: E402
 from sterna.train.state import load_state  # noqa: E402
 from sterna.train.trainer import TrainingResult, run_training  # noqa: E402
 
@@ -75,7 +78,7 @@ def test_without_a_share_absmean_decides_in_each_group_and_none_makes_binary_wei
 
 def test_inputs_stay_float_and_gradients_pass_straight_through() -> None:
     torch.manual_seed(0)
-    layer = BitLinear(256, 48, 0.1, BONSAI)
+    layer = BitLinear(256, 48, 0.1, Quantization(groups=BONSAI, activations="float"))
     x, upstream = torch.randn(7, 256, requires_grad=True), torch.randn(7, 48)
     values = ternary_groups(layer.weight.detach(), BONSAI)
     y = layer(x)
@@ -95,7 +98,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Decod
     result = run_training(path, lambda line: None)
     config, state = load_config(path), folder / "out" / "state.safetensors"
     model = new_decoder(config)
-    assert load_state(state, model, None, {}) == 12
+    assert load_state(state, model, None, {}).step == 12
     return result, model, state
 
 
@@ -137,7 +140,7 @@ def test_the_folder_of_a_run_holds_the_same_weights(run: tuple[TrainingResult, D
 
 def test_an_export_of_other_weights_is_noticed(run: tuple[TrainingResult, Decoder, Path], tmp_path: Path) -> None:
     _, model, state = run
-    other = Decoder(model.config, BONSAI, ternary_embedding=True)
+    other = Decoder(model.config, Quantization(groups=BONSAI, activations="float", embedding=True))
     with pytest.raises(FormatError, match="does not hold the trained weights of"):
         export(state, tmp_path / "m.gguf", tmp_path / "hf", "m", other)
 
@@ -158,7 +161,7 @@ def test_other_groups_have_their_own_encodings(tmp_path: Path, keys: list[str], 
     assert convert(result.gguf, tmp_path / "m.gguf").types == types
     lines = describe(plan_training(path, overrides))
     size = "64, 21" if "64" in keys[0] else "128, 0"
-    assert lines[0].endswith(f" of them ternary in groups of {size} of each 0")
+    assert lines[0].endswith(f" of them ternary in groups of {size} of each 0; activations float")
 
 
 @pytest.mark.parametrize(
@@ -191,8 +194,18 @@ def test_a_state_says_how_its_weights_are_made_ternary(
     tensors = load_file(state)
     with open(state, "rb") as file:
         metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
-    assert json.loads(metadata["quantization"]) == {"group_size": 128, "zeros": 42, "embedding": True}
-    for broken in ("[]", "{", '{"group_size": 7, "zeros": 1, "embedding": true}', "1e999"):
+    recorded = json.loads(metadata["quantization"])
+    groups = {"group_size": 128, "zeros": 42}
+    assert recorded == {"weights": "ternary", "groups": groups, "activations": "float", "embedding": True}
+    wrong = [
+        {"groups": {"group_size": 7, "zeros": 1}},
+        {"groups": {"group_size": 128, "zeros": True}},
+        {"weights": "quaternary"},
+        {"activations": ["float"]},
+        {"activations": "int8"},
+        {"embedding": 1},
+    ]
+    for broken in ("[]", "{", "{}", "1e999", *(json.dumps(recorded | change) for change in wrong)):
         save_file(tensors, tmp_path / "state.safetensors", metadata | {"quantization": broken})
         with pytest.raises(FormatError, match="made ternary"):
             open_checkpoint(tmp_path / "state.safetensors")

@@ -93,7 +93,7 @@ def trained(folder: Path) -> tuple[TrainingResult, Decoder, list[float]]:
     config = load_config(folder / "unbroken.toml")
     model = Decoder(config.model.model_config())
     state = folder / "unbroken" / "state.safetensors"
-    assert load_state(state, model, None, {"model": asdict(config.model.model_config())}) == 40
+    assert load_state(state, model, None, {"model": asdict(config.model.model_config())}).step == 40
     losses = [float(match[1]) for line in lines if (match := re.match(r"step \d+ loss ([\d.]+)", line))]
     return result, model, losses
 
@@ -206,7 +206,7 @@ def test_transformers_loads_the_packed_export(trained: tuple[TrainingResult, Dec
         ("batch_size = 4", "batch_size = true", "training.batch_size must be of type int, not bool"),
         ("batch_size = 4", 'batch_size = "4"', "training.batch_size must be of type int, not str"),
         ("batch_size = 4", "", "lacks training.batch_size"),
-        ("hidden_size = 128", "hidden_size = 96", "multiples of 128"),
+        ("hidden_size = 128", "hidden_size = 96", "a multiple of 128"),
         ("num_kv_heads = 1", "num_kv_heads = 0", "multiple of model.num_kv_heads"),
         ('name = "tiny"', 'name = "../tiny"', "name must consist of"),
         ('optimizer = "adamw"', 'optimizer = "sgd"', "training.optimizer"),

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from sterna.train.config import TrainingSection  # noqa: E402
 from sterna.train.loss import next_token_loss  # noqa: E402
-from sterna.train.optimizer import schedule, weight_decay  # noqa: E402
+from sterna.train.schedule import learning_rate_factor, weight_decay  # noqa: E402
 
 TRAINING = TrainingSection(
     steps=100, batch_size=1, learning_rate=1.0, embedding_learning_rate=1.0, warmup_steps=10, decay_fraction=0.4
@@ -16,8 +16,8 @@ TRAINING = TrainingSection(
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
-    assert [schedule(step, TRAINING) for step in (0, 9, 10, 60)] == [0.1, 1.0, 1.0, 1.0]
-    assert [schedule(step, TRAINING) for step in (80, 99)] == pytest.approx([0.5, 1 / 40])
+    assert [learning_rate_factor(step, TRAINING) for step in (0, 9, 10, 60)] == [0.1, 1.0, 1.0, 1.0]
+    assert [learning_rate_factor(step, TRAINING) for step in (80, 99)] == pytest.approx([0.5, 1 / 40])
 
 
 def test_weight_decay_stops_where_the_learning_rate_begins_to_fall() -> None:

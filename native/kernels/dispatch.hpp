@@ -17,7 +17,7 @@ const Kernels& kernels_for(const std::string& isa);
 
 // Bytes ahead of what is multiplied at which a stream of ternary panels is fetched to L2 (an eighth of them ahead, to
 // L1), 0 to leave it to the processor: on Zen 4 its own prefetchers are faster, Intel's need help
-// (docs/measurements.md).
+// (docs/experiments.md).
 std::size_t fetch_distance();
 
 // Whether every kernel gives scalar's answer, to the bit, on fixed pseudo-random inputs.

@@ -18,6 +18,7 @@ from sterna.errors import ArgumentError, ContextLengthError, FormatError, Unsupp
 from sterna.files.embedded import EMBEDDED_MODEL
 from tests.batch.jobs import read_lines
 from tests.command import sterna
+from tests.helpers import EMBEDDED_CONTEXT
 
 TOKENIZER = Tokenizer(EMBEDDED_MODEL)
 PAGE = """<!doctype html><title>A &amp; B</title><style>p {}</style><script>if (1 < 2) alert()</script>
@@ -94,6 +95,22 @@ def test_the_text_of_a_page() -> None:
     assert html_text(PAGE) == "A & B\nOne bold word.\nTwo\nthree\nx y\n<end>"
 
 
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("a.txt", "caf\xe9".encode("utf-16")),
+        ("b.md", b"\xef\xbb\xbfcaf\xc3\xa9"),
+        ("c.html", b"<meta charset='ISO-8859-1'>caf\xe9"),
+        ("d.html", b'<meta http-equiv="Content-Type" content="text/html; charset=windows-1252">caf\xe9'),
+        ("e.html", b"<meta charset=zlib>caf\xc3\xa9"),
+        ("f.html", b"<meta charset=cp99999>caf\xc3\xa9"),
+    ],
+)
+def test_texts_in_the_encodings_that_people_have(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert text_of(tmp_path / name) == "caf\xe9"
+
+
 def test_the_text_of_a_pdf_file(tmp_path: Path) -> None:
     pytest.importorskip("pypdf")
     (tmp_path / "a.pdf").write_bytes(pdf("The ship sails"))
@@ -124,7 +141,12 @@ def test_documents_that_cannot_be_asked_about(tmp_path: Path) -> None:
         (Documents("x"), tmp_path / "none", ArgumentError, "is no folder"),
         (Documents("x", chunk=1000), folder(tmp_path), ArgumentError, "A part has at most"),
         (Documents("x", chunk=20, overlap=20), tmp_path / "docs", ArgumentError, "overlap by fewer"),
-        (Documents("x " * 500), tmp_path / "docs", ContextLengthError, "take .* of the context's 512"),
+        (
+            Documents("x " * EMBEDDED_CONTEXT),
+            tmp_path / "docs",
+            ContextLengthError,
+            f"take .* of the context's {EMBEDDED_CONTEXT}",
+        ),
     ]
     for documents, place, kind, sentence in asked:
         with pytest.raises(kind, match=sentence):

@@ -7,11 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sterna.batch import BatchReport, Worker, run
+from sterna.batch import ray as ray_module
 from sterna.engine.options import EngineOptions
 from sterna.errors import UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL
@@ -26,9 +29,9 @@ def test_a_cluster_needs_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(write_lines(tmp_path / "in", [{"prompt": "a"}]), tmp_path / "out", ray="local")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of two nodes."""
+@contextmanager
+def two_nodes() -> Iterator[Any]:
+    """A cluster of two nodes."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -37,9 +40,16 @@ def cluster() -> Iterator[str]:
         nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
         try:
             nodes.add_node(num_cpus=2)
-            yield nodes.address
+            yield nodes
         finally:
             nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster that several tests share."""
+    with two_nodes() as nodes:
+        yield nodes.address
 
 
 def workers() -> list[int]:
@@ -56,25 +66,37 @@ def workers() -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster: str, tmp_path: Path) -> None:
-    source, options = write_lines(tmp_path / "in.jsonl", mixed_lines(4_000)), EngineOptions(threads=1)
+@pytest.mark.parametrize("loss", ["worker", "node"])
+def test_what_a_cluster_loses_changes_no_bytes(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_module, "LINES", 64)
+    # By default Ray waits for most of a minute before a silent node counts as lost.
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    source, options = write_lines(tmp_path / "in.jsonl", mixed_lines(1_000)), EngineOptions(threads=1)
     unbroken = run(source, tmp_path / "one.jsonl", options=options)
     began, killed = threading.Event(), []
 
-    def kill() -> None:
-        began.wait()
-        killed.append(workers()[0])
-        os.kill(killed[0], signal.SIGKILL)
+    with two_nodes() as nodes:
 
-    def progress(report: BatchReport) -> None:
-        if report.completion_tokens:
-            began.set()
+        def kill() -> None:
+            began.wait()
+            if loss == "worker":
+                killed.append(workers()[0])
+            else:
+                (node,) = nodes.worker_nodes
+                killed.extend(process.process.pid for each in node.all_processes.values() for process in each)
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    report = run(source, tmp_path / "many.jsonl", ray=cluster, options=options, progress=progress)
-    killer.join()
-    assert len(killed) == 1 and report.done == unbroken.done == 4_000 and report.failed == unbroken.failed
+        def progress(report: BatchReport) -> None:
+            if report.completion_tokens:
+                began.set()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        report = run(source, tmp_path / "many.jsonl", ray=nodes.address, options=options, progress=progress)
+        killer.join()
+    assert killed and report.done == unbroken.done == 1_000 and report.failed == unbroken.failed
     for name in (".jsonl", ".jsonl.errors.jsonl"):
         assert (tmp_path / f"many{name}").read_bytes() == (tmp_path / f"one{name}").read_bytes()
 
@@ -112,6 +134,18 @@ def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in", [{"prompt": "a"}])
     with pytest.raises(UnsupportedError, match="The cluster at 127.0.0.1:1 failed: .*refused"):
         run(source, tmp_path / "out", ray="127.0.0.1:1")
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(**options: Any) -> None:
+        raise RuntimeError("RPC error: Deadline Exceeded")
+
+    monkeypatch.setattr(ray, "init", init)
+    source = write_lines(tmp_path / "in", [{"prompt": "a"}])
+    with pytest.raises(UnsupportedError, match="The cluster at auto failed: RPC error: Deadline Exceeded"):
+        run(source, tmp_path / "out", ray="auto")
 
 
 @pytest.mark.slow

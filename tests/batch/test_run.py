@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from sterna import LLM
-from sterna.batch import PLAIN, run
-from sterna.batch.lines import RawLine, parse_line, seed_of
+from sterna.batch import PLAIN, BatchReport, run
+from sterna.batch.answerer import Answerer
+from sterna.batch.lines import RawLine, entries, parse_line, seed_of
 from sterna.engine.options import EngineOptions
 from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
+from sterna.server.errors import ApiError
 from tests.batch.jobs import mixed_lines, openai_line, read_lines, write_lines
 from tests.command import sterna
 
@@ -165,6 +167,8 @@ def test_inputs_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="is no Parquet table"):
         run(tmp_path / "broken.parquet", tmp_path / "out")
+    with pytest.raises(ArgumentError, match="The output is a file"):
+        run("-", "-")
     with pytest.raises(ArgumentError, match="three files"):
         run(tmp_path / "in", tmp_path / "x" / ".." / "in")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -187,3 +191,40 @@ def test_the_verb_exits_with_what_happened(tmp_path: Path) -> None:
     changed = sterna("batch", "-", str(tmp_path / "out"), stdin=good.replace("ship", "sea"))
     assert changed.returncode == 2 and "the input was changed at line 1" in changed.stderr
     assert len(read_lines(tmp_path / "some")) == len(read_lines(tmp_path / "bad")) == 1
+
+
+def test_progress_counts_what_earlier_runs_did(mixed: Path, tmp_path: Path) -> None:
+    count = 600
+
+    def interrupt(report: BatchReport) -> None:
+        raise KeyboardInterrupt
+
+    source = write_lines(tmp_path / "in", [b"{", b"[]", *mixed_lines(count)])
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "out", progress=interrupt)
+    told: list[tuple[int, int]] = []
+    report = run(source, tmp_path / "out", progress=lambda report: told.append((report.done, report.failed)))
+    assert told and told[0][1] >= 2 and told == sorted(told)
+    assert (report.done, report.failed) == (count + 2, count // 10 + 2)
+
+
+@pytest.mark.parametrize("lines", [60, 1500])
+def test_a_stopped_answerer_refuses_the_rest(lines: int, llm: LLM) -> None:
+    """Every line has one outcome, wherever it was: answered, in the engine, or not read."""
+    asked = list(entries((RawLine(n, json.dumps(each).encode() if isinstance(each, dict) else each)
+                          for n, each in enumerate(mixed_lines(lines), 1)), "job"))  # fmt: skip
+    calls = 0
+
+    def stop() -> ApiError | None:
+        nonlocal calls
+        calls += 1
+        return ApiError(409, "Enough.", code="enough") if calls > 1 else None
+
+    found = list(Answerer(llm, "model", 0, PLAIN, stop).outcomes(asked))
+    assert sorted(outcome.key for outcome in found) == sorted(entry.key for entry in asked)
+    refused = [json.loads(outcome.data)["error"]["code"] for outcome in found if outcome.failed]
+    assert refused.count("enough") > 0 and refused.count("invalid_json_line") == sum(
+        isinstance(each, bytes) for each in mixed_lines(lines)
+    )
+    llm._loop.call(lambda: None)
+    assert not llm._loop.scheduler.has_requests

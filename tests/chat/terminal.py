@@ -12,6 +12,7 @@ from types import TracebackType
 
 import pexpect
 import pyte
+from pyte.screens import Char
 
 SECONDS = 60.0
 """How long a test waits at most for what it expects."""
@@ -47,6 +48,11 @@ class Terminal:
         """The lines that were scrolled away and those of the screen, without the spaces at their ends."""
         above = ["".join(line[x].data for x in range(self._screen.columns)) for line in self._screen.history.top]
         return "\n".join(line.rstrip() for line in [*above, *self._screen.display]).rstrip()
+
+    @property
+    def cells(self) -> list[list[Char]]:
+        """The characters of the screen with their colours, line by line."""
+        return [[self._screen.buffer[y][x] for x in range(self._screen.columns)] for y in range(self._screen.lines)]
 
     def type(self, keys: str) -> None:
         """Presses keys."""

@@ -18,6 +18,7 @@ from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.files.gguf import read_gguf, write_gguf
 
 from ..command import shell, sterna
+from ..helpers import EMBEDDED_CONTEXT
 from .terminal import Terminal
 
 COLOUR = re.compile(rb"\x1b\[[\d;]*?\b(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[\d;]*m")
@@ -35,11 +36,11 @@ def endless(tmp_path: Path) -> str:
 def test_a_conversation(tmp_path: Path) -> None:
     with Terminal("chat", "--seed", "1", "-n", "24", "--system", "Be kind.", "--stats", home=tmp_path) as terminal:
         terminal.wait_for("^>>>")
-        assert "has no chat template" in terminal.text and "context 512 tokens" in terminal.text
+        assert "has no chat template" in terminal.text and f"context {EMBEDDED_CONTEXT:,} tokens" in terminal.text
         terminal.type("Hello there\r")
         terminal.wait_for("^>>>", 2)
         assert re.search(r"^\(cut at 24 tokens", terminal.text, re.M)
-        assert "24 generated at" in terminal.text and "of 512 tokens (" in terminal.text
+        assert "24 generated at" in terminal.text and f"of {EMBEDDED_CONTEXT:,} tokens (" in terminal.text
         terminal.type("/sy")
         terminal.wait_for("show or replace the system prompt")
         terminal.type("\t")
@@ -146,7 +147,7 @@ def test_a_model_that_thinks_and_has_a_hostile_name(tmp_path: Path) -> None:
     metadata = {**metadata, "tokenizer.chat_template": template, "general.name": "a\x1b]0;title\x07\nb"}
     write_gguf(tmp_path / "model.gguf", metadata, read_gguf(EMBEDDED_MODEL).tensors.values())
     with Terminal("chat", str(tmp_path / "model.gguf"), "-n", "12", "--seed", "1", home=tmp_path) as terminal:
-        terminal.wait_for("^a␛]0;title␇ b, context 512")
+        terminal.wait_for(f"^a␛]0;title␇ b, context {EMBEDDED_CONTEXT:,}")
         terminal.wait_for("^>>>")
         assert "no chat template" not in terminal.text
         terminal.type("Hello\r")
@@ -205,7 +206,7 @@ def test_a_pipe_continues_the_conversation() -> None:
 
 @pytest.mark.parametrize(
     ("stdin", "words"),
-    [(b"\xff\xfe\n", "stdin is not UTF-8 text"), (b"word " * 3000, "the context of 512 has room for")],
+    [(b"\xff\xfe\n", "stdin is not UTF-8 text"), (b"word " * 3000, f"the context of {EMBEDDED_CONTEXT} has room for")],
 )
 def test_an_error_ends_a_pipe(stdin: bytes, words: str) -> None:
     result = sterna("chat", stdin=stdin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from openai import OpenAI
 from sterna import LLM
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
+from sterna.server.extension import Extension
 from sterna.server.known import known_models
 from sterna.server.models import Models
 from sterna.server.run import Server
@@ -63,10 +64,12 @@ class Running:
 
 
 @contextmanager
-def running(models: Models | None = None, settings: Settings | None = None) -> Iterator[Running]:
+def running(
+    models: Models | None = None, settings: Settings | None = None, extensions: Sequence[Extension] = ()
+) -> Iterator[Running]:
     """Runs a server on a free port; of the embedded model where none are given."""
     models = models or Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1))
-    server = Server(models, settings or Settings(port=0))
+    server = Server(models, settings or Settings(port=0), extensions)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

@@ -14,6 +14,7 @@ from sterna.server.answer import Usage
 from sterna.server.anthropic.conversation import template_messages
 from sterna.server.anthropic.output import Message
 from sterna.server.events import CallArguments, CallStart, Event, Text, Thinking
+from tests.helpers import EMBEDDED_CONTEXT
 from tests.server.conftest import Running
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea."}]
@@ -48,12 +49,12 @@ def test_messages(served: Running, client: anthropic.Anthropic) -> None:
 
 
 def test_messages_that_stream(served: Running, client: anthropic.Anthropic) -> None:
-    wanted = expected(served, stop=("the",))
-    assert wanted.stop_string == "the"
-    with client.messages.stream(messages=MESSAGES, max_tokens=40, stop_sequences=["the"], **KNOWN) as stream:
+    wanted = expected(served, stop=("not",))
+    assert wanted.stop_string == "not"
+    with client.messages.stream(messages=MESSAGES, max_tokens=40, stop_sequences=["not"], **KNOWN) as stream:
         assert "".join(stream.text_stream) == wanted.text
         message = stream.get_final_message()
-    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "the")
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "not")
     assert counts(message) == (wanted.prompt_tokens, wanted.completion_tokens)
     assert getattr(message.content[0], "text", None) == wanted.text
 
@@ -93,7 +94,7 @@ def test_more_tokens_than_the_context_has_end_with_it(served: Running) -> None:
     message = served.post("/v1/messages", {"messages": messages, "max_tokens": 128_000, "temperature": 0}).json()
     usage = message["usage"]
     assert message["stop_reason"] == "model_context_window_exceeded"
-    assert usage["input_tokens"] + usage["cache_read_input_tokens"] + usage["output_tokens"] == 512
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] + usage["output_tokens"] == EMBEDDED_CONTEXT
 
 
 def test_the_answer_goes_on_from_an_assistant_message(served: Running, client: anthropic.Anthropic) -> None:

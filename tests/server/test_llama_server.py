@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import EMBEDDED_CONTEXT
 from tests.server.conftest import Running
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tell me of the sea."}]
@@ -52,7 +53,7 @@ def test_a_template_is_applied_as_a_chat_applies_it(served: Running) -> None:
 
 def test_props(served: Running) -> None:
     props = served.http.get("/props").json()
-    assert props["default_generation_settings"]["n_ctx"] == 512
+    assert props["default_generation_settings"]["n_ctx"] == EMBEDDED_CONTEXT
     assert props["default_generation_settings"]["params"]["temperature"] == 1.0
     assert props["model_alias"] == "sterna-tern" and "/" not in props["model_path"]
     assert props["chat_template"] == "" and props["bos_token"] and props["eos_token"]

@@ -18,6 +18,7 @@ from sterna.server.events import CallArguments, CallStart, Text, Thinking
 from sterna.server.ollama.conversation import template_messages
 from sterna.server.ollama.names import keep_alive_seconds
 from sterna.server.ollama.output import Part, Parts
+from tests.helpers import EMBEDDED_CONTEXT
 from tests.server.conftest import Running
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea."}]
@@ -53,9 +54,9 @@ def test_chat(served: Running, client: ollama.Client) -> None:
 
 
 def test_a_chat_that_streams(served: Running, client: ollama.Client) -> None:
-    wanted = expected(served, stop="the")
+    wanted = expected(served, stop="not")
     assert wanted.stop_reason == "stop"
-    *parts, last = client.chat(NAME, MESSAGES, options={**OPTIONS, "stop": ["the"]}, stream=True)
+    *parts, last = client.chat(NAME, MESSAGES, options={**OPTIONS, "stop": ["not"]}, stream=True)
     assert "".join(part.message.content or "" for part in parts) == wanted.text
     assert last.message.content == "" and not any(part.done for part in parts)
     check_counts(last, wanted)
@@ -124,31 +125,33 @@ def test_embeddings(served: Running, client: ollama.Client) -> None:
 
 
 def test_a_text_that_is_too_long_to_embed_is_cut_unless_it_must_not_be(served: Running, client: ollama.Client) -> None:
-    ids = served.llm.tokenize("the sea " * 600)[: served.llm.context_length]
-    np.testing.assert_allclose(client.embed(NAME, "the sea " * 600).embeddings, served.llm.embed([ids]), atol=1e-6)
-    with pytest.raises(ollama.ResponseError, match="The prompt has more than 512 tokens"):
-        client.embed(NAME, "the sea " * 600, truncate=False)
+    ids = served.llm.tokenize("the sea " * EMBEDDED_CONTEXT)[: served.llm.context_length]
+    np.testing.assert_allclose(
+        client.embed(NAME, "the sea " * EMBEDDED_CONTEXT).embeddings, served.llm.embed([ids]), atol=1e-6
+    )
+    with pytest.raises(ollama.ResponseError, match=f"The prompt has more than {EMBEDDED_CONTEXT} tokens"):
+        client.embed(NAME, "the sea " * EMBEDDED_CONTEXT, truncate=False)
 
 
 def test_the_models_are_listed_with_what_their_files_say(served: Running, client: ollama.Client) -> None:
     (model,) = client.list().models
     assert model.model == NAME and model.details is not None
     assert (model.details.family, model.details.format) == ("bitnet-b1.58", "gguf")
-    assert (model.details.parameter_size, model.details.quantization_level) == ("4.2M", "I2_S")
+    assert (model.details.parameter_size, model.details.quantization_level) == ("11.8M", "I2_S")
     assert model.size == served.models.known()[0].bytes and len(model.digest or "") == 64
     (running,) = client.ps().models
-    assert (running.model, running.digest, running.context_length) == (NAME, model.digest, 512)
+    assert (running.model, running.digest, running.context_length) == (NAME, model.digest, EMBEDDED_CONTEXT)
     assert running.size and running.expires_at is not None
 
 
 def test_show(served: Running, client: ollama.Client) -> None:
     shown = client.show("sterna-tern")
     assert shown.capabilities == ["completion", "tools"]
-    assert shown.parameters == "num_ctx 512"
+    assert shown.parameters == f"num_ctx {EMBEDDED_CONTEXT}"
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.architecture"] == "bitnet-b1.58"
-    assert shown.modelinfo["bitnet-b1.58.context_length"] == 512
-    assert shown.modelinfo["general.parameter_count"] == 4_200_704
+    assert shown.modelinfo["bitnet-b1.58.context_length"] == EMBEDDED_CONTEXT
+    assert shown.modelinfo["general.parameter_count"] == 11_759_232
     by_old_name = served.post("/api/show", {"name": NAME}).json()  # as litellm asks
     assert by_old_name["model_info"] == shown.modelinfo and by_old_name["template"] == ""
 

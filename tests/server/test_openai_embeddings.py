@@ -30,5 +30,5 @@ def test_fewer_dimensions_have_length_one_again(served: Running) -> None:
 
 
 def test_a_text_beyond_the_context_is_an_error(served: Running) -> None:
-    response = served.post("/v1/embeddings", {"input": ["word " * 600]})
+    response = served.post("/v1/embeddings", {"input": ["word " * 2000]})
     assert response.status_code == 400 and response.json()["error"]["code"] == "context_length_exceeded"

@@ -53,9 +53,9 @@ def test_a_chat_that_streams(served: Running) -> None:
 
 
 def test_the_helper_of_the_client_puts_a_stream_together(served: Running) -> None:
-    with served.openai.chat.completions.stream(messages=MESSAGES, max_tokens=40, stop=["the"], **KNOWN) as stream:
+    with served.openai.chat.completions.stream(messages=MESSAGES, max_tokens=40, stop=["not"], **KNOWN) as stream:
         stream.until_done()
-        wanted = expected(served, stop="the")
+        wanted = expected(served, stop="not")
         assert wanted.stop_reason == "stop"
         assert stream.get_final_completion().choices[0].message.content == wanted.text
 
@@ -104,7 +104,7 @@ def test_responses(served: Running) -> None:
 
 
 def test_responses_that_stream(served: Running) -> None:
-    wanted = served.llm.complete([served.llm.tokenizer.encode_chat(MESSAGES[1:])], max_tokens=40, stop="the", **DRAWN)[
+    wanted = served.llm.complete([served.llm.tokenizer.encode_chat(MESSAGES[1:])], max_tokens=40, stop="not", **DRAWN)[
         0
     ]
     assert wanted.stop_reason == "stop"
@@ -113,7 +113,7 @@ def test_responses_that_stream(served: Running) -> None:
             model="sterna-tern",
             input=MESSAGES[1]["content"],
             temperature=0.8,
-            extra_body={"seed": 5, "stop": "the"},
+            extra_body={"seed": 5, "stop": "not"},
             stream=True,
         )
     )

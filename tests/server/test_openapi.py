@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import status_code_conformance
 
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
+from sterna.jobs import Limits, jobs
 from sterna.server.app import create_app
 from sterna.server.known import known_models
 from sterna.server.models import Models
@@ -26,7 +27,7 @@ REACHES_OUT = ("/api/pull",)
 
 
 def operations() -> list[tuple[str, str]]:
-    described = create_app(Models(known_models([EMBEDDED_NAME])), Settings()).openapi()["paths"]
+    described = create_app(Models(known_models([EMBEDDED_NAME])), Settings(), [jobs(Limits())]).openapi()["paths"]
     return [
         (path, method)
         for path, methods in described.items()
@@ -38,7 +39,8 @@ def operations() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def short() -> Iterator[Running]:
     """A server with a small context, so that texts without a limit end soon."""
-    with running(Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1, ctx=48))) as served:
+    models = Models(known_models([EMBEDDED_NAME]), EngineOptions(threads=1, ctx=48))
+    with running(models, extensions=[jobs(Limits())]) as served:
         served.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).raise_for_status()
         yield served
 

@@ -29,7 +29,7 @@ ENDLESS: dict[str, Any] = {"prompt": "Once", "max_tokens": 500, "ignore_eos": Tr
         ("POST", "/v1/completions", b'{"prompt": "a", "n": 0}', 400, "n is not valid"),
         ("POST", "/v1/completions", b'{"prompt": "a", "temperature": -1}', 400, "temperature is a number from 0, not"),
         ("POST", "/v1/completions", b'{"prompt": [99999]}', 400, "A token id is outside the vocabulary of"),
-        ("POST", "/v1/completions", json.dumps({"prompt": "a b" * 999}).encode(), 400, "The prompt has more than 511"),
+        ("POST", "/v1/completions", json.dumps({"prompt": "a b" * 999}).encode(), 400, "The prompt has more than 1023"),
         ("POST", "/v1/completions", b'{"prompt": "a", "model": "../x"}', 404, "There is no model '../x'; this server"),
         ("POST", "/v1/completions", b"a" * (16 << 20 | 1), 413, "The body has more than 16777216 bytes."),
         ("POST", "/v1/chat/completions", b'{"messages": [{"role": "pope", "content": "a"}]}', 400, "The role of a me"),

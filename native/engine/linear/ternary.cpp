@@ -19,7 +19,7 @@ std::size_t Ternary::scratch() const {
 }
 
 Division Ternary::division(std::size_t n_tokens, std::size_t n_threads) const {
-    constexpr std::size_t kMost = 1280;  // the best height on Zen 3 (docs/measurements.md)
+    constexpr std::size_t kMost = 1280;  // the best height on Zen 3 (docs/experiments.md)
     if (n_tokens >= kLeastLookupTokens && has_lookup())
         if (const auto tables = lookup_division(out_features_, kMost, n_tokens, n_threads)) return *tables;
     return Linear::division(n_tokens, n_threads);

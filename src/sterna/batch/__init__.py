@@ -89,7 +89,9 @@ def _documents(asked: Documents, folder: Path, model: Path, params: SamplingPara
 
 
 def _check_apart(src: str | os.PathLike[str], output: Path, errors: Path) -> None:
-    """Raises ArgumentError where one file would be two of these."""
+    """Raises ArgumentError where one file would be two of these, and for an output that is no file."""
+    if os.fspath(output) == "-":
+        raise ArgumentError("The output is a file; - stands for standard input alone.")
     paths = [os.path.realpath(path) for path in (src, output, errors)]
     if len(set(paths)) < len(paths):
         raise ArgumentError("The input, the output and the error file are three files.")

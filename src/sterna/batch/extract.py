@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import subprocess
@@ -31,12 +32,32 @@ def text_of(path: Path) -> str:
         suffix = path.suffix.lower()
         if suffix == ".pdf":
             return _pdf_text(path)
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode(_encoding(data, suffix in _HTML))
     except OSError as error:
         raise NotFoundError(f"it cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise FormatError("it is no text in UTF-8.") from None
     return html_text(text) if suffix in _HTML else text
+
+
+_DECLARED = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
+_PAGES = re.compile(r"(windows-|cp|iso-?8859-?|latin-?|koi8-|euc-|shift_?jis|gb|big5|us-ascii)[\w-]*", re.IGNORECASE)
+"""Encodings that pages declare, besides UTF-8."""
+
+
+def _encoding(data: bytes, is_html: bool) -> str:
+    """The encoding of a text: by its mark, or what a page declares, or UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    declared = _DECLARED.search(data[:1024]) if is_html else None
+    name = declared[1].decode("ascii", "replace") if declared else ""
+    if name.lower() in ("iso-8859-1", "latin1", "us-ascii"):
+        return "cp1252"  # as browsers do
+    try:
+        return codecs.lookup(name).name if _PAGES.fullmatch(name) else "utf-8-sig"
+    except LookupError:
+        return "utf-8-sig"
 
 
 def html_text(html: str) -> str:

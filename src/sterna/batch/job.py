@@ -35,8 +35,12 @@ class Job:
         """Of the input, as far as it was read."""
         self._unfinished: dict[str, int] = {}
         """By key, the weights of lines that were read and have no outcome."""
+        self._computed = 0
+        """The weight of the lines that this run computed."""
         self._digest = blake2b(digest_size=16)
         """Of the keys of all lines."""
+        self._report, self._began = BatchReport(), 0.0
+        self._outputs: Outputs | None = None
 
     def run(self, compute: Computes, progress: Progress | None) -> BatchReport:
         """Gets and writes the outcomes that the files lack. Raises as `run` of the package."""
@@ -48,28 +52,38 @@ class Job:
             return report
         return self._run(self._output, compute, progress)
 
+    def report(self) -> BatchReport:
+        """What has been done so far. Only the thread on which the job runs may ask."""
+        report, outputs = self._report, self._outputs
+        if outputs is not None:
+            report.seconds, report.failed = time.monotonic() - self._began, outputs.failed
+        report.done = self._seen_lines - len(self._unfinished)
+        if self._source.size is not None:
+            finished = self._seen_weight - sum(self._unfinished.values())
+            report.share = min(1.0, finished / self._source.size)
+            left = max(0, self._source.size - finished)
+            report.seconds_left = left * report.seconds / self._computed if self._computed else None
+        return report
+
     def _run(self, output: Path, compute: Computes, progress: Progress | None) -> BatchReport:
-        report, computed = BatchReport(), 0
-        outputs = Outputs(output, self._errors)
-        began = time.monotonic()
+        self._outputs = outputs = Outputs(output, self._errors)
+        self._began = time.monotonic()
         try:
             pending = self._watched(outputs.pending(self._read()))
             due = 0.0
             for outcome in compute(pending):
                 outputs.add(outcome)
-                report.take(outcome)
-                computed += self._unfinished.pop(outcome.key)
+                self._report.take(outcome)
+                self._computed += self._unfinished.pop(outcome.key)
                 now = time.monotonic()
                 if progress is not None and now >= due:
                     due = now + REPORT_SECONDS
-                    self._tell(report, now - began, computed)
-                    progress(report)
-            report.done, report.failed = outputs.finish()
-            self._tell(report, time.monotonic() - began, computed)
+                    progress(self.report())
+            outputs.finish()
+            return self.report()
         finally:
             outputs.save()
             outputs.close()
-        return report
 
     def _read(self) -> Iterator[Entry]:
         """The lines of the input."""
@@ -83,15 +97,6 @@ class Job:
         for entry in pending:
             self._unfinished[entry.key] = self._source.weight(entry.raw)
             yield entry
-
-    def _tell(self, report: BatchReport, seconds: float, computed: int) -> None:
-        """Brings a report up to date; `computed` is the weight of what this run did in these seconds."""
-        report.seconds, report.done = seconds, self._seen_lines - len(self._unfinished)
-        if self._source.size is not None:
-            finished = self._seen_weight - sum(self._unfinished.values())
-            report.share = min(1.0, finished / self._source.size)
-            left = max(0, self._source.size - finished)
-            report.seconds_left = left * seconds / computed if computed else None
 
     def _verified(self) -> BatchReport:
         """The report of a job whose table is there already. Raises ArgumentError where it is that of another job."""

@@ -47,6 +47,8 @@ class Outputs:
         self._group: list[Outcome] = []
         self._due = time.monotonic() + SECONDS
         self._finished = False
+        self.failed = 0
+        """Lines with errors, as far as the lines were read and have outcomes."""
         had_journal = self._journal_path.exists()
         self._journal = open(self._journal_path, "a+b")
         self._journaled = _read_journal(self._journal)
@@ -61,6 +63,7 @@ class Outputs:
         """
         rest = iter(entries)
         first = next((each for each in rest if not (self._output.skip(each.key) or self._errors.skip(each.key))), None)
+        self.failed = self._errors.count
         self._drop_gap(first)
         for entry in chain([first] if first else [], rest):
             self._turns.append(entry.key)
@@ -69,10 +72,12 @@ class Outputs:
                 yield entry
             else:
                 self._waiting[entry.key] = known
+                self.failed += known.failed
 
     def add(self, outcome: Outcome) -> None:
         """Takes the outcome of a line."""
         self._waiting[outcome.key] = outcome
+        self.failed += outcome.failed
         self._group.append(outcome)
         if len(self._group) >= GROUP or time.monotonic() >= self._due:
             self.sync()

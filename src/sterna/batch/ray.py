@@ -103,8 +103,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     ours = not ray.is_initialized()
     try:
         if ours:
-            _reach(address)
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            _connect(ray, address)
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield
     except (OSError, ray.exceptions.RayError) as error:
@@ -114,8 +113,12 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
             ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Raises OSError where nobody listens at `HOST:PORT`. Ray itself would try for minutes."""
+def _connect(ray: Any, address: str) -> None:
+    """Raises OSError where there is no cluster. Ray itself would try for minutes to reach a `HOST:PORT`."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "://" not in address:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except RuntimeError as error:  # it does not answer as a cluster does
+        raise OSError(str(error)) from error

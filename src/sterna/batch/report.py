@@ -39,9 +39,7 @@ class BatchReport:
         return price_per_hour / 3600 / speed * 1e6 if speed else None
 
     def take(self, outcome: Outcome) -> None:
-        """Counts an outcome of this run."""
-        self.done += 1
-        self.failed += outcome.failed
+        """Counts the tokens of an outcome of this run."""
         self.prompt_tokens += outcome.prompt_tokens
         self.completion_tokens += outcome.completion_tokens
         self.cached_tokens += outcome.cached_tokens

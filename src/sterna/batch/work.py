@@ -92,7 +92,7 @@ class _AnswerWork:
     def __init__(self, llm: LLM, line: Line, body: Any, stamp: Stamp, finished: Finished) -> None:
         self._llm, self._line, self._body, self._stamp, self._finished = llm, line, body, stamp, finished
         self._arrived: list[Arrival] = []
-        self._answer = Answer(llm, body.question(), self._arrive, at_once=True)
+        self._answer = Answer(llm, body.question(), self._arrive, background=True)
         self._unended = self._answer.running
         if line.row is not None and self._unended != 1:
             raise ApiError(400, "A plain row has one prompt and one answer.", param="n")
@@ -144,6 +144,8 @@ class _EmbeddingWork:
     def __init__(self, llm: LLM, body: embeddings.Embeddings, stamp: Stamp, finished: Finished) -> None:
         self._llm, self._body, self._stamp, self._finished = llm, body, stamp, finished
         self._requests: list[HiddenRequest] = llm.embedding_requests(completions.prompt_list(body.input), self._done)
+        for request in self._requests:
+            request.background = True
         self._unended = len(self._requests)
 
     def begin(self) -> None:

@@ -1,74 +1,96 @@
 """Opens checkpoints of `sterna train`: float32 latent weights as `model.NAME`, beside the state of the optimizers.
 
-The metadata `quantization` says how they were made ternary: null (or no entry) is absmean, else it has the fields of a
-`GroupQuantizer` and `embedding`, whether the embedding was made ternary too.
+The metadata `quantization` says how they were quantised in training: the fields of a `Quantization`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
-from sterna.errors import FormatError
+from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import read_metadata, read_safetensors
 from sterna.model.config import ModelConfig, config_from_dict
 from sterna.model.validate import check_config, tensor_shapes
 from sterna.tensor.encodings import Encoding
-from sterna.tensor.latent import in_groups
+from sterna.tensor.latent import binarized, in_groups
 from sterna.tensor.tensor import AnyTensor, Tensor
 from sterna.ternary.groups import GROUP_SIZES, GroupQuantizer
+from sterna.ternary.quantization import Quantization
 
 QUANTIZATION = "quantization"
-"""The metadata key of how weights were made ternary."""
+"""The metadata key of how weights were quantised."""
 
 
 def open_state(path: Path) -> Checkpoint:
-    """The model of a training run at its last checkpoint. Its matrices are latent, or, where it was trained in groups,
-    streams that make them ternary.
+    """The model of a training run at its last checkpoint. Its matrices are floats, which are latent if absmean makes
+    them ternary, or streams that make them ternary in groups, or binary.
 
-    Raises NotFoundError and FormatError for a file that is no checkpoint of a training run.
+    Raises NotFoundError and FormatError for a file that is no checkpoint of a training run, UnsupportedError for a
+    model that no file format holds.
     """
     metadata, stored = read_metadata(path), read_safetensors(path)
     with about(path):
         config = _config(metadata)
-        groups, ternary_embedding = _groups(metadata)
+        quantization = _quantization(metadata)
+        check_exports(quantization)
         check_config(config)
         tensors: dict[str, AnyTensor] = {}
         for name in tensor_shapes(config):
             entry = stored.get(f"model.{name}")
             if entry is None or entry.dtype != "F32":
                 raise FormatError(f"it has no float32 tensor 'model.{name}' (no checkpoint of a training run?).")
-            tensor = Tensor(name, entry.shape, Encoding.F32, entry.data)
-            is_ternary = name.startswith("blk.") or ternary_embedding
-            tensors[name] = in_groups(tensor, groups) if groups and is_ternary and len(entry.shape) == 2 else tensor
+            tensors[name] = _as_trained(Tensor(name, entry.shape, Encoding.F32, entry.data), quantization)
         check(config, tensors)
-    return Checkpoint(config, tensors, {}, path, "state", latent=groups is None)
+    latent = quantization.weights == "ternary" and quantization.groups is None
+    return Checkpoint(config, tensors, {}, path, "state", latent=latent)
 
 
-def recorded_groups(groups: GroupQuantizer | None, embedding: bool) -> dict[str, Any] | None:
-    """What a state records as `QUANTIZATION`."""
-    return None if groups is None else asdict(groups) | {"embedding": embedding}
+def check_exports(quantization: Quantization) -> None:
+    """Raises UnsupportedError for quantised activations that no file format records."""
+    if quantization.activations == "a4.8":
+        raise UnsupportedError(
+            "No file format records the 4-bit and sparse activations of BitNet a4.8, and without them another model "
+            "would run: export a run whose quantization.activations are int8."
+        )
 
 
-def _groups(metadata: Mapping[str, str]) -> tuple[GroupQuantizer | None, bool]:
-    """The inverse of `recorded_groups`."""
+def _as_trained(tensor: Tensor, quantization: Quantization) -> AnyTensor:
+    """A tensor of a state; a matrix whose quantiser is not absmean as what the quantiser makes of it."""
+    in_layer = tensor.name.startswith("blk.")
+    if len(tensor.shape) != 2 or not (in_layer or quantization.embedding):
+        return tensor
+    if quantization.groups is not None:
+        return in_groups(tensor, quantization.groups)
+    return binarized(tensor) if quantization.weights == "binary" else tensor
+
+
+def _quantization(metadata: Mapping[str, str]) -> Quantization:
+    """The quantisation that a state records, from its `dataclasses.asdict` as JSON."""
     try:
         match json.loads(metadata.get(QUANTIZATION, "null")):
-            case None:
-                return None, False
-            case {"group_size": size, "zeros": zeros, "embedding": bool(embedding)} if size in GROUP_SIZES and (
-                zeros is None or type(zeros) is int and 0 <= zeros < size
-            ):
-                return GroupQuantizer(size, zeros), embedding
+            case None:  # States of development versions have none where absmean quantised the weights.
+                return Quantization()
+            case {"weights": str(weights), "groups": groups, "activations": str(inputs), "embedding": bool(embedding)}:
+                return Quantization(weights, _groups(groups), inputs, embedding)
     except (ValueError, RecursionError):
         pass
     raise FormatError(
         f"it does not say how its weights are made ternary: its {QUANTIZATION} is none that Sterna knows."
     )
+
+
+def _groups(raw: object) -> GroupQuantizer | None:
+    match raw:
+        case None:
+            return None
+        case {"group_size": size, "zeros": zeros} if size in GROUP_SIZES and (
+            zeros is None or type(zeros) is int and 0 <= zeros < size
+        ):
+            return GroupQuantizer(size, zeros)
+    raise ValueError(f"{raw!r} is no quantiser of groups")
 
 
 def _config(metadata: Mapping[str, str]) -> ModelConfig:

@@ -67,6 +67,30 @@ def serve(
     ] = 30.0,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            "--files",
+            metavar="DIR",
+            help="Where files and batches outlive the server; default: a temporary folder.",
+        ),
+    ] = None,
+    files_ttl: Annotated[
+        Any,
+        value_flag(
+            Duration(),
+            "--files-ttl",
+            help="How long files are kept, and batches that have ended; default: 30 days; -1: for ever.",
+            show_default=False,
+        ),
+    ] = 30 * 86400.0,
+    files_quota: Annotated[
+        int, value_flag(Size(), "--files-quota", help="Most bytes of all files; default: 10GB.", show_default=False)
+    ] = 10_000_000_000,
+    file_size: Annotated[
+        int,
+        value_flag(Size(), "--file-size", help="Most bytes of an uploaded file; default: 200MB.", show_default=False),
+    ] = 200_000_000,
     options: EngineOptions,
 ) -> None:
     """Serve models over HTTP, as OpenAI does.
@@ -74,6 +98,7 @@ def serve(
     The models of the cache are served too, when a request names them.
     """
     from sterna.engine.machine import available_memory
+    from sterna.jobs import Limits, jobs
     from sterna.server.gate import read_keys
     from sterna.server.models import Policy
     from sterna.server.run import run
@@ -99,4 +124,5 @@ def serve(
         queue=queue,
         grace=grace,
     )
-    run(models or [], options, policy, settings)
+    limits = Limits(folder=files, seconds=files_ttl, file_bytes=file_size, all_bytes=files_quota)
+    run(models or [], options, policy, settings, [jobs(limits)])

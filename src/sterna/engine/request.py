@@ -34,6 +34,8 @@ class Request(ABC):
     """When the request was first admitted: seconds of `time.perf_counter`."""
     submitted: bool = False
     cancelled: bool = False
+    background: bool = False
+    """Whether nobody waits for it: it is computed in the passes in which no other request has anything to compute."""
     prompt_tokens: int = field(init=False)
     """Number of tokens that the request was made with."""
     last_turn: int = 0

@@ -57,17 +57,28 @@ class _Pass:
             self.tokens -= len(chunk)
 
 
+class _Lane:
+    """Requests that share the passes of the engine."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Request] = deque()
+        self.running: dict[Request, None] = {}
+        """In the order of admission."""
+
+
 class Scheduler:
     """Admits a request when the pool has room for its prompt. When the pool is full, the request admitted last is
     preempted: it gives up its blocks, waits, and is computed again. Its text stays the same, because all numbers of a
     request depend on its own tokens alone.
+
+    Requests of the background enter a pass only when no other request waits or runs, and are the first to be preempted.
+    So nobody waits for them longer than for the pass that the engine is in.
     """
 
     def __init__(self, cache: KvCache) -> None:
         self._cache = cache
-        self._waiting: deque[Request] = deque()
-        self._running: dict[Request, None] = {}
-        """In the order of admission."""
+        self._foreground, self._background = _Lane(), _Lane()
+        self._lanes = (self._foreground, self._background)
         self._turns = 0
         self.preemptions = 0
         """How often a request was preempted."""
@@ -79,47 +90,51 @@ class Scheduler:
     @property
     def running(self) -> int:
         """How many requests have blocks."""
-        return len(self._running)
+        return sum(len(lane.running) for lane in self._lanes)
 
     @property
     def waiting(self) -> int:
         """How many requests wait for admission."""
-        return len(self._waiting)
+        return sum(len(lane.waiting) for lane in self._lanes)
 
     @property
     def requests(self) -> list[Request]:
         """All requests that wait or run."""
-        return [*self._running, *self._waiting]
+        return [request for lane in self._lanes for request in (*lane.running, *lane.waiting)]
 
     @property
     def has_requests(self) -> bool:
         """Whether any request waits or runs."""
-        return bool(self._running or self._waiting)
+        return any(lane.running or lane.waiting for lane in self._lanes)
 
     def add(self, requests: Sequence[Request]) -> None:
         """Queues requests for admission, but for those that were cancelled before."""
-        self._waiting.extend(request for request in requests if not request.cancelled)
+        for request in requests:
+            if not request.cancelled:
+                self._lane(request).waiting.append(request)
 
     def remove(self, request: Request) -> None:
         """Removes a finished or cancelled request and releases its blocks; an unknown one is ignored."""
-        if request in self._running:
-            del self._running[request]
+        lane = self._lane(request)
+        if request in lane.running:
+            del lane.running[request]
             self._cache.release(request.blocks)
-        elif request in self._waiting:
-            self._waiting.remove(request)
+        elif request in lane.waiting:
+            lane.waiting.remove(request)
 
     def schedule(self) -> list[Chunk]:
-        """Chunks of the next pass: one token of every decoding request and its draft; then what else is to be computed
-        of the requests that run, beginning in both with the request that has waited longest; then prompts in the order
-        of admission, as far as they fit."""
+        """Chunks of the next pass, all of the foreground if it has requests: one token of every decoding request and
+        its draft; then what else is to be computed of the requests that run, beginning in both with the request that
+        has waited longest; then prompts in the order of admission, as far as they fit."""
         scheduled = _Pass()
-        longest_waiting = sorted(self._running, key=lambda request: request.last_turn)
+        lane = self._foreground if self._foreground.running or self._foreground.waiting else self._background
+        longest_waiting = sorted(lane.running, key=lambda request: request.last_turn)
         decoding = [request for request in longest_waiting if request.is_decoding]
-        has_prompts = bool(self._waiting) or len(decoding) < len(self._running)
+        has_prompts = bool(lane.waiting) or len(decoding) < len(lane.running)
         for_decoding = TOKENS_PER_PASS - (LEAST_FOR_PROMPTS if has_prompts else 0)
         for request in decoding:
             room = for_decoding - scheduled.tokens
-            if room > 0 and request in self._running:
+            if room > 0 and request in lane.running:
                 most = min(ROWS_WITH_DRAFTS // len(decoding), room) - 1
                 draft = request.propose(min(most, self._cache.most_drafted(len(request.token_ids))))
                 self._take(request, len(request.token_ids), draft, scheduled)
@@ -127,10 +142,10 @@ class Scheduler:
         prompts = [request for request in longest_waiting if not request.is_decoding]
         while (room := TOKENS_PER_PASS - scheduled.tokens) > 0:
             # Requests are admitted when their first tokens enter a pass, so that they find the blocks of those before.
-            prompt = prompts.pop(0) if prompts else self._admit()
+            prompt = prompts.pop(0) if prompts else self._admit(lane)
             if prompt is None:
                 break
-            if prompt in self._running:
+            if prompt in lane.running:
                 self._take(prompt, min(len(prompt.token_ids), prompt.num_computed + room), (), scheduled)
         for request in scheduled.chunks:
             self._turns += 1
@@ -146,36 +161,46 @@ class Scheduler:
         request.num_computed = chunk.end + accepted
         self._cache.computed(request.blocks, request.token_ids, chunk.start, request.num_computed)
 
-    def _admit(self) -> Request | None:
+    def _lane(self, request: Request) -> _Lane:
+        return self._background if request.background else self._foreground
+
+    def _admit(self, lane: _Lane) -> Request | None:
         """The next request that waits, now running; None where the pool lacks room for its prompt."""
-        if not self._waiting:
+        if not lane.waiting:
             return None
-        request = self._waiting[0]
+        request = lane.waiting[0]
         # The last token is always computed, because its hidden row is wanted.
         reusable = [] if request.needs_every_row else request.token_ids[:-1]
         # Every running request may soon need one more block.
-        spare = len(self._running)
-        if spare and not self._cache.can_begin(request.blocks, reusable, len(request.token_ids), spare):
-            return None
-        self._waiting.popleft()
+        spare = len(lane.running)
+        while spare and not self._cache.can_begin(request.blocks, reusable, len(request.token_ids), spare):
+            if lane is self._background or not self._background.running:
+                return None
+            self._preempt(self._background)
+        lane.waiting.popleft()
         request.num_computed = self._cache.match(request.blocks, reusable)
         request.began(request.num_computed)
         self.prefix_queries += len(reusable)
         self.prefix_hits += request.num_computed
-        self._running[request] = None
+        lane.running[request] = None
         return request
 
     def _take(self, request: Request, end: int, draft: Sequence[int], scheduled: _Pass) -> None:
-        """Puts the request's tokens up to `end` into the pass. Where blocks are short, requests admitted later are
-        preempted, and in the end the request itself."""
+        """Puts the request's tokens up to `end` into the pass. Where blocks are short, requests of the background and
+        requests admitted later are preempted, and in the end the request itself."""
         while not self._cache.provide(request.blocks, end + len(draft)):
-            youngest, _ = self._running.popitem()
-            self._cache.release(youngest.blocks)
-            youngest.num_computed = 0
+            youngest = self._preempt(self._background if self._background.running else self._foreground)
             scheduled.drop(youngest)
-            self._waiting.appendleft(youngest)
-            self.preemptions += 1
             if youngest is request:
                 return
         outputs = request.outputs(request.num_computed, end, len(draft))
         scheduled.add(Chunk(request, request.num_computed, end, draft, outputs))
+
+    def _preempt(self, lane: _Lane) -> Request:
+        """Takes the blocks from the request of a lane that was admitted last; it is the first to be admitted again."""
+        youngest, _ = lane.running.popitem()
+        self._cache.release(youngest.blocks)
+        youngest.num_computed = 0
+        lane.waiting.appendleft(youngest)
+        self.preemptions += 1
+        return youngest

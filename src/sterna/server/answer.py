@@ -92,10 +92,11 @@ Arrive = Callable[[Arrival, bool], None]
 class Answer:
     """The choices of one question while they are made."""
 
-    def __init__(self, llm: LLM, question: Question, arrive: Arrive, at_once: bool = False) -> None:
-        """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`: piece by piece or, which is quicker,
-        `at_once`. Raises `ApiError`, and as `LLM.generation`."""
-        self._llm, self._arrive, self._at_once = llm, arrive, at_once
+    def __init__(self, llm: LLM, question: Question, arrive: Arrive, background: bool = False) -> None:
+        """Encodes the prompts. `arrive` takes what the engine makes, for `pieces`, piece by piece. In the background it
+        comes all at once, which is quicker, and is computed when no other request is. Raises `ApiError`, and as
+        `LLM.generation`."""
+        self._llm, self._arrive, self._background = llm, arrive, background
         # The salt is a part of the prefix cache's keys: with one that is new, nothing in the cache fits these prompts.
         self._salt = b"" if question.cache_prompt else os.urandom(16)
         self._choices: list[_Choice] = []
@@ -171,7 +172,7 @@ class Answer:
     def generation(self, choice: _Choice, params: SamplingParams, shape: Shape) -> Generation:
         """The request for a choice."""
         # `Usage.reasoning` is the number of tokens when the last thoughts came, so those must come piece by piece.
-        at_once = self._at_once and isinstance(shape.parser, PlainText)
+        at_once = self._background and isinstance(shape.parser, PlainText)
 
         def end(request: Request) -> None:
             if at_once and request.error is None:
@@ -187,6 +188,7 @@ class Answer:
             shown=shape.shown,
         )
         generation.blocks.salt += self._salt
+        generation.background = self._background
         return generation
 
     def _arrived(self, choice: _Choice, text: str | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from sterna.server.anthropic import ANTHROPIC
 from sterna.server.connection import Connection
 from sterna.server.dialect import Dialect
 from sterna.server.errors import ApiError
+from sterna.server.extension import Extension
 from sterna.server.gate import Gate
 from sterna.server.http_errors import http_error
 from sterna.server.journal import Journal
@@ -29,6 +30,7 @@ from sterna.server.llama_server import LLAMA_SERVER
 from sterna.server.models import Models
 from sterna.server.ollama import OLLAMA
 from sterna.server.openai.dialect import OPENAI
+from sterna.server.page import Page
 from sterna.server.settings import Settings
 
 DIALECTS: tuple[Dialect, ...] = (OPENAI, ANTHROPIC, OLLAMA, LLAMA_SERVER)
@@ -51,13 +53,16 @@ _REFUSALS = {
 """What any endpoint may answer instead of a result."""
 
 
-def create_app(models: Models, settings: Settings) -> FastAPI:
+def create_app(models: Models, settings: Settings, extensions: Sequence[Extension] = ()) -> FastAPI:
     """The application that serves `models`; it begins to load them when it starts, and frees them when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         models.start()
-        yield
+        async with AsyncExitStack() as stack:
+            for extension in extensions:
+                await stack.enter_async_context(extension.running(models))
+            yield
         await models.close()
 
     @cache
@@ -71,11 +76,13 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         middleware=[  # the first is the outermost
             Middleware(Journal, replies=models.metrics.replies, paths=paths),
             Middleware(Gate, settings=settings, refusal=error_reply),
+            Middleware(Page),
             Middleware(Admission, most=settings.queue, stopping=lambda: models.stopping, refusal=error_reply),
             Middleware(
                 Connection,
                 body_bytes=settings.body_bytes,
                 body_seconds=settings.slow_seconds,
+                uploads={path for extension in extensions for path in extension.uploads},
                 refusal=error_reply,
             ),
         ],
@@ -85,7 +92,8 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     )
     app.state.models = models
     refusals: dict[int | str, dict[str, Any]] = {status: {"description": text} for status, text in _REFUSALS.items()}
-    for router in (health.router, *(dialect.router for dialect in DIALECTS)):
+    beside = (extension.router for extension in extensions)
+    for router in (health.router, *(dialect.router for dialect in DIALECTS), *beside):
         app.include_router(router, responses=refusals)
     return app
 

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sterna.errors import ArgumentError, NotFoundError
 from sterna.server.errors import ApiError
+from sterna.server.page import asked_file
 from sterna.server.settings import Settings
 
 OPEN = "/health"
-"""The only path that needs no key: whoever watches over processes has none."""
+"""The only path, beside the page's files, that needs no key: whoever watches over processes has none."""
 
 _ALLOWED = "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta"
 """Headers that scripts of allowed origins may send, where their browser does not say which ones they do."""
@@ -32,7 +33,7 @@ class Gate:
       no web site can reach the server through a name of its own that it resolves to 127.0.0.1 (DNS rebinding).
     - An Origin that is neither the server's own (the Host, to the port) nor allowed. Scripts of an allowed origin are
       told by CORS that they may read the reply.
-    - A request without one of the keys, where there are keys.
+    - A request without one of the keys, where there are keys. The page's files need none; what the page asks does.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, refusal: Callable[[str, ApiError], ASGIApp]) -> None:
@@ -61,7 +62,7 @@ class Gate:
             if scope["method"] == "OPTIONS" and is_allowed and "access-control-request-method" in headers:
                 await _preflight(headers)(scope, receive, send)
                 return
-            if scope["path"] != OPEN:
+            if scope["path"] != OPEN and asked_file(scope) is None:
                 self._check_key(headers)
         except ApiError as error:
             if scope["method"] not in ("GET", "HEAD"):

@@ -107,6 +107,8 @@ class Models:
         self._loads: dict[str, asyncio.Task[Served]] = {}
         self._users: Counter[str] = Counter()
         """Requests that use a model or wait for it."""
+        self._guests: Counter[str] = Counter()
+        """Work that uses a model until a request needs its memory."""
         self._loading = asyncio.Lock()
         self._released = asyncio.Event()
         """Set whenever a model has become idle or was unloaded."""
@@ -154,20 +156,26 @@ class Models:
         await asyncio.gather(*map(self.unload, list(self._loads)))
 
     @asynccontextmanager
-    async def use(self, name: str | None, keep_alive: float | None = None) -> AsyncIterator[Served]:
+    async def use(
+        self, name: str | None, keep_alive: float | None = None, gives_way: bool = False
+    ) -> AsyncIterator[Served]:
         """The loaded model of a name, for the time of a request. `keep_alive`: seconds for which it then stays loaded,
-        in place of the server's own.
+        in place of the server's own. `gives_way`: for work that nobody waits for. It waits until the model has room,
+        and the model may be closed meanwhile, if a request needs its memory.
 
         Raises `ApiError`: 404 for an unknown name, 503 while the model is being loaded or has no room, 500 where it
         cannot be loaded.
         """
         known, served = self.find(name), None
-        self._users[known.name] += 1
+        users = self._guests if gives_way else self._users
+        users[known.name] += 1
         try:
-            served = await self._served(known)
+            if gives_way:
+                await self._wait_for_room(known)
+            served = await self._served(known, None if gives_way else self._policy.patience)
             yield served
         finally:
-            self._users[known.name] -= 1
+            users[known.name] -= 1
             if served is not None:
                 served.last_used = time.time()
                 self._keep(served, self._policy.keep_alive if keep_alive is None else keep_alive)
@@ -228,12 +236,12 @@ class Models:
         if known.reference is not None:
             await asyncio.to_thread(remove_cached, known.reference)
 
-    async def _served(self, known: Known) -> Served:
+    async def _served(self, known: Known, patience: float | None) -> Served:
         load = self._load(known)
-        await asyncio.wait({load}, timeout=self._policy.patience)
+        await asyncio.wait({load}, timeout=patience)
         if load.done() and not load.cancelled() and isinstance(load.exception(), _NoRoomAtStart):
             load = self._load(known)
-            await asyncio.wait({load}, timeout=self._policy.patience)
+            await asyncio.wait({load}, timeout=patience)
         if not load.done():
             raise ApiError(
                 503, f"The model {known.name} is being loaded; ask again.", code="model_loading", retry_after=1
@@ -318,7 +326,7 @@ class Models:
             if others and not evicts:
                 raise _NoRoomAtStart
             if idle:
-                await self.unload(min(idle, key=lambda served: served.last_used).name)
+                await self.unload(min(idle, key=lambda each: (self._guests[each.name], each.last_used)).name)
             elif others:
                 await self._released.wait()
             else:
@@ -330,6 +338,18 @@ class Models:
                     code="model_too_large",
                 )
 
+    async def _wait_for_room(self, known: Known) -> None:
+        """Waits while a model could not be loaded before requests to others end: whoever loads a model keeps those
+        waiting who load another."""
+        memory, pinned = self._policy.memory, self._policy.pinned
+        while memory is not None and known.name not in self._loads:
+            busy = [served for served in self.loaded() if self._users[served.name] and served.name not in pinned]
+            stays = [served for served in self.loaded() if served in busy or served.name in pinned]
+            if not busy or sum(served.bytes for served in stays) + loaded_bytes(known) <= memory:
+                return
+            self._released.clear()
+            await self._released.wait()
+
     def _keep(self, served: Served, seconds: float) -> None:
         """Unloads a model after so many seconds, unless it is in use then, or pinned."""
         if served.expiry is not None:
@@ -340,7 +360,7 @@ class Models:
             served.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, served)
 
     def _expire(self, served: Served) -> None:
-        if not self._users[served.name] and served in self.loaded():
+        if not self._users[served.name] and not self._guests[served.name] and served in self.loaded():
             self._later(self.unload(served.name))
 
     def _later(self, what: Coroutine[Any, Any, None]) -> None:

@@ -19,6 +19,7 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, NotFoundError, warn
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
+from sterna.server.extension import Extension
 from sterna.server.gate import is_loopback
 from sterna.server.journal import log_to_stderr
 from sterna.server.known import cached_models, known_models
@@ -36,7 +37,13 @@ ECHO = 1.0
 """Seconds within which a second signal counts as the first one: terminals and launchers may send it twice."""
 
 
-def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings: Settings) -> None:
+def run(
+    models: Sequence[str],
+    options: EngineOptions,
+    policy: Policy,
+    settings: Settings,
+    extensions: Sequence[Extension] = (),
+) -> None:
     """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. Raises as `known_models`, and
     `ArgumentError` for settings that do not fit together."""
     if settings.tls_key is not None and settings.tls_cert is None:
@@ -53,13 +60,13 @@ def run(models: Sequence[str], options: EngineOptions, policy: Policy, settings:
         warn(
             f"Everybody who can reach {settings.host} can use this server: give --api-key-file, or set STERNA_API_KEY."
         )
-    Server(served, settings).run()
+    Server(served, settings, extensions).run()
 
 
-def configuration(models: Models, settings: Settings) -> uvicorn.Config:
+def configuration(models: Models, settings: Settings, extensions: Sequence[Extension] = ()) -> uvicorn.Config:
     """uvicorn's settings for serving `models`."""
     return uvicorn.Config(
-        create_app(models, settings),
+        create_app(models, settings, extensions),
         host=settings.host,
         port=settings.port,
         uds=None if settings.unix is None else str(settings.unix),
@@ -78,8 +85,8 @@ class Server(uvicorn.Server):
     """Says where it listens, once it does. When it is told to stop, it takes no more requests; those that run may go on
     for `settings.grace` seconds, and are then broken off with an error event."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
-        super().__init__(configuration(models, settings))
+    def __init__(self, models: Models, settings: Settings, extensions: Sequence[Extension] = ()) -> None:
+        super().__init__(configuration(models, settings, extensions))
         self._models, self._grace = models, settings.grace
         self._told = asyncio.Event()
         self._first_signal: tuple[int, float] | None = None
@@ -131,9 +138,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers:
-            for each in server.sockets:
-                print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
+        listening = [each for server in self.servers for each in server.sockets]
+        for each in listening:
+            print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
+        if listening and self.config.uds is None:
+            print(f"Chat in a browser at {_page(listening[0], self.config)}", file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._models.stopping = True
@@ -153,4 +162,16 @@ def _address(listening: socket.socket, config: uvicorn.Config) -> str:
     if isinstance(name, str):
         return name
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{'https' if config.is_ssl else 'http'}://{host}:{name[1]}"
+    return f"{_scheme(config)}://{host}:{name[1]}"
+
+
+def _page(listening: socket.socket, config: uvicorn.Config) -> str:
+    """The address of the chat page for a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        return f"{_scheme(config)}://localhost:{port}/"
+    return f"{_address(listening, config)}/"
+
+
+def _scheme(config: uvicorn.Config) -> str:
+    return "https" if config.is_ssl else "http"

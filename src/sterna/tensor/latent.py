@@ -1,4 +1,4 @@
-"""Latent weights of models that are trained with a scale for each group of columns."""
+"""Latent weights whose quantiser is not absmean: those with a scale for each group of columns, and binary ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream
 from sterna.tensor.ternary import pack_ternary
+from sterna.ternary import pack_i2s
 from sterna.ternary.groups import GroupQuantizer
+from sterna.ternary.quantize import binary
 
 
 def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
@@ -25,9 +27,7 @@ def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
     def make() -> Iterator[Tensor]:
         packed = []
         for first, last in tensor.row_chunks():
-            values = decode(tensor.rows(first, last))
-            if not np.isfinite(values).all():
-                raise FormatError(f"The matrix {tensor.name!r} has values that are not finite.")
+            values = _finite(tensor.rows(first, last))
             packed.append(pack_ternary(tensor.name, *quantizer(values), encoding)[0].data)
         yield Tensor(tensor.name, tensor.shape, encoding, np.concatenate(packed))
         release(tensor.data)
@@ -35,8 +35,30 @@ def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
     return TensorStream(tensor.name, tensor.shape, encoding, make)
 
 
+def binarized(tensor: Tensor) -> TensorStream:
+    """A matrix of latent weights as the binary one that BitNet makes of it, with one scale, in I2_S.
+
+    Making it raises FormatError for values that are not finite.
+    """
+
+    def make() -> Iterator[Tensor]:
+        codes, scale = binary(_finite(tensor))
+        yield Tensor(tensor.name, tensor.shape, Encoding.I2_S, pack_i2s(codes), scale)
+        release(tensor.data)
+
+    return TensorStream(tensor.name, tensor.shape, Encoding.I2_S, make)
+
+
 def group_encoding(quantizer: GroupQuantizer) -> Encoding:
     """The encoding whose blocks are the quantiser's groups of 64 or 128: Q2_0, PQ2_0, or Q1_0 of binary weights."""
     if quantizer.group_size == Encoding.Q2_0.block:
         return Encoding.Q2_0
     return Encoding.Q1_0 if quantizer.zeros == 0 else Encoding.PQ2_0
+
+
+def _finite(tensor: Tensor) -> np.ndarray:
+    """The values of a matrix. Raises FormatError where one is not finite."""
+    values = decode(tensor)
+    if not np.isfinite(values).all():
+        raise FormatError(f"The matrix {tensor.name!r} has values that are not finite.")
+    return values

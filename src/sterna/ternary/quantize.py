@@ -1,4 +1,5 @@
-"""The two quantisers of BitNet b1.58 (arXiv 2402.17764, section 2): absmean for weights, absmax for activations."""
+"""The quantisers of BitNet b1.58 (arXiv 2402.17764, section 2), absmean for weights and absmax for activations, and
+that of BitNet's binary weights (arXiv 2310.11453)."""
 
 from __future__ import annotations
 
@@ -18,6 +19,18 @@ def absmean(weight: np.ndarray) -> tuple[np.ndarray, float]:
     scale = np.maximum(np.float32(np.mean(np.abs(weight), dtype=np.float64)), EPSILON)
     codes = np.clip(np.rint(weight / scale), -1, 1).astype(np.int8)
     return codes, float(scale)
+
+
+def binary(weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """Quantises a float matrix to -1 below its mean and +1 elsewhere, with the scale mean|W| (at least 1e-5).
+
+    `codes = Sign(W - mean(W))` (BitNet, arXiv 2310.11453, equations 1 to 3 and 12). Returns int8 codes of the same
+    shape and a float that float32 holds exactly.
+    """
+    weight = np.asarray(weight, np.float32)
+    scale = np.maximum(np.float32(np.mean(np.abs(weight), dtype=np.float64)), EPSILON)
+    mean = np.float32(np.mean(weight, dtype=np.float64))
+    return np.where(weight < mean, -1, 1).astype(np.int8), float(scale)
 
 
 def absmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

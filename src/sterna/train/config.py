@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from sterna.errors import ArgumentError, SternaError
+from sterna.model.architectures import ARCHITECTURES
 from sterna.model.config import ModelConfig
 from sterna.model.validate import check_config
 from sterna.ternary.groups import GroupQuantizer, group_quantizer
+from sterna.ternary.quantization import Quantization
+from sterna.train.presets import preset_table
+from sterna.train.toml import merged, read_table, replace_key, section
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-T = TypeVar("T")
+TRAINED = ("bitnet-b1.58", "bitnet", "llama", "qwen3")
+"""The architectures that `sterna.train.model` can build."""
+SCHEDULES = ("wsd", "linear", "cosine")
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """Shape of a `bitnet-b1.58` decoder (tied head, relu², half-split RoPE, sub-norms)."""
+    """Shape of a decoder. `bitnet-b1.58` has relu² and norms before both output projections, `bitnet` the same with
+    SiLU, `llama` no such norms, `qwen3` norms of q and k; all have half-split RoPE."""
 
     vocab_size: int
     hidden_size: int
@@ -34,20 +37,23 @@ class ModelSection:
     num_heads: int
     num_kv_heads: int
     context_length: int
+    architecture: str = "bitnet-b1.58"
+    head_dim: int | None = None
+    """None: hidden_size / num_heads, as the BitNet architectures need it."""
+    tied_head: bool = True
+    """Whether the embedding is the head, too."""
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10000.0
 
     def model_config(self) -> ModelConfig:
         """The same shape as a ModelConfig. Raises ArgumentError where the numbers do not fit together."""
-        for condition, sentence in (
+        _check(
+            (self.architecture in TRAINED, f"model.architecture must be one of {', '.join(TRAINED)}"),
             (
                 min(self.hidden_size, self.intermediate_size, self.num_layers) >= 1,
                 "sizes of [model] must be positive",
             ),
-            (
-                self.context_length >= 2,
-                "model.context_length must be at least 2",
-            ),
+            (self.context_length >= 2, "model.context_length must be at least 2"),
             (
                 320 <= self.vocab_size <= 65536,
                 "model.vocab_size must lie in 320..65536 (256 bytes, merges, 16-bit token files)",
@@ -57,31 +63,29 @@ class ModelSection:
                 "model.num_heads must be a multiple of model.num_kv_heads",
             ),
             (
-                self.num_heads >= 1 and self.hidden_size % (2 * self.num_heads) == 0,
-                "model.hidden_size must be a multiple of 2 * model.num_heads",
+                self.head_dim is not None or self.num_heads >= 1 and self.hidden_size % (2 * self.num_heads) == 0,
+                "model.hidden_size must be a multiple of 2 * model.num_heads, or model.head_dim be given",
             ),
             (
-                self.hidden_size % 128 == 0 and self.intermediate_size % 128 == 0,
-                "model.hidden_size and model.intermediate_size must be multiples of 128 (I2_S blocks)",
+                self.hidden_size % 128 == 0 and self.intermediate_size % 4 == 0,
+                "model.hidden_size must be a multiple of 128 (I2_S blocks) and model.intermediate_size one of 4",
             ),
-        ):
-            if not condition:
-                raise ArgumentError(f"{sentence}.")
+        )
         config = ModelConfig(
-            architecture="bitnet-b1.58",
+            architecture=self.architecture,
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
             intermediate_size=self.intermediate_size,
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             num_kv_heads=self.num_kv_heads,
-            head_dim=self.hidden_size // self.num_heads,
+            head_dim=self.head_dim or self.hidden_size // self.num_heads,
             context_length=self.context_length,
             rms_norm_eps=self.rms_norm_eps,
             rope_theta=self.rope_theta,
             rope_style="half",
-            activation="relu2",
-            tied_head=True,
+            activation=ARCHITECTURES[self.architecture].gguf[self.architecture].activation,
+            tied_head=self.tied_head,
         )
         try:
             check_config(config)
@@ -100,18 +104,29 @@ class DataSection:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """Training options: AdamW with a warm-up, a constant and a linear-decay phase (WSD, arXiv 2404.06395)."""
+    """How the model is trained: steps, schedule (`sterna.train.schedule`), optimizer, and how often what is done."""
 
     steps: int
     batch_size: int
     learning_rate: float
     embedding_learning_rate: float
+    accumulation: int = 1
+    """Into how many parts, one after the other, a batch is cut, to need less memory."""
     optimizer: str = "adamw"
+    schedule: str = "wsd"
     warmup_steps: int = 100
-    decay_fraction: float = 0.2
+    decay_fraction: float | None = None
+    """Of `wsd`; None: 0.2."""
+    second_stage: float | None = None
+    """The share of the steps after which the learning rate drops to `second_learning_rate` and weight decay ends."""
+    second_learning_rate: float | None = None
     weight_decay: float = 0.1
     z_loss: float = 0.0
     gradient_clip: float = 1.0
+    spike_sigmas: float = 6.0
+    """A step is skipped whose loss or gradient norm is so many standard deviations above the mean; inf: none is."""
+    most_skipped: int = 10
+    """How many steps in a row may be skipped before the run stops."""
     seed: int = 0
     device: str = "cpu"
     precision: str = "fp32"
@@ -121,27 +136,107 @@ class TrainingSection:
     checkpoint_steps: int = 100
     log_steps: int = 20
 
+    @property
+    def decay_share(self) -> float:
+        """The share of the steps that the linear decay of `wsd` takes."""
+        return 0.2 if self.decay_fraction is None else self.decay_fraction
+
+    def check(self) -> None:
+        """Raises ArgumentError with one sentence for values that cannot be used."""
+        for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            names = [f'"{each}"' for each in known]
+            listed = f"{', '.join(names[:-1])} or {names[-1]}"
+            _check((getattr(self, name) in known, f"training.{name} must be {listed}"))
+        not_negative = ("warmup_steps", "weight_decay", "z_loss", "seed", "most_skipped")
+        _check(
+            (self.steps >= 1 and self.batch_size >= 1, "training.steps and training.batch_size must be positive"),
+            (
+                self.accumulation >= 1 and self.batch_size % self.accumulation == 0,
+                "training.batch_size must be a multiple of training.accumulation",
+            ),
+            (0.0 <= self.decay_share <= 1.0, "training.decay_fraction must lie in 0..1"),
+            (
+                self.decay_fraction is None or self.schedule == "wsd",
+                'training.decay_fraction belongs to training.schedule = "wsd"',
+            ),
+            (
+                all(0 < rate < math.inf for rate in self._learning_rates()),
+                "learning rates must be positive and finite",
+            ),
+            (
+                (self.second_stage is None) == (self.second_learning_rate is None),
+                "training.second_stage and training.second_learning_rate belong together",
+            ),
+            (self.second_stage is None or 0 < self.second_stage < 1, "training.second_stage must lie between 0 and 1"),
+            (
+                min(self.eval_steps, self.checkpoint_steps, self.log_steps, self.eval_bytes) >= 1,
+                "intervals of [training] must be positive",
+            ),
+            (
+                all(0 <= getattr(self, key) < math.inf for key in not_negative),
+                f"training.{', '.join(not_negative[:-1])} and {not_negative[-1]} must be finite and not negative",
+            ),
+            (self.gradient_clip > 0, "training.gradient_clip must be positive; inf clips nothing"),
+            (self.spike_sigmas > 0, "training.spike_sigmas must be positive; inf skips no spike"),
+        )
+
+    def _learning_rates(self) -> list[float]:
+        given = (self.learning_rate, self.embedding_learning_rate, self.second_learning_rate)
+        return [rate for rate in given if rate is not None]
+
 
 @dataclass(frozen=True)
 class QuantizationSection:
-    """How weights are made ternary: by BitNet's absmean, or, with a `group_size`, with a scale for each group."""
+    """How weights and activations are quantised: BitNet b1.58's way, unless a key says otherwise."""
 
+    weights: str = "ternary"
+    activations: str | None = None
+    """None: `int8` where a matrix has one scale, else `float`."""
     group_size: int | None = None
     zero_share: float | None = None
     """Share of each group that is 0; None: what lies below half the group's mean magnitude."""
     embedding: bool = False
     """Whether the embedding is ternary too."""
 
-    def groups(self) -> GroupQuantizer | None:
-        """The quantiser; None for absmean. Raises ArgumentError where the keys do not fit together."""
-        if self.group_size is None:
-            if self.zero_share is not None or self.embedding:
-                raise ArgumentError("quantization.zero_share and embedding need a quantization.group_size.")
-            return None
+    def quantization(self) -> Quantization:
+        """The quantisers. Raises ArgumentError where the keys do not fit together."""
+        if self.group_size is None and (self.zero_share is not None or self.embedding):
+            raise ArgumentError("quantization.zero_share and embedding need a quantization.group_size.")
+        exact = self.group_size is not None or self.weights == "float"
+        activations = self.activations or ("float" if exact else "int8")
         try:
-            return group_quantizer(self.group_size, self.zero_share)
+            return Quantization(self.weights, self._groups(), activations, self.embedding)
         except ValueError as error:
             raise ArgumentError(f"[quantization] cannot be used: {error}.") from error
+
+    def _groups(self) -> GroupQuantizer | None:
+        if self.group_size is None:
+            return None
+        if self.weights != "binary":
+            return group_quantizer(self.group_size, self.zero_share)
+        if self.zero_share:
+            raise ValueError("binary weights have no share of zeros")
+        return group_quantizer(self.group_size, 0.0)
+
+
+@dataclass(frozen=True)
+class WatchSection:
+    """What is recorded of a run, beside its loss."""
+
+    weights_steps: int = 100
+    """How often the shares, flips and scales of quantised weights are counted."""
+    prompts: list[str] = field(default_factory=lambda: [""])
+    """What samples of text begin with; they are written where `valid` is scored."""
+    sample_tokens: int = 40
+    """The length of samples; 0: none are written."""
+    tensorboard: bool = False
+
+    def check(self) -> None:
+        """Raises ArgumentError with one sentence for values that cannot be used."""
+        _check(
+            (self.weights_steps >= 1, "watch.weights_steps must be positive"),
+            (self.sample_tokens >= 0, "watch.sample_tokens must not be negative"),
+        )
 
 
 @dataclass(frozen=True)
@@ -154,107 +249,47 @@ class RunConfig:
     data: DataSection
     training: TrainingSection
     quantization: QuantizationSection = field(default_factory=QuantizationSection)
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`. TOML integers are accepted as floats, booleans are not accepted as integers."""
-    if get_origin(hint) is list:
-        (item,) = get_args(hint)
-        if not isinstance(value, list) or not value:
-            raise ArgumentError(f"{where} must be a list that is not empty.")
-        return [_typed(entry, item, where) for entry in value]
-    if type(None) in get_args(hint):  # TOML has no null: the key is left out
-        return _typed(value, get_args(hint)[0], where)
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        return _section(value, hint, where)
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        raise ArgumentError(f"{where} does not fit the 64 bits of TOML's integers.")
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ArgumentError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}.")
-    return value
-
-
-def _section(table: Any, kind: type[T], where: str) -> T:
-    """A dataclass of `kind` from a TOML table. Raises ArgumentError for unknown, missing and wrongly typed keys."""
-    if not isinstance(table, dict):
-        raise ArgumentError(f"{where} must be a table.")
-    prefix = f"{where}." if where else ""
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            raise ArgumentError(f"Unknown key {prefix}{key} in the training config; known here: {', '.join(known)}.")
-    for name, entry in known.items():
-        if name not in table and entry.default is MISSING and entry.default_factory is MISSING:
-            raise ArgumentError(f"The training config lacks {prefix}{name}.")
-    hints = get_type_hints(kind)
-    return kind(**{key: _typed(value, hints[key], f"{prefix}{key}") for key, value in table.items()})
+    watch: WatchSection = field(default_factory=WatchSection)
 
 
 def parse_config(table: dict[str, Any]) -> RunConfig:
     """A checked RunConfig from a parsed TOML table. Raises ArgumentError with one sentence."""
-    config = _section(table, RunConfig, "")
-    config.model.model_config()
-    config.quantization.groups()
-    training = config.training
-    for condition, sentence in (
+    config = section(table, RunConfig)
+    model = config.model.model_config()
+    quantization = config.quantization.quantization()
+    name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name)
+    size = config.quantization.group_size or 1
+    inputs = {"model.hidden_size": model.hidden_size, "model.intermediate_size": model.intermediate_size}
+    inputs["model.num_heads * head_dim"] = model.num_heads * model.head_dim
+    _check(
+        (name is not None, "name must consist of letters, digits, '.', '_' and '-'"),
+        *((width % size == 0, f"{key} must be a multiple of quantization.group_size") for key, width in inputs.items()),
         (
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name),
-            "name must consist of letters, digits, '.', '_' and '-'",
+            quantization.activations != "a4.8" or model.architecture == "bitnet-b1.58",
+            'quantization.activations = "a4.8" needs the relu² of model.architecture = "bitnet-b1.58"',
         ),
-        (training.precision in ("fp32", "bf16"), 'training.precision must be "fp32" or "bf16"'),
-        (training.optimizer in ("adamw", "muon"), 'training.optimizer must be "adamw" or "muon"'),
-        (training.steps >= 1 and training.batch_size >= 1, "training.steps and training.batch_size must be positive"),
-        (0.0 <= training.decay_fraction <= 1.0, "training.decay_fraction must lie in 0..1"),
-        (
-            0 < training.learning_rate < math.inf and 0 < training.embedding_learning_rate < math.inf,
-            "learning rates must be positive and finite",
-        ),
-        (
-            min(training.eval_steps, training.checkpoint_steps, training.log_steps, training.eval_bytes) >= 1,
-            "intervals of [training] must be positive",
-        ),
-        (
-            all(0 <= getattr(training, key) < math.inf for key in ("warmup_steps", "weight_decay", "z_loss", "seed")),
-            "training.warmup_steps, weight_decay, z_loss and seed must be finite and not negative",
-        ),
-        (training.gradient_clip > 0, "training.gradient_clip must be positive; inf clips nothing"),
-    ):
-        if not condition:
-            raise ArgumentError(f"{sentence}.")
+    )
+    config.training.check()
+    config.watch.check()
     return config
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads and checks a TOML file, with some keys replaced: `training.steps=100`, `model.hidden_size=256`.
 
-    A value is TOML; a value that is not TOML is a string. Raises ArgumentError for a missing file, broken TOML, wrong
-    keys and an override without a key or a value.
+    A file may name a `preset`; its own keys count before the preset's. A value of an override is TOML; a value that is
+    not TOML is a string. Raises ArgumentError for a missing file, broken TOML, an unknown preset, wrong keys and an
+    override without a key or a value.
     """
-    try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
+    table = read_table(path)
     for override in overrides:
-        _set(table, override)
-    return parse_config(table)
+        replace_key(table, override)
+    preset = table.pop("preset", None)
+    return parse_config(table if preset is None else merged(preset_table(preset), table))
 
 
-def _set(table: dict[str, Any], override: str) -> None:
-    """Replaces one key of a parsed TOML table."""
-    key, equals, text = override.partition("=")
-    *sections, name = key.strip().split(".")
-    try:
-        value = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        value = {}
-    for section in sections:
-        inner = table.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ArgumentError(f"{section} is no section of the training config.")
-        table = inner
-    if not equals or not name:
-        raise ArgumentError(f"{override!r} overrides nothing; write KEY=VALUE, such as training.steps=100.")
-    # Text with a line break could hold more keys than one value.
-    table[name] = value["value"] if value.keys() == {"value"} else text.strip()
+def _check(*conditions: tuple[bool, str]) -> None:
+    """Raises ArgumentError with the first sentence whose condition is false."""
+    for holds, sentence in conditions:
+        if not holds:
+            raise ArgumentError(f"{sentence}.")

@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import FormatError
+from sterna.checkpoint.convert.gguf_file import check_gguf
+from sterna.checkpoint.state import check_exports
+from sterna.errors import FormatError, UnsupportedError
+from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
-from sterna.train.bitlinear import BitLinear, ternary_groups
+from sterna.tensor.recode import interleaved_order
+from sterna.ternary.quantization import Quantization
+from sterna.train.bitlinear import BitLinear
 from sterna.train.model import Decoder
 
 
-def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> None:
+@dataclass
+class Exports:
+    """What a model was exported to, and a sentence for each form that cannot hold it."""
+
+    gguf: Path | None = None
+    hf: Path | None = None
+    refusals: list[str] = field(default_factory=list)
+
+
+def refusals(config: ModelConfig, quantization: Quantization) -> list[str]:
+    """A sentence for each reason why a model cannot be exported as a GGUF file, or at all."""
+    try:
+        check_exports(quantization)
+        check_gguf(config)
+    except UnsupportedError as error:
+        return [str(error)]
+    return []
+
+
+def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Exports:
     """Converts `state` to a GGUF file and a Hugging Face folder, both called `name`; `model` has the same weights.
 
     Raises FormatError where the file's group-scaled matrices are not the trained ones to the bit.
     """
-    for path in (gguf, hf):
-        convert(state, path, name=name, force=True)
-    tensors = open_checkpoint(gguf).load().tensors
-    for matrix, values in group_values(model).items():
-        if not torch.equal(torch.from_numpy(decode(tensors[matrix])), values.cpu()):
-            raise FormatError(f"{gguf} does not hold the trained weights of {matrix}.")
+    done = Exports()
+    for kind, path in (("gguf", gguf), ("hf", hf)):
+        try:
+            convert(state, path, name=name, force=True)
+            setattr(done, kind, path)
+        except UnsupportedError as error:
+            if str(error) not in done.refusals:
+                done.refusals.append(str(error))
+    if done.gguf is not None:
+        _compare(gguf, model)
+    return done
+
+
+def _compare(gguf: Path, model: Decoder) -> None:
+    """Raises FormatError where a file's group-scaled matrices are not those of `model` to the bit."""
+    written = open_checkpoint(gguf).load()
+    for name, values in group_values(model).items():
+        if written.config.rope_style == "interleaved" and name.endswith((".attn_q.weight", ".attn_k.weight")):
+            values = values[interleaved_order(len(values), model.config.head_dim)]
+        if not torch.equal(torch.from_numpy(decode(written.tensors[name])), values.cpu()):
+            raise FormatError(f"{gguf} does not hold the trained weights of {name}.")
 
 
 def group_values(model: Decoder) -> dict[str, torch.Tensor]:
     """What group-scaled matrices are multiplied as: float32 [out, in] by canonical name."""
-    with torch.no_grad():
-        values = {
-            f"{name}.weight": ternary_groups(layer.weight, layer.groups)
-            for name, layer in model.named_modules()
-            if isinstance(layer, BitLinear) and layer.groups is not None
-        }
-        if model.embedding_groups is not None:
-            values["token_embd.weight"] = model.table()
-    return values
+    values = {
+        f"{name}.weight": layer.values()
+        for name, layer in model.named_modules()
+        if isinstance(layer, BitLinear) and layer.quantization.groups is not None
+    }
+    return values | model.ternary_tables()

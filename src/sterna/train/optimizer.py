@@ -1,4 +1,4 @@
-"""The optimizer: ternary matrices by AdamW or Muon, embedding and norms by AdamW, one schedule for all."""
+"""The optimizer: ternary matrices by AdamW or Muon, embedding and norms by AdamW."""
 
 from __future__ import annotations
 
@@ -17,26 +17,6 @@ SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
 """The names of the state tensors that torch's optimizers keep for each parameter."""
 
 
-def schedule(step: int, training: TrainingSection) -> float:
-    """The factor on every learning rate: linear warm-up, constant, linear decay over the last `decay_fraction`."""
-    warmup = (step + 1) / max(training.warmup_steps, 1)
-    return max(0.0, min(1.0, warmup, _decay(step, training)))
-
-
-def weight_decay(step: int, training: TrainingSection) -> float:
-    """`training.weight_decay` until the learning rate begins to fall, then 0.
-
-    Weight decay pulls latent weights towards the thresholds between codes, so codes go on flipping and the model does
-    not settle (Microsoft's "The Era of 1-bit LLMs: Training Tips, Code and FAQ", two-stage weight decay).
-    """
-    return training.weight_decay if _decay(step, training) >= 1.0 else 0.0
-
-
-def _decay(step: int, training: TrainingSection) -> float:
-    """Steps left as a share of the decay phase: above 1 before it begins, 0 at the end."""
-    return (training.steps - step) / max(training.steps * training.decay_fraction, 1)
-
-
 @dataclass(frozen=True)
 class Optimizers:
     """Two torch optimizers with their peak learning rates: one for the ternary matrices, which alone have weight
@@ -52,6 +32,11 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
             optimizer.step()
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Clears the gradients."""
+        for optimizer, _ in self.parts:
             optimizer.zero_grad(set_to_none=True)
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +27,10 @@ ORIGINS = {
 """Metadata that a state must have in common with the run that goes on from it, and the error where they differ."""
 CONFIG = "config"
 """The metadata key of the run's whole config, which may differ."""
+GUARD = "guard"
+"""The metadata key of what `Guard` remembers of the last steps."""
+DIGEST = "sha256"
+"""The metadata key of the digest of everything else in the file."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,73 @@ class Saved:
     step: int
     config: dict[str, Any]
     """The run's config; empty in a state that records none."""
+    guard: dict[str, Any] = field(default_factory=dict)
+    """What `Guard.recorded` gave; empty in a state that records nothing."""
 
 
-def save_state(path: Path, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
+def save_state(
+    path: Path,
+    model: nn.Module,
+    optimizers: Optimizers,
+    step: int,
+    origin: Mapping[str, object],
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
-    `ORIGINS`, `CONFIG` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata. The caller makes sure that all
-    numbers are finite (`not_finite`)."""
+    `ORIGINS`, `CONFIG`, `GUARD` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a digest.
+
+    The file is read back before it gets its name; then `ready` is called. The caller makes sure that all numbers are
+    finite (`not_finite`). Raises OSError, also where what was read back is not what was written.
+    """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(model, optimizers)}
     metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
+    metadata[DIGEST] = _digest(metadata, tensors.items())
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata=metadata))
+        data = save(tensors, metadata=metadata)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        if _file_digest(file) != hashlib.sha256(data).digest():
+            raise OSError(f"{path} could not be read back as it was written; the disk may be failing.")
+        ready()
+
+
+def _digest(metadata: Mapping[str, str], tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """The SHA-256 of metadata and of tensors in the order of their names, in hexadecimal digits."""
+    own = {key: value for key, value in metadata.items() if key not in (DIGEST, "format")}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
+    for name, tensor in sorted(tensors, key=lambda entry: entry[0]):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _file_digest(file: BinaryIO) -> bytes:
+    """The SHA-256 of what is left of a file."""
+    digest = hashlib.sha256()
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return digest.digest()
+
+
+def check_digest(path: Path) -> None:
+    """Raises FormatError where the state at `path` is not the one that was written. A state of a development version,
+    which has no digest, passes."""
+    with _reading(path), safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
+        if DIGEST in metadata and metadata[DIGEST] != _digest(metadata, tensors):
+            raise FormatError(f"{path} is damaged: its SHA-256 is not the one that it was written with.")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what reading a file that is no state raises into FormatError."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+        raise FormatError(f"{path} is no training state: {error}.") from error
 
 
 def not_finite(model: nn.Module, optimizers: Optimizers) -> str | None:
@@ -60,12 +124,11 @@ def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, to
 def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
     """What the state at `path` records. Raises FormatError where the file is no state, or where an entry of `origin`
     differs from the state's; of an entry that is a dictionary, only the keys in `origin` are compared."""
-    try:
+    with _reading(path):
         with safe_open(str(path), framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
-        saved = Saved(int(metadata["step"]), metadata.get(CONFIG, {}))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FormatError(f"{path} is no training state: {error}.") from error
+            texts = {key: value for key, value in (file.metadata() or {}).items() if key not in ("format", DIGEST)}
+        metadata = {key: json.loads(value) for key, value in texts.items()}
+        saved = Saved(int(metadata["step"]), metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
     for key, sentence in ORIGINS.items():
         if key not in origin:
             continue
@@ -81,8 +144,8 @@ def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
     return saved
 
 
-def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> int:
-    """Fills `model` (and `optimizers`) from `path`; returns the step.
+def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> Saved:
+    """Fills `model` (and `optimizers`) from `path`; returns what it records.
 
     A parameter begins with fresh moments if another optimizer than now updated it in the saved run. Raises
     FormatError where model and state do not match, or where the state has numbers that are not finite.
@@ -105,7 +168,7 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
                         optimizers.state_of(parameter)[slot] = state
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise FormatError(f"{path} is no training state of this model: {error}.") from error
-    return saved.step
+    return saved
 
 
 def _finite(path: Path, tensor: torch.Tensor) -> torch.Tensor:

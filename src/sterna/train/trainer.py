@@ -1,150 +1,136 @@
-"""The training loop: prepares the data, trains, evaluates and exports."""
+"""A run of `sterna train`: prepares the data, trains, evaluates and exports."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
 from sterna.train.config import RunConfig
-from sterna.train.corpus import Report, document_parts
-from sterna.train.data import prepare, random_windows
-from sterna.train.evaluation import text_bits_per_byte
+from sterna.train.corpus import Report
+from sterna.train.data import prepare
 from sterna.train.export import export
 from sterna.train.lock import locked
-from sterna.train.loss import next_token_loss
-from sterna.train.optimizer import make_optimizers, schedule, weight_decay
+from sterna.train.loop import DivergedError, Position, Run
+from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import Plan, new_decoder, plan_training
-from sterna.train.state import load_state, not_finite, save_state
+from sterna.train.pretraining import Pretraining
+from sterna.train.state import load_state
+from sterna.train.watch.lines import line_of
+from sterna.train.watch.machine import flops_per_token, peak_flops
+from sterna.train.watch.records import Journal, Record, Sink
+from sterna.train.watch.watch import Watch
 
-
-class DivergedError(SternaError):
-    """The loss, its gradients, the weights or the optimizers' state are no longer finite."""
+__all__ = ["DivergedError", "TrainingResult", "run_training"]
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run reached on the whole held-out text, and the paths of its exports."""
+    """What a run reached on the whole held-out text, and the paths of its exports; None for a form that cannot hold
+    the model."""
 
     steps: int
     tokens: int
     bits_per_byte: float
-    gguf: Path
-    hf: Path
+    gguf: Path | None
+    hf: Path | None
 
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run_training(config_path: Path, report: Report = _to_stderr, overrides: Sequence[str] = ()) -> TrainingResult:
+def run_training(
+    config_path: Path, report: Report = _to_stderr, overrides: Sequence[str] = (), live: Sink | None = None
+) -> TrainingResult:
     """Trains as the TOML file says, from the run's checkpoint if there is one, then evaluates and exports.
 
-    The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint),
-    `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines. `overrides` replace keys of the file
-    (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
+    The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint, and with
+    `state.previous.safetensors` the one before it), `log.jsonl` (`sterna.train.watch.records`), `NAME.gguf`, `hf/` and
+    `result.json`. `report` receives progress lines, `live` a record of kind `step` after every step. `overrides`
+    replace keys of the file (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
     Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
     plan = plan_training(config_path, overrides)
-    with locked(plan.output), _memory_errors(plan.config):
-        return _run(plan, report)
+    position = Position(plan.step, plan.step)
+    with locked(plan.output), _memory_errors(plan.config), _told(position, report):
+        return _run(plan, position, report, live)
 
 
-def _run(plan: Plan, report: Report) -> TrainingResult:
+def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
     config, training, output, device = plan.config, plan.config.training, plan.output, plan.device
-    step = saved = plan.step
-    if plan.changes:
-        report(f"The config has changed since step {step}: {', '.join(plan.changes)}.")
-    try:
-        tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
-        context, origin = config.model.context_length, plan.origin(stamp)
+    for sentence in plan.notes:
+        report(sentence)
+    tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
+    origin = plan.origin(stamp)
 
-        # Otherwise the embedding's gradient is summed in no fixed order, and compiled runs cannot be reproduced.
-        torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.manual_seed(training.seed)
-        model = new_decoder(config).to(device)
-        optimizers = make_optimizers(model, training)
-        if plan.state.exists():
-            step = saved = load_state(plan.state, model, optimizers, origin)
-
-        def loss_of(batch: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-                logits = model(batch[:, :-1])
-            return next_token_loss(logits, batch[:, 1:], training.z_loss)
-
-        step_loss = torch.compile(loss_of) if training.compile else loss_of
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {step} of {training.steps}")
-        begun, first_step = time.monotonic(), step
-        while step < training.steps:
-            factor = schedule(step, training)
-            batch = torch.from_numpy(random_windows(tokens, training.seed, step, training.batch_size, context))
-            loss = step_loss(batch.to(device))
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
-            optimizers.step(factor, weight_decay(step, training))
-            step += 1
-            logs = step % training.log_steps == 0
-            saves = step % training.checkpoint_steps == 0 or step == training.steps
-            if logs:
-                speed = (step - first_step) * training.batch_size * context / (time.monotonic() - begun)
-                report(
-                    f"step {step} loss {loss.item():.4f} norm {norm.item():.2f} lr {factor:.3f} tokens/s {speed:.0f}"
-                )
-            if (logs or saves) and not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-                what = f"At step {step} the loss is {loss.item()} and the norm of its gradients {norm.item()}"
-                raise DivergedError(f"{what}; {_advice(saved)}")
-            if saves:
-                if name := not_finite(model, optimizers):
-                    raise DivergedError(f"After step {step} {name} has numbers that are not finite; {_advice(saved)}")
-                save_state(plan.state, model, optimizers, step, origin)
-                saved = step
-            if step % training.eval_steps == 0:
-                valid = text_bits_per_byte(model, tokenizer, plan.valid_beginning, context)
-                report(f"step {step} valid {valid:.4f} bits per byte")
-
+    # Otherwise the embedding's gradient is summed in no fixed order, and compiled runs cannot be reproduced.
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.manual_seed(training.seed)
+    model = new_decoder(config).to(device)
+    optimizers = make_optimizers(model, training)
+    guard: dict[str, Any] = {}
+    if plan.found is not None:
+        guard = load_state(plan.found.path, model, optimizers, origin).guard
+        plan.checkpoints.adopt(plan.found)
+    task = Pretraining(config, model, tokenizer, tokens, plan.valid_beginning)
+    run = Run(task, optimizers, training, plan.checkpoints, origin, position, guard)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {plan.step} of {training.steps}")
+    with _sinks(plan, report) as sinks:
+        peak = peak_flops(device, training.precision) / flops_per_token(model.config)
+        run.train(Watch(model, training, config.watch, task.tokens_per_step, peak, plan.step, sinks, live))
+        exports = export(plan.checkpoints.last, output / f"{config.name}.gguf", output / "hf", config.name, model)
         result = TrainingResult(
-            steps=step,
-            tokens=step * training.batch_size * context,
-            bits_per_byte=text_bits_per_byte(model, tokenizer, document_parts(plan.valid), context),
-            gguf=output / f"{config.name}.gguf",
-            hf=output / "hf",
+            position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
-        export(plan.state, result.gguf, result.hf, config.name, model)
         with atomic_write(output / "result.json") as file:
             file.write(json.dumps(asdict(result), default=str, indent=1).encode())
-    except KeyboardInterrupt:
-        report(f"Stopped at step {step}; the same command {_goes_on(saved)}.")
-        raise
-    report(f"{result.bits_per_byte:.4f} bits per byte on the held-out text; wrote {result.gguf} and {result.hf}")
+    for sentence in exports.refusals:
+        report(sentence)
+    wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"
+    report(f"{result.bits_per_byte:.4f} bits per byte on the held-out text; wrote {wrote}")
     return result
 
 
-def _goes_on(saved: int) -> str:
-    return f"goes on from step {saved}" if saved else "begins again"
+@contextmanager
+def _told(position: Position, report: Report) -> Iterator[None]:
+    """Tells where a run stopped that a signal or a disk ended."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):
+        report(f"Stopped at step {position.step}; the same command {position.goes_on()}.")
+        raise
 
 
-def _advice(saved: int) -> str:
-    """What to do about a run that diverged."""
-    then = (
-        f": the same command then {_goes_on(saved)}, the last step that was saved."
-        if saved
-        else ", and start it again."
-    )
-    return f"lower training.learning_rate and training.embedding_learning_rate{then}"
+@contextmanager
+def _sinks(plan: Plan, report: Report) -> Iterator[list[Sink]]:
+    """Those who receive the records of a run."""
+
+    def tell(record: Record) -> None:
+        if (line := line_of(record)) is not None:
+            report(line)
+
+    sinks: list[Sink] = [tell, Journal(plan.output, plan.step)]
+    if not plan.config.watch.tensorboard:
+        yield sinks
+        return
+    from sterna.train.watch.tensorboard import TensorBoard
+
+    with TensorBoard(plan.output, plan.step) as board:
+        yield [*sinks, board]
 
 
 @contextmanager
@@ -158,5 +144,6 @@ def _memory_errors(config: RunConfig) -> Iterator[None]:
             raise
         raise SternaError(
             f"There is not enough memory for training.batch_size = {config.training.batch_size} windows of "
-            f"model.context_length = {config.model.context_length} tokens with this [model]; lower them."
+            f"model.context_length = {config.model.context_length} tokens with this [model]; lower them, or raise "
+            "training.accumulation."
         ) from error

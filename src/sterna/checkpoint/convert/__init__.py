@@ -19,7 +19,7 @@ from sterna.checkpoint.convert.check import compare, is_of_layer
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.convert.value_heads import in_order
 from sterna.checkpoint.gguf.keys import config_tensors
-from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, NotFoundError, OptionError, SternaError
 from sterna.files.atomic import publish, staging
 from sterna.files.hf_files import TEMPLATES
 from sterna.files.hub.cache import resolve_model
@@ -188,12 +188,8 @@ def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = 
     """The tensors that the target needs, in the source's encodings; q and k in the target's order of dimensions."""
     config = source.config
     tensors = {name: _untiled(tensor, tl_tiles) for name, tensor in source.tensors.items()}
-    if not folder and config.architecture.startswith("bitnet") and not config.tied_head:
-        raise UnsupportedError(
-            "This model has a head of its own, and a BitNet model in GGUF takes its embedding for one: "
-            "convert it to a Hugging Face folder instead."
-        )
     if not folder:
+        gguf_file.check_gguf(config)
         own = source.absorbed.values() if source.kind == "gguf" else config_tensors(config)
         tensors |= {tensor.name: tensor for tensor in own}
     if rope_style != config.rope_style:

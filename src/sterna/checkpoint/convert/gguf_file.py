@@ -12,13 +12,24 @@ from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.convert.check import same_config
 from sterna.checkpoint.gguf.keys import config_keys, file_keys, renamed
 from sterna.checkpoint.gguf.model import read_config
+from sterna.errors import UnsupportedError
 from sterna.files.gguf.names import split_name
 from sterna.files.gguf.writer import stored_bytes, write_gguf_to
 from sterna.files.huge_page_writer import HugePageWriter
 from sterna.files.safetensors.writer import in_shards
 from sterna.model.architectures import GGUF_VARIANTS, architecture_of
+from sterna.model.config import ModelConfig
 from sterna.model.tokenizer.special import TokenType
 from sterna.tensor.tensor import AnyTensor
+
+
+def check_gguf(config: ModelConfig) -> None:
+    """Raises UnsupportedError for a BitNet model with a head of its own."""
+    if config.architecture.startswith("bitnet") and not config.tied_head:
+        raise UnsupportedError(
+            "This model has a head of its own, and a BitNet model in GGUF takes its embedding for one: "
+            "convert it to a Hugging Face folder instead."
+        )
 
 
 def rope_style(source: Checkpoint) -> str:

@@ -73,10 +73,9 @@ def _unify_floats(encodings: dict[str, Encoding], wanted: Wanted) -> None:
 def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, matrices: set[str]) -> Encoding:
     if len(tensor.shape) == 1:
         return Encoding.F32
-    is_float = tensor.encoding.is_float
+    own = Encoding.F16 if source.kind == "state" and tensor.encoding.is_float else tensor.encoding
     if name.split(".", 2)[-1] in matrices and name.startswith("blk."):
-        return wanted.matrices or (Encoding.I2_S if source.kind == "state" and is_float else tensor.encoding)
-    own = Encoding.F16 if source.kind == "state" and is_float else tensor.encoding
+        return wanted.matrices or (Encoding.I2_S if source.kind == "state" and source.latent else own)
     if name == "token_embd.weight" and source.config.tied_head:
         return wanted.head or wanted.embedding or own
     return {"token_embd.weight": wanted.embedding, "output.weight": wanted.head}.get(name) or own

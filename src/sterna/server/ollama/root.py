@@ -1,4 +1,4 @@
-"""`/`, by which Ollama's clients see whether a server is there."""
+"""`/`, by which Ollama's clients see whether a server is there. Browsers get the page instead (`server/page`)."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ router = APIRouter()
 @router.head("/", include_in_schema=False)
 async def root() -> Response:
     """What Ollama says there."""
-    return PlainTextResponse("Ollama is running")
+    return PlainTextResponse("Ollama is running", headers={"Vary": "Accept"})

@@ -1,0 +1,83 @@
+"""The two last states of a run, of which a damaged one never replaces a good one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from sterna.errors import FormatError
+from sterna.train.optimizer import Optimizers
+from sterna.train.state import Saved, check_digest, read_origin, save_state
+
+STATE_FILE = "state.safetensors"
+PREVIOUS_FILE = "state.previous.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state from which a run goes on."""
+
+    path: Path
+    saved: Saved
+    note: str | None = None
+    """A sentence about the state that would have come first, where it is damaged or missing."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The states in a run's output folder: the last one, and the one before it."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        return self.folder / STATE_FILE
+
+    @property
+    def previous(self) -> Path:
+        return self.folder / PREVIOUS_FILE
+
+    def find(self, origin: Mapping[str, object]) -> Found | None:
+        """The newest state that is whole; None where there is none. Writes nothing.
+
+        Raises FormatError where every state is damaged, and where the state is one of another run (`read_origin`).
+        """
+        damage: FormatError | None = None
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                saved = read_origin(path, {})
+                check_digest(path)
+            except FormatError as error:
+                damage = damage or error
+                continue
+            read_origin(path, origin)
+            note = None
+            if path != self.last:
+                reason = f"{self.last} is missing." if damage is None else str(damage)
+                note = f"{reason} The run goes on from the state before it, of step {saved.step}."
+            return Found(path, saved, note)
+        if damage is not None:
+            raise damage
+        return None
+
+    def adopt(self, found: Found) -> None:
+        """Makes a state that was found the last one; one that is damaged is replaced by it."""
+        if found.path != self.last:
+            os.replace(found.path, self.last)
+
+    def save(self, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
+        """Writes the last state, checks it, and keeps the one that was last as the previous one.
+
+        A kill at any moment leaves at least one whole state under one of the two names.
+        """
+        save_state(self.last, model, optimizers, step, origin, self._keep)
+
+    def _keep(self) -> None:
+        if self.last.exists():
+            os.replace(self.last, self.previous)

@@ -1,0 +1,4 @@
+import "./styles/main.css";
+import { App } from "./app.ts";
+
+void new App().start();
