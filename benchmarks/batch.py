@@ -40,13 +40,13 @@ def main() -> None:
             engine.append(engine_speed(given.model, options, prompts, given.tokens))
             report = run(source, Path(folder) / f"{turn}.jsonl", given.model, options=options)
             job.append(report.tokens_per_second)
-    alone, batch = statistics.median(engine), statistics.median(job)
-    shares = [b / e for b, e in zip(job, engine, strict=True)]
-    print(f"engine alone: {alone:10.0f} tokens/s of prompts and answers")
-    print(
-        f"batch:        {batch:10.0f} tokens/s, {statistics.median(shares):.2f} of the engine alone, by turn", end=" "
-    )
-    print(", ".join(f"{share:.2f}" for share in shares))
+    shares = ", ".join(f"{b / e:.2f}" for b, e in zip(job, engine, strict=True))
+    print(f"tokens/s of prompts and answers, median and best: engine alone {told(engine)}, job {told(job)}")
+    print(f"share of the engine alone, by turn: {shares}; of the best: {max(job) / max(engine):.2f}")
+
+
+def told(speeds: list[float]) -> str:
+    return f"{statistics.median(speeds):,.0f} and {max(speeds):,.0f}"
 
 
 def write(path: Path, prompts: list[str], tokens: int) -> Path:

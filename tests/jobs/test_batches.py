@@ -158,8 +158,8 @@ def test_a_batch_expires_with_its_window(served: Running) -> None:
         )
         batch = ended(served, batch)
     assert batch.status == "expired" and batch.expired_at and counts(batch) == (50, 0, 50)
-    errors = [json.loads(line)["error"]["code"] for line in text_of(served, batch.error_file_id).splitlines()]
-    assert errors == ["batch_expired"] * 50
+    errors = [json.loads(line) for line in text_of(served, batch.error_file_id).splitlines()]
+    assert [(each["response"], each["error"]["code"]) for each in errors] == [(None, "batch_expired")] * 50
 
 
 def test_a_batch_whose_files_have_no_room_ends() -> None:

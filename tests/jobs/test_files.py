@@ -105,8 +105,8 @@ def test_a_form_that_is_wrong_is_told_why(served: Running) -> None:
     assert len(served.http.get("/v1/files").json()["data"]) == before
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(content=st.binary(max_size=300), cuts=st.lists(st.integers(1, 40), min_size=1, max_size=30))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(content=st.binary(max_size=200), cuts=st.lists(st.integers(1, 40), min_size=1, max_size=10))
 def test_a_form_may_be_cut_anywhere(content: bytes, cuts: list[int]) -> None:
     request = httpx.Request("POST", "http://x", data={"purpose": "batch"}, files={"file": ("ä b.jsonl", content)})
     body = request.read()

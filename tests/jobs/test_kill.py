@@ -14,7 +14,7 @@ from openai import OpenAI
 from sterna.batch import run
 from tests.batch.jobs import mixed_lines, write_lines
 
-LINES = 800
+LINES = 300
 
 
 @contextmanager

@@ -88,31 +88,33 @@ def test_a_client_that_leaves_gives_its_blocks_back_before_the_next_pass(
 ) -> None:
     """The companion's text shows that nobody else noticed."""
     expected, free = text_of(served, COMPANION), served.free_blocks()
-    with slow(served), ThreadPoolExecutor(1) as companions:
-        companion = companions.submit(text_of, served, COMPANION)
-        served.eventually(lambda: running_texts(served) == 1)
-        client = post(served, "/v1/completions", body)
-        wait(served, client)
-        assert running_texts(served) == 2
-        client.close()
-        left_at = served.llm.statistics.passes
-        served.eventually(lambda: running_texts(served) == 1)
-        assert served.llm.statistics.passes <= left_at + 2  # the one that ran, and one within 50 ms of the network
+    with ThreadPoolExecutor(1) as companions:
+        with slow(served):
+            companion = companions.submit(text_of, served, COMPANION)
+            served.eventually(lambda: running_texts(served) == 1)
+            client = post(served, "/v1/completions", body)
+            wait(served, client)
+            assert running_texts(served) == 2
+            client.close()
+            left_at = served.llm.statistics.passes
+            served.eventually(lambda: running_texts(served) == 1)
+            assert served.llm.statistics.passes <= left_at + 2  # the one that ran, and one within 50 ms of the network
         assert companion.result() == expected
     served.eventually(lambda: served.free_blocks() == free)
 
 
 def test_a_client_that_leaves_the_queue_is_never_admitted(small: Running) -> None:
     free = small.free_blocks()
-    with slow(small), ThreadPoolExecutor(1) as companions:
-        first = companions.submit(text_of, small, LONG)
-        small.eventually(lambda: running_texts(small) == 1)
-        waiting = post(small, "/v1/completions", {**LONG, "prompt": LONG["prompt"][::-1], "stream": True})
-        wait_queued(small, waiting)
-        waiting.close()
-        small.eventually(lambda: small.llm.statistics.waiting == 0)
-        assert running_texts(small) == 1
-        queries = small.llm.statistics.prefix_queries
+    with ThreadPoolExecutor(1) as companions:
+        with slow(small):
+            first = companions.submit(text_of, small, LONG)
+            small.eventually(lambda: running_texts(small) == 1)
+            waiting = post(small, "/v1/completions", {**LONG, "prompt": LONG["prompt"][::-1], "stream": True})
+            wait_queued(small, waiting)
+            waiting.close()
+            small.eventually(lambda: small.llm.statistics.waiting == 0)
+            assert running_texts(small) == 1
+            queries = small.llm.statistics.prefix_queries
         first.result()
     assert small.llm.statistics.prefix_queries == queries
     small.eventually(lambda: small.free_blocks() == free)
@@ -138,11 +140,13 @@ def test_numbers_that_are_not_finite_fail_one_request(served: Running, monkeypat
     finite = backend.finite
     # The first row of a pass is the companion's, which decodes; the others are those of the victim's prompt.
     monkeypatch.setattr(backend, "finite", lambda hidden: finite(hidden) & (np.arange(len(hidden)) == 0))
-    with ThreadPoolExecutor(1) as companions, slow(served):
-        companion = companions.submit(text_of, served, COMPANION)
-        served.eventually(lambda: running_texts(served) == 1)
-        victim = served.post("/v1/completions", {"prompt": [5, 6, 7, 8], "echo": True, "logprobs": 0, "max_tokens": 1})
-        monkeypatch.setattr(backend, "finite", finite)
+    with ThreadPoolExecutor(1) as companions:
+        with slow(served):
+            companion = companions.submit(text_of, served, COMPANION)
+            served.eventually(lambda: running_texts(served) == 1)
+            body = {"prompt": [5, 6, 7, 8], "echo": True, "logprobs": 0, "max_tokens": 1}
+            victim = served.post("/v1/completions", body)
+            monkeypatch.setattr(backend, "finite", finite)
         companion_text = companion.exception() or companion.result()
     assert victim.status_code == 500 and "not finite" in victim.json()["error"]["message"]
     assert companion_text == expected
@@ -179,11 +183,12 @@ def test_an_answer_that_takes_too_long_ends_with_an_error(stream: bool) -> None:
 def test_a_stop_lets_requests_finish() -> None:
     with running(settings=Settings(port=0, grace=20)) as served:
         expected = text_of(served, COMPANION)
-        with slow(served), ThreadPoolExecutor(1) as companions:
-            companion = companions.submit(text_of, served, COMPANION)
-            served.eventually(lambda: running_texts(served) == 1)
-            served.server.stop()
-            served.eventually(lambda: served.models.stopping)
+        with ThreadPoolExecutor(1) as companions:
+            with slow(served):
+                companion = companions.submit(text_of, served, COMPANION)
+                served.eventually(lambda: running_texts(served) == 1)
+                served.server.stop()
+                served.eventually(lambda: served.models.stopping)
             assert companion.result() == expected
 
 

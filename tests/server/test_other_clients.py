@@ -14,8 +14,6 @@ import pytest
 
 from tests.server.conftest import Running
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).parent
 MESSAGES = [{"role": "user", "content": "Tell me of the sea."}]
 DRAWN: dict[str, Any] = {"max_tokens": 20, "temperature": 0.8, "seed": 5}
@@ -45,6 +43,7 @@ def test_npms_clients(served: Running, tmp_path: Path) -> None:
     assert told.count("as the model itself") == 4
 
 
+@pytest.mark.slow
 def test_heavy_clients_of_python(served: Running, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     run(sys.executable, "-m", "venv", environment)

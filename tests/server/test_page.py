@@ -94,5 +94,5 @@ def test_the_address_of_the_page_is_told(capsys: pytest.CaptureFixture[str]) -> 
     for host, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")):
         with running(settings=Settings(host=host, port=0)):
             told = capsys.readouterr().err
-            found = re.search(rf"^Chat in a browser at (http://{shown}:\d+/)$", told, re.M)
+            found = re.search(rf"^Serving at http://{host}:\d+; chat in a browser at (http://{shown}:\d+)$", told, re.M)
             assert found is not None and httpx.get(found[1], headers=BROWSER).status_code == 200

@@ -11,7 +11,7 @@ from operator import attrgetter
 from threading import Event
 
 from sterna.batch.lines import Entry, seed_of
-from sterna.batch.outcome import Outcome, answered, refused
+from sterna.batch.outcome import Outcome, answered, refused, unasked
 from sterna.batch.window import by_prefix
 from sterna.batch.work import Work, work_of
 from sterna.engine.llm import LLM
@@ -76,8 +76,8 @@ class Answerer:
                     yield self._outcome(*running.pop(key))
         except _Stopped as stopped:
             for entry, _ in running.values():
-                yield refused(entry, stopped.error)
-            yield from all_refused(rest, stopped.error)
+                yield unasked(entry, stopped.error)
+            yield from unanswered(rest, stopped.error)
         finally:
             for _, work in running.values():
                 work.cancel()
@@ -106,10 +106,10 @@ def _failed(entry: Entry, error: Exception) -> Outcome:
     return refused(entry, api_error(error))
 
 
-def all_refused(entries: Iterable[Entry], error: ApiError) -> Iterator[Outcome]:
+def unanswered(entries: Iterable[Entry], error: ApiError) -> Iterator[Outcome]:
     """Outcomes of lines that do not run."""
     for entry in entries:
-        yield refused(entry, entry.error or error)
+        yield refused(entry, entry.error) if entry.error else unasked(entry, error)
 
 
 SWITCH_SECONDS = 0.0005

@@ -36,18 +36,26 @@ def answered(line: Line, key: str, reply: Reply) -> Outcome:
 
 
 def refused(entry: Entry, error: ApiError) -> Outcome:
-    """The line of the error file."""
-    code = error.code or ("invalid_request" if error.status < 500 else "server_error")
+    """The line of the error file for a line that was asked, or could not be."""
     line, key = entry.line, entry.key
+    response = {"status_code": error.status, "request_id": f"req_{key}", "body": error_body(error)}
+    return _failed(entry, error, response if line else None)
+
+
+def unasked(entry: Entry, error: ApiError) -> Outcome:
+    """The line of the error file for a line whose job ended before its turn."""
+    return _failed(entry, error, None)
+
+
+def _failed(entry: Entry, error: ApiError, response: dict[str, Any] | None) -> Outcome:
+    code = error.code or ("invalid_request" if error.status < 500 else "server_error")
     told = {
-        "id": batch_id(key),
-        "custom_id": line.custom_id if line else None,
-        "response": {"status_code": error.status, "request_id": f"req_{key}", "body": error_body(error)}
-        if line
-        else None,
+        "id": batch_id(entry.key),
+        "custom_id": entry.line.custom_id if entry.line else None,
+        "response": response,
         "error": {"code": code, "message": error.message, "param": error.param, "line": entry.raw.number},
     }
-    return Outcome(key, json_bytes(told), failed=True)
+    return Outcome(entry.key, json_bytes(told), failed=True)
 
 
 def batch_id(key: str) -> str:

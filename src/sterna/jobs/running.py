@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sterna.batch import PLAIN, BatchReport
-from sterna.batch.answerer import Answerer, all_refused
+from sterna.batch.answerer import Answerer, unanswered
 from sterna.batch.job import Computes, Job, job_text
 from sterna.batch.lines import Entry
 from sterna.batch.outcome import Outcome
@@ -57,7 +57,7 @@ class Run:
         self.stopped = CANCELLED
 
         def refused(entries: Iterable[Entry]) -> Iterator[Outcome]:
-            return all_refused(entries, CANCELLED)
+            return unanswered(entries, CANCELLED)
 
         self._run(refused)
 

@@ -141,11 +141,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        listening = [each for server in self.servers for each in server.sockets]
-        for each in listening:
-            print(f"Serving at {_address(each, self.config)}", file=sys.stderr, flush=True)
-        if listening and self.config.uds is None:
-            print(f"Chat in a browser at {_page(listening[0], self.config)}", file=sys.stderr, flush=True)
+        for server in self.servers:
+            for each in server.sockets:
+                print(_told(each, self.config), file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._models.stopping = True
@@ -160,21 +158,12 @@ class Server(uvicorn.Server):
         await self._models.close()
 
 
-def _address(listening: socket.socket, config: uvicorn.Config) -> str:
+def _told(listening: socket.socket, config: uvicorn.Config) -> str:
+    """A line that says where the server listens, and where a browser on this machine finds the page. It ends with an
+    address, for programs that start a server and read it."""
     name = listening.getsockname()
     if isinstance(name, str):
-        return name
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{_scheme(config)}://{host}:{name[1]}"
-
-
-def _page(listening: socket.socket, config: uvicorn.Config) -> str:
-    """The address of the chat page for a browser on this machine."""
-    host, port = listening.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        return f"{_scheme(config)}://localhost:{port}/"
-    return f"{_address(listening, config)}/"
-
-
-def _scheme(config: uvicorn.Config) -> str:
-    return "https" if config.is_ssl else "http"
+        return f"Serving at {name}"
+    scheme, host = "https" if config.is_ssl else "http", f"[{name[0]}]" if ":" in name[0] else name[0]
+    near = "localhost" if name[0] in ("0.0.0.0", "::") else host
+    return f"Serving at {scheme}://{host}:{name[1]}; chat in a browser at {scheme}://{near}:{name[1]}"

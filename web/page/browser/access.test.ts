@@ -79,6 +79,8 @@ test("everything can be done by keyboard alone", async () => {
   await page.keyboard.press("Alt+r");
   await page.locator(".assistant .count").getByText("2/2").waitFor();
   await finished(page);
+  await page.keyboard.press("Alt+c");
+  await button(page, "Copied").waitFor();
   await page.keyboard.press("Alt+n");
   await page.keyboard.type("Second");
   await page.keyboard.press("Enter");

@@ -88,3 +88,12 @@ test("the page can be opened before the server can list its models", async () =>
   await page.getByText("The server answered with the status 500.").waitFor({ state: "detached" });
   expect(await composer(page).inputValue()).toBe("typed meanwhile");
 });
+
+test("a model that cannot be loaded is told in the server's words", async () => {
+  const page = await openPage({ expected: REFUSED });
+  const body = JSON.stringify({ error: { message: "The model sterna-tern cannot be loaded: it is too large." } });
+  await page.route("**/props?*", (route) => route.fulfill({ status: 500, contentType: "application/json", body }));
+  await page.getByRole("combobox", { name: "Model" }).selectOption("sterna-tern");
+  await page.locator(".notice").filter({ hasText: "it is too large." }).waitFor();
+  await page.locator("#model-state").filter({ hasText: "Cannot be loaded" }).waitFor();
+});

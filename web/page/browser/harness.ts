@@ -72,7 +72,7 @@ export async function secondTab(page: Page, at = servers.open): Promise<Page> {
 }
 
 async function watched(page: Page, at: string, expected: RegExp): Promise<Page> {
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(200_000);
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
     if (origin !== new URL(at).origin && protocol !== "blob:") faults.push(`a request to ${request.url()}`);

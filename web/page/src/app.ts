@@ -8,7 +8,6 @@ import { type Preferences, readPreferences, savePreferences } from "./store/pref
 import { Announcer } from "./views/announcer.ts";
 import { Composer } from "./views/composer.ts";
 import { ContextMeter } from "./views/context_meter.ts";
-import { copy } from "./views/copy.ts";
 import { askText, canBeCancelled } from "./views/dialogs.ts";
 import { Manager } from "./views/manager.ts";
 import { ModelPicker } from "./views/model_picker.ts";
@@ -31,6 +30,7 @@ export class App {
       this.showConversation();
       this.showAddress();
     },
+    deleted: (id) => this.forgetDraft(id),
     listed: () => this.showList(),
     began: (answering) => this.began(answering),
     progressed: (answering) => this.progressed(answering),
@@ -57,6 +57,7 @@ export class App {
   private readonly picker = new ModelPicker(this.preferences.model, {
     picked: (model) => this.prefer({ model }),
     described: () => this.showContext(),
+    broken: (sentence) => this.notices.show(sentence),
     failed: (error) => this.serverFailed(error),
   });
   private readonly settings = new SettingsDialog((settings) => this.prefer({ settings }));
@@ -98,7 +99,7 @@ export class App {
       before: () => this.session.step(-1),
       after: () => this.session.step(1),
       regenerate: () => this.thread.lastAnswer && this.regenerate(this.thread.lastAnswer),
-      copyAnswer: () => void copy(this.thread.lastAnswer?.text ?? ""),
+      copyAnswer: () => this.thread.copyLastAnswer(),
       chooseModel: () => byId("model", HTMLSelectElement).focus(),
       openSettings,
       stop: () => this.session.stop(),
@@ -139,6 +140,11 @@ export class App {
     const { drafts } = this.preferences;
     if (text) drafts[this.draftName] = text;
     else delete drafts[this.draftName];
+    savePreferences(this.preferences);
+  }
+
+  private forgetDraft(id: string): void {
+    delete this.preferences.drafts[id];
     savePreferences(this.preferences);
   }
 

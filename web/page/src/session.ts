@@ -13,6 +13,7 @@ import type { Settings } from "./store/settings.ts";
 export interface SessionListener {
   /** Another conversation is shown, or another branch of it. */
   shown(): void;
+  deleted(id: string): void;
   /** The list of conversations, or what it says of them, has changed. */
   listed(): void;
   began(answering: Answering): void;
@@ -126,6 +127,7 @@ export class Session {
     this.stop();
     this.show(newConversation());
     await this.library.delete(id);
+    this.listener.deleted(id);
     this.listener.listed();
   }
 
@@ -175,6 +177,7 @@ export class Session {
 
   private changedElsewhere(id: string): void {
     const changed = this.library.get(id);
+    if (!changed) this.listener.deleted(id);
     if (id === this.conversation.id && (changed || branch(this.conversation).length > 0)) {
       this.show(changed ?? newConversation());
     } else this.listener.listed();

@@ -4,20 +4,22 @@ const CONFIRMED_FOR = 1500;
 
 /** A button that copies a text, and shows that it did. */
 export function copyButton(label: string, text: () => string): HTMLButtonElement {
+  const show = (name: string, words: string) => {
+    button.replaceChildren(icon(name));
+    button.title = words;
+    button.setAttribute("aria-label", words);
+  };
   const button = iconButton("copy", label, async () => {
-    const done = await copy(text());
-    button.replaceChildren(icon(done ? "check" : "warning"));
-    button.title = done ? "Copied" : "The browser does not let this page copy";
-    setTimeout(() => {
-      button.replaceChildren(icon("copy"));
-      button.title = label;
-    }, CONFIRMED_FOR);
+    if (await copy(text())) show("check", "Copied");
+    else show("warning", "The browser does not let this page copy");
+    setTimeout(() => show("copy", label), CONFIRMED_FOR);
   });
+  button.classList.add("copy");
   return button;
 }
 
 /** Copies a text. Returns whether it could. */
-export async function copy(text: string): Promise<boolean> {
+async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -54,7 +54,6 @@ export class Manager {
       const { added, known } = await this.session.library.add(readExport(await file.text()));
       const also = known > 0 ? ` ${count(known)} in the file ${known === 1 ? "is" : "are"} here already.` : "";
       this.notices.show(`${count(added)} imported.${also}`);
-      this.session.startNew();
     } catch (error) {
       this.notices.show(error instanceof Error ? error.message : "The file cannot be read.");
     }

@@ -59,6 +59,10 @@ export class MessageView {
     return blocks;
   }
 
+  copy(): void {
+    this.foot.querySelector<HTMLButtonElement>(".copy")?.click();
+  }
+
   edit(): void {
     if (this.isEdited) return;
     this.isEdited = true;

@@ -12,13 +12,15 @@ type LoadState = "loaded" | "loading" | "idle" | "broken";
 const WORDS: Record<LoadState, string> = {
   loaded: "Loaded",
   loading: "Being loaded…",
-  idle: "Not loaded; the first message loads it",
+  idle: "Not loaded",
   broken: "Cannot be loaded",
 };
 
 export interface PickerActions {
   picked(model: string): void;
   described(): void;
+  /** The picked model cannot be loaded. */
+  broken(sentence: string): void;
   /** The models could not be listed; null: they could again. */
   failed(error: ServerError | null): void;
 }
@@ -104,8 +106,9 @@ export class ModelPicker {
       await this.loaded(loading.signal);
     } catch (error) {
       if (loading.signal.aborted) return;
-      this.showState("broken", error instanceof Error ? error.message : undefined);
+      this.showState("broken");
       this.loading = null;
+      this.actions.broken(error instanceof Error ? error.message : WORDS.broken);
       return;
     }
     this.loading = null;
@@ -136,9 +139,8 @@ export class ModelPicker {
     this.actions.described();
   }
 
-  private showState(state: LoadState, reason: string = WORDS[state]): void {
+  private showState(state: LoadState): void {
     this.state.dataset.state = state;
-    this.state.title = reason;
-    this.state.textContent = state === "broken" ? reason : WORDS[state];
+    this.state.textContent = WORDS[state];
   }
 }

@@ -50,6 +50,10 @@ export class Thread {
     this.views.findLast((view) => view.message.role === "user")?.edit();
   }
 
+  copyLastAnswer(): void {
+    this.views.findLast((view) => view.message.role === "assistant")?.copy();
+  }
+
   get lastAnswer(): Message | undefined {
     return this.views.findLast((view) => view.message.role === "assistant")?.message;
   }
