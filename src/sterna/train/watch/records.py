@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import FormatError, NotFoundError
+from sterna.errors import FormatError, NotFoundError, SternaError
 from sterna.files.atomic import atomic_write
 
 Record = Mapping[str, Any]
@@ -32,16 +32,17 @@ RECORDS_FILE = "log.jsonl"
 class Journal:
     """Writes records to `log.jsonl` in a run's folder, a JSON object a line.
 
-    What an earlier run wrote about steps beyond `step`, from which this one goes on, is removed.
+    What an earlier run wrote about steps beyond `step`, from which this one goes on, is removed; for step 0 everything.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        path = folder / RECORDS_FILE
-        if path.exists() and path.stat().st_size:
-            kept = [record for record in read_records(path) if record["step"] <= step]
-            with atomic_write(path) as file:
-                file.write("".join(map(_line, kept)).encode())
-        self._path = path
+        self._path = folder / RECORDS_FILE
+        try:
+            before = read_records(self._path) if step else []
+        except SternaError:
+            before = []
+        with atomic_write(self._path) as file:
+            file.write("".join(_line(record) for record in before if record["step"] <= step).encode())
 
     def __call__(self, record: Record) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
