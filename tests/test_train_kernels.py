@@ -108,12 +108,14 @@ def test_interpreted_training_has_the_losses_of_torch(tmp_path: Path) -> None:
     from .test_train_run import CONFIG, write_corpus
 
     write_corpus(tmp_path)
+    (tmp_path / "short.txt").write_text("abc deaf.")
     losses = []
     for name, triton_key in (("torch", "false"), ("triton", "true")):
         config = tmp_path / f"{name}.toml"
         text = CONFIG.format(output=name, steps=2, optimizer="adamw").replace("batch_size = 4", "batch_size = 1")
         config.write_text(text + f"triton = {triton_key}\n")
-        run_training(config, lambda line: None, ["training.log_steps=1", "watch.sample_tokens=0", "model.num_layers=1"])
+        keys = ["training.log_steps=1", "watch.sample_tokens=0", "model.num_layers=1", 'data.valid=["short.txt"]']
+        run_training(config, lambda line: None, keys)
         records = read_records(tmp_path / name / "log.jsonl")
         losses.append([record["loss"] for record in records if record["kind"] == "step"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

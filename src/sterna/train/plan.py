@@ -19,7 +19,7 @@ from sterna.train.corpus import document_parts
 from sterna.train.data import corpus_inputs
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
-from sterna.train.model import Decoder
+from sterna.train.model import Block, Decoder
 from sterna.train.sources import Rows, source
 from sterna.train.state import CONFIG, changes
 
@@ -121,8 +121,9 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
 def new_decoder(config: RunConfig) -> Decoder:
     """The model of a run with its first weights."""
     model = Decoder(config.model.model_config(), config.quantization.quantization())
-    for block in model.blk:
-        block.triton = config.training.triton
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.triton = config.training.triton
     return model
 
 
