@@ -13,7 +13,7 @@ PARTS = {
     "serve": ("server/",),
     "people": ("chat/", "batch/", "examples/", "test_docs"),
     "training and quantising": ("train/", "test_train", "finetune/", "ptq/"),
-    "web": ("web/",),
+    "web": ("page/", "web/"),
 }
 """Parts that share the time of `.ci/run`, by how the paths of their tests begin; the other tests are core."""
 
