@@ -244,7 +244,11 @@ private:
         const std::vector<float> angles = rotates ? numbers("angles", width(x) / 2) : std::vector<float>{};
         const std::vector<float> pairs = rotates ? numbers("pairs", width(x)) : std::vector<float>{};
         require(pairs.size() == 2 * angles.size(), "its angles and pairs differ in number");
-        emit(std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out));
+        auto step = std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out, slots_[out]);
+        if (step->quantizes())
+            add_step(std::move(step), kind_);
+        else
+            emit(std::move(step));
     }
 
     void permute(const Operation& op) {

@@ -126,7 +126,7 @@ Model::Model(const Plan& plan, const Tensors& tensors, const Kernels& kernels, s
     head_input_.require(head_->form());
     std::vector<std::unique_ptr<Linear>*> multiplied;
     for (const auto& step : compiled_.steps)
-        if (step->grain == Grain::rows) multiplied.push_back(step->matrix());
+        if (step->grain == Grain::rows && step->matrix() != nullptr) multiplied.push_back(step->matrix());
     multiplied.push_back(&head_);
     settling_ = Settling(multiplied, in_place);
     settling_.go_on(n_threads, settling);

@@ -37,7 +37,7 @@ std::size_t group_of(const std::vector<std::size_t>& columns, std::size_t width)
 }  // namespace
 
 Rotate::Rotate(std::vector<float> scales, const std::vector<float>& angles, const std::vector<float>& pairs,
-               std::size_t x, std::size_t out)
+               std::size_t x, std::size_t out, const Slot& slot)
     : x_(x), out_(out), rotations_(pairs.size() / scales.size()), scales_(std::move(scales)) {
     reads = {x};
     writes = {out};
@@ -49,6 +49,7 @@ Rotate::Rotate(std::vector<float> scales, const std::vector<float>& angles, cons
         sin_.push_back(static_cast<float>(std::sin(static_cast<double>(angle))));
     }
     number_places(columns);
+    grain = slot.quantizes_groups(group_) ? Grain::rows : Grain::tokens;
 }
 
 // Where each rotation finds its pairs, and the end its columns, in the order in which the rotation before leaves them.
@@ -72,16 +73,37 @@ void Rotate::number_places(const std::vector<std::size_t>& columns) {
     }
 }
 
+std::size_t Rotate::items(const Run& run) const {
+    return quantizes() ? parts(run.batch.size(), kTileTokens) * groups() : run.batch.size();
+}
+
 std::size_t Rotate::chunk(const Run& run) const {
-    return std::clamp<std::size_t>(run.batch.size() / run.n_threads, 1, kTileTokens);
+    constexpr std::size_t kShare = 2;  // chunks of a thread, where there is one tile
+    return quantizes() ? parts(groups(), kShare * run.n_threads)
+                       : std::clamp<std::size_t>(run.batch.size() / run.n_threads, 1, kTileTokens);
 }
 
 void Rotate::run(Run& run, std::size_t, std::size_t first, std::size_t last) const {
+    const std::size_t n = run.batch.size();
+    if (!quantizes()) {
+        for (std::size_t t = first; t < last; t += kTileTokens)
+            rotate(run, t, std::min(kTileTokens, last - t), 0, groups());
+        return;
+    }
+    for (std::size_t i = first; i < last; ++i) {
+        const std::size_t t = i / groups() * kTileTokens, group = i % groups();
+        const std::size_t n_tokens = std::min(kTileTokens, n - t);
+        rotate(run, t, n_tokens, group, group + 1);
+        for (std::size_t token = t; token < t + n_tokens; ++token)
+            run.slots[out_].quantize(run.kernels, token, group * group_, (group + 1) * group_);
+    }
+}
+
+void Rotate::rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t first, std::size_t last) const {
     const Slot &x = run.slots[x_], &out = run.slots[out_];
-    for (std::size_t t = first; t < last; t += kTileTokens)
-        run.kernels.rotate({rotations_, scales_.size() / group_, group_, scales_.data(), cos_.data(), sin_.data(),
-                            tile_pairs_.data(), places_.data(), x.row(t), x.stride, out.row(t), out.stride,
-                            std::min(kTileTokens, last - t)});
+    run.kernels.rotate({rotations_, groups(), group_, first, last, scales_.data(), cos_.data(), sin_.data(),
+                        tile_pairs_.data(), places_.data(), x.row(token), x.stride, out.row(token), out.stride,
+                        n_tokens});
 }
 
 std::size_t Rotate::bytes() const {
