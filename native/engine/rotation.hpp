@@ -14,9 +14,9 @@ class Rotate final : public Step {
 public:
     // scales [width]; angles [rotations, width / 2]; pairs [rotations, width], whole numbers. Throws
     // std::invalid_argument where a row of pairs is no permutation of the columns, or where pairs reach further than
-    // groups of kMaxRotationGroup columns.
+    // groups of kMaxRotationGroup columns. keeps_values: whether something reads the rotated floats.
     Rotate(std::vector<float> scales, const std::vector<float>& angles, const std::vector<float>& pairs, std::size_t x,
-           std::size_t out, const Slot& slot);
+           std::size_t out, const Slot& slot, bool keeps_values);
 
     bool quantizes() const { return grain == Grain::rows; }
     std::size_t items(const Run& run) const override;
@@ -25,10 +25,12 @@ public:
     std::size_t bytes() const override;
 
 private:
-    void number_places(const std::vector<std::size_t>& columns);
-    void rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t first, std::size_t last) const;
+    void tabulate(const std::vector<float>& angles, const std::vector<std::size_t>& columns, std::size_t group);
+    void rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group, float* out,
+                std::size_t stride) const;
     std::size_t groups() const { return scales_.size() / group_; }
 
+    bool keeps_values_;
     std::size_t x_, out_, rotations_, group_;
     std::vector<float> scales_, cos_, sin_;
     std::vector<std::uint8_t> tile_pairs_, places_;

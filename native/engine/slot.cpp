@@ -73,8 +73,8 @@ void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::s
     const std::size_t at = token * stride_;
     if (form_.quantizer == Quantizer::int8) {
         for (std::size_t g = first; g < last; ++g)
-            kernels.quantize_int8(values + g * group_, group_, codes_ + at + g * group_, scales_ + token * groups_ + g,
-                                  sums_ + token * groups_ + g);
+            kernels.quantize_int8(values + (g - first) * group_, group_, codes_ + at + g * group_,
+                                  scales_ + token * groups_ + g, sums_ + token * groups_ + g);
         return;
     }
     kernels.quantize_int15(values, columns_,
@@ -116,10 +116,11 @@ bool Slot::quantizes_groups(std::size_t columns) const {
     });
 }
 
-void Slot::quantize(const Kernels& kernels, std::size_t token, std::size_t first, std::size_t last) {
+void Slot::quantize(const Kernels& kernels, const float* columns, std::size_t token, std::size_t first,
+                    std::size_t last) {
     for (QuantizedCopy& copy : copies) {
         const std::size_t group = copy.form().group_size;
-        copy.quantize(kernels, row(token), token, first / group, last / group);
+        copy.quantize(kernels, columns, token, first / group, last / group);
     }
 }
 
