@@ -186,8 +186,8 @@ void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::si
     const auto pairs = read_array<std::uint8_t>(), places = read_array<std::uint8_t>();
     const std::size_t width = groups * group;
     std::vector<float> out(x.size());
-    k.rotate({rotations, groups, group, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(), x.data(),
-              width, out.data(), width, x.size() / width});
+    k.rotate({rotations, groups, group, 0, groups, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(),
+              x.data(), width, out.data(), width, x.size() / width});
     write_array(out);
 }
 

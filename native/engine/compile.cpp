@@ -264,6 +264,15 @@ private:
         emit(std::make_unique<Hadamard>(std::move(signs), block, direction == "forward", x, out));
     }
 
+    // Whether an operation reads the floats of a slot, and not only their quantised copies.
+    bool reads_values(const std::string& slot) const {
+        return std::any_of(plan_.operations.begin(), plan_.operations.end(), [&](const Operation& op) {
+            if (op.kind == "linear" && op.activations().quantizer != Quantizer::none) return false;
+            return std::any_of(op.names.begin(), op.names.end(),
+                               [&](const auto& name) { return name.first != "out" && name.second == slot; });
+        });
+    }
+
     void rotate(const Operation& op) {
         const std::size_t x = slot(op, "x"), out = slot(op, "out");
         require(width(x) == width(out), "input and output differ in width");
@@ -283,7 +292,12 @@ private:
         const std::vector<float> angles = rotates ? numbers("angles", width(x) / 2) : std::vector<float>{};
         const std::vector<float> pairs = rotates ? numbers("pairs", width(x)) : std::vector<float>{};
         require(pairs.size() == 2 * angles.size(), "its angles and pairs differ in number");
-        emit(std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out));
+        const bool keeps_values = op.name("out") == plan_.output || reads_values(op.name("out"));
+        auto step = std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out, slots_[out], keeps_values);
+        if (step->quantizes())
+            add_step(std::move(step), kind_);
+        else
+            emit(std::move(step));
     }
 
     void permute(const Operation& op) {

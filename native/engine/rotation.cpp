@@ -37,51 +37,109 @@ std::size_t group_of(const std::vector<std::size_t>& columns, std::size_t width)
 }  // namespace
 
 Rotate::Rotate(std::vector<float> scales, const std::vector<float>& angles, const std::vector<float>& pairs,
-               std::size_t x, std::size_t out)
-    : x_(x), out_(out), rotations_(pairs.size() / scales.size()), scales_(std::move(scales)) {
+               std::size_t x, std::size_t out, const Slot& slot, bool keeps_values)
+    : keeps_values_(keeps_values),
+      x_(x),
+      out_(out),
+      rotations_(pairs.size() / scales.size()),
+      scales_(std::move(scales)) {
     reads = {x};
     writes = {out};
     const std::vector<std::size_t> columns = columns_of(pairs, scales_.size());
     group_ = group_of(columns, scales_.size());
-    for (const std::size_t column : columns) tile_pairs_.push_back(static_cast<std::uint8_t>(column % group_));
-    for (const float angle : angles) {
-        cos_.push_back(static_cast<float>(std::cos(static_cast<double>(angle))));
-        sin_.push_back(static_cast<float>(std::sin(static_cast<double>(angle))));
-    }
-    number_places(columns);
+    for (std::size_t group = 0; group < scales_.size(); group += group_) tabulate(angles, columns, group);
+    grain = slot.quantizes_groups(group_) ? Grain::rows : Grain::tokens;
 }
 
-// Where each rotation finds its pairs, and the end its columns, in the order in which the rotation before leaves them.
-void Rotate::number_places(const std::vector<std::size_t>& columns) {
+// Appends the tables of the group of columns from `group` on, so that a group's lie together. `place`: where each
+// column lies in the order in which the rotation before leaves them.
+void Rotate::tabulate(const std::vector<float>& angles, const std::vector<std::size_t>& columns, std::size_t group) {
     const std::size_t width = scales_.size(), half = group_ / 2;
-    places_.resize((rotations_ + 1) * width);
-    for (std::size_t group = 0; group < width; group += group_) {
-        std::vector<std::uint8_t> place(group_), next(group_);
-        for (std::size_t c = 0; c < group_; ++c) place[c] = static_cast<std::uint8_t>(c);
-        for (std::size_t k = 0; k < rotations_; ++k) {
-            const std::size_t at = k * width + group;
-            for (std::size_t i = 0; i < group_; ++i) {
-                const std::size_t to = i % 2 * half + i / 2, column = columns[at + i] - group;
-                places_[at + to] = place[column];
-                next[column] = static_cast<std::uint8_t>(to);
-            }
-            place = next;
+    std::vector<std::uint8_t> place(group_), next(group_);
+    for (std::size_t c = 0; c < group_; ++c) place[c] = static_cast<std::uint8_t>(c);
+    for (std::size_t k = 0; k < rotations_; ++k) {
+        const std::size_t at = places_.size();
+        places_.resize(at + group_);
+        for (std::size_t i = 0; i < group_; ++i) {
+            const std::size_t to = i % 2 * half + i / 2, column = columns[k * width + group + i] - group;
+            tile_pairs_.push_back(static_cast<std::uint8_t>(column));
+            places_[at + to] = place[column];
+            next[column] = static_cast<std::uint8_t>(to);
         }
-        std::copy(place.begin(), place.end(),
-                  places_.begin() + static_cast<std::ptrdiff_t>(rotations_ * width + group));
+        place = next;
+        for (std::size_t m = 0; m < half; ++m) {
+            const auto angle = static_cast<double>(angles[(k * width + group) / 2 + m]);
+            cos_.push_back(static_cast<float>(std::cos(angle)));
+            sin_.push_back(static_cast<float>(std::sin(angle)));
+        }
     }
+    places_.insert(places_.end(), place.begin(), place.end());
+}
+
+std::size_t Rotate::items(const Run& run) const {
+    return quantizes() ? parts(run.batch.size(), kTileTokens) * groups() : run.batch.size();
 }
 
 std::size_t Rotate::chunk(const Run& run) const {
-    return std::clamp<std::size_t>(run.batch.size() / run.n_threads, 1, kTileTokens);
+    constexpr std::size_t kShare = 2;  // chunks of a thread, where there is one tile
+    return quantizes() ? parts(groups(), kShare * run.n_threads)
+                       : std::clamp<std::size_t>(run.batch.size() / run.n_threads, 1, kTileTokens);
 }
 
 void Rotate::run(Run& run, std::size_t, std::size_t first, std::size_t last) const {
-    const Slot &x = run.slots[x_], &out = run.slots[out_];
-    for (std::size_t t = first; t < last; t += kTileTokens)
-        run.kernels.rotate({rotations_, scales_.size() / group_, group_, scales_.data(), cos_.data(), sin_.data(),
-                            tile_pairs_.data(), places_.data(), x.row(t), x.stride, out.row(t), out.stride,
-                            std::min(kTileTokens, last - t)});
+    const std::size_t n = run.batch.size();
+    if (!quantizes()) {
+        for (std::size_t t = first; t < last; t += kTileTokens)
+            for (std::size_t group = 0; group < groups(); ++group)
+                rotate(run, t, std::min(kTileTokens, last - t), group, run.slots[out_].row(t) + group * group_,
+                       run.slots[out_].stride);
+        return;
+    }
+    for (std::size_t i = first; i < last; ++i) {
+        const std::size_t t = i / groups() * kTileTokens, group = i % groups();
+        const std::size_t n_tokens = std::min(kTileTokens, n - t), column = group * group_;
+        // Rows of a slot lie so far apart that those of a tile would share few sets of L1.
+        alignas(64) float rotated[kTileTokens * kMaxRotationGroup];
+        rotate(run, t, n_tokens, group, rotated, group_);
+        Slot& out = run.slots[out_];
+        for (std::size_t i = 0; i < n_tokens; ++i) {
+            const float* row = rotated + i * group_;
+            if (keeps_values_) std::copy_n(row, group_, out.row(t + i) + column);
+            out.quantize(run.kernels, row, t + i, column, column + group_);
+        }
+    }
+}
+
+void Rotate::rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group, float* out,
+                    std::size_t stride) const {
+    const Slot& x = run.slots[x_];
+    const std::size_t column = group * group_, of_group = rotations_ * group_;
+    const float *cos = cos_.data() + group * of_group / 2, *sin = sin_.data() + group * of_group / 2;
+    const std::uint8_t* places = places_.data() + group * (of_group + group_);
+    if (group + 1 < groups()) {  // the tables of the next group: few lines of each of several streams
+        constexpr std::size_t kLine = 64;
+        for (std::size_t at = 0; at < of_group / 2; at += kLine / sizeof(float)) {
+            __builtin_prefetch(cos + of_group / 2 + at);
+            __builtin_prefetch(sin + of_group / 2 + at);
+        }
+        for (std::size_t at = 0; at < of_group + group_; at += kLine)
+            __builtin_prefetch(places + of_group + group_ + at);
+    }
+    run.kernels.rotate({.rotations = rotations_,
+                        .groups = 1,
+                        .group = group_,
+                        .first = 0,
+                        .last = 1,
+                        .scales = scales_.data() + column,
+                        .cos = cos,
+                        .sin = sin,
+                        .tile_pairs = tile_pairs_.data() + group * of_group,
+                        .places = places,
+                        .x = x.row(token) + column,
+                        .x_stride = x.stride,
+                        .out = out,
+                        .out_stride = stride,
+                        .n_tokens = n_tokens});
 }
 
 std::size_t Rotate::bytes() const {

@@ -68,12 +68,13 @@ std::size_t QuantizedCopy::place(std::byte* memory, std::size_t tokens) {
     return placer.used();
 }
 
-void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::size_t token) {
+void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::size_t token, std::size_t first,
+                             std::size_t last) {
     const std::size_t at = token * stride_;
     if (form_.quantizer == Quantizer::int8) {
-        for (std::size_t g = 0; g < groups_; ++g)
-            kernels.quantize_int8(values + g * group_, group_, codes_ + at + g * group_, scales_ + token * groups_ + g,
-                                  sums_ + token * groups_ + g);
+        for (std::size_t g = first; g < last; ++g)
+            kernels.quantize_int8(values + (g - first) * group_, group_, codes_ + at + g * group_,
+                                  scales_ + token * groups_ + g, sums_ + token * groups_ + g);
         return;
     }
     kernels.quantize_int15(values, columns_,
@@ -107,6 +108,20 @@ std::size_t Slot::place(std::byte* memory, std::size_t tokens) {
 
 void Slot::quantize(const Kernels& kernels, std::size_t token) {
     for (QuantizedCopy& copy : copies) copy.quantize(kernels, row(token), token);
+}
+
+bool Slot::quantizes_groups(std::size_t columns) const {
+    return std::all_of(copies.begin(), copies.end(), [&](const QuantizedCopy& copy) {
+        return copy.form().group_size != 0 && columns % copy.form().group_size == 0;
+    });
+}
+
+void Slot::quantize(const Kernels& kernels, const float* columns, std::size_t token, std::size_t first,
+                    std::size_t last) {
+    for (QuantizedCopy& copy : copies) {
+        const std::size_t group = copy.form().group_size;
+        copy.quantize(kernels, columns, token, first / group, last / group);
+    }
 }
 
 Activations Slot::activations(const ActivationForm& form, std::size_t n_tokens) const {

@@ -11,7 +11,7 @@
 namespace sterna {
 
 // What the items of a step are: tokens (a thread runs all consecutive steps of this kind for the tokens that it takes,
-// without a barrier), rows of a matrix, or attention heads.
+// without a barrier), rows of a matrix or parts of tokens, or attention heads.
 enum class Grain : std::uint8_t { tokens, rows, heads };
 
 class Step {

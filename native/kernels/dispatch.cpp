@@ -271,8 +271,8 @@ Answers answers(const Kernels& k) {
     }
     float* rotated = result.rotated.data();
     for (const std::size_t n_tokens : {std::size_t{3}, std::size_t{4}}) {
-        k.rotate({1, 2, 2 * kHalf, b.data(), a.data(), a.data() + 2 * kHalf, pairs.data(), places.data(), a.data(), 48,
-                  rotated, kRotated, n_tokens});
+        k.rotate({1, 2, 2 * kHalf, 0, 2, b.data(), a.data(), a.data() + 2 * kHalf, pairs.data(), places.data(),
+                  a.data(), 48, rotated, kRotated, n_tokens});
         rotated += n_tokens * kRotated;
     }
     return result;

@@ -10,17 +10,40 @@
 namespace sterna {
 namespace {
 
+// c - a * b, rounded once.
+inline Lanes minus_product(const Lanes& a, const Lanes& b, const Lanes& c) {
+    Lanes r;
+    for (int i = 0; i < kRegisters; ++i) {
+#if defined(__AVX512F__)
+        r.v[i] = reinterpret_cast<Vec>(_mm512_fnmadd_ps(
+            reinterpret_cast<__m512>(a.v[i]), reinterpret_cast<__m512>(b.v[i]), reinterpret_cast<__m512>(c.v[i])));
+#elif defined(__FMA__)
+        r.v[i] = reinterpret_cast<Vec>(_mm256_fnmadd_ps(
+            reinterpret_cast<__m256>(a.v[i]), reinterpret_cast<__m256>(b.v[i]), reinterpret_cast<__m256>(c.v[i])));
+#elif defined(__ARM_NEON)
+        r.v[i] = reinterpret_cast<Vec>(vfmsq_f32(reinterpret_cast<float32x4_t>(c.v[i]),
+                                                 reinterpret_cast<float32x4_t>(a.v[i]),
+                                                 reinterpret_cast<float32x4_t>(b.v[i])));
+#endif
+    }
+#if !defined(__FMA__) && !defined(__ARM_NEON)
+    r = fma(splat(0.0f) - a, b, c);
+#endif
+    return r;
+}
+
 // One lane for each token: values[column] of sixteen tokens. The rotations are those of one group.
 inline void rotate_tile(const RotationTask& task, std::size_t g, Lanes* values) {
     const std::size_t half = task.group / 2;
     for (std::size_t k = 0; k < task.rotations; ++k) {
         const std::size_t at = (k * task.groups + g) * half;
+        const std::uint8_t* pairs = task.tile_pairs + 2 * at;
+#pragma GCC unroll 4
         for (std::size_t m = 0; m < half; ++m) {
-            Lanes &i = values[task.tile_pairs[2 * (at + m)]], &j = values[task.tile_pairs[2 * (at + m) + 1]];
-            const Lanes cos = splat(task.cos[at + m]), sin = splat(task.sin[at + m]);
-            const Lanes a = fma(sin, j, cos * i), b = fma(splat(0.0f) - sin, i, cos * j);
-            i = a;
-            j = b;
+            Lanes &first = values[pairs[2 * m]], &second = values[pairs[2 * m + 1]];
+            const Lanes i = first, j = second, cos = splat(task.cos[at + m]), sin = splat(task.sin[at + m]);
+            first = fma(sin, j, cos * i);
+            second = minus_product(sin, i, cos * j);
         }
     }
 }
@@ -41,36 +64,42 @@ inline void transpose(Vec (&rows)[kWidth]) {
     if constexpr (Step > 1) transpose<Step / 2>(rows);
 }
 
-// 16 rows of 16 floats, `from` floats apart, as columns.
-inline void transpose(const float* in, std::size_t from, float* out, std::size_t to) {
+// Sixteen columns of sixteen rows, from or to the lanes of one column each.
+inline void take_columns(const float* const* rows, std::size_t column, Lanes* out) {
     Vec square[kWidth];
     for (std::size_t r = 0; r < kLanes; r += kWidth)
         for (std::size_t c = 0; c < kLanes; c += kWidth) {
-            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(&square[i], in + (r + i) * from + c, sizeof(Vec));
+            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(&square[i], rows[r + i] + column + c, sizeof(Vec));
             transpose(square);
-            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(out + (c + i) * to + r, &square[i], sizeof(Vec));
+            for (std::size_t i = 0; i < kWidth; ++i) out[c + i].v[r / kWidth] = square[i];
         }
 }
 
-void rotate_tokens(const RotationTask& task) {
-    alignas(64) float rows[kLanes][kMaxRotationGroup];
+inline void put_columns(const Lanes* in, float* const* rows, std::size_t column) {
+    Vec square[kWidth];
+    for (std::size_t r = 0; r < kLanes; r += kWidth)
+        for (std::size_t c = 0; c < kLanes; c += kWidth) {
+            for (std::size_t i = 0; i < kWidth; ++i) square[i] = in[c + i].v[r / kWidth];
+            transpose(square);
+            for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(rows[r + i] + column + c, &square[i], sizeof(Vec));
+        }
+}
+
+// Lanes past the last token repeat the first one, and are not written.
+inline void rotate_tokens(const RotationTask& task) {
     alignas(64) Lanes values[kMaxRotationGroup];
-    auto* columns = reinterpret_cast<float*>(values);
-    for (std::size_t g = 0; g < task.groups; ++g) {
-        for (std::size_t t = 0; t < kLanes; ++t)
-            for (std::size_t c = 0; c < task.group; c += kLanes) {
-                const std::size_t column = g * task.group + c;
-                store(rows[t] + c, t < task.n_tokens
-                                       ? load(task.x + t * task.x_stride + column) * load(task.scales + column)
-                                       : splat(0.0f));
-            }
-        for (std::size_t c = 0; c < task.group; c += kLanes)
-            transpose(rows[0] + c, kMaxRotationGroup, columns + c * kLanes, kLanes);
+    alignas(64) float unused[kMaxRotationGroup];
+    for (std::size_t g = task.first; g < task.last; ++g) {
+        const float* from[kLanes];
+        float* to[kLanes];
+        for (std::size_t t = 0; t < kLanes; ++t) {
+            from[t] = task.x + (t < task.n_tokens ? t : 0) * task.x_stride + g * task.group;
+            to[t] = t < task.n_tokens ? task.out + t * task.out_stride + g * task.group : unused;
+        }
+        for (std::size_t c = 0; c < task.group; c += kLanes) take_columns(from, c, values + c);
+        for (std::size_t c = 0; c < task.group; ++c) values[c] = values[c] * splat(task.scales[g * task.group + c]);
         rotate_tile(task, g, values);
-        for (std::size_t c = 0; c < task.group; c += kLanes)
-            transpose(columns + c * kLanes, kLanes, rows[0] + c, kMaxRotationGroup);
-        for (std::size_t t = 0; t < task.n_tokens; ++t)
-            std::memcpy(task.out + t * task.out_stride + g * task.group, rows[t], task.group * sizeof(float));
+        for (std::size_t c = 0; c < task.group; c += kLanes) put_columns(values + c, to, c);
     }
 }
 
@@ -89,10 +118,10 @@ inline Lanes gather(const float* values, const std::uint8_t* places) {
 
 // The columns of a group lie, after each rotation, in the order of its pairs: all first ones, then all second ones.
 // `places` say where the next rotation finds its pairs there, so that nothing is scattered.
-void rotate_token(const RotationTask& task) {
+inline void rotate_token(const RotationTask& task) {
     const std::size_t half = task.group / 2;
     alignas(64) float buffers[2][kMaxRotationGroup];
-    for (std::size_t g = 0; g < task.groups; ++g) {
+    for (std::size_t g = task.first; g < task.last; ++g) {
         float *values = buffers[0], *next = buffers[1];
         for (std::size_t c = 0; c < task.group; c += kLanes) {
             const std::size_t column = g * task.group + c;
@@ -105,7 +134,7 @@ void rotate_token(const RotationTask& task) {
                 const Lanes i = gather(values, places + m), j = gather(values, places + half + m);
                 const Lanes cos = load(task.cos + at + m), sin = load(task.sin + at + m);
                 store(next + m, fma(sin, j, cos * i));
-                store(next + half + m, fma(splat(0.0f) - sin, i, cos * j));
+                store(next + half + m, minus_product(sin, i, cos * j));
             }
             float* before = values;
             values = next;
