@@ -191,6 +191,20 @@ public:
         return nb::make_tuple(tokens, logprobs, top);
     }
 
+    // [n, 2]: log-probability and whether it is the most likely id (1 or 0), one row for each hidden row.
+    Result<float> score(Rows hidden, Indices ids, std::size_t threads, Profile* profile) {
+        check_width(hidden);
+        auto out = make_result<float>({ids.size(), 2});
+        const nb::gil_scoped_release release;
+        const std::span<const std::int32_t> asked(ids.data(), ids.size());
+        const auto scores = model_.score({hidden.data(), hidden.size()}, asked, at_least_one(threads), profile);
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+            out.data()[2 * i] = scores[i].logprob;
+            out.data()[2 * i + 1] = scores[i].greedy;
+        }
+        return out;
+    }
+
     bool settled() const { return model_.settled(); }
     std::size_t hidden_size() const { return model_.hidden_size(); }
     std::size_t vocab_size() const { return model_.vocab_size(); }
@@ -408,6 +422,7 @@ NB_MODULE(_native, m) {
         .def_prop_ro("settled", &PyModel::settled)
         .def("logits", &PyModel::logits, "hidden"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "threads"_a, "profile"_a.none() = nb::none())
+        .def("score", &PyModel::score, "hidden"_a, "ids"_a, "threads"_a, "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)
         .def_prop_ro("vocab_size", &PyModel::vocab_size);
 }

@@ -112,6 +112,11 @@ class NativeBackend:
         tokens, logprobs, top = self._threaded(self._model.select, wanted, [_sampling(row) for row in samplings])
         return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
 
+    def score(self, hidden: np.ndarray, rows: Sequence[int], targets: np.ndarray) -> np.ndarray:
+        wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
+        scores: np.ndarray = self._threaded(self._model.score, wanted, targets)
+        return scores
+
     def to_numpy(self, hidden: np.ndarray, first: int, last: int) -> np.ndarray:
         return hidden[first:last]
 

@@ -151,8 +151,7 @@ class Scheduler:
         if not self._waiting:
             return None
         request = self._waiting[0]
-        # The last token is always computed, because its hidden row is wanted.
-        reusable = [] if request.needs_every_row else request.token_ids[:-1]
+        reusable = request.token_ids[: request.reusable]
         # Every running request may soon need one more block.
         spare = len(self._running)
         if spare and not self._cache.can_begin(request.blocks, reusable, len(request.token_ids), spare):
