@@ -212,6 +212,21 @@ public:
         return nb::make_tuple(tokens, logprobs, top);
     }
 
+    // [n, 2]: log-probability and whether it is the most likely id (1 or 0), one row for each hidden row.
+    Result<float> score(Rows hidden, Indices ids, Indices adapter_ids, const std::vector<Mix>& mixes,
+                        std::size_t threads, Profile* profile) {
+        check_width(hidden);
+        auto out = make_result<float>({ids.size(), 2});
+        const nb::gil_scoped_release release;
+        const auto scores = model_.score({{hidden.data(), hidden.size()}, view(adapter_ids), mixes}, view(ids),
+                                         at_least_one(threads), profile);
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+            out.data()[2 * i] = scores[i].logprob;
+            out.data()[2 * i + 1] = scores[i].greedy;
+        }
+        return out;
+    }
+
     bool settled() const { return model_.settled(); }
     std::size_t hidden_size() const { return model_.hidden_size(); }
     std::size_t vocab_size() const { return model_.vocab_size(); }
@@ -433,6 +448,8 @@ NB_MODULE(_native, m) {
         .def("logits", &PyModel::logits, "hidden"_a, "adapter_ids"_a, "mixes"_a, "threads"_a,
              "profile"_a.none() = nb::none())
         .def("select", &PyModel::select, "hidden"_a, "samplings"_a, "adapter_ids"_a, "mixes"_a, "threads"_a,
+             "profile"_a.none() = nb::none())
+        .def("score", &PyModel::score, "hidden"_a, "ids"_a, "adapter_ids"_a, "mixes"_a, "threads"_a,
              "profile"_a.none() = nb::none())
         .def_prop_ro("hidden_size", &PyModel::hidden_size)
         .def_prop_ro("vocab_size", &PyModel::vocab_size);

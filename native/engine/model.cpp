@@ -324,4 +324,25 @@ std::vector<Choice> Model::select(const HeadRows& rows, std::span<const Sampling
     return choices;
 }
 
+std::vector<Score> Model::score(const HeadRows& rows, std::span<const std::int32_t> ids, std::size_t n_threads,
+                                Profile* profile) {
+    const std::lock_guard lock(mutex_);
+    CallTimer timer(profile);
+    const std::size_t n = ids.size(), vocab = vocab_size();
+    if (rows.hidden.size() != n * hidden_size())
+        throw std::invalid_argument("There must be one id for each hidden row.");
+    for (const std::int32_t id : ids)
+        if (id < 0 || static_cast<std::size_t>(id) >= vocab) throw std::invalid_argument("An id is out of range.");
+    std::vector<float> logits(n * vocab);
+    head_rows(rows, n_threads, logits.data(), timer);
+    std::vector<Score> scores(n);
+    timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
+        watch.start();
+        for (std::size_t i = thread; i < n; i += n_threads)
+            scores[i] = sterna::score({logits.data() + i * vocab, vocab}, ids[i]);
+        watch.stop(0);
+    });
+    return scores;
+}
+
 }  // namespace sterna

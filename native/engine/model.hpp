@@ -11,6 +11,7 @@
 #include "compile.hpp"
 #include "profile.hpp"
 #include "sampler.hpp"
+#include "score.hpp"
 #include "settling.hpp"
 
 namespace sterna {
@@ -57,6 +58,10 @@ public:
     // The token chosen from the logits of each hidden row, by the sampling of that row.
     std::vector<Choice> select(const HeadRows& rows, std::span<const Sampling> samplings, std::size_t n_threads,
                                Profile* profile = nullptr);
+
+    // The score of ids[i] in the logits of hidden row i. Throws std::invalid_argument for an id that is none.
+    std::vector<Score> score(const HeadRows& rows, std::span<const std::int32_t> ids, std::size_t n_threads,
+                             Profile* profile = nullptr);
 
 private:
     std::vector<StateWork> state_work(const Batch& batch, std::span<StatePool* const> pools) const;

@@ -183,6 +183,18 @@ class Model:
         """For each hidden row: the chosen id (int32; -1 where none may be chosen), its log-probability (float32), and
         the most likely ids with theirs, where the sampling asks for them."""
 
+    def score(
+        self,
+        hidden: np.ndarray,
+        ids: np.ndarray,
+        adapter_ids: np.ndarray,
+        mixes: Sequence[Sequence[tuple[Adapter, float]]],
+        threads: int,
+        profile: Profile | None = None,
+    ) -> np.ndarray:
+        """For each hidden row float32 `[n, hidden_size]` and id (int32 vector), float32 `[n, 2]`: the id's
+        log-probability in nats, and 1 where it is the most likely id (the lowest of equals), else 0."""
+
     @property
     def hidden_size(self) -> int: ...
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sterna.bench.ceilings import FLIP, SHARED_NS
+from sterna.bench.energy.report import bench_lines
 from sterna.bench.passes import NAMED_FROM, PassReport
 from sterna.bench.throughput import BenchResult
 
@@ -33,6 +34,8 @@ def summary(result: BenchResult) -> Iterator[str]:
         yield from doubts(result.line_ns_seen)
     if result.head_error is not None:
         yield f"head {result.head}: logits off by {result.head_error:.2%}, top token the same in {result.head_top1:.0%}"
+    if result.energy is not None:
+        yield from bench_lines(result.energy)
     yield f"{result.model}, {result.threads} threads, {result.isa}"
     yield f"{result.machine.cpu}, {result.machine.cores} cores, {' '.join(result.machine.isas)}"
     yield f"loaded in {result.load_s:.2f} s, peak {result.peak_rss_mb:.0f} MB"

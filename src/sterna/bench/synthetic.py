@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -118,15 +119,25 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
         )
     encoding = encodings[encoding_name]
     config = config_of(shape)
-    sizes, rng = tensor_shapes(config), np.random.default_rng(0)
+    sizes = tensor_shapes(config)
     if shape.rotated is not None:
-        config = replace(config, hadamard=_rotation(shape.rotated, sizes, rng))
+        config = replace(config, hadamard=_rotation(shape.rotated, sizes, np.random.default_rng(0)))
+    chosen = {name: encoding for name in sizes if name.startswith("blk.") or shape.encoding.is_group_scaled}
+    checkpoint = random_checkpoint(config, chosen, name)
+    if not rotated:
+        return checkpoint
+    return replace(
+        checkpoint, tensors={**checkpoint.tensors, **_pair_rotations(checkpoint.tensors, np.random.default_rng(1))}
+    )
+
+
+def random_checkpoint(config: ModelConfig, encodings: Mapping[str, Encoding], name: str) -> Checkpoint:
+    """A model of random matrices in these encodings, by their names; embedding and head of others are Q6_K, or F16
+    where their rows do not fill its blocks. Vectors are float32."""
+    rng = np.random.default_rng(0)
     tensors = {
-        name: _tensor(name, size, encoding if name.startswith("blk.") or shape.encoding.is_group_scaled else None, rng)
-        for name, size in sizes.items()
+        tensor: _tensor(tensor, size, encodings.get(tensor), rng) for tensor, size in tensor_shapes(config).items()
     }
-    if rotated:
-        tensors |= _pair_rotations(tensors, rng)
     return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from sterna.bench.ceilings import Ceilings
+from sterna.bench.energy.report import EnergyReport, energy_of
+from sterna.bench.energy.sensors import Sensor
 from sterna.bench.passes import PassReport, PassTimes, Work, report
+from sterna.bench.sizing.memory import kv_bytes
 from sterna.bench.streams import StreamSpeed, run_streams, stream_speed, tokens_of_streams
 from sterna.checkpoint import Checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
@@ -66,6 +69,8 @@ class BenchResult:
     head: str
     head_error: float | None
     head_top1: float | None
+    energy: EnergyReport | None = None
+    """None where it was not asked for."""
 
 
 def bench(
@@ -78,14 +83,16 @@ def bench(
     streams: Sequence[int] = (),
     repetitions: int = 5,
     depth: int | None = None,
+    energy: tuple[Sensor | None, str] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> BenchResult:
     """Measures prefill at each length, and decode after `depth` positions, alone and in so many streams together,
     alternating with the machine's ceilings.
 
-    `model` and `options` as `LLM` takes them; `progress` is called with the share done, from 0 to 1. Defaults, where
-    the context has room for them: a prompt of 512 tokens, 128 tokens of decode, a depth of 8, no streams. Raises
-    `ArgumentError` for lengths that do not fit the context, and for more streams than the KV cache holds.
+    `model` and `options` as `LLM` takes them; `energy`: what `find_sensor` found, where energy is to be measured, too;
+    `progress` is called with the share done, from 0 to 1. Defaults, where the context has room for them: a prompt of
+    512 tokens, 128 tokens of decode, a depth of 8, no streams. Raises `ArgumentError` for lengths that do not fit the
+    context, and for more streams than the KV cache holds.
     """
     started = time.perf_counter()
     llm = LLM(model, options)
@@ -137,7 +144,7 @@ def bench(
     position = depth + decode_tokens // 2
     bytes_per_token = step_bytes(llm.checkpoint, position, llm.options.kv)
     read = {"matrices": profile.matrix_bytes, "head": profile.head_bytes}
-    read_by_decode = {**read, "attention": kv_bytes(llm.checkpoint, position, llm.options.kv)}
+    read_by_decode = {**read, "attention": kv_bytes(llm.checkpoint.config, position, llm.options.kv)}
     step = {
         "decode": report(decode_passes, Work(read_by_decode, profile.multiply_adds), memory_gbs),
         "prefill": report(prefill_passes, Work(read, profile.multiply_adds), memory_gbs),
@@ -167,6 +174,7 @@ def bench(
         head=llm.options.head,
         head_error=head_error.relative if head_error else None,
         head_top1=head_error.top1 if head_error else None,
+        energy=energy_of(llm, bytes_per_token, *energy) if energy else None,
     )
 
 
@@ -201,16 +209,7 @@ def step_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> 
     """Bytes that one decode step must read at a position: matrices, head, keys and values."""
     untied_embedding = None if checkpoint.config.tied_head else "token_embd.weight"
     weights = sum(tensor.data.nbytes for name, tensor in checkpoint.tensors.items() if name != untied_embedding)
-    return weights + kv_bytes(checkpoint, position, kv)
-
-
-def kv_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> int:
-    """Bytes of the keys and values that one decode step reads at a position."""
-    config = checkpoint.config
-    head_bytes = {"f32": 4 * config.head_dim, "f16": 2 * config.head_dim, "int8": config.head_dim + 4}[kv]
-    windows = (config.window(layer) for layer in range(config.num_layers))
-    seen = sum(position if window is None else min(position, window) for window in windows)
-    return 2 * seen * config.num_kv_heads * head_bytes
+    return weights + kv_bytes(checkpoint.config, position, kv)
 
 
 def ternary_weights(checkpoint: LoadedCheckpoint) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sterna.cli.energy import Energy, WattsFlag, metered, sensor_for
 from sterna.cli.options import Model, value_flag, with_flags
 from sterna.cli.streams import say
 from sterna.engine.checks import Number, Whole
@@ -19,6 +20,7 @@ from sterna.errors import ArgumentError
 
 if TYPE_CHECKING:
     from sterna.batch.report import BatchReport
+    from sterna.bench.energy.meter import Meter
 
 SOME_FAILED = 3
 """Exit status where lines are in the error file."""
@@ -75,6 +77,8 @@ def batch(
     seed: Annotated[
         int, value_flag(Whole(0, 2**64 - 1), "--seed", help="Of the run; each line has a seed of its own from it.")
     ] = 0,
+    energy: Energy = False,
+    watts: WattsFlag = None,
     params: SamplingParams,
     options: EngineOptions,
 ) -> None:
@@ -87,9 +91,12 @@ def batch(
 
     if map is None and (chunk, overlap, schema) != (None, None, None):
         raise ArgumentError("--chunk, --overlap and --schema go with --map.")
+    if energy and ray is not None:
+        raise ArgumentError("--energy measures this machine, and --ray works on others.")
+    sensor = sensor_for(energy, watts)
     documents = None if map is None else Documents.read(map, chunk, overlap, schema)
     try:
-        with _progress(price) as progress:
+        with _progress(price) as progress, metered(sensor) as meter:
             report = run(
                 source,
                 output,
@@ -106,6 +113,9 @@ def batch(
         say("Stopped. What is done is kept; the same command goes on from there.")
         raise
     say(_summary(report, price))
+    if sensor is not None:
+        for line in _energy_lines(model, options, report, meter, sensor[1]):
+            say(line)
     if report.failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -122,6 +132,23 @@ def _summary(report: BatchReport, price: float | None) -> str:
     if cost is not None:
         parts.append(f"{cost:.3g} for a million tokens")
     return ", ".join(parts) + "."
+
+
+def _energy_lines(
+    model: str | None, options: EngineOptions, report: BatchReport, meter: Meter | None, reason: str
+) -> Iterator[str]:
+    """What the tokens that were computed took."""
+    from sterna.bench.energy.arithmetic import pass_of
+    from sterna.bench.energy.report import job_lines
+    from sterna.bench.sizing.weights import of_tensors
+    from sterna.checkpoint import open_checkpoint
+    from sterna.files.embedded import EMBEDDED_MODEL
+
+    checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, options.i2s_layout).load()
+    weights = of_tensors(checkpoint.config, checkpoint.tensors).read_by_a_pass
+    tokens = report.prompt_tokens - report.cached_tokens + report.completion_tokens
+    measured = None if meter is None else meter.energy
+    yield from job_lines(pass_of(checkpoint.config), weights, tokens, measured, reason or "the sensor failed")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sterna.cli.energy import Energy, WattsFlag, sensor_for
 from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Whole
@@ -51,6 +52,8 @@ def bench(
     depth: Annotated[
         int | None, value_flag(Whole(1), "--depth", help="Positions before the first token of decode; default: 8.")
     ] = None,
+    energy: Energy = False,
+    watts: WattsFlag = None,
     json: Json = False,
 ) -> None:
     """Measure speed beside the machine's limits.
@@ -59,6 +62,7 @@ def bench(
     """
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
+    sensor = sensor_for(energy, watts)
     from sterna.bench.summary import summary
     from sterna.bench.synthetic import synthetic_checkpoint
     from sterna.bench.throughput import bench as measure
@@ -73,6 +77,7 @@ def bench(
             streams=[count for counts in streams or () for count in counts],
             repetitions=repetitions,
             depth=depth,
+            energy=sensor,
             progress=advance,
         )
     if json:

@@ -1,34 +1,73 @@
-"""`sterna eval`: measures how well a model predicts a text."""
+"""`sterna eval`: measures how well a model predicts a text, and how well it does tasks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sterna.cli.options import Json, Model, with_flags
+from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import Advance, print_json, progress, report_head
 from sterna.cli.texts import open_file, reading
+from sterna.engine.checks import Whole
 from sterna.engine.options import EngineOptions
+from sterna.errors import ArgumentError
 from sterna.files.text import open_text, parts
+
+if TYPE_CHECKING:
+    from sterna.evaluate.run import Kept
 
 
 @with_flags()
 def evaluate(
     *,
-    text: Annotated[Path, typer.Option("--text", metavar="FILE", help="A UTF-8 text file; -: stdin.")],
+    text: Annotated[
+        Path | None, typer.Option("--text", metavar="FILE", help="Score a UTF-8 text file; -: stdin.")
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="LIST", help="Tasks by name, separated by commas, or a file or folder of JSON lines."
+        ),
+    ] = None,
     model: Model = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where the files of tasks lie; default: STERNA_CACHE/eval."),
+    ] = None,
+    limit: Annotated[
+        int | None, value_flag(Whole(1, optional=True), "--limit", help="So many items of each task; default: all.")
+    ] = None,
+    shots: Annotated[
+        int, value_flag(Whole(0, 64), "--shots", help="So many items with their answers before each other.")
+    ] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="FILE", help="Keep results here; the same command goes on from there."),
+    ] = None,
     options: EngineOptions,
     json: Json = False,
 ) -> None:
-    """Measure how well a model predicts a text.
+    """Measure how well a model predicts a text, or does tasks.
 
-    Bits per byte and perplexity of a text file.
+    Bits per byte and perplexity of a text file; shares of right answers with their intervals.
     """
+    if (text is None) == (tasks is None):
+        raise ArgumentError("Give --text or --tasks, one of the two.")
+    if text is not None:
+        if (data, limit, shots, keep) != (None, None, 0, None):
+            raise ArgumentError("--data, --limit, --shots and --keep go with --tasks.")
+        _text(text, model, options, json)
+    elif tasks is not None:
+        _tasks(tasks, model, data, limit, shots, keep, options, json)
+
+
+def _text(text: Path, model: str | None, options: EngineOptions, json: bool) -> None:
     with open_file(text) as file:
         from sterna.engine.llm import LLM
         from sterna.evaluate.perplexity import evaluate_tokens, read_tokens
@@ -46,6 +85,56 @@ def evaluate(
             f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.3f} "
             f"over {score.tokens:,} tokens ({score.bytes:,} bytes) in {score.seconds:.1f} s"
         )
+
+
+def _tasks(
+    names: str,
+    model: str | None,
+    data: Path | None,
+    limit: int | None,
+    shots: int,
+    keep: Path | None,
+    options: EngineOptions,
+    json: bool,
+) -> None:
+    from sterna.evaluate.files import data_folder, find_tasks
+
+    found = find_tasks(names, data_folder(data))
+    from sterna.engine.llm import LLM
+    from sterna.evaluate.run import Settings, evaluate_task
+
+    results: dict[str, Any] = {}
+    with _kept(keep, model, options, shots) as kept, LLM(model, options) as llm:
+        report_head(llm)
+        for name, path in found:
+            with progress(name) as advance:
+                results[name] = evaluate_task(llm, name, path, Settings(limit, shots), kept, advance)
+            if not json:
+                print(_line(name, results[name]))
+    if json:
+        print_json({"tasks": results})
+
+
+def _kept(
+    keep: Path | None, model: str | None, options: EngineOptions, shots: int
+) -> AbstractContextManager[Kept | None]:
+    """The file of results, or nothing. What is in it depends on the model, on the numbers that it computes with, and on
+    the shots."""
+    if keep is None:
+        return nullcontext()
+    from sterna.evaluate.run import Kept
+    from sterna.files.embedded import EMBEDDED_NAME
+    from sterna.files.fingerprint import fingerprint
+    from sterna.files.hub.cache import resolve_model
+
+    numbers = [options.ctx, options.kv, options.head, options.activations, options.i2s_layout]
+    path = resolve_model(EMBEDDED_NAME if model is None else model)
+    return Kept(keep, {"model": fingerprint(path), "options": numbers, "shots": shots})
+
+
+def _line(name: str, metrics: dict[str, float]) -> str:
+    shown = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items() if key not in ("n", "low", "high"))
+    return f"{name}: {shown} ({metrics['low']:.4f} to {metrics['high']:.4f}, n = {metrics['n']})"
 
 
 def read_parts(file: IO[bytes], advance: Advance) -> Iterator[str]:

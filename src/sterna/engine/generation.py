@@ -151,8 +151,8 @@ class Generation(Request):
         return self._lookup.propose(min(most, self.params.lookup, room)) if self._lookup else ()
 
     @property
-    def needs_every_row(self) -> bool:
-        return self._scoring is not None
+    def reusable(self) -> int:
+        return 0 if self._scoring is not None else len(self.token_ids) - 1
 
     def outputs(self, start: int, end: int, drafted: int) -> int:
         self._chooses = end == len(self.token_ids)

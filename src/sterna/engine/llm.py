@@ -30,7 +30,7 @@ from sterna.engine.native import NativeBackend
 from sterna.engine.options import ACTIVATIONS, TOKENS_PER_PASS, EngineOptions
 from sterna.engine.progress import Progress, Waiting
 from sterna.engine.prompts import Prompt, checked_ids, is_one_prompt, too_long
-from sterna.engine.request import Done, HiddenRequest, Request
+from sterna.engine.request import Done, HiddenRequest, Request, ScoreRequest
 from sterna.engine.sampling import SamplingParams
 from sterna.engine.scheduler import Scheduler
 from sterna.engine.statistics import Statistics
@@ -380,8 +380,9 @@ class LLM:
             ids = self._encode(text, self.context_length)
             if isinstance(text, str) and self.tokenizer.suffix_id is not None:
                 ids = [*ids, self.tokenizer.suffix_id]
-            ids = self._checked(ids, self.context_length)
-            requests.append(HiddenRequest(ids, done, every=pooling == "mean", mix=self._adapters.mix(chosen)))
+            checked = self._checked(ids, self.context_length)
+            first = 0 if pooling == "mean" else len(checked) - 1
+            requests.append(HiddenRequest(checked, done, first, self._adapters.mix(chosen)))
         return requests
 
     def embeddings(self, requests: Sequence[HiddenRequest]) -> np.ndarray:
@@ -398,6 +399,27 @@ class LLM:
         `[n, hidden_size]`. Raises as `generation` for ids that are not valid or too many."""
         ids = self._checked(token_ids, self.context_length)
         return HiddenRequest(ids, done, mix=self._adapters.mix(adapter))
+
+    def score_request(
+        self, token_ids: Sequence[int] | np.ndarray, first: int, done: Done, adapter: AdapterChoice = None
+    ) -> ScoreRequest:
+        """A request for `submit`, for the log-probabilities of the tokens from `first` (at least 1) on. When it has
+        ended, its `rows` are float32 `[n, 2]`: nats, and 1 where the token is the most likely one. One token more than
+        the context may be given, for the last is not computed. Raises as `generation`, and `ArgumentError` for a
+        `first` that leaves nothing to score."""
+        ids = checked_ids(token_ids, self.vocab_size, self.context_length, self.context_length + 1)
+        if not 1 <= first < len(ids):
+            raise ArgumentError(f"Scores begin at a token from 1 to {len(ids) - 1}, not {first}.")
+        return ScoreRequest(ids, first, done, self._adapters.mix(adapter))
+
+    def scores(
+        self, token_ids: Sequence[int] | np.ndarray, first: int = 1, *, adapter: AdapterChoice = None
+    ) -> np.ndarray:
+        """The `rows` of one `score_request`."""
+        finished: SimpleQueue[Request] = SimpleQueue()
+        request = self.score_request(token_ids, first, finished.put, adapter)
+        self._run([request], finished)
+        return request.rows
 
     def hidden(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """Hidden states of every position after the last norm, by one causal pass; float32 `[n, hidden_size]`."""

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate, islice
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from sterna.engine import processes
 from sterna.engine.backend import Backend, LoadedAdapter, Mix, RowSampling, Span
@@ -224,6 +226,11 @@ class Loop:
         """The adapters of each sampling."""
         counts: list[int] = []
         """Samplings of each chunk."""
+        targets: list[np.ndarray] = []
+        asked: list[range] = []
+        """The rows of each array of targets."""
+        asked_mixes: list[Mix] = []
+        """The adapters of each row of `asked`."""
         ends = list(accumulate(chunk.outputs for chunk in chunks))
         for chunk, end in zip(chunks, ends, strict=True):
             rows = range(end - chunk.outputs, end)
@@ -232,18 +239,38 @@ class Loop:
                 if not finite[rows.start : end].all():
                     raise FormatError("The model computed numbers that are not finite.")
                 wanted = chunk.request.samplings(chunk.draft) if rows else []
+                if rows and (ids := chunk.request.targets(chunk.start, chunk.end)) is not None:
+                    targets.append(ids)
+                    asked.append(rows)
+                    asked_mixes += [chunk.request.mix] * len(rows)
             samplings += wanted
             sampled += rows if wanted else ()
             mixes += [chunk.request.mix] * len(wanted)
             counts.append(len(wanted))
+        scores = self._scores(hidden, asked, targets, asked_mixes)
         choices = iter(self.backend.select(hidden, sampled, samplings, mixes) if samplings else ())
         for chunk, end, count in zip(chunks, ends, counts, strict=True):
             request, chosen, accepted = chunk.request, list(islice(choices, count)), 0
             if chunk.outputs and request.error is None and not request.cancelled:
                 hidden_rows = partial(self.backend.to_numpy, hidden, end - chunk.outputs, end)
                 with _blamed(request):
-                    accepted = request.accept(chosen, chunk.draft, hidden_rows)
+                    accepted = request.accept(chosen, chunk.draft, scores.get(end, hidden_rows))
             self.scheduler.computed(chunk, accepted)
+
+    def _scores(
+        self, hidden: Any, asked: Sequence[range], targets: Sequence[np.ndarray], mixes: Sequence[Mix]
+    ) -> dict[int, Callable[[], np.ndarray]]:
+        """What gives the scores of targets, by the end of their rows. All are computed together: the head is read once
+        for a pass."""
+        if not asked:
+            return {}
+        rows = [row for each in asked for row in each]
+        scores = self.backend.score(hidden, rows, np.concatenate(targets), mixes)
+        ends = list(accumulate(map(len, asked)))
+        return {
+            each.stop: partial(scores.__getitem__, slice(end - len(each), end))
+            for each, end in zip(asked, ends, strict=True)
+        }
 
     def _finish(self, request: Request) -> None:
         self.scheduler.remove(request)

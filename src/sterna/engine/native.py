@@ -122,6 +122,11 @@ class NativeBackend:
         tokens, logprobs, top = chosen
         return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
 
+    def score(self, hidden: np.ndarray, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
+        wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
+        scores: np.ndarray = self._threaded(self._model.score, wanted, targets, *_mixes(mixes))
+        return scores
+
     def to_numpy(self, hidden: np.ndarray, first: int, last: int) -> np.ndarray:
         return hidden[first:last]
 

@@ -56,9 +56,9 @@ class Request(ABC):
         return False
 
     @property
-    def needs_every_row(self) -> bool:
-        """Whether hidden rows of all tokens are wanted, so that none can come from the prefix cache."""
-        return False
+    def reusable(self) -> int:
+        """How many of the first tokens may come from the prefix cache, because their hidden rows are not wanted."""
+        return len(self.token_ids) - 1
 
     def began(self, cached_tokens: int) -> None:
         """Records that the request was admitted, with this many tokens from the prefix cache."""
@@ -77,38 +77,64 @@ class Request(ABC):
         """How a token is chosen after each wanted row; empty where the rows themselves are the result."""
         return []
 
+    def targets(self, start: int, end: int) -> np.ndarray | None:
+        """Ids (int32), one for each wanted row of a pass over tokens start .. end - 1, whose scores are the result in
+        place of the rows; None where the rows are."""
+        return None
+
     @abstractmethod
     def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:
         """Takes the results of a pass: the chosen tokens up to the first that the draft did not guess, or the rows
-        themselves. Returns how many tokens of the draft were right."""
+        themselves, or the scores of `targets` (`Backend.score`), which `rows` gives in their place. Returns how many
+        tokens of the draft were right."""
 
 
 class HiddenRequest(Request):
-    """Hidden rows of one causal pass: of every token, or of the last alone."""
+    """Hidden rows of one causal pass: of every token, or of those from `first` on."""
 
-    def __init__(self, token_ids: Sequence[int], done: Done, every: bool = True, mix: Mix = NO_ADAPTER) -> None:
+    def __init__(self, token_ids: Sequence[int], done: Done, first: int = 0, mix: Mix = NO_ADAPTER) -> None:
         super().__init__(list(token_ids), done, mix)
-        self._every, self._taken = every, 0
+        self._first, self._taken = first, 0
         self._rows: list[np.ndarray] = []
 
     @property
     def rows(self) -> np.ndarray:
-        """Hidden rows float32 [n, hidden_size] of all tokens or of the last."""
+        """Hidden rows float32 [n, hidden_size] of all wanted tokens."""
         return np.concatenate(self._rows)
 
     @property
     def finished(self) -> bool:
-        return self.error is not None or self._taken == (len(self.token_ids) if self._every else 1)
+        return self.error is not None or self._first + self._taken == len(self.token_ids)
 
     @property
-    def needs_every_row(self) -> bool:
-        return self._every
+    def reusable(self) -> int:
+        return self._first
+
+    def _wanted(self, start: int) -> int:
+        """The first token from `start` on whose row is wanted. Rows that are computed again after a preemption were
+        taken the first time."""
+        return max(start, self._first + self._taken)
 
     def outputs(self, start: int, end: int, drafted: int) -> int:
-        # Rows that are computed again after a preemption were taken the first time.
-        return max(0, end - max(start, self._taken)) if self._every else int(end == len(self.token_ids))
+        return max(0, end - self._wanted(start))
 
     def accept(self, choices: Sequence[Choice], draft: Sequence[int], rows: Callable[[], np.ndarray]) -> int:
         self._rows.append(rows())
         self._taken += len(self._rows[-1])
         return 0
+
+
+class ScoreRequest(HiddenRequest):
+    """The scores of the tokens from `first` on, each after all before it: `rows` is float32 [n, 2], the log-probability
+    in nats, and 1 where the token is the most likely one, else 0.
+
+    `first` is at least 1. The last token is not computed, for nothing comes after it; those before `first - 1` may come
+    from the prefix cache.
+    """
+
+    def __init__(self, token_ids: Sequence[int], first: int, done: Done, mix: Mix = NO_ADAPTER) -> None:
+        super().__init__(token_ids[:-1], done, first - 1, mix)
+        self._ids = np.array(token_ids, np.int32)
+
+    def targets(self, start: int, end: int) -> np.ndarray:
+        return self._ids[self._wanted(start) + 1 : end + 1]

@@ -169,8 +169,7 @@ class Scheduler:
         if not lane.waiting:
             return None
         request = lane.waiting[0]
-        # The last token is always computed, because its hidden row is wanted.
-        reusable = [] if request.needs_every_row else request.token_ids[:-1]
+        reusable = request.token_ids[: request.reusable]
         # Every running request may soon need one more block.
         spare = len(lane.running)
         while spare and not self._cache.can_begin(request.blocks, reusable, len(request.token_ids), spare):

@@ -14,9 +14,6 @@ from sterna.engine.llm import LLM
 from sterna.errors import FormatError
 from sterna.evaluate.windows import bits_per_byte, windows
 
-HEAD_ROWS = 64
-"""Rows of logits in memory at a time: 64 of a 128k vocabulary are 33 MB."""
-
 
 @dataclass(frozen=True)
 class TextScore:
@@ -65,11 +62,7 @@ def evaluate_tokens(
         raise FormatError("The text is too short: it has no token to score.")
     nats = 0.0
     for done, (start, end, first) in enumerate(spans, 1):
-        hidden = llm.hidden(tokens[start : end - 1])[first - 1 - start :]
-        for at in range(0, len(hidden), HEAD_ROWS):
-            logits = llm.head(hidden[at : at + HEAD_ROWS])
-            targets = tokens[first + at : first + at + len(logits)]
-            nats += float(negative_log_likelihood(logits, targets).sum())
+        nats -= float(llm.scores(tokens[start:end], first - start)[:, 0].sum(dtype=np.float64))
         progress(done / len(spans))
     count = len(tokens) - 1
     return TextScore(
@@ -80,10 +73,3 @@ def evaluate_tokens(
         bytes=text_bytes,
         seconds=time.perf_counter() - started,
     )
-
-
-def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """`-log softmax(logits)[target]` in nats; float32 `[n, vocab]` and integer `[n]` in, float64 `[n]` out."""
-    top = logits.max(axis=1, keepdims=True)
-    normalizer = np.log(np.exp(logits - top).sum(axis=1, dtype=np.float64)) + top[:, 0]
-    return normalizer - logits[np.arange(len(targets)), targets]

@@ -1,0 +1,75 @@
+"""What can measure energy here: the processor's counters, a battery, or a person with a meter. The engine runs on the
+processor alone, so the counters of graphics cards are none of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from sterna.bench.energy.rapl import POWERCAP, find_rapl
+
+SUPPLIES = Path("/sys/class/power_supply")
+
+
+class Sensor(Protocol):
+    """Anything that counts energy. `source`: what it is, in words."""
+
+    source: str
+
+    def joules(self) -> float:
+        """Joules since the sensor was made; called at least every few seconds."""
+
+
+class Watts:
+    """A power that somebody read from a meter, constant while it is used."""
+
+    def __init__(self, watts: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.source = f"--watts {watts:g}"
+        self._watts, self._clock, self._began = watts, clock, clock()
+
+    def joules(self) -> float:
+        return self._watts * (self._clock() - self._began)
+
+
+class Battery:
+    """The power that a battery gives, summed over time: that of the whole machine with its screen."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.source = f"battery {path.name}"
+        self._path, self._clock, self._last, self._total = path, clock, clock(), 0.0
+        self._power = self.watts()
+
+    def watts(self) -> float:
+        """Raises OSError or ValueError where the battery does not say."""
+        try:
+            return int((self._path / "power_now").read_text()) / 1e6
+        except FileNotFoundError:
+            amperes, volts = (int((self._path / name).read_text()) / 1e6 for name in ("current_now", "voltage_now"))
+            return abs(amperes) * volts
+
+    def joules(self) -> float:
+        now, power = self._clock(), self.watts()
+        self._total += (power + self._power) / 2 * (now - self._last)
+        self._last, self._power = now, power
+        return self._total
+
+
+def find_sensor(
+    watts: float | None = None, powercap: Path = POWERCAP, supplies: Path = SUPPLIES
+) -> tuple[Sensor | None, str]:
+    """The best sensor of this machine's processor, or the reason why there is none: a meter's `watts`, then the
+    processor's counters, then a battery that is not charging."""
+    if watts is not None:
+        return Watts(watts), ""
+    rapl, reason = find_rapl(powercap)
+    if rapl is not None:
+        return rapl, ""
+    for path in sorted(supplies.glob("*")):
+        try:
+            if (path / "status").read_text().strip() == "Discharging":
+                return Battery(path), ""
+        except (OSError, ValueError):
+            continue
+    return None, f"{reason}, and no battery is in use; read a meter and give --watts"

@@ -1,0 +1,1 @@
+"""What a model takes on a machine: memory, speed and price, from shapes and rooflines."""

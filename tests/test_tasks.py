@@ -1,0 +1,301 @@
+"""`sterna eval --tasks`: log-probabilities, the shapes of tasks, metrics, and runs that go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sterna import LLM
+from sterna.errors import ArgumentError, FormatError, NotFoundError
+from sterna.evaluate.files import find_tasks, read_lines
+from sterna.evaluate.run import Kept, Settings, evaluate_task
+from sterna.evaluate.scoring import Question, Score, cut, encode_pair, score_ids, score_questions
+from sterna.evaluate.statistics import wilson
+from sterna.evaluate.tasks import item_of, last_number, summary
+
+from .command import sterna
+from .helpers import QWEN35, TINY, log_softmax, tiny_checkpoint
+
+CHOICES = {"query": "Question: Where do ships sail?", "choices": ["the sea", "a hat", "a very old stone"], "gold": 0}
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LLM]:
+    with LLM(threads=2) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[LLM]:
+    with LLM(tiny_checkpoint(TINY), threads=2) as llm:
+        yield llm
+
+
+def ids(seed: int, n: int) -> list[int]:
+    return np.random.default_rng(seed).integers(0, TINY.vocab_size, n).tolist()
+
+
+@pytest.mark.parametrize("first", [1, 2, 70, 99])
+def test_scores_are_the_log_softmax_of_the_logits(tiny: LLM, first: int) -> None:
+    tokens = ids(0, 100)
+    logits = tiny.logits(tokens[:-1])[first - 1 :]
+    expected = log_softmax(logits)[np.arange(len(logits)), tokens[first:]]
+    scores = tiny.scores(tokens, first)
+    np.testing.assert_allclose(scores[:, 0], expected, atol=1e-5)
+    np.testing.assert_array_equal(scores[:, 1], logits.argmax(axis=1) == tokens[first:])
+
+
+def test_a_whole_context_and_one_token_more_can_be_scored(tiny: LLM) -> None:
+    assert tiny.scores(ids(1, TINY.context_length + 1)).shape == (TINY.context_length, 2)
+    with pytest.raises(ArgumentError, match="begin at a token from 1 to 2, not 3"):
+        tiny.scores([1, 2, 3], 3)
+
+
+def test_equal_logits_have_one_greedy_token() -> None:
+    model = tiny_checkpoint(TINY)
+    with LLM(model, threads=1) as llm:
+        top = [int(row.argmax()) for row in llm.logits(ids(3, 20))]
+        following = [*ids(3, 20)[:1], *top]
+        assert llm.scores(following[:2], 1)[0, 1] == 1.0
+
+
+@pytest.mark.parametrize("config", [TINY, QWEN35], ids=lambda config: config.architecture)
+def test_scores_have_the_same_bits_in_any_order_and_any_batch(config: Any) -> None:
+    shared = [1 + token % 90 for token in ids(4, 70)]
+    questions = [
+        (n, [([*shared, *ids(10 * n + k, 3 + k)], 70) for k in range(4)] if n % 2 else [(ids(n, 9 + n), 5)])
+        for n in range(9)
+    ]
+    with LLM(tiny_checkpoint(config), threads=2) as llm:
+        forward = dict(score_ids(llm, questions))
+        backward = dict(score_ids(llm, [(n, pairs[::-1]) for n, pairs in questions[::-1]]))
+        alone = {
+            n: [score for pair in pairs for score in dict(score_ids(llm, [(0, [pair])]))[0]] for n, pairs in questions
+        }
+    assert forward == alone and forward == {n: scores[::-1] for n, scores in backward.items()}
+    with LLM(tiny_checkpoint(config), threads=1) as llm:
+        assert dict(score_ids(llm, questions)) == forward
+
+
+def test_choices_share_the_beginning_of_their_question() -> None:
+    with LLM(tiny_checkpoint(TINY), threads=1) as llm:
+        shared = ids(5, 80)
+        list(score_ids(llm, [(0, [([*shared, *ids(n, 4)], 80) for n in range(4)])]))
+        assert llm.statistics.prefix_hits == 3 * 64  # a block of the beginning for each but the first
+
+
+def test_a_pair_is_split_as_lm_eval_splits_it(llm: LLM) -> None:
+    whole, first = encode_pair(llm, "The ship ", "sails")
+    assert (whole, first) == (llm.tokenize("The ship sails"), len(llm.tokenize("The ship")))
+    whole, first = encode_pair(llm, "", "The ship")
+    assert first == 1 and whole[1:] == llm.tokenize("The ship")[-len(whole) + 1 :]
+    long = list(range(llm.context_length + 5))
+    assert cut(llm, long, 50) == (long[4:], 46) and cut(llm, long, 2) == (long[4:], 1)
+
+
+def test_errors_of_one_pair_are_raised_and_leave_the_engine_usable(tiny: LLM) -> None:
+    with pytest.raises(ArgumentError):
+        list(score_ids(tiny, [(0, [([1, 2], 1)]), (1, [([1, 2, TINY.vocab_size], 1)])]))
+    assert tiny.scores([1, 2]).shape == (1, 2)
+
+
+def score(*logprobs: float) -> list[Score]:
+    return [Score(value, False) for value in logprobs]
+
+
+def test_each_shape_has_its_metrics() -> None:
+    item = item_of(CHOICES, "x")
+    assert item.pairs[0] == ("Question: Where do ships sail?\nAnswer:", " the sea")
+    assert item.results(score(-7.0, -5.0, -15.0)) == {"acc": 0.0, "acc_norm": 0.0}
+    assert item.results(score(-5.0, -5.0, -15.0)) == {"acc": 1.0, "acc_norm": 1.0}  # the first of equals
+    assert item.results(score(-6.0, -5.0, -9.0))["acc_norm"] == 0.0  # nine characters for 16
+    options = item_of({"context_options": ["so Sarah", "so Maria"], "continuation": "won.", "gold": 1}, "x")
+    assert options.pairs == [("so Sarah", " won."), ("so Maria", " won.")] and options.results(score(-2, -1)) == {
+        "acc": 1
+    }
+    word = item_of({"context": "I don't care about", "continuation": "signs"}, "x")
+    assert word.results([Score(-2.0, True)]) == {"acc": 1.0, "nll": 2.0}
+    pair = item_of({"sentence_good": "He is.", "sentence_bad": "He are."}, "x")
+    assert pair.pairs[0] == ("", "He is.") and pair.results(score(-3, -2)) == {"acc": 0.0}
+    number = item_of({"context": "1+1?", "answer": "2", "chain_of_thought": "One and one."}, "x")
+    assert number.prompt == "Question: 1+1?\nAnswer:" and number.check("It is $1,002, no: 2.0") == {"exact_match": 1.0}
+    assert number.shown.endswith("One and one.\n#### 2") and number.check("none") == {"exact_match": 0.0}
+    letters = item_of({"question": "Q?", "A": "a", "B": "b", "C": "c", "D": "d", "letter": "C", "subject": "s"}, "x")
+    assert letters.pairs[2] == ("Q?\nA. a\nB. b\nC. c\nD. d\nAnswer:", " C")
+    assert letters.results(score(-4, -3, -1, -2)) == {"acc": 1.0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"query": "x"},
+        {"query": 1, "choices": ["a"], "gold": 0},
+        {"query": "x", "choices": [], "gold": 0},
+        {"query": "x", "choices": ["a", 2], "gold": 0},
+        {"query": "x", "choices": ["a"], "gold": 1},
+        {"query": "x", "choices": ["a"], "gold": True},
+        {"question": "x", "A": "", "B": "", "C": "", "D": "", "letter": "E"},
+        {"question": "x", "A": "", "B": "", "C": "", "D": "", "letter": ""},
+    ],
+)
+def test_a_line_of_no_known_shape_is_one_sentence(line: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=r"\.$"):
+        item_of(line, "x")
+
+
+def test_statistics() -> None:
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4) and wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 10)[0] == pytest.approx(0) and wilson(10, 10)[1] == pytest.approx(1)
+    found = summary([{"acc": 1.0, "nll": 1.0}, {"acc": 0.0, "nll": 3.0}])
+    assert found["acc"] == 0.5 and found["perplexity"] == pytest.approx(math.exp(2)) and found["n"] == 2
+    assert [last_number(text) for text in ("a -3.5 b", "$1,000", "no", "7.")] == [-3.5, 1000, None, 7]
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_tasks_are_found_by_name_file_and_folder(tmp_path: Path) -> None:
+    one = write(tmp_path / "openbook_qa.jsonl", [CHOICES])
+    assert find_tasks("openbookqa", tmp_path) == [("openbookqa", one)]
+    assert find_tasks(f"{one},{tmp_path}", tmp_path / "none") == [("openbook_qa", one)] * 2
+    for wrong in ("piqa", "../openbook_qa", "", "a\0b"):
+        with pytest.raises(NotFoundError, match=r"\.$"):
+            find_tasks(wrong, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]\n", "{\n", "\n" + "[" * 100_000, "3\n"])
+def test_a_file_that_is_no_task_is_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(text)
+    with pytest.raises(FormatError, match=r"line \d is no JSON object\.$"):
+        list(read_lines(tmp_path / "x.jsonl"))
+
+
+def test_the_archive_of_mmlu_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "mmlu.zip", "w") as archive:
+        archive.writestr("data/dev/law_dev.csv", "no,a,b,c,d,A\n")
+        archive.writestr("data/test/law_test.csv", '"Is it, so?",yes,no,maybe,never,B\n')
+    (line,) = read_lines(tmp_path / "mmlu.zip")
+    assert line["question"] == "Is it, so?" and line["letter"] == "B" and line["subject"] == "law"
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    with pytest.raises(FormatError, match="no archive"):
+        list(read_lines(tmp_path / "broken.zip"))
+
+
+def test_a_task_is_evaluated_and_shots_stand_before_the_others(llm: LLM, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [{**CHOICES, "query": f"Question: Is it {n}?", "gold": n % 3} for n in range(6)])
+    whole = evaluate_task(llm, "x", path, Settings())
+    assert whole["n"] == 6 and 0 <= whole["low"] <= whole["acc"] <= whole["high"] <= 1
+    assert evaluate_task(llm, "x", path, Settings(limit=2, shots=1))["n"] == 2
+    before = item_of({**CHOICES, "query": "Question: Is it 0?"}, "x").shown + "\n\n"
+    pairs = [
+        (before + context, text) for context, text in item_of(json.loads(path.read_text().splitlines()[1]), "x").pairs
+    ]
+    ((_, scores),) = score_questions(llm, [Question(0, pairs)])
+    expected = max(range(3), key=lambda index: scores[index].logprob) == 1
+    assert evaluate_task(llm, "x", path, Settings(limit=1, shots=1))["acc"] == float(expected)
+    with pytest.raises(FormatError, match="none is left after 6 shots"):
+        evaluate_task(llm, "x", path, Settings(shots=6))
+
+
+def test_texts_are_generated_where_a_number_is_asked_for(llm: LLM, tmp_path: Path) -> None:
+    path = write(tmp_path / "g.jsonl", [{"context": "How many?", "answer": "3"}] * 3)
+    found = evaluate_task(llm, "g", path, Settings(limit=2))
+    assert found["n"] == 2 and 0 <= found["exact_match"] <= 1
+
+
+def test_a_run_goes_on_with_what_it_kept(llm: LLM, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [{**CHOICES, "query": f"Is it {n}?"} for n in range(4)])
+    file, identity = tmp_path / "kept", {"model": "m"}
+    with Kept(file, identity) as kept:
+        first = evaluate_task(llm, "x", path, Settings(limit=3), kept)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:3]) + lines[3][:10])  # broken off in the third
+    with Kept(file, identity) as kept:
+        assert evaluate_task(llm, "x", path, Settings(limit=3), kept) == first
+    assert len(file.read_text().splitlines()) == 4
+    write(path, [{**CHOICES, "query": "Is it another?"}])
+    with Kept(file, identity) as kept:
+        evaluate_task(llm, "x", path, Settings(), kept)
+    assert len(file.read_text().splitlines()) == 5
+    for other in (identity | {"model": "n"}, {}):
+        with pytest.raises(ArgumentError, match="another model"):
+            Kept(file, other)
+    file.write_text("no JSON\n")
+    with pytest.raises(ArgumentError, match="no results"):
+        Kept(file, identity)
+
+
+def test_the_verb_evaluates_tasks(tmp_path: Path) -> None:
+    path = write(tmp_path / "arc_easy.jsonl", [CHOICES] * 2)
+    found = json.loads(sterna("eval", "--tasks", "arc_easy", "--data", str(tmp_path), "--json").stdout)["tasks"]
+    assert set(found["arc_easy"]) == {"acc", "acc_norm", "n", "low", "high"}
+    text = sterna("eval", "--tasks", str(path), "--limit", "1", "--keep", str(tmp_path / "kept")).stdout
+    assert text.startswith("arc_easy: acc ") and "n = 1)" in text
+    for arguments in (["--tasks", "x", "--text", "y"], [], ["--text", "y", "--limit", "3"]):
+        assert sterna("eval", *arguments).returncode == 2
+    missing = sterna("eval", "--tasks", "piqa", "--data", str(tmp_path))
+    assert missing.returncode == 1 and "has no file piqa.jsonl" in missing.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arc_easy", "arc_challenge", "piqa", "openbook_qa", "copa", "lambada_openai"])
+def test_tasks_equal_lm_eval_to_the_item(name: str, llm: LLM, tmp_path: Path) -> None:
+    """lm-eval reads the same file by a YAML of the same prompts, and scores with our adapter."""
+    pytest.importorskip("lm_eval")
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from sterna.evaluate.lm_eval import SternaLM
+
+    from .helpers import shared
+
+    source, limit = shared("eval", f"{name}.jsonl"), 100
+    lines = source.read_text().splitlines()[:limit]
+    file = tmp_path / "data.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    common = {
+        "task": f"own_{name}",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(file)}},
+        "test_split": "test",
+    }
+    metric: dict[str, Any] = {"aggregation": "mean", "higher_is_better": True}
+    if name == "lambada_openai":
+        kind = {
+            "output_type": "loglikelihood",
+            "doc_to_text": "{{context}}",
+            "doc_to_target": "{{' ' + continuation}}",
+            "target_delimiter": "",
+            "metric_list": [
+                {"metric": "acc", **metric},
+                {"metric": "perplexity", **metric, "aggregation": "perplexity"},
+            ],
+        }
+    else:
+        suffix = "\nAnswer:" if json.loads(lines[0])["query"].startswith("Question:") else ""
+        kind = {
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{query.rstrip()}}" + suffix,
+            "doc_to_choice": "choices",
+            "doc_to_target": "gold",
+            "metric_list": [{"metric": "acc", **metric}, {"metric": "acc_norm", **metric}],
+        }
+    (tmp_path / "task.yaml").write_text(json.dumps(common | kind))  # JSON is YAML
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    judged = simple_evaluate(
+        model=SternaLM(llm), tasks=[f"own_{name}"], task_manager=manager, bootstrap_iters=0, log_samples=True
+    )
+    own = evaluate_task(llm, name, file, Settings())
+    for metric_name, value in own.items():
+        if metric_name not in ("n", "low", "high"):
+            assert judged["results"][f"own_{name}"][f"{metric_name},none"] == pytest.approx(value, rel=1e-6)
