@@ -123,22 +123,21 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
     if shape.rotated is not None:
         config = replace(config, hadamard=_rotation(shape.rotated, sizes, np.random.default_rng(0)))
     chosen = {name: encoding for name in sizes if name.startswith("blk.") or shape.encoding.is_group_scaled}
-    checkpoint = random_checkpoint(config, chosen, name)
-    if not rotated:
-        return checkpoint
-    return replace(
-        checkpoint, tensors={**checkpoint.tensors, **_pair_rotations(checkpoint.tensors, np.random.default_rng(1))}
-    )
+    tensors = _random_tensors(config, chosen)
+    if rotated:
+        tensors |= _pair_rotations(tensors, np.random.default_rng(1))
+    return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
 
 
 def random_checkpoint(config: ModelConfig, encodings: Mapping[str, Encoding], name: str) -> Checkpoint:
     """A model of random matrices in these encodings, by their names; embedding and head of others are Q6_K, or F16
     where their rows do not fill its blocks. Vectors are float32."""
+    return Checkpoint(config, _random_tensors(config, encodings), {}, Path(f"synthetic {name}"))
+
+
+def _random_tensors(config: ModelConfig, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
     rng = np.random.default_rng(0)
-    tensors = {
-        tensor: _tensor(tensor, size, encodings.get(tensor), rng) for tensor, size in tensor_shapes(config).items()
-    }
-    return Checkpoint(config, tensors, {}, Path(f"synthetic {name}"))
+    return {name: _tensor(name, size, encodings.get(name), rng) for name, size in tensor_shapes(config).items()}
 
 
 def config_of(shape: Shape) -> ModelConfig:

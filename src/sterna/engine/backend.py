@@ -132,8 +132,9 @@ class Backend(Protocol):
         """A choice for each of the given rows, which have these adapters."""
 
     def score(self, hidden: Hidden, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
-        """For each of the given rows, its target id (int32) and its adapters: float32 [n, 2], the id's log-probability by
-        the log-softmax of the raw logits, and 1 where it is the most likely id (the lowest of equals), else 0."""
+        """For each of the given rows, its target id (int32) and its adapters: float32 [n, 2], the id's
+        log-probability by the log-softmax of the raw logits, and 1 where it is the most likely id (the lowest of
+        equals), else 0."""
 
     def to_numpy(self, hidden: Hidden, first: int, last: int) -> np.ndarray:
         """The rows first .. last - 1 as float32 [n, hidden_size]."""
