@@ -44,7 +44,7 @@ class ScriptedLLM:
         self.cancelled = threading.Event()
         self.closed = False
 
-    def generation(self, prompt: Sequence[int], params: Any, *, done: Any, deliver: Any) -> SimpleNamespace:
+    def generation(self, prompt: Sequence[int], params: Any, *, done: Any, deliver: Any, **_: Any) -> SimpleNamespace:
         self.prompts.append(len(prompt))
         self.params.append(params)
         made = SimpleNamespace(prompt_tokens=len(prompt), num_computed=0, completion_ids=[], error=None)

@@ -141,7 +141,7 @@ def test_a_model_that_is_being_loaded_asks_for_patience(monkeypatch: pytest.Monk
     go_on = threading.Event()
 
     class SlowLLM(LLM):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *_: Any, **__: Any) -> None:
             go_on.wait()
             super().__init__()
 
