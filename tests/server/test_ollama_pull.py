@@ -35,7 +35,7 @@ def client(hub: FakeHub, tmp_path: Path) -> Iterator[ollama.Client]:
         assert server.stderr is not None
         try:
             lines = iter(server.stderr.readline, "")
-            url = next(found[0] for line in lines if (found := re.search(r"http://\S+", line)))
+            url = next(found[0] for line in lines if (found := re.search(r"http://\S+$", line)))
             with ollama.Client(host=url) as client:
                 yield client
         finally:
