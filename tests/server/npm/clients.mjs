@@ -43,7 +43,7 @@ async function openai() {
   checkShip(JSON.parse(called.choices[0].message.tool_calls[0].function.arguments));
   const embedded = await client.embeddings.create({ model, input: ["a", "b"] });
   assert.equal(embedded.data.length, 2);
-  assert.equal(embedded.data[0].embedding.length, 256);
+  assert.equal(embedded.data[0].embedding.length, 384);
   const response = await client.responses.create({ model, input: messages[0].content, max_output_tokens: 5 });
   assert.ok(response.output_text);
   await assert.rejects(client.chat.completions.create({ model: "other", messages }), OpenAI.NotFoundError);
