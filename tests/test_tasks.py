@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,23 @@ def test_choices_share_the_beginning_of_their_question() -> None:
         shared = ids(5, 80)
         list(score_ids(llm, [(0, [([*shared, *ids(n, 4)], 80) for n in range(4)])]))
         assert llm.statistics.prefix_hits == 3 * 64  # a block of the beginning for each but the first
+
+
+def test_a_question_without_a_shared_block_is_submitted_once(
+    tiny: LLM, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit = tiny.submit
+
+    def slow(requests: Any) -> None:
+        """Returns when all requests have ended, as they may before the next line of the caller."""
+        submit(requests)
+        while not all(request.finished for request in requests):
+            time.sleep(0.001)
+        tiny.settle()
+
+    monkeypatch.setattr(tiny, "submit", slow)
+    assert len(dict(score_ids(tiny, [(0, [([1, 2, n], 1) for n in range(3)])]))[0]) == 3
+    assert not caplog.records, "a request that was submitted again is refused on the engine's thread"
 
 
 def test_a_pair_is_split_as_lm_eval_splits_it(llm: LLM) -> None:
