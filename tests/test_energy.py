@@ -116,7 +116,7 @@ def test_a_battery_in_use_is_summed_over_time(tmp_path: Path) -> None:
     (battery / "current_now").write_text("2000000")
     (battery / "voltage_now").write_text("10000000")
     found = Battery(battery, lambda: now[0])
-    (battery / "power_now").write_text("40000000")  # 20 W before, 40 W now
+    (battery / "power_now").write_text("-40000000")  # 20 W before, 40 W now
     now[0] = 2.0
     assert found.joules() == pytest.approx(60)
     assert isinstance(find_sensor(None, tmp_path / "none", tmp_path)[0], Battery)
