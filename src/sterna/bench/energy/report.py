@@ -108,7 +108,7 @@ def bench_lines(report: EnergyReport) -> Iterator[str]:
         f"{node} {figure['ternary_j'] * 1e6:.3g} µJ ({figure['ratio']:.1f} times less than FP16)"
         for node, figure in report.arithmetic.items()
     )
-    yield f"energy, arithmetic model: a token takes {figures}"
+    yield f"energy, arithmetic model: with ternary weights a token takes {figures}"
     yield f"energy, memory model: {_memory(report.bytes_per_token)} a token of decode"
     measured = report.measured
     if measured is None:
@@ -124,7 +124,7 @@ def bench_lines(report: EnergyReport) -> Iterator[str]:
 def job_lines(work: Pass, weights: int, tokens: int, energy: Energy | None, reason: str) -> Iterator[str]:
     """The three lines at the end of a job that computed so many tokens with `weights` bytes of weights."""
     ternary = work.joules(NODES["7nm"], ternary=True, tokens=tokens)
-    yield f"energy, arithmetic model: {ternary:.3g} J at 7 nm"
+    yield f"energy, arithmetic model: {ternary:.3g} J at 7 nm with ternary weights"
     passes = -(-tokens // TOKENS_PER_PASS)
     yield f"energy, memory model: at least {_memory(weights * passes)}, if every pass were full"
     if energy is None:
