@@ -75,7 +75,7 @@ def energy_of(
 def _measure(llm: LLM, sensor: Sensor, idle_s: float, work_s: float) -> Measured | None:
     idle = measure_idle(sensor, idle_s)
     rng = np.random.default_rng(0)
-    prompt, answer = min(512, llm.context_length - 1), min(128, llm.context_length - 8)
+    prompt, answer = (min(most, llm.context_length - 1) for most in (512, 128))
 
     def work(prompt_tokens: int, new_tokens: int, counted: int) -> tuple[Energy | None, int]:
         """The energy of repeating a request, and how many tokens it had."""
@@ -87,7 +87,7 @@ def _measure(llm: LLM, sensor: Sensor, idle_s: float, work_s: float) -> Measured
                 tokens += counted
         return meter.energy, tokens
 
-    work(4, 2, 1)  # warms up
+    llm.complete([[0]], max_tokens=1, ignore_eos=True)  # warms up
     prefill, prefill_tokens = work(prompt, 1, prompt)
     decode, decode_tokens = work(1, answer, answer)
     if idle is None or prefill is None or decode is None:
