@@ -116,7 +116,7 @@ def test_a_battery_in_use_is_summed_over_time(tmp_path: Path) -> None:
     (battery / "current_now").write_text("2000000")
     (battery / "voltage_now").write_text("10000000")
     found = Battery(battery, lambda: now[0])
-    (battery / "power_now").write_text("40000000")  # 20 W before, 40 W now
+    (battery / "power_now").write_text("-40000000")  # 20 W before, 40 W now
     now[0] = 2.0
     assert found.joules() == pytest.approx(60)
     assert isinstance(find_sensor(None, tmp_path / "none", tmp_path)[0], Battery)
@@ -154,6 +154,8 @@ def test_with_a_sensor_rest_is_subtracted() -> None:
     assert report.measured.idle_watts == pytest.approx(20, rel=0.2) and report.measured.decode > 0
     assert report.measured.prefill_net < report.measured.prefill
     assert len(list(bench_lines(report))) == 3
+    short = LLM(tiny_checkpoint(TINY), threads=1, ctx=2)
+    assert energy_of(short, 1000, Watts(20.0), "", idle_s=0.01, work_s=0.01).measured is not None
 
 
 def test_a_batch_ends_with_three_lines(tmp_path: Path) -> None:

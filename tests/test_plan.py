@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -23,7 +24,7 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
 from sterna.engine.llm import LLM
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, FormatError
+from sterna.errors import ArgumentError, FormatError, NotFoundError
 from sterna.model.validate import tensor_shapes
 from sterna.tensor.encodings import Encoding
 
@@ -159,6 +160,13 @@ def test_a_file_that_describes_no_machine_is_one_sentence(text: str, tmp_path: P
     path.write_text(text)
     with pytest.raises(FormatError, match=r"machine\.json.*\.$"):
         read_machine(path)
+
+
+def test_a_machine_without_a_file_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")  # is not waited for
+    for name in ("pipe.json", "none.json"):
+        with pytest.raises(NotFoundError, match=r"cannot be read: .*\.$"):
+            machine(str(tmp_path / name))
 
 
 def test_machines_have_sources_and_dates() -> None:

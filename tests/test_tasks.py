@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_choices_share_the_beginning_of_their_question() -> None:
         assert llm.statistics.prefix_hits == 3 * 64  # a block of the beginning for each but the first
 
 
+def test_a_question_without_a_shared_block_is_submitted_once(
+    tiny: LLM, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit = tiny.submit
+
+    def slow(requests: Any) -> None:
+        """Returns when all requests have ended, as they may before the next line of the caller."""
+        submit(requests)
+        while not all(request.finished for request in requests):
+            time.sleep(0.001)
+        tiny.settle()
+
+    monkeypatch.setattr(tiny, "submit", slow)
+    assert len(dict(score_ids(tiny, [(0, [([1, 2, n], 1) for n in range(3)])]))[0]) == 3
+    assert not caplog.records, "a request that was submitted again is refused on the engine's thread"
+
+
 def test_a_pair_is_split_as_lm_eval_splits_it(llm: LLM) -> None:
     whole, first = encode_pair(llm, "The ship ", "sails")
     assert (whole, first) == (llm.tokenize("The ship sails"), len(llm.tokenize("The ship")))
@@ -111,23 +129,23 @@ def score(*logprobs: float) -> list[Score]:
 
 
 def test_each_shape_has_its_metrics() -> None:
-    item = item_of(CHOICES, "x")
+    item = item_of(CHOICES)
     assert item.pairs[0] == ("Question: Where do ships sail?\nAnswer:", " the sea")
     assert item.results(score(-7.0, -5.0, -15.0)) == {"acc": 0.0, "acc_norm": 0.0}
     assert item.results(score(-5.0, -5.0, -15.0)) == {"acc": 1.0, "acc_norm": 1.0}  # the first of equals
     assert item.results(score(-6.0, -5.0, -9.0))["acc_norm"] == 0.0  # nine characters for 16
-    options = item_of({"context_options": ["so Sarah", "so Maria"], "continuation": "won.", "gold": 1}, "x")
+    options = item_of({"context_options": ["so Sarah", "so Maria"], "continuation": "won.", "gold": 1})
     assert options.pairs == [("so Sarah", " won."), ("so Maria", " won.")] and options.results(score(-2, -1)) == {
         "acc": 1
     }
-    word = item_of({"context": "I don't care about", "continuation": "signs"}, "x")
+    word = item_of({"context": "I don't care about", "continuation": "signs"})
     assert word.results([Score(-2.0, True)]) == {"acc": 1.0, "nll": 2.0}
-    pair = item_of({"sentence_good": "He is.", "sentence_bad": "He are."}, "x")
+    pair = item_of({"sentence_good": "He is.", "sentence_bad": "He are."})
     assert pair.pairs[0] == ("", "He is.") and pair.results(score(-3, -2)) == {"acc": 0.0}
-    number = item_of({"context": "1+1?", "answer": "2", "chain_of_thought": "One and one."}, "x")
+    number = item_of({"context": "1+1?", "answer": "2", "chain_of_thought": "One and one."})
     assert number.prompt == "Question: 1+1?\nAnswer:" and number.check("It is $1,002, no: 2.0") == {"exact_match": 1.0}
     assert number.shown.endswith("One and one.\n#### 2") and number.check("none") == {"exact_match": 0.0}
-    letters = item_of({"question": "Q?", "A": "a", "B": "b", "C": "c", "D": "d", "letter": "C", "subject": "s"}, "x")
+    letters = item_of({"question": "Q?", "A": "a", "B": "b", "C": "c", "D": "d", "letter": "C", "subject": "s"})
     assert letters.pairs[2] == ("Q?\nA. a\nB. b\nC. c\nD. d\nAnswer:", " C")
     assert letters.results(score(-4, -3, -1, -2)) == {"acc": 1.0}
 
@@ -144,11 +162,13 @@ def test_each_shape_has_its_metrics() -> None:
         {"query": "x", "choices": ["a"], "gold": True},
         {"question": "x", "A": "", "B": "", "C": "", "D": "", "letter": "E"},
         {"question": "x", "A": "", "B": "", "C": "", "D": "", "letter": ""},
+        {"sentence_good": "", "sentence_bad": "x"},
+        {"context": "x", "answer": "none"},
     ],
 )
 def test_a_line_of_no_known_shape_is_one_sentence(line: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match=r"\.$"):
-        item_of(line, "x")
+        item_of(line)
 
 
 def test_statistics() -> None:
@@ -164,11 +184,12 @@ def write(path: Path, lines: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_tasks_are_found_by_name_file_and_folder(tmp_path: Path) -> None:
+def test_tasks_are_found_by_name_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = write(tmp_path / "openbook_qa.jsonl", [CHOICES])
     assert find_tasks("openbookqa", tmp_path) == [("openbookqa", one)]
     assert find_tasks(f"{one},{tmp_path}", tmp_path / "none") == [("openbook_qa", one)] * 2
-    for wrong in ("piqa", "../openbook_qa", "", "a\0b"):
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("piqa", "../openbook_qa", "", "openbookqa,", "a\0b"):
         with pytest.raises(NotFoundError, match=r"\.$"):
             find_tasks(wrong, tmp_path)
 
@@ -186,9 +207,16 @@ def test_the_archive_of_mmlu_is_read(tmp_path: Path) -> None:
         archive.writestr("data/test/law_test.csv", '"Is it, so?",yes,no,maybe,never,B\n')
     (line,) = read_lines(tmp_path / "mmlu.zip")
     assert line["question"] == "Is it, so?" and line["letter"] == "B" and line["subject"] == "law"
-    (tmp_path / "broken.zip").write_bytes(b"PK")
-    with pytest.raises(FormatError, match="no archive"):
-        list(read_lines(tmp_path / "broken.zip"))
+    whole = bytearray((tmp_path / "mmlu.zip").read_bytes())
+    encrypted, deflated = whole.copy(), whole.copy()
+    local = whole.rindex(b"PK\x03\x04")
+    central = whole.rindex(b"PK\x01\x02")
+    encrypted[local + 6] = encrypted[central + 8] = 1  # flags: encrypted
+    deflated[local + 8] = deflated[central + 10] = 8  # the method: deflated, which the bytes are not
+    for broken in (b"PK", encrypted, deflated):
+        (tmp_path / "broken.zip").write_bytes(broken)
+        with pytest.raises(FormatError, match="no archive"):
+            list(read_lines(tmp_path / "broken.zip"))
 
 
 def test_a_task_is_evaluated_and_shots_stand_before_the_others(llm: LLM, tmp_path: Path) -> None:
@@ -196,10 +224,8 @@ def test_a_task_is_evaluated_and_shots_stand_before_the_others(llm: LLM, tmp_pat
     whole = evaluate_task(llm, "x", path, Settings())
     assert whole["n"] == 6 and 0 <= whole["low"] <= whole["acc"] <= whole["high"] <= 1
     assert evaluate_task(llm, "x", path, Settings(limit=2, shots=1))["n"] == 2
-    before = item_of({**CHOICES, "query": "Question: Is it 0?"}, "x").shown + "\n\n"
-    pairs = [
-        (before + context, text) for context, text in item_of(json.loads(path.read_text().splitlines()[1]), "x").pairs
-    ]
+    before = item_of({**CHOICES, "query": "Question: Is it 0?"}).shown + "\n\n"
+    pairs = [(before + context, text) for context, text in item_of(json.loads(path.read_text().splitlines()[1])).pairs]
     ((_, scores),) = score_questions(llm, [Question(0, pairs)])
     expected = max(range(3), key=lambda index: scores[index].logprob) == 1
     assert evaluate_task(llm, "x", path, Settings(limit=1, shots=1))["acc"] == float(expected)
@@ -211,6 +237,13 @@ def test_texts_are_generated_where_a_number_is_asked_for(llm: LLM, tmp_path: Pat
     path = write(tmp_path / "g.jsonl", [{"context": "How many?", "answer": "3"}] * 3)
     found = evaluate_task(llm, "g", path, Settings(limit=2))
     assert found["n"] == 2 and 0 <= found["exact_match"] <= 1
+
+
+def test_lines_of_several_shapes_are_refused(llm: LLM, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [CHOICES, {"sentence_good": "He is.", "sentence_bad": "He are."}])
+    with pytest.raises(FormatError, match=r"x\.jsonl: Its lines have several shapes"):
+        evaluate_task(llm, "x", path, Settings())
+    assert evaluate_task(llm, "x", path, Settings(limit=1))["n"] == 1
 
 
 def test_a_run_goes_on_with_what_it_kept(llm: LLM, tmp_path: Path) -> None:
@@ -230,9 +263,14 @@ def test_a_run_goes_on_with_what_it_kept(llm: LLM, tmp_path: Path) -> None:
     for other in (identity | {"model": "n"}, {}):
         with pytest.raises(ArgumentError, match="another model"):
             Kept(file, other)
-    file.write_text("no JSON\n")
-    with pytest.raises(ArgumentError, match="no results"):
-        Kept(file, identity)
+    for broken in (
+        "no JSON\n",
+        '{}\n{"task": "x", "item": "a", "results": {}}\n',
+        '{}\n{"task": "x", "item": 0, "results": 1}\n',
+    ):
+        file.write_text(broken)
+        with pytest.raises(ArgumentError, match="no results"):
+            Kept(file, identity)
 
 
 def test_the_verb_evaluates_tasks(tmp_path: Path) -> None:
@@ -241,7 +279,14 @@ def test_the_verb_evaluates_tasks(tmp_path: Path) -> None:
     assert set(found["arc_easy"]) == {"acc", "acc_norm", "n", "low", "high"}
     text = sterna("eval", "--tasks", str(path), "--limit", "1", "--keep", str(tmp_path / "kept")).stdout
     assert text.startswith("arc_easy: acc ") and "n = 1)" in text
-    for arguments in (["--tasks", "x", "--text", "y"], [], ["--text", "y", "--limit", "3"]):
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other" / path.name, [CHOICES])
+    for arguments in (
+        ["--tasks", "x", "--text", "y"],
+        [],
+        ["--text", "y", "--limit", "3"],
+        ["--tasks", f"{path},{other}"],
+    ):
         assert sterna("eval", *arguments).returncode == 2
     missing = sterna("eval", "--tasks", "piqa", "--data", str(tmp_path))
     assert missing.returncode == 1 and "has no file piqa.jsonl" in missing.stderr

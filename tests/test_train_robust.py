@@ -22,6 +22,7 @@ from sterna.errors import FormatError  # noqa: E402
 from sterna.train import state as state_module  # noqa: E402
 from sterna.train.guard import LEAST, WINDOW, Guard  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
+from sterna.train.optimizer import Optimizers  # noqa: E402
 from sterna.train.pretraining import Pretraining  # noqa: E402
 from sterna.train.trainer import DivergedError, run_training  # noqa: E402
 from sterna.train.watch.records import read_records  # noqa: E402
@@ -190,6 +191,26 @@ def test_too_many_skipped_steps_stop_the_run_at_its_last_good_state(
     assert "lower training.learning_rate" in str(error.value)
     monkeypatch.undo()
     assert any("step 4 of 12" in line for line in train(folder, "stops"))
+
+
+def test_weights_that_are_no_numbers_end_the_run_before_they_are_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_step = Optimizers.step
+
+    def step(self: Optimizers, factor: float, weight_decay: float) -> None:
+        own_step(self, factor, weight_decay)
+        for optimizer, _ in self.parts:
+            optimizer.param_groups[0]["params"][0].data.fill_(math.nan)
+
+    monkeypatch.setattr(Optimizers, "step", step)
+    keys = ["training.checkpoint_steps=100", "watch.weights_steps=1", "watch.sample_tokens=4"]
+    with pytest.raises(DivergedError, match=r"^After step 1 model\.\S+ has numbers that are not finite"):
+        train(folder, "spoilt", *keys, "training.eval_steps=1")
+    with pytest.raises(DivergedError, match=r"^At step 5 the loss is nan"):
+        train(folder, "spoilt", *keys, "training.eval_steps=2", "training.most_skipped=3")
+    counted = [record for record in read_records(folder / "spoilt" / "log.jsonl") if record["kind"] == "weights"]
+    assert any(matrix["scale"] is None for matrix in counted[-1]["matrices"].values())
 
 
 def test_a_run_resumed_after_a_spike_judges_later_steps_as_the_unbroken_one(

@@ -218,6 +218,7 @@ def test_transformers_loads_the_packed_export(trained: tuple[TrainingResult, Dec
         ("context_length = 32", "context_length = 1", "model.context_length must be at least 2"),
         ("context_length = 32", "context_length = 32\nrms_norm_eps = 0", "rms_norm_eps is 0"),
         ("context_length = 32", "context_length = 32\nrms_norm_eps = nan", "rms_norm_eps is nan"),
+        ("context_length = 32", "context_length = 32\nhead_dim = 0", "head_dim is 0"),
         ("context_length = 32", "context_length = 32\nrope_theta = -1", "rope_theta is -1"),
         ("context_length = 32", f"context_length = 32\nrope_theta = {10**400}", "64 bits"),
         ("learning_rate = 6e-3", "learning_rate = inf", "learning rates must be positive and finite"),

@@ -34,6 +34,11 @@ def test_rows_of_jsonl_are_documents(tmp_path: Path) -> None:
     assert documents(tmp_path, "b.JSONL#content") == TEXTS
 
 
+def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "cut \\ud83d"}\n{"text": "whole \\ud83d\\ude00"}')
+    assert documents(tmp_path, "a.jsonl") == ["cut \ufffd", "whole \U0001f600"]
+
+
 def test_rows_of_parquet_are_documents(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = parquet.core.pa.table({"id": list(range(200)), "text": TEXTS * 50})

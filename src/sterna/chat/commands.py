@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.chat import saved, settings
-from sterna.chat.conversation import whole_characters
 from sterna.chat.session import Session
 from sterna.chat.stats import count_turns, speeds, use
 from sterna.errors import ArgumentError, suggestion
+from sterna.files.text import whole_characters
 
 
 class Leave(Exception):

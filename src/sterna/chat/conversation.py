@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sterna.engine.prompts import too_long
+from sterna.files.text import whole_characters
 
 Message = dict[str, str]
 """`role` (user or assistant), `content` and, of answers, perhaps `reasoning_content`."""
@@ -94,8 +95,3 @@ class Conversation:
     def _starts(self, first: int) -> list[int]:
         """Where turns begin, from message `first` on."""
         return [at for at in range(first, len(self.messages)) if self.messages[at]["role"] == "user"]
-
-
-def whole_characters(text: str) -> str:
-    """The text, with U+FFFD for each half of a surrogate pair: terminals and JSON can give such, UTF-8 has none."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

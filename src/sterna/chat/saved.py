@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sterna.chat.conversation import Conversation, Message, whole_characters
+from sterna.chat.conversation import Conversation, Message
 from sterna.errors import ArgumentError, FormatError, NotFoundError
 from sterna.files.atomic import atomic_write
 from sterna.files.regular import open_regular
+from sterna.files.text import whole_characters
 
 MAX_BYTES = 1 << 26
 """More than any context holds."""

@@ -99,7 +99,9 @@ def _tasks(
 ) -> None:
     from sterna.evaluate.files import data_folder, find_tasks
 
-    found = find_tasks(names, data_folder(data))
+    found = list(dict.fromkeys(find_tasks(names, data_folder(data))))
+    if len(dict(found)) < len(found):
+        raise ArgumentError("--tasks names several files of one name, whose results could not be told apart.")
     from sterna.engine.llm import LLM
     from sterna.evaluate.run import Settings, evaluate_task
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,12 +31,12 @@ def data_folder(given: str | os.PathLike[str] | None) -> Path:
 def find_tasks(names: str, folder: Path) -> list[tuple[str, Path]]:
     """The tasks that `--tasks` names, and their files: names with commas between, a file, or a folder of files.
 
-    Raises `NotFoundError` for a name that has no file.
+    Raises `NotFoundError` for a name that has no file, an empty one included.
     """
     found: list[tuple[str, Path]] = []
     for name in names.split(","):
         path = Path(name)
-        if path.is_dir():
+        if name and path.is_dir():
             files = sorted(path.glob("*.jsonl"))
             if not files:
                 raise NotFoundError(f"The folder {path} has no tasks: files that end in .jsonl.")
@@ -96,5 +97,6 @@ def _mmlu(path: Path) -> Iterator[dict[str, Any]]:
                         raise FormatError(f"{path}: {info.filename} has a row of {len(row)} entries and not 6.")
                     entries = zip(("question", *LETTERS, "letter"), row, strict=True)
                     yield {**dict(entries), "subject": name.stem.removesuffix("_test")}
-    except (zipfile.BadZipFile, UnicodeDecodeError, csv.Error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error, RuntimeError) as error:
+        # A RuntimeError is raised for an encrypted entry, and as NotImplementedError for an unknown compression.
         raise FormatError(f"{path} is no archive of questions: {error}.") from None

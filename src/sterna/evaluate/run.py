@@ -14,7 +14,7 @@ from sterna.engine.llm import LLM
 from sterna.errors import ArgumentError, FormatError
 from sterna.evaluate.files import read_lines
 from sterna.evaluate.scoring import Question, score_questions
-from sterna.evaluate.tasks import STOPS, Item, Results, item_of, summary
+from sterna.evaluate.tasks import STOPS, Item, Results, item_of, shape_of, summary
 from sterna.files.fingerprint import fingerprint
 
 ANSWER_TOKENS = 256
@@ -42,11 +42,10 @@ def evaluate_task(
 ) -> dict[str, float]:
     """The metrics of a task (`tasks.summary`). `kept`: where results are kept, and those of an earlier run.
 
-    Raises `FormatError` for a file with lines of no known shape, or without items.
+    Raises `FormatError` for a file with lines of no known shape or of several, or without items.
     """
     last = None if settings.limit is None else settings.shots + settings.limit
-    lines = islice(read_lines(path), last)
-    items = [_item(line, name, path) for line in lines]
+    items = _items(path, last)
     if len(items) <= settings.shots:
         raise FormatError(f"{path} has {len(items)} items, of which none is left after {settings.shots} shots.")
     before = "".join(f"{item.shown}\n\n" for item in items[: settings.shots])
@@ -63,9 +62,13 @@ def evaluate_task(
     return summary([results[index] for index in range(len(items))])
 
 
-def _item(line: dict[str, Any], name: str, path: Path) -> Item:
+def _items(path: Path, last: int | None) -> list[Item]:
+    """The items of the first lines of a file, all of one shape, because a task has the same metrics for each."""
+    lines = list(islice(read_lines(path), last))
     try:
-        return item_of(line, name)
+        if len({shape_of(line) for line in lines}) > 1:
+            raise FormatError("Its lines have several shapes, and those of a task have one.")
+        return [item_of(line) for line in lines]
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
@@ -128,7 +131,7 @@ class Kept:
         try:
             values = [json.loads(line) for line in whole.splitlines()]
             for value in values[1:]:
-                self._results.setdefault(value["task"], {})[value["item"]] = value["results"]
+                self._results.setdefault(value["task"], {})[int(value["item"])] = dict(value["results"])
         except (ValueError, KeyError, TypeError):
             raise ArgumentError(f"{path} holds no results of sterna eval; name another file.") from None
         if data and values[:1] != [identity]:

@@ -105,17 +105,18 @@ class _Running(Generic[K]):
     def __init__(self, llm: LLM, key: K, pairs: list[tuple[list[int], int]], ended: SimpleQueue[_Running[K]]) -> None:
         self.key, self._llm, self._ended = key, llm, ended
         self._left = len(pairs)
+        self._rest: list[ScoreRequest] = []
         self.requests: list[ScoreRequest] = [llm.score_request(ids, first, self._done) for ids, first in pairs]
 
     def begin(self) -> None:
         """Submits one pair, and the others after it where there is a whole block to share."""
-        leader = max(range(len(self.requests)), key=lambda index: self.requests[index].prompt_tokens)
-        self._rest = [request for index, request in enumerate(self.requests) if index != leader]
         if min(request.reusable for request in self.requests) < BLOCK_SIZE:
-            self._llm.submit([self.requests[leader], *self._rest])
-            self._rest = []
-        else:
-            self._llm.submit([self.requests[leader]])
+            self._llm.submit(self.requests)
+            return
+        leader = max(self.requests, key=lambda request: request.prompt_tokens)
+        # Before the leader is submitted, for it may end on the engine's thread at once.
+        self._rest = [request for request in self.requests if request is not leader]
+        self._llm.submit([leader])
 
     def _done(self, request: Request) -> None:
         self._left -= 1

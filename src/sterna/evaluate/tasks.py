@@ -34,17 +34,22 @@ class Item:
     """The question with its right answer, as an example before others."""
 
 
-def item_of(line: Line, task: str) -> Item:
-    """The item of a line, by the keys that it has. Raises `FormatError` for a line of no known shape."""
+def item_of(line: Line) -> Item:
+    """The item of a line. Raises `FormatError` for a line of no known shape, and for entries that do not fit it."""
+    return shape_of(line)(line)
+
+
+def shape_of(line: Line) -> Callable[[Line], Item]:
+    """What makes an item of a line, by the keys that it has. Raises `FormatError` for a line of no known shape."""
     for keys, make in SHAPES:
         if all(key in line for key in keys):
-            return make(line, task)
+            return make
     raise FormatError(
         f"A line has the entries {', '.join(line)}; a task has {'; or '.join(', '.join(keys) for keys, _ in SHAPES)}."
     )
 
 
-def _choices(line: Line, task: str) -> Item:
+def _choices(line: Line) -> Item:
     """`query`, `choices`, `gold`: the choice whose continuation is the most likely; normalised (`acc_norm`) by its
     length in characters."""
     query, choices = _text(line, "query"), _texts(line, "choices")
@@ -62,7 +67,7 @@ def _choices(line: Line, task: str) -> Item:
     )
 
 
-def _options(line: Line, task: str) -> Item:
+def _options(line: Line) -> Item:
     """`context_options`, `continuation`, `gold`: the context after which the continuation is the most likely
     (Winograd)."""
     contexts, continuation = _texts(line, "context_options"), _text(line, "continuation")
@@ -74,7 +79,7 @@ def _options(line: Line, task: str) -> Item:
     )
 
 
-def _last_word(line: Line, task: str) -> Item:
+def _last_word(line: Line) -> Item:
     """`context`, `continuation`: whether the continuation is what greedy decoding gives (LAMBADA)."""
     context, continuation = _text(line, "context"), _text(line, "continuation")
     return Item(
@@ -84,9 +89,11 @@ def _last_word(line: Line, task: str) -> Item:
     )
 
 
-def _minimal_pair(line: Line, task: str) -> Item:
+def _minimal_pair(line: Line) -> Item:
     """`sentence_good`, `sentence_bad`: which of two whole sentences is the more likely (BLiMP)."""
     sentences = [_text(line, "sentence_good"), _text(line, "sentence_bad")]
+    if not all(sentences):
+        raise FormatError("A sentence of a line is empty.")
     return Item(
         [("", sentence) for sentence in sentences],
         lambda scores: {"acc": float(_best([score.logprob for score in scores]) == 0)},
@@ -94,9 +101,11 @@ def _minimal_pair(line: Line, task: str) -> Item:
     )
 
 
-def _number(line: Line, task: str) -> Item:
+def _number(line: Line) -> Item:
     """`context`, `answer`: a text is generated, whose last number must be the answer (GSM8K)."""
     question, answer = _text(line, "context"), _text(line, "answer")
+    if last_number(answer) is None:
+        raise FormatError(f"The answer of a line is {answer[:40]!r}, and must have a number.")
     thoughts = line.get("chain_of_thought")
     worked = f"{thoughts}\n#### {answer}" if isinstance(thoughts, str) else answer
     return Item(
@@ -108,7 +117,7 @@ def _number(line: Line, task: str) -> Item:
     )
 
 
-def _letters(line: Line, task: str) -> Item:
+def _letters(line: Line) -> Item:
     """`question`, `A` to `D`, `letter`, `subject`: the letter of the right choice (MMLU)."""
     letter = _text(line, "letter")
     choices = "".join(f"\n{name}. {_text(line, name)}" for name in LETTERS)
@@ -122,7 +131,7 @@ def _letters(line: Line, task: str) -> Item:
     )
 
 
-SHAPES: tuple[tuple[tuple[str, ...], Callable[[Line, str], Item]], ...] = (
+SHAPES: tuple[tuple[tuple[str, ...], Callable[[Line], Item]], ...] = (
     (("query", "choices", "gold"), _choices),
     (("context_options", "continuation", "gold"), _options),
     (("context", "continuation"), _last_word),

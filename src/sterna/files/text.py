@@ -25,3 +25,8 @@ def line_parts(file: io.TextIOWrapper) -> Iterator[str]:
     """As `parts`, and each part ends at a line end at the latest."""
     while part := file.readline(PART):
         yield part
+
+
+def whole_characters(text: str) -> str:
+    """The text, with U+FFFD for each half of a surrogate pair: terminals and JSON can give such, UTF-8 has none."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -79,7 +79,7 @@ class ModelSection:
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             num_kv_heads=self.num_kv_heads,
-            head_dim=self.head_dim or self.hidden_size // self.num_heads,
+            head_dim=self.hidden_size // self.num_heads if self.head_dim is None else self.head_dim,
             context_length=self.context_length,
             rms_norm_eps=self.rms_norm_eps,
             rope_theta=self.rope_theta,

@@ -105,7 +105,8 @@ class Run:
             if due and finite:
                 self._save(watch)
                 due = False
-            if step % training.eval_steps == 0:
+            if finite and step % training.eval_steps == 0:
+                self._check_finite()
                 watch.record("valid", step, **self.task.evaluate())
                 for sample in self.task.samples():
                     watch.record("sample", step, **sample)
@@ -124,12 +125,16 @@ class Run:
 
     def _save(self, watch: Watch) -> None:
         begun, position = time.monotonic(), self.position
-        if name := not_finite(self.task.model, self.optimizers):
-            raise DivergedError(f"After step {position.step} {name} has numbers that are not finite; {self._advice()}")
+        self._check_finite()
         origin = {**self.origin, GUARD: self.guard.recorded()}
         self.checkpoints.save(self.task.model, self.optimizers, position.step, origin)
         position.saved = position.step
         watch.record("checkpoint", position.step, seconds=time.monotonic() - begun)
+
+    def _check_finite(self) -> None:
+        if name := not_finite(self.task.model, self.optimizers):
+            step = self.position.step
+            raise DivergedError(f"After step {step} {name} has numbers that are not finite; {self._advice()}")
 
     def _advice(self) -> str:
         """What to do about a run that diverged."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sterna.errors import ArgumentError, UnsupportedError
+from sterna.files.text import whole_characters
 
 LONGEST_LINE = 1 << 28
 """Bytes. A line of JSONL is parsed as a whole, so a longer one is refused before it fills the memory."""
@@ -44,7 +45,7 @@ class Rows:
                     f"{self.name.partition('#')[0]}#FIELD."
                 )
             if value:
-                yield value
+                yield whole_characters(value)
 
     def _values(self, read: Read) -> Iterator[Any]:
         if self.name.startswith(HUB):

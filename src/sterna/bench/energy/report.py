@@ -75,7 +75,7 @@ def energy_of(
 def _measure(llm: LLM, sensor: Sensor, idle_s: float, work_s: float) -> Measured | None:
     idle = measure_idle(sensor, idle_s)
     rng = np.random.default_rng(0)
-    prompt, answer = min(512, llm.context_length - 1), min(128, llm.context_length - 8)
+    prompt, answer = (min(most, llm.context_length - 1) for most in (512, 128))
 
     def work(prompt_tokens: int, new_tokens: int, counted: int) -> tuple[Energy | None, int]:
         """The energy of repeating a request, and how many tokens it had."""
@@ -87,7 +87,7 @@ def _measure(llm: LLM, sensor: Sensor, idle_s: float, work_s: float) -> Measured
                 tokens += counted
         return meter.energy, tokens
 
-    work(4, 2, 1)  # warms up
+    llm.complete([[0]], max_tokens=1, ignore_eos=True)  # warms up
     prefill, prefill_tokens = work(prompt, 1, prompt)
     decode, decode_tokens = work(1, answer, answer)
     if idle is None or prefill is None or decode is None:
@@ -108,7 +108,7 @@ def bench_lines(report: EnergyReport) -> Iterator[str]:
         f"{node} {figure['ternary_j'] * 1e6:.3g} µJ ({figure['ratio']:.1f} times less than FP16)"
         for node, figure in report.arithmetic.items()
     )
-    yield f"energy, arithmetic model: a token takes {figures}"
+    yield f"energy, arithmetic model: with ternary weights a token takes {figures}"
     yield f"energy, memory model: {_memory(report.bytes_per_token)} a token of decode"
     measured = report.measured
     if measured is None:
@@ -124,7 +124,7 @@ def bench_lines(report: EnergyReport) -> Iterator[str]:
 def job_lines(work: Pass, weights: int, tokens: int, energy: Energy | None, reason: str) -> Iterator[str]:
     """The three lines at the end of a job that computed so many tokens with `weights` bytes of weights."""
     ternary = work.joules(NODES["7nm"], ternary=True, tokens=tokens)
-    yield f"energy, arithmetic model: {ternary:.3g} J at 7 nm"
+    yield f"energy, arithmetic model: {ternary:.3g} J at 7 nm with ternary weights"
     passes = -(-tokens // TOKENS_PER_PASS)
     yield f"energy, memory model: at least {_memory(weights * passes)}, if every pass were full"
     if energy is None:

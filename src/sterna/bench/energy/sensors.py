@@ -44,7 +44,8 @@ class Battery:
     def watts(self) -> float:
         """Raises OSError or ValueError where the battery does not say."""
         try:
-            return int((self._path / "power_now").read_text()) / 1e6
+            # Some drivers give what flows out of a battery as negative.
+            return abs(int((self._path / "power_now").read_text())) / 1e6
         except FileNotFoundError:
             amperes, volts = (int((self._path / name).read_text()) / 1e6 for name in ("current_now", "voltage_now"))
             return abs(amperes) * volts

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from sterna.errors import ArgumentError, FormatError, suggestion
+from sterna.files.regular import open_regular
 
 DECODE_EFFICIENCY = 0.75
 """Share of the bandwidth that Sterna's decode reaches where nothing was measured: 0.78 to 0.81 on the machines of
@@ -15,6 +16,8 @@ PREFILL_EFFICIENCY = 0.5
 """Share of the int8 rate that prefill reaches where nothing was measured: 0.17 with AMX, 0.54 with AVX-512, 0.91 with
 AVX2 (docs/measurements.md)."""
 LARGEST_FILE = 1 << 16
+TEXTS = ("name", "source", "date")
+"""The fields of `MachineFacts` that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ MACHINES = tuple(
 
 def machine(name: str) -> MachineFacts:
     """The machine of this name, or as a JSON file describes it. Raises `ArgumentError` for an unknown name,
-    `FormatError` for a file that describes no machine."""
+    `NotFoundError` and `FormatError` as `read_machine`."""
     known = {entry.name.lower(): entry for entry in MACHINES}
     if name.lower() in known:
         return known[name.lower()]
@@ -68,8 +71,11 @@ def machine(name: str) -> MachineFacts:
 
 
 def read_machine(path: Path) -> MachineFacts:
-    """A machine from a JSON object with the fields of `MachineFacts`, of which only `memory_gbs` must be there."""
-    with path.open("rb") as file:
+    """A machine from a JSON object with the fields of `MachineFacts`, of which only `memory_gbs` must be there.
+
+    Raises `NotFoundError` where no such file can be read, `FormatError` for one that describes no machine.
+    """
+    with open_regular(path) as file:
         data = file.read(LARGEST_FILE + 1)
     try:
         raw = json.loads(data) if len(data) <= LARGEST_FILE else None
@@ -82,10 +88,10 @@ def read_machine(path: Path) -> MachineFacts:
     for name, value in raw.items():
         if name not in known:
             raise FormatError(f"{path} has an entry {name!r}; a machine has {', '.join(known)}.")
-        is_text = known[name].default == "" or known[name].default is MISSING and name == "name"
+        is_text = name in TEXTS
         valid = isinstance(value, str) if is_text else _positive(value) or (value is None and name != "memory_gbs")
         if not valid:
-            raise FormatError(f"{path}: {name} is {'a text' if is_text else 'a number above 0'}.")
+            raise FormatError(f"{path}: {name} must be {'a text' if is_text else 'a number above 0'}.")
         if value is not None:
             values[name] = value
     if "memory_gbs" not in values:

@@ -9,11 +9,14 @@
 | sample | prompt, text |
 | skip | reason |
 | checkpoint | seconds that writing took |
+
+In `log.jsonl`, which is strict JSON, a number that is not finite is null.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,7 +53,14 @@ class Journal:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_strict(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    """A JSON value with null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {name: _strict(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_records(path: str | os.PathLike[str]) -> list[Record]:
