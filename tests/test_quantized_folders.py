@@ -23,6 +23,7 @@ from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 
 from . import helpers
+from .adapters.random_adapters import random_adapter, saved
 from .test_hf_folder import safetensors
 
 PEERS = {
@@ -200,6 +201,42 @@ def test_gptq_with_act_order(tmp_path: Path) -> None:
     uneven[order == 0] = 1  # groups of different sizes: float32
     tensor = read(tmp_path / "uneven", section, parts | {"g_idx": uneven})
     np.testing.assert_allclose(decode(tensor), values(codes, scales, zeros, uneven), rtol=1e-6)
+
+
+def test_adapters_meet_sorted_columns_in_their_own_order(tmp_path: Path) -> None:
+    parts, _ = gptq(4, 32, "gptq_v2")
+    order = np.random.default_rng(5).permutation(np.arange(COLUMNS) // 32).astype(np.int32)
+    section = {"quant_method": "gptq", "bits": 4, "checkpoint_format": "gptq_v2"}
+    folder = write(tmp_path / "sorted", section, parts | {"g_idx": order})
+    convert(folder, tmp_path / "plain", type="f32")
+    adapter = saved(tmp_path / "adapter", random_adapter(SHAPE, targets=("ffn_up",), layers=(0,)), SHAPE)
+    effects = []
+    for model in (tmp_path / "plain", folder):
+        with LLM(model, activations="float", kv="f32", threads=1, adapters={"x": adapter}) as llm:
+            effects.append(llm.logits(range(5, 29), adapter="x") - llm.logits(range(5, 29)))
+    assert distance(*effects) < 0.01
+
+
+def test_matrices_that_take_no_adapter_are_named(tmp_path: Path) -> None:
+    rotated, standardised = write(tmp_path / "a", PARO, paroquant()), write(tmp_path / "b", None, onebit())
+    up, down = (
+        saved(tmp_path / name, random_adapter(SHAPE, targets=(name,), layers=(0,)), SHAPE)
+        for name in ("ffn_up", "ffn_down")
+    )
+    with LLM(rotated, threads=1, adapters={"down": down}) as llm:
+        with pytest.raises(UnsupportedError, match="rotates the input of blk.0.ffn_up.weight"):
+            llm.load_adapter("up", up)
+        assert llm.adapters == ["down"]
+    with (
+        LLM(standardised, threads=1) as llm,
+        pytest.raises(UnsupportedError, match=r"product of blk.0.ffn_down.weight"),
+    ):
+        llm.load_adapter("down", down)
+
+
+def onebit() -> Arrays:
+    ones = {"weight_scale": np.ones(ROWS, np.float16), "input_factor": np.ones(COLUMNS, np.float16)}
+    return ones | {"weight": np.random.default_rng(0).integers(-128, 128, (ROWS, COLUMNS // 8)).astype(np.int8)}
 
 
 def test_a_bias_of_zeros_that_the_model_lacks_has_no_effect(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sterna.engine.backend import NO_ADAPTER, LoadedAdapter, Mix
 from sterna.errors import ArgumentError, shown, suggestion
 from sterna.model.config import ModelConfig
+from sterna.tensor.tensor import AnyTensor
 
 if TYPE_CHECKING:
     from sterna.checkpoint.adapters import LowRank
@@ -25,9 +26,15 @@ _serials = count(1)
 class Adapters:
     """The adapters of one model by name, for callers on any thread."""
 
-    def __init__(self, config: ModelConfig, load: Callable[[Mapping[str, LowRank]], Any]) -> None:
-        """`load`: makes the backend's own form of updates, whose rows and columns are in the model's order."""
-        self._config, self._load = config, load
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, AnyTensor],
+        load: Callable[[Mapping[str, LowRank]], Any],
+    ) -> None:
+        """`tensors`: the model's. `load`: makes the backend's own form of updates, whose rows and columns are in the
+        order of these."""
+        self._config, self._tensors, self._load = config, tensors, load
         self._loaded: dict[str, LoadedAdapter] = {}
         self._lock = threading.Lock()
 
@@ -37,8 +44,8 @@ class Adapters:
         return list(self._loaded)
 
     def add(self, name: str, path: str | Path) -> None:
-        """Loads the adapter at a path. Raises as `read_adapter`, and ArgumentError for a name that is none or
-        taken."""
+        """Loads the adapter at a path. Raises as `read_adapter` and `in_model`, and ArgumentError for a name that is
+        none or taken."""
         if not isinstance(name, str) or not name.strip():
             raise ArgumentError("The name of an adapter is text.")
         if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
@@ -46,7 +53,7 @@ class Adapters:
         self._check_free(name)
         from sterna.checkpoint.adapters import in_model, read_adapter  # which import all readers of models
 
-        updates = in_model(read_adapter(path, self._config), self._config).updates
+        updates = in_model(read_adapter(path, self._config), self._config, self._tensors).updates
         # What changes no number changes no bit either: it is left out.
         handle = self._load({key: low for key, low in updates.items() if low.a.any() and low.b.any() and low.scale})
         with self._lock:

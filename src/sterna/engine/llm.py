@@ -110,7 +110,7 @@ class LLM:
             f"{sum(prod(tensor.shape) for tensor in self._file.tensors.values()):,} parameters, "
             f"context {self.context_length}, {self.threads} threads, {self.isa}"
         )
-        self._adapters = Adapters(config, backend.load_adapter)
+        self._adapters = Adapters(config, self.checkpoint.tensors, backend.load_adapter)
         for name, path in (adapters or {}).items():
             self._adapters.add(name, path)
         self._closed = False
