@@ -312,8 +312,17 @@ def test_bitsandbytes_with_quantised_scales(tmp_path: Path) -> None:
     tensor = read(tmp_path, section, parts)
     assert tensor.encoding is Encoding.BF16
     np.testing.assert_allclose(decode(tensor), expected, rtol=2**-8)
-    for change in ({"shape": [ROWS, 1]}, {"blocksize": 0}, {"dtype": "float8"}):
-        broken = np.frombuffer(json.dumps(state | change).encode(), np.uint8)
+    changes: list[dict[str, Any]] = [
+        {"shape": [ROWS, 1]},
+        {"blocksize": 0},
+        {"dtype": "float8"},
+        {"dtype": []},
+        {"nested_offset": 10**400},
+        {"nested_offset": float("nan")},
+        {"nested_offset": 1e39},
+    ]
+    for text in (*(json.dumps(state | change) for change in changes), "[" * 200000):
+        broken = np.frombuffer(text.encode(), np.uint8)
         refusal(tmp_path, section, parts | {"weight.quant_state.bitsandbytes__nf4": broken}, FormatError)
 
 
@@ -400,6 +409,7 @@ def test_broken_parts_of_paroquant_are_refused(
         ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version = 'gemv'"),
         ({"quant_method": "awq", "bits": 8}, "bits = 8"),
         ({"quant_method": "gptq", "bits": 5}, "bits = 5"),
+        ({"quant_method": "gptq", "bits": 4.0}, "bits = 4.0"),
         ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format = 'marlin'"),
         ({"quant_method": "paroquant", "bits": [4]}, "bits = [4]"),
         ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "marlin-24"),
@@ -411,6 +421,16 @@ def test_broken_parts_of_paroquant_are_refused(
 )
 def test_what_is_not_read_is_refused_by_name(tmp_path: Path, section: dict[str, Any], words: str) -> None:
     assert words in refusal(tmp_path, section, paroquant())
+
+
+def test_a_quantised_norm_and_a_rank_without_axes_are_refused(tmp_path: Path) -> None:
+    parts, _ = gptq(4, 32, "gptq")
+    folder, stored = write(tmp_path, {"quant_method": "gptq"}, parts), tmp_path / "model.safetensors"
+    stored.write_bytes(safetensors(load_file(stored) | {"model.norm.qweight": np.zeros((4, 4), np.int32)}))
+    with pytest.raises(UnsupportedError, match="model.norm.qweight"):
+        open_checkpoint(folder)
+    signs = {"U_packed": np.zeros((ROWS, 1), np.int32), "u2": np.ones((), np.float32)}
+    assert "u2 has the shape []" in refusal(tmp_path, None, signs, FormatError)
 
 
 @pytest.mark.parametrize("index", [-1, 4])
