@@ -184,6 +184,14 @@ def test_gptq_of_every_width(tmp_path: Path, bits: int, group: int, version: str
     assert tensor.encoding is (Encoding[f"INT4_G{group}"] if bits < 8 and group > 16 else Encoding.F32)
 
 
+@pytest.mark.filterwarnings("error")
+def test_scales_beyond_float16_make_a_float_matrix(tmp_path: Path) -> None:
+    parts, expected = gptq(4, 32, "gptq")
+    scales = parts["scales"].astype(np.float32) * np.float32(2**24)
+    tensor = read(tmp_path, {"quant_method": "gptq"}, parts | {"scales": scales})
+    assert tensor.encoding is Encoding.F32 and np.array_equal(decode(tensor), expected * np.float32(2**24))
+
+
 def test_gptq_with_act_order(tmp_path: Path) -> None:
     codes, scales, zeros = groups(4, 32)
     order = np.random.default_rng(5).permutation(np.arange(COLUMNS) // 32).astype(np.int32)

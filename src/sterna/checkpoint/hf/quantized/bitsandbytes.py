@@ -86,7 +86,7 @@ def _scales(module: Module, state: Mapping[str, Any], count: int) -> np.ndarray:
         return module.floats("weight.absmax", (count,))
     codes = module.integers("weight.absmax", ("U8",), (count,))
     block, offset = _size(module, state, "nested_blocksize"), number(state.get("nested_offset"), "nested_offset")
-    if not abs(offset) <= np.finfo(np.float32).max:
+    if not abs(offset) <= float(np.finfo(np.float32).max):
         raise module.broken("its quant_state has a nested_offset that float32 does not hold")
     table = module.floats("weight.nested_quant_map", (256,))
     scales = module.floats("weight.nested_absmax", (-(-count // block),))
