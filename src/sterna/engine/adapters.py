@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,8 @@ class Adapters:
         """`tensors`: the model's. `load`: makes the backend's own form of updates, whose rows and columns are in the
         order of these."""
         self._config, self._tensors, self._load = config, tensors, load
-        self._loaded: dict[str, LoadedAdapter] = {}
+        self._loaded: Mapping[str, LoadedAdapter] = {}
+        """Is replaced as a whole, so that other threads may read it without the lock."""
         self._lock = threading.Lock()
 
     @property
@@ -58,7 +58,7 @@ class Adapters:
         handle = self._load({key: low for key, low in updates.items() if low.a.any() and low.b.any() and low.scale})
         with self._lock:
             self._check_free(name)
-            self._loaded[name] = LoadedAdapter(name, next(_serials), handle)
+            self._loaded = {**self._loaded, name: LoadedAdapter(name, next(_serials), handle)}
 
     def _check_free(self, name: str) -> None:
         if name in self._loaded:
@@ -68,7 +68,7 @@ class Adapters:
         """Forgets an adapter. Requests that were made with it go on. Raises ArgumentError for an unknown name."""
         with self._lock:
             adapter = self._known(name)
-            del self._loaded[adapter.name]
+            self._loaded = {other: each for other, each in self._loaded.items() if other != adapter.name}
         return adapter
 
     def mix(self, adapter: Choice) -> Mix:
@@ -100,6 +100,6 @@ def each(adapter: Choice | Sequence[Choice], prompts: int) -> list[Choice]:
 
 
 def _scale(name: object, scale: object) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not isfinite(scale) or abs(scale) > 1e6:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not abs(scale) <= 1e6:  # NaN, too
         raise ArgumentError(f"The scale of the adapter {shown(name)} is a number up to a million, not {shown(scale)}.")
     return float(scale)

@@ -449,11 +449,12 @@ class LLM:
         scheduler, backend = self._loop.scheduler, self._loop.backend
         assert isinstance(backend, NativeBackend)
         allocators = [group.allocator for group in self._cache.groups]
-        blocks = sum(allocator.size for allocator in allocators)
+        used = sum(allocator.used for allocator in allocators)
+        blocks = used + sum(allocator.available for allocator in allocators)
         return Statistics(
             running=scheduler.running,
             waiting=scheduler.waiting,
-            cache_use=1 - sum(allocator.available for allocator in allocators) / blocks if blocks else 0.0,
+            cache_use=used / blocks if blocks else 0.0,
             cache_bytes=self._cache.taken(backend.block_bytes),
             least_cache_bytes=self._cache.least(backend.block_bytes),
             passes=scheduler.passes,
