@@ -186,6 +186,9 @@ CONFIG_FAULTS: dict[str, tuple[dict[str, Any], type[SternaError], str]] = {
     "rslora": ({"use_rslora": "yes"}, FormatError, "use_rslora"),
     "patterns": ({"rank_pattern": [1]}, FormatError, "rank_pattern"),
     "endless regex": ({"alpha_pattern": {"(a*)*b": 1}}, UnsupportedError, "alpha_pattern"),
+    "many question marks": ({"alpha_pattern": {".?" * 60 + "Z": 1}}, UnsupportedError, "alpha_pattern"),
+    "many alternatives": ({"alpha_pattern": {"(.|.)" * 30 + "Z": 1}}, UnsupportedError, "alpha_pattern"),
+    "many patterns": ({"alpha_pattern": {f"m.*.*{n}": 1 for n in range(1000)}}, UnsupportedError, "alpha_pattern"),
     "many stars": ({"alpha_pattern": {".*.*.*.*x": 1}}, UnsupportedError, "alpha_pattern"),
     "broken regex": ({"alpha_pattern": {"(q_proj": 1}}, FormatError, "regular expression"),
 }
