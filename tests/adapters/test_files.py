@@ -290,6 +290,7 @@ def test_pickles_and_what_is_no_adapter_are_refused(tmp_path: Path) -> None:
         ({"general.architecture": "qwen3"}, {}, "architecture 'qwen3'"),
         ({"general.architecture": 3}, {}, "architecture 3"),
         ({"adapter.type": "control"}, {}, "no LoRA"),
+        ({"adapter.type": [1, 2]}, {}, "no LoRA"),
         ({"adapter.alora.invocation_tokens": [1, 2]}, {}, "alora"),
         ({"adapter.lora.alpha": "x"}, {}, "no number"),
         ({"adapter.lora.alpha": float("inf")}, {}, "not finite"),

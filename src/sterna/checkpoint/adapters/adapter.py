@@ -49,7 +49,7 @@ class Adapter:
     """Updates by the canonical name of their matrix (`blk.0.attn_q.weight`, `output.weight`).
 
     The rows of q and k pair dimensions as Hugging Face folders do (`half`); columns are those of activations that are
-    not rotated. `base`: what the adapter's file calls the model that it was trained on.
+    neither rotated nor sorted. `base`: what the adapter's file calls the model that it was trained on.
     """
 
     updates: Mapping[str, LowRank]
