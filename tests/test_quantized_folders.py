@@ -18,7 +18,6 @@ from sterna.checkpoint.hf.quantized.module import unpacked
 from sterna.errors import FormatError, SternaError, UnsupportedError
 from sterna.model.architectures import ARCHITECTURES
 from sterna.model.oracle import linear, rotate
-from sterna.server.known import known, with_adapters
 from sterna.tensor.decode import decode, tensor_values
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
@@ -236,8 +235,6 @@ def test_matrices_that_take_no_adapter_are_named(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedError, match="rotates the input of blk.0.ffn_up.weight"):
             llm.load_adapter("up", up)
         assert llm.adapters == ["down"]
-    with pytest.raises(UnsupportedError, match="rotates the input"):
-        with_adapters(known("model", rotated), [f"up={up}"])
     with (
         LLM(standardised, threads=1) as llm,
         pytest.raises(UnsupportedError, match=r"product of blk.0.ffn_down.weight"),

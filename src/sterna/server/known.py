@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterna.checkpoint import open_checkpoint
-from sterna.checkpoint.adapters import in_model, read_adapter
+from sterna.checkpoint.adapters import read_adapter
 from sterna.errors import ArgumentError, NotFoundError, SternaError
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
@@ -67,13 +67,13 @@ def known_models(models: Sequence[str]) -> list[Known]:
 
 def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
     """A model with adapters (`NAME=PATH`), and `MODEL:NAME` for each. Raises `ArgumentError` for what has another form,
-    and as `read_adapter` and `in_model`."""
-    checkpoint, paths = open_checkpoint(model.path), dict[str, Path]()
+    and as `read_adapter`."""
+    config, paths = open_checkpoint(model.path).config, dict[str, Path]()
     for text in adapters:
         name, _, path = text.partition("=")
         if not name.strip() or not path or name in paths:
             raise ArgumentError(f"An adapter is NAME=PATH, each name once, not {text[:100]!r}.")
-        in_model(read_adapter(path, checkpoint.config), checkpoint.config, checkpoint.tensors)
+        read_adapter(path, config)
         paths[name] = as_path(path)
     base = replace(model, adapters=tuple(paths.items()))
     named = [replace(model, name=f"{model.name}:{name}", base=model.name, adapter=name) for name in paths]
