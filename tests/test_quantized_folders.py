@@ -23,6 +23,7 @@ from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 
 from . import helpers
+from .adapters.random_adapters import random_adapter, saved
 from .test_hf_folder import safetensors
 
 PEERS = {
@@ -183,6 +184,14 @@ def test_gptq_of_every_width(tmp_path: Path, bits: int, group: int, version: str
     assert tensor.encoding is (Encoding[f"INT4_G{group}"] if bits < 8 and group > 16 else Encoding.F32)
 
 
+@pytest.mark.filterwarnings("error")
+def test_scales_beyond_float16_make_a_float_matrix(tmp_path: Path) -> None:
+    parts, expected = gptq(4, 32, "gptq")
+    scales = parts["scales"].astype(np.float32) * np.float32(2**24)
+    tensor = read(tmp_path, {"quant_method": "gptq"}, parts | {"scales": scales})
+    assert tensor.encoding is Encoding.F32 and np.array_equal(decode(tensor), expected * np.float32(2**24))
+
+
 def test_gptq_with_act_order(tmp_path: Path) -> None:
     codes, scales, zeros = groups(4, 32)
     order = np.random.default_rng(5).permutation(np.arange(COLUMNS) // 32).astype(np.int32)
@@ -200,6 +209,42 @@ def test_gptq_with_act_order(tmp_path: Path) -> None:
     uneven[order == 0] = 1  # groups of different sizes: float32
     tensor = read(tmp_path / "uneven", section, parts | {"g_idx": uneven})
     np.testing.assert_allclose(decode(tensor), values(codes, scales, zeros, uneven), rtol=1e-6)
+
+
+def test_adapters_meet_sorted_columns_in_their_own_order(tmp_path: Path) -> None:
+    parts, _ = gptq(4, 32, "gptq_v2")
+    order = np.random.default_rng(5).permutation(np.arange(COLUMNS) // 32).astype(np.int32)
+    section = {"quant_method": "gptq", "bits": 4, "checkpoint_format": "gptq_v2"}
+    folder = write(tmp_path / "sorted", section, parts | {"g_idx": order})
+    convert(folder, tmp_path / "plain", type="f32")
+    adapter = saved(tmp_path / "adapter", random_adapter(SHAPE, targets=("ffn_up",), layers=(0,)), SHAPE)
+    effects = []
+    for model in (tmp_path / "plain", folder):
+        with LLM(model, activations="float", kv="f32", threads=1, adapters={"x": adapter}) as llm:
+            effects.append(llm.logits(range(5, 29), adapter="x") - llm.logits(range(5, 29)))
+    assert distance(*effects) < 0.01
+
+
+def test_matrices_that_take_no_adapter_are_named(tmp_path: Path) -> None:
+    rotated, standardised = write(tmp_path / "a", PARO, paroquant()), write(tmp_path / "b", None, onebit())
+    up, down = (
+        saved(tmp_path / name, random_adapter(SHAPE, targets=(name,), layers=(0,)), SHAPE)
+        for name in ("ffn_up", "ffn_down")
+    )
+    with LLM(rotated, threads=1, adapters={"down": down}) as llm:
+        with pytest.raises(UnsupportedError, match="rotates the input of blk.0.ffn_up.weight"):
+            llm.load_adapter("up", up)
+        assert llm.adapters == ["down"]
+    with (
+        LLM(standardised, threads=1) as llm,
+        pytest.raises(UnsupportedError, match=r"product of blk.0.ffn_down.weight"),
+    ):
+        llm.load_adapter("down", down)
+
+
+def onebit() -> Arrays:
+    ones = {"weight_scale": np.ones(ROWS, np.float16), "input_factor": np.ones(COLUMNS, np.float16)}
+    return ones | {"weight": np.random.default_rng(0).integers(-128, 128, (ROWS, COLUMNS // 8)).astype(np.int8)}
 
 
 def test_a_bias_of_zeros_that_the_model_lacks_has_no_effect(tmp_path: Path) -> None:
@@ -275,8 +320,17 @@ def test_bitsandbytes_with_quantised_scales(tmp_path: Path) -> None:
     tensor = read(tmp_path, section, parts)
     assert tensor.encoding is Encoding.BF16
     np.testing.assert_allclose(decode(tensor), expected, rtol=2**-8)
-    for change in ({"shape": [ROWS, 1]}, {"blocksize": 0}, {"dtype": "float8"}):
-        broken = np.frombuffer(json.dumps(state | change).encode(), np.uint8)
+    changes: list[dict[str, Any]] = [
+        {"shape": [ROWS, 1]},
+        {"blocksize": 0},
+        {"dtype": "float8"},
+        {"dtype": []},
+        {"nested_offset": 10**400},
+        {"nested_offset": float("nan")},
+        {"nested_offset": 1e39},
+    ]
+    for text in (*(json.dumps(state | change) for change in changes), "[" * 200000):
+        broken = np.frombuffer(text.encode(), np.uint8)
         refusal(tmp_path, section, parts | {"weight.quant_state.bitsandbytes__nf4": broken}, FormatError)
 
 
@@ -363,6 +417,7 @@ def test_broken_parts_of_paroquant_are_refused(
         ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version = 'gemv'"),
         ({"quant_method": "awq", "bits": 8}, "bits = 8"),
         ({"quant_method": "gptq", "bits": 5}, "bits = 5"),
+        ({"quant_method": "gptq", "bits": 4.0}, "bits = 4.0"),
         ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format = 'marlin'"),
         ({"quant_method": "paroquant", "bits": [4]}, "bits = [4]"),
         ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "marlin-24"),
@@ -374,6 +429,16 @@ def test_broken_parts_of_paroquant_are_refused(
 )
 def test_what_is_not_read_is_refused_by_name(tmp_path: Path, section: dict[str, Any], words: str) -> None:
     assert words in refusal(tmp_path, section, paroquant())
+
+
+def test_a_quantised_norm_and_a_rank_without_axes_are_refused(tmp_path: Path) -> None:
+    parts, _ = gptq(4, 32, "gptq")
+    folder, stored = write(tmp_path, {"quant_method": "gptq"}, parts), tmp_path / "model.safetensors"
+    stored.write_bytes(safetensors(load_file(stored) | {"model.norm.qweight": np.zeros((4, 4), np.int32)}))
+    with pytest.raises(UnsupportedError, match="model.norm.qweight"):
+        open_checkpoint(folder)
+    signs = {"U_packed": np.zeros((ROWS, 1), np.int32), "u2": np.ones((), np.float32)}
+    assert "u2 has the shape []" in refusal(tmp_path, None, signs, FormatError)
 
 
 @pytest.mark.parametrize("index", [-1, 4])

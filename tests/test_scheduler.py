@@ -58,7 +58,7 @@ def test_a_cache_grows_no_further_than_its_limit(name: str) -> None:
     for limit in (0, 2 * least, 3 * taken):
         llm.limit_cache(limit)
         assert [each.token_ids for each in llm.complete(PROMPTS[:12], **options)] == [each.token_ids for each in free]
-        assert llm.statistics.cache_bytes <= max(limit, least)
+        assert llm.statistics.cache_bytes <= max(limit, least) and llm.statistics.cache_use == 0
     assert llm.statistics.preemptions > 0 and llm.statistics.cache_bytes > 2 * least
 
 

@@ -200,6 +200,7 @@ def test_a_state_says_how_its_weights_are_made_ternary(
     wrong = [
         {"groups": {"group_size": 7, "zeros": 1}},
         {"groups": {"group_size": 128, "zeros": True}},
+        {"groups": {"group_size": 128.0, "zeros": 42}},
         {"weights": "quaternary"},
         {"activations": ["float"]},
         {"activations": "int8"},

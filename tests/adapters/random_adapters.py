@@ -76,5 +76,5 @@ def adapted_oracle(checkpoint: Checkpoint, mix: Sequence[tuple[Adapter, float]],
     """The oracle of a model with adapters."""
     plain = oracle(checkpoint, **options)
     result = Adapted(plain.plan.to_dict(), plain.weights, plain.kv_dtype)
-    result.mix = [(in_model(adapter, checkpoint.config).updates, scale) for adapter, scale in mix]
+    result.mix = [(in_model(adapter, checkpoint.config, checkpoint.tensors).updates, scale) for adapter, scale in mix]
     return result

@@ -179,6 +179,7 @@ def test_a_closed_model_has_no_adapters(folders: dict[str, Path]) -> None:
         ("c", "no adapter 'c'"),
         ({"a": "much"}, "scale of the adapter 'a'"),
         ({"a": float("nan")}, "scale"),
+        ({"a": 10**400}, "scale"),
         ({"a": True}, "scale"),
         ({"../a": 1.0}, "no adapter"),
         (7, "by its name"),

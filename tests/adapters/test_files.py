@@ -186,6 +186,9 @@ CONFIG_FAULTS: dict[str, tuple[dict[str, Any], type[SternaError], str]] = {
     "rslora": ({"use_rslora": "yes"}, FormatError, "use_rslora"),
     "patterns": ({"rank_pattern": [1]}, FormatError, "rank_pattern"),
     "endless regex": ({"alpha_pattern": {"(a*)*b": 1}}, UnsupportedError, "alpha_pattern"),
+    "many question marks": ({"alpha_pattern": {".?" * 60 + "Z": 1}}, UnsupportedError, "alpha_pattern"),
+    "many alternatives": ({"alpha_pattern": {"(.|.)" * 30 + "Z": 1}}, UnsupportedError, "alpha_pattern"),
+    "many patterns": ({"alpha_pattern": {f"m.*.*{n}": 1 for n in range(1000)}}, UnsupportedError, "alpha_pattern"),
     "many stars": ({"alpha_pattern": {".*.*.*.*x": 1}}, UnsupportedError, "alpha_pattern"),
     "broken regex": ({"alpha_pattern": {"(q_proj": 1}}, FormatError, "regular expression"),
 }
@@ -287,6 +290,7 @@ def test_pickles_and_what_is_no_adapter_are_refused(tmp_path: Path) -> None:
         ({"general.architecture": "qwen3"}, {}, "architecture 'qwen3'"),
         ({"general.architecture": 3}, {}, "architecture 3"),
         ({"adapter.type": "control"}, {}, "no LoRA"),
+        ({"adapter.type": [1, 2]}, {}, "no LoRA"),
         ({"adapter.alora.invocation_tokens": [1, 2]}, {}, "alora"),
         ({"adapter.lora.alpha": "x"}, {}, "no number"),
         ({"adapter.lora.alpha": float("inf")}, {}, "not finite"),

@@ -86,7 +86,7 @@ def _groups(raw: object) -> GroupQuantizer | None:
     match raw:
         case None:
             return None
-        case {"group_size": size, "zeros": zeros} if size in GROUP_SIZES and (
+        case {"group_size": int(size), "zeros": zeros} if size in GROUP_SIZES and (
             zeros is None or type(zeros) is int and 0 <= zeros < size
         ):
             return GroupQuantizer(size, zeros)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sterna.engine.backend import NO_ADAPTER, LoadedAdapter, Mix
 from sterna.errors import ArgumentError, shown, suggestion
 from sterna.model.config import ModelConfig
+from sterna.tensor.tensor import AnyTensor
 
 if TYPE_CHECKING:
     from sterna.checkpoint.adapters import LowRank
@@ -25,10 +25,17 @@ _serials = count(1)
 class Adapters:
     """The adapters of one model by name, for callers on any thread."""
 
-    def __init__(self, config: ModelConfig, load: Callable[[Mapping[str, LowRank]], Any]) -> None:
-        """`load`: makes the backend's own form of updates, whose rows and columns are in the model's order."""
-        self._config, self._load = config, load
-        self._loaded: dict[str, LoadedAdapter] = {}
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, AnyTensor],
+        load: Callable[[Mapping[str, LowRank]], Any],
+    ) -> None:
+        """`tensors`: the model's. `load`: makes the backend's own form of updates, whose rows and columns are in the
+        order of these."""
+        self._config, self._tensors, self._load = config, tensors, load
+        self._loaded: Mapping[str, LoadedAdapter] = {}
+        """Is replaced as a whole, so that other threads may read it without the lock."""
         self._lock = threading.Lock()
 
     @property
@@ -37,8 +44,8 @@ class Adapters:
         return list(self._loaded)
 
     def add(self, name: str, path: str | Path) -> None:
-        """Loads the adapter at a path. Raises as `read_adapter`, and ArgumentError for a name that is none or
-        taken."""
+        """Loads the adapter at a path. Raises as `read_adapter` and `in_model`, and ArgumentError for a name that is
+        none or taken."""
         if not isinstance(name, str) or not name.strip():
             raise ArgumentError("The name of an adapter is text.")
         if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
@@ -46,12 +53,12 @@ class Adapters:
         self._check_free(name)
         from sterna.checkpoint.adapters import in_model, read_adapter  # which import all readers of models
 
-        updates = in_model(read_adapter(path, self._config), self._config).updates
+        updates = in_model(read_adapter(path, self._config), self._config, self._tensors).updates
         # What changes no number changes no bit either: it is left out.
         handle = self._load({key: low for key, low in updates.items() if low.a.any() and low.b.any() and low.scale})
         with self._lock:
             self._check_free(name)
-            self._loaded[name] = LoadedAdapter(name, next(_serials), handle)
+            self._loaded = {**self._loaded, name: LoadedAdapter(name, next(_serials), handle)}
 
     def _check_free(self, name: str) -> None:
         if name in self._loaded:
@@ -61,7 +68,7 @@ class Adapters:
         """Forgets an adapter. Requests that were made with it go on. Raises ArgumentError for an unknown name."""
         with self._lock:
             adapter = self._known(name)
-            del self._loaded[adapter.name]
+            self._loaded = {other: each for other, each in self._loaded.items() if other != adapter.name}
         return adapter
 
     def mix(self, adapter: Choice) -> Mix:
@@ -93,6 +100,6 @@ def each(adapter: Choice | Sequence[Choice], prompts: int) -> list[Choice]:
 
 
 def _scale(name: object, scale: object) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not isfinite(scale) or abs(scale) > 1e6:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not abs(scale) <= 1e6:  # NaN, too
         raise ArgumentError(f"The scale of the adapter {shown(name)} is a number up to a million, not {shown(scale)}.")
     return float(scale)

@@ -53,6 +53,11 @@ class BlockAllocator:
         return max(self._limit - self.touched, 0) + len(self._free) + len(self._idle)
 
     @property
+    def used(self) -> int:
+        """How many blocks sequences have."""
+        return self.touched - len(self._free) - len(self._idle)
+
+    @property
     def size(self) -> int:
         """How many blocks the pool has."""
         return len(self._references)

@@ -110,7 +110,7 @@ class LLM:
             f"{sum(prod(tensor.shape) for tensor in self._file.tensors.values()):,} parameters, "
             f"context {self.context_length}, {self.threads} threads, {self.isa}"
         )
-        self._adapters = Adapters(config, backend.load_adapter)
+        self._adapters = Adapters(config, self.checkpoint.tensors, backend.load_adapter)
         for name, path in (adapters or {}).items():
             self._adapters.add(name, path)
         self._closed = False
@@ -449,11 +449,12 @@ class LLM:
         scheduler, backend = self._loop.scheduler, self._loop.backend
         assert isinstance(backend, NativeBackend)
         allocators = [group.allocator for group in self._cache.groups]
-        blocks = sum(allocator.size for allocator in allocators)
+        used = sum(allocator.used for allocator in allocators)
+        blocks = used + sum(allocator.available for allocator in allocators)
         return Statistics(
             running=scheduler.running,
             waiting=scheduler.waiting,
-            cache_use=1 - sum(allocator.available for allocator in allocators) / blocks if blocks else 0.0,
+            cache_use=used / blocks if blocks else 0.0,
             cache_bytes=self._cache.taken(backend.block_bytes),
             least_cache_bytes=self._cache.least(backend.block_bytes),
             passes=scheduler.passes,

@@ -14,7 +14,8 @@ class Statistics:
     waiting: int
     """Requests that wait for admission."""
     cache_use: float
-    """Share of the KV blocks that requests have, from 0 to 1; blocks that only keep known prefixes are not counted."""
+    """How many KV blocks requests have, of those that they may have: a share from 0 to 1. Blocks that only keep known
+    prefixes count as free."""
     cache_bytes: int
     """Memory that the KV cache has taken."""
     least_cache_bytes: int

@@ -14,6 +14,7 @@ from sterna.tensor.decode import as_float32, decode
 from sterna.tensor.encodings import Encoding, TernaryBlocks
 from sterna.tensor.tensor import Tensor
 from sterna.tensor.ternary import pack_ternary
+from sterna.ternary.floats import exact_float16
 
 BITS = {Encoding.F32: np.uint32, Encoding.F16: np.uint16, Encoding.BF16: np.uint16}
 CHUNK_WEIGHTS = 1 << 18
@@ -56,7 +57,7 @@ def exact_encoding(tensor: Tensor) -> Encoding | None:
     for encoding in (Encoding.PQ2_0, Encoding.Q2_0):
         nonzero = 0
         for part in _parts(tensor, encoding.block):
-            if part is None or not np.array_equal(part[1], part[1].astype(np.float16)):
+            if part is None or exact_float16(part[1]) is None:
                 break
             nonzero += int(np.count_nonzero(part[0]))
         else:

@@ -30,6 +30,13 @@ def encode_f16(values: np.ndarray) -> np.ndarray:
     return values.astype("<f2")
 
 
+def exact_float16(values: np.ndarray) -> np.ndarray | None:
+    """Float32 values as float16, if that holds all of them exactly; else None."""
+    with np.errstate(over="ignore"):
+        halfs = values.astype(np.float16)
+    return halfs if np.array_equal(halfs, values) else None
+
+
 def encode_bf16(values: np.ndarray) -> np.ndarray:
     """Bfloat16 values as uint16, rounded to nearest, ties to even."""
     bits = values.view("<u4")

@@ -12,7 +12,9 @@ from sterna.model.architecture import MATRICES
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.model.oracle import hadamard
+from sterna.tensor.decode import decode
 from sterna.tensor.recode import interleaved_order
+from sterna.tensor.tensor import AnyTensor, whole
 
 HEAD = "output.weight"
 """The canonical name of the output matrix, also of a model whose head is its embedding."""
@@ -47,7 +49,7 @@ class Adapter:
     """Updates by the canonical name of their matrix (`blk.0.attn_q.weight`, `output.weight`).
 
     The rows of q and k pair dimensions as Hugging Face folders do (`half`); columns are those of activations that are
-    not rotated. `base`: what the adapter's file calls the model that it was trained on.
+    neither rotated nor sorted. `base`: what the adapter's file calls the model that it was trained on.
     """
 
     updates: Mapping[str, LowRank]
@@ -85,12 +87,28 @@ def _shape(name: str, config: ModelConfig) -> tuple[int, ...]:
     return shape
 
 
-def in_model(adapter: Adapter, config: ModelConfig) -> Adapter:
-    """The adapter with its rows and columns in the order of a model's own tensors."""
-    return replace(adapter, updates={name: _in_model(name, low, config) for name, low in adapter.updates.items()})
+def in_model(adapter: Adapter, config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> Adapter:
+    """The adapter with its rows and columns in the order of a model's own `tensors`.
+
+    Raises UnsupportedError for an update of a matrix whose input is rotated or scaled by tensors of its own
+    (`operations.Rotate`), or whose output is standardised.
+    """
+    updates = {name: _in_model(name, low, config, tensors) for name, low in adapter.updates.items()}
+    return replace(adapter, updates=updates)
 
 
-def _in_model(name: str, low: LowRank, config: ModelConfig) -> LowRank:
+def _in_model(name: str, low: LowRank, config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> LowRank:
+    matrix = name.removesuffix(".weight")
+    if config.standardize_eps is not None and name != HEAD:
+        raise UnsupportedError(f"This model standardises the product of {name}: Sterna adds no adapter to it.")
+    if f"{matrix}_rotation.scales" in tensors:
+        raise UnsupportedError(
+            f"This model rotates the input of {name}, which Sterna does not do for an adapter: make a model without "
+            "rotations of it (sterna convert), and use the adapter with that."
+        )
+    order = tensors.get(f"{matrix}_permutation.order")
+    if order is not None:
+        low = replace(low, a=low.a[:, decode(whole(order)).astype(np.int64)])
     if config.rope_style == "interleaved" and is_rotary(name):
         low = replace(low, b=low.b[interleaved_order(len(low.b), config.head_dim)])
     rotation, width = config.hadamard, low.a.shape[1]

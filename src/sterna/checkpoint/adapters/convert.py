@@ -78,7 +78,8 @@ def merged(
     """
     updates: dict[str, list[LowRank]] = {}
     for path, scale in adapters.items():
-        for name, low in in_model(read_adapter(path, source.config), source.config).updates.items():
+        adapter = in_model(read_adapter(path, source.config), source.config, source.tensors)
+        for name, low in adapter.updates.items():
             updates.setdefault(name, []).append(replace(low, scale=low.scale * scale))
     wanted = {head if name == HEAD else matrices for name in updates}
     for encoding in wanted:

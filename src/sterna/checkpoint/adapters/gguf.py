@@ -30,7 +30,11 @@ def read_adapter_gguf(path: Path, config: ModelConfig) -> Adapter:
     for a broken adapter, UnsupportedError for one of another kind or another architecture."""
     file = read_gguf(path)
     metadata = file.metadata
-    if metadata.get("general.type") != "adapter" or metadata.get("adapter.type") != "lora":
+    kinds = metadata.get("general.type"), metadata.get("adapter.type")
+    if not all(isinstance(kind, str) for kind in kinds) or kinds != (
+        "adapter",
+        "lora",
+    ):  # a list is compared by entries
         raise UnsupportedError(
             "it is no LoRA adapter: its general.type is not 'adapter', or its adapter.type not 'lora'."
         )

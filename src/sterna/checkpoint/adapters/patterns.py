@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.json_values import mapping, number
 
 MAX_PATTERNS, MAX_LENGTH, MAX_REPEATS = 1 << 14, 1 << 9, 2
-"""Bounds of what is matched, so that no file makes a search without end."""
+MAX_WORK = 1 << 18
+"""Bounds of what is matched, so that no file makes a search without end. Work: of all regular expressions together."""
 
 
 class Pattern:
@@ -23,11 +25,15 @@ class Pattern:
         if len(values) > MAX_PATTERNS:
             raise FormatError(f"its {key} has {len(values)} entries.")
         self._default, self._plain, self._rules = default, {}, []
+        work = 0
         for order, (pattern, value) in enumerate(values.items()):
             entry = order, number(value, f"{key} of {pattern[:60]!r}")
             if re.fullmatch(r"[\w.-]*", pattern):
                 self._plain[pattern] = entry
             else:
+                work += _work(pattern)
+                if work > MAX_WORK:
+                    raise _endless(pattern, key)
                 self._rules.append((_compiled(pattern, key), *entry))
 
     def of(self, module: str) -> float:
@@ -45,13 +51,26 @@ def _ends(module: str) -> list[str]:
     return [".".join(parts[start:]) for start in range(len(parts))]
 
 
+def _repeats(pattern: str) -> int:
+    return len(re.findall(r"[*+?]", pattern))
+
+
+def _work(pattern: str) -> int:
+    """About how many ways there are to match a name of a module: each repeat has dozens of ends, and the alternatives
+    of groups multiply (those between two brackets count as one more than their bars)."""
+    return int(32 ** min(_repeats(pattern), 8) * prod(part.count("|") + 1 for part in re.split(r"[()]", pattern)))
+
+
+def _endless(pattern: str, key: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"its {key} has the pattern {pattern[:60]!r}, which Sterna does not match; give the names of its modules."
+    )
+
+
 def _compiled(pattern: str, key: str) -> re.Pattern[str]:
     """A regular expression for the end of a name, as PEFT makes it (`get_pattern_key`, peft 0.21)."""
-    repeats = len(re.findall(r"[*+]", pattern))
-    if len(pattern) > MAX_LENGTH or repeats > MAX_REPEATS or re.search(r"\)\s*[*+?{]|\{|\(\?|\\\d", pattern):
-        raise UnsupportedError(
-            f"its {key} has the pattern {pattern[:60]!r}, which Sterna does not match; give the names of its modules."
-        )
+    if len(pattern) > MAX_LENGTH or _repeats(pattern) > MAX_REPEATS or re.search(r"\)\s*[*+?{]|\{|\(\?|\\\d", pattern):
+        raise _endless(pattern, key)
     try:
         return re.compile(rf"(.*\.)?({pattern})$")
     except (re.error, RecursionError, OverflowError) as error:

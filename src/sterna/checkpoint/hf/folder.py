@@ -108,7 +108,7 @@ def _quantized_matrices(
     matrices = {}
     for name, (source, *_) in architecture_of(config).hf_names(config.num_layers).items():
         module = source.removesuffix(".weight")
-        if f"{module}.{method.anchor}" in stored and module != source:
+        if f"{module}.{method.anchor}" in stored and module != source and len(shapes[name]) == 2:
             ends = (ending for ending in method.endings if f"{module}.{ending}" in stored)
             parts = {ending: stored[f"{module}.{ending}"] for ending in ends}
             rows, columns = shapes[name]

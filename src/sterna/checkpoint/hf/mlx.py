@@ -20,6 +20,7 @@ from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream
+from sterna.ternary.floats import exact_float16
 from sterna.ternary.group_scaled import PQ2_0, Q1_0, Q2_0, Fields
 from sterna.ternary.kquants import Q4_1
 
@@ -73,7 +74,7 @@ def affine_matrix(
 
 def _is_symmetric(packing: Fields, scales: np.ndarray, biases: np.ndarray) -> bool:
     """Whether codes stand for -s, s and what is between, with an s that float16 holds."""
-    return np.array_equal(scales, -packing.step * biases) and np.array_equal(biases, biases.astype(np.float16))
+    return np.array_equal(scales, -packing.step * biases) and exact_float16(biases) is not None
 
 
 def _ternary_matrix(
@@ -93,19 +94,19 @@ def _ternary_matrix(
 
 def _affine(module: Module, bits: int, scales: np.ndarray, biases: np.ndarray) -> TensorStream:
     """The matrix of codes with scales and biases [out, groups]."""
-    (rows, columns), halfs = module.shape, [values.astype(np.float16) for values in (scales, biases)]
+    (rows, columns), d, m = module.shape, exact_float16(scales), exact_float16(biases)
     words = module.integers("weight", ("U32",))
 
     def codes() -> np.ndarray:
         return unpacked(words, bits, 1)
 
-    if bits > 4 or columns // scales.shape[1] % Q4_1_BLOCK or not all(map(np.array_equal, halfs, (scales, biases))):
+    if bits > 4 or columns // scales.shape[1] % Q4_1_BLOCK or d is None or m is None:
         spread = partial(np.repeat, repeats=columns // scales.shape[1], axis=1)
         return module.matrix(lambda: codes() * spread(scales) + spread(biases))
 
     def make() -> Iterator[Tensor]:
         blocks = np.empty((rows, columns // Q4_1_BLOCK), Q4_1)
-        blocks["d"], blocks["m"] = (np.repeat(each, blocks.shape[1] // scales.shape[1], axis=1) for each in halfs)
+        blocks["d"], blocks["m"] = (np.repeat(each, blocks.shape[1] // scales.shape[1], axis=1) for each in (d, m))
         low, high = np.moveaxis(codes().reshape(*blocks.shape, 2, Q4_1_BLOCK // 2), 2, 0)
         blocks["qs"] = low | high << 4
         release(module.parts["weight"].data)

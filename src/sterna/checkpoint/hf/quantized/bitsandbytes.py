@@ -19,6 +19,7 @@ import numpy as np
 from sterna.checkpoint.hf.quantized.method import Method, expect
 from sterna.checkpoint.hf.quantized.module import Module
 from sterna.errors import UnsupportedError, shown
+from sterna.files.json_values import number
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import TensorStream
 
@@ -43,7 +44,7 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     if state.get("shape") != list(module.shape):
         raise module.broken(f"its quant_state gives another shape than {list(module.shape)}")
     dtype = state.get("dtype", "float16")
-    if dtype not in TYPES:
+    if not isinstance(dtype, str) or dtype not in TYPES:
         raise module.broken(f"its quant_state names the dtype {shown(dtype)}")
     block = _size(module, state, "blocksize")
     table = module.floats("weight.quant_map", (16,))
@@ -65,7 +66,7 @@ def _state(module: Module) -> dict[str, Any]:
         raise module.broken("it has no quant_state of nf4 or fp4")
     try:
         state = json.loads(bytes(module.integers(ending, ("U8",)).reshape(-1)))
-    except ValueError:
+    except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
         raise module.broken("its quant_state is no JSON object")
@@ -84,9 +85,9 @@ def _scales(module: Module, state: Mapping[str, Any], count: int) -> np.ndarray:
     if "weight.nested_absmax" not in module.parts:
         return module.floats("weight.absmax", (count,))
     codes = module.integers("weight.absmax", ("U8",), (count,))
-    block, offset = _size(module, state, "nested_blocksize"), state.get("nested_offset")
-    if not isinstance(offset, int | float):
-        raise module.broken("its quant_state has no nested_offset")
+    block, offset = _size(module, state, "nested_blocksize"), number(state.get("nested_offset"), "nested_offset")
+    if not abs(offset) <= float(np.finfo(np.float32).max):
+        raise module.broken("its quant_state has a nested_offset that float32 does not hold")
     table = module.floats("weight.nested_quant_map", (256,))
     scales = module.floats("weight.nested_absmax", (-(-count // block),))
     return table[codes] * np.repeat(scales, block)[:count] + np.float32(offset)

@@ -34,7 +34,10 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
 def _factors(module: Module, suffix: str) -> tuple[np.ndarray, np.ndarray]:
     """The factors [out, rank] and [rank, in], with their scales."""
     rows, columns = module.shape
-    rank = module.part(f"u2{suffix}", FLOATS).shape[-1]
+    shape = module.part(f"u2{suffix}", FLOATS).shape
+    if len(shape) != 2:
+        raise module.broken(f"its u2{suffix} has the shape {list(shape)}")
+    rank = shape[1]
     left = _signs(module, f"U{suffix}", (rows, rank)) * module.floats(f"u1{suffix}", (1, rows)).T
     right = _signs(module, f"V{suffix}", (rank, columns)) * module.floats(f"v2{suffix}", (1, columns))
     return left * module.floats(f"u2{suffix}", (1, rank)), right * module.floats(f"v1{suffix}", (1, rank)).T

@@ -34,6 +34,6 @@ class Method:
 def expect(section: Mapping[str, Any], key: str, known: tuple[Any, ...], default: Any) -> None:
     """Raises UnsupportedError where a key of a `quantization_config` has a value that Sterna does not read."""
     value = section.get(key, default)
-    if value not in known:
+    if not any(type(value) is type(each) and value == each for each in known):  # 4.0 == 4, and shifts by no 4.0
         wanted = " or ".join(map(repr, known))
         raise UnsupportedError(f"its quantization_config has {key} = {shown(value)}, and Sterna reads {wanted}.")

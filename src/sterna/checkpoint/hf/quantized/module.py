@@ -16,6 +16,7 @@ from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
 from sterna.tensor.tensor import Tensor, TensorStream
+from sterna.ternary.floats import exact_float16
 from sterna.ternary.int4 import INT4
 
 FLOATS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
@@ -93,13 +94,13 @@ class Module:
         INT4, if that holds it exactly, else in float32."""
         columns = self.shape[1]
         block = next((size for size in (128, 64, 32) if (columns // scales.shape[1]) % size == 0), None)
-        halfs = [values.astype(np.float16) for values in (scales, zeros)]
-        if bits > 4 or block is None or not all(map(np.array_equal, halfs, (scales, zeros))):
+        d, z = exact_float16(scales), exact_float16(zeros)
+        if bits > 4 or block is None or d is None or z is None:
             return self.matrix(lambda: dequantized(codes(), scales, zeros))
         encoding, kept = Encoding[f"INT4_G{block}"], block
 
         def parts() -> Iterator[Tensor]:
-            repeated = (np.repeat(values, columns // kept // scales.shape[1], axis=1) for values in halfs)
+            repeated = (np.repeat(values, columns // kept // scales.shape[1], axis=1) for values in (d, z))
             yield Tensor(f"{self.name}.weight", self.shape, encoding, INT4[kept].pack(codes(), *repeated))
             self._release()
 

@@ -17,6 +17,7 @@ from sterna.checkpoint.hf.quantized.method import Method
 from sterna.checkpoint.hf.quantized.module import Module
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor, TensorStream
+from sterna.ternary.floats import exact_float16
 from sterna.ternary.group_scaled import Q1_0
 
 NORM_EPS = 1e-5
@@ -36,7 +37,7 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     def signs() -> np.ndarray:
         return 1 - 2 * np.unpackbits(bits, axis=1, bitorder="little").astype(np.int8)
 
-    if columns % Q1_0.block or not np.array_equal(scales.astype(np.float16), scales):
+    if columns % Q1_0.block or exact_float16(scales) is None:
         return [module.matrix(lambda: signs() * scales[:, None] * factor)]
 
     def make() -> Iterator[Tensor]:
