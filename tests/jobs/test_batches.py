@@ -12,12 +12,14 @@ import openai
 import pytest
 
 from sterna.batch import run
+from sterna.checkpoint import open_checkpoint
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.jobs import batches as batches_module
 from sterna.jobs import files as files_module
-from sterna.server.known import known, known_models
+from sterna.server.known import known, known_models, with_adapters
 from sterna.server.models import Models, Policy, loaded_bytes
+from tests.adapters.random_adapters import random_adapter, saved
 from tests.batch.jobs import mixed_lines, openai_line, write_lines
 from tests.jobs.conftest import begin, content_of, ended, text_of, upload, with_jobs
 from tests.server.conftest import Running
@@ -207,6 +209,43 @@ def test_a_batch_does_not_go_on_with_another_model(tmp_path: Path) -> None:
     with with_jobs(Models(known_models([EMBEDDED_NAME]), options), folder=tmp_path / "files") as served:
         batch = ended(served, batch)
         assert batch.status == "failed" and batch.errors is not None and batch.errors.data is not None
+        assert batch.errors.data[0].code == "model_changed"
+
+
+def test_lines_have_the_adapter_of_their_model(tmp_path: Path) -> None:
+    (model,) = known_models([EMBEDDED_NAME])
+    config = open_checkpoint(model.path).config
+    for n, name in enumerate(("loud", "other"), 1):
+        saved(tmp_path / name, random_adapter(config, n, scale=30.0), config)
+
+    def models(folder: str) -> Models:
+        return Models(with_adapters(model, [f"loud={tmp_path / folder}"]), EngineOptions(threads=1))
+
+    asked: dict[str, Any] = {"prompt": "Once upon", "max_tokens": 8, "temperature": 0}
+    loud, half = {"model": f"{EMBEDDED_NAME}:loud"}, {"lora": {"loud": 0.5}}
+    lines = [
+        openai_line("adapter", "completions", **asked, **loud),
+        openai_line("scale", "completions", **asked, **loud, **half),
+        openai_line("vector", "embeddings", input="Once", **loud),
+        openai_line("unknown", "embeddings", input="Once", lora={"none": 1}),
+    ]
+    with with_jobs(models("loud"), folder=tmp_path / "files") as served:
+        batch = ended(served, begin(served, lines))
+        assert batch.model == loud["model"] and counts(batch) == (4, 3, 1)
+        rows = [json.loads(line) for line in text_of(served, batch.output_file_id).splitlines()]
+        one, scaled, vector = (row["response"]["body"] for row in rows)
+        for got, fields in ((one, loud), (scaled, half)):
+            expected = served.post("/v1/completions", {**asked, **fields}).json()["choices"][0]["text"]
+            assert got["choices"][0]["text"] == expected
+        assert one["choices"][0]["text"] != served.post("/v1/completions", asked).json()["choices"][0]["text"]
+        assert vector["data"] == served.post("/v1/embeddings", {"input": "Once", **loud}).json()["data"]
+        passes = slow(served)
+        passes.__enter__()  # to the end of the server
+        batch = begin(served, endless(20))
+        served.eventually(lambda: served.llm._loop.scheduler.running > 0)
+    with with_jobs(models("other"), folder=tmp_path / "files") as served:
+        batch = ended(served, batch)
+        assert batch.errors is not None and batch.errors.data is not None
         assert batch.errors.data[0].code == "model_changed"
 
 

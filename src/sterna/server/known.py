@@ -76,8 +76,11 @@ def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
         read_adapter(path, config)
         paths[name] = as_path(path)
     base = replace(model, adapters=tuple(paths.items()))
-    named = [replace(model, name=f"{model.name}:{name}", base=model.name, adapter=name) for name in paths]
-    return [base, *(replace(each, reference=None) for each in named)]
+    named = {name: f"{model.name}:{name}" for name in paths}
+    return [
+        base,
+        *(replace(base, name=each, reference=None, base=base.name, adapter=name) for name, each in named.items()),
+    ]
 
 
 def cached_models() -> list[Known]:
