@@ -37,6 +37,11 @@ class Known:
     adapter: str | None = None
     """The adapter with which `base` runs."""
 
+    @property
+    def loads(self) -> str:
+        """The name of the known model that is loaded for this one."""
+        return self.base or self.name
+
 
 def known(name: str, path: Path, reference: str | None = None) -> Known:
     """The model at a path. Raises `NotFoundError` where its files cannot be read."""
