@@ -15,7 +15,7 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.server.known import known_models, with_adapters
-from sterna.server.models import Models, Policy
+from sterna.server.models import Models, Policy, loaded_bytes
 
 from ..command import sterna
 from ..helpers import DATA, relative_error
@@ -178,6 +178,9 @@ def test_a_model_is_pinned_loaded_and_unloaded_by_the_name_of_its_adapter(folder
     (model,) = known_models([EMBEDDED_NAME])
     loud = f"{EMBEDDED_NAME}:loud"
     known = with_adapters(model, [f"loud={folders['loud']}"])
+    assert (
+        loaded_bytes(known[0]) - loaded_bytes(model) == (folders["loud"] / "adapter_model.safetensors").stat().st_size
+    )
     with running(Models(known, EngineOptions(threads=1, ctx=64))) as server:
 
         def ps() -> dict[str, bool]:

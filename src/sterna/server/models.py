@@ -84,8 +84,9 @@ class Served:
 
 
 def loaded_bytes(known: Known) -> int:
-    """About how much memory a model takes once it is loaded: its weights, repacked, and an eighth for the rest."""
-    return known.bytes + known.bytes // 8
+    """About how much memory a model takes once it is loaded: its weights, repacked, an eighth for the rest, and its
+    adapters."""
+    return known.bytes + known.bytes // 8 + known.adapter_bytes
 
 
 class Models:
