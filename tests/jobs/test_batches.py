@@ -316,6 +316,28 @@ def test_batches_and_what_they_made_expire(tmp_path: Path, monkeypatch: pytest.M
         assert served.http.get(f"/v1/files/{batch.input_file_id}").status_code == 404
 
 
+def test_where_nothing_is_kept_the_server_does_not_clean_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = []
+    with with_jobs(seconds=0.0) as served:
+        monkeypatch.setattr(files_module.Files, "remove_old", lambda files: cleaned.append(files))
+        for _ in range(20):
+            served.http.get("/health").raise_for_status()
+    assert len(cleaned) <= 2
+
+
+def test_a_server_cleans_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "CLEANING", 0.01)
+    tried = []
+
+    def fail(files: files_module.Files) -> None:
+        tried.append(files)
+        raise PermissionError
+
+    monkeypatch.setattr(files_module.Files, "remove_old", fail)
+    with with_jobs() as served:
+        served.eventually(lambda: len(tried) > 2)
+
+
 def test_ended_batches_make_room_for_new_ones(served: Running) -> None:
     with with_jobs(batches=2) as small:
         first, second = (ended(small, begin(small, [{"prompt": "a", "max_tokens": 1}])) for _ in range(2))
