@@ -12,7 +12,7 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint.convert import convert
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.server.known import known_models, with_adapters
 from sterna.server.models import Models, Policy, loaded_bytes
@@ -196,3 +196,12 @@ def test_a_model_is_pinned_loaded_and_unloaded_by_the_name_of_its_adapter(folder
         text_of(server, model=loud)
         (loaded,) = server.models.loaded()
         assert loaded.expiry is None
+
+
+def test_a_broken_model_of_a_folder_is_opened_only_for_adapters(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    (tmp_path / "b.gguf").symlink_to(EMBEDDED_MODEL)
+    first, _ = known_models([str(tmp_path)])
+    assert first.name == "a" and with_adapters(first, []) == [first]
+    with pytest.raises(FormatError):
+        with_adapters(first, [f"loud={folders['loud']}"])

@@ -75,6 +75,8 @@ def known_models(models: Sequence[str]) -> list[Known]:
 def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
     """A model with adapters (`NAME=PATH`), and `MODEL:NAME` for each. Raises `ArgumentError` for what has another form,
     and as `read_adapter`."""
+    if not adapters:  # a folder may have a broken model beside others
+        return [model]
     config, found = open_checkpoint(model.path).config, dict[str, Known]()
     for text in adapters:
         name, _, path = text.partition("=")
