@@ -12,10 +12,10 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint.convert import convert
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.server.known import known_models, with_adapters
-from sterna.server.models import Models
+from sterna.server.models import Models, Policy, loaded_bytes
 
 from ..command import sterna
 from ..helpers import DATA, relative_error
@@ -172,3 +172,36 @@ def test_adapters_of_a_server_have_names(text: str) -> None:
     (model,) = known_models([EMBEDDED_NAME])
     with pytest.raises(ArgumentError, match="NAME=PATH"):
         with_adapters(model, [text])
+
+
+def test_a_model_is_pinned_loaded_and_unloaded_by_the_name_of_its_adapter(folders: dict[str, Path]) -> None:
+    (model,) = known_models([EMBEDDED_NAME])
+    loud = f"{EMBEDDED_NAME}:loud"
+    known = with_adapters(model, [f"loud={folders['loud']}"])
+    assert (
+        loaded_bytes(known[0]) - loaded_bytes(model) == (folders["loud"] / "adapter_model.safetensors").stat().st_size
+    )
+    with running(Models(known, EngineOptions(threads=1, ctx=64))) as server:
+
+        def ps() -> dict[str, bool]:
+            listed = server.http.get("/api/ps").raise_for_status().json()["models"]
+            return {each["name"].removesuffix(":latest"): each["size"] > 0 for each in listed}
+
+        server.post("/api/generate", {"model": loud}).raise_for_status()
+        assert ps() == {EMBEDDED_NAME: True, loud: False}
+        assert server.post("/api/show", {"model": loud}).json()["parameters"] == "num_ctx 64"
+        server.post("/api/generate", {"model": loud, "keep_alive": 0}).raise_for_status()
+        server.eventually(lambda: not ps())
+    with running(Models(known, EngineOptions(threads=1), Policy(pinned=[loud], keep_alive=0.0))) as server:
+        text_of(server, model=loud)
+        (loaded,) = server.models.loaded()
+        assert loaded.expiry is None
+
+
+def test_a_broken_model_of_a_folder_is_opened_only_for_adapters(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    (tmp_path / "b.gguf").symlink_to(EMBEDDED_MODEL)
+    first, _ = known_models([str(tmp_path)])
+    assert first.name == "a" and with_adapters(first, []) == [first]
+    with pytest.raises(FormatError):
+        with_adapters(first, [f"loud={folders['loud']}"])

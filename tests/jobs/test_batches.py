@@ -12,12 +12,14 @@ import openai
 import pytest
 
 from sterna.batch import run
+from sterna.checkpoint import open_checkpoint
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.jobs import batches as batches_module
 from sterna.jobs import files as files_module
-from sterna.server.known import known, known_models
+from sterna.server.known import known, known_models, with_adapters
 from sterna.server.models import Models, Policy, loaded_bytes
+from tests.adapters.random_adapters import random_adapter, saved
 from tests.batch.jobs import mixed_lines, openai_line, write_lines
 from tests.jobs.conftest import begin, content_of, ended, text_of, upload, with_jobs
 from tests.server.conftest import Running
@@ -210,6 +212,43 @@ def test_a_batch_does_not_go_on_with_another_model(tmp_path: Path) -> None:
         assert batch.errors.data[0].code == "model_changed"
 
 
+def test_lines_have_the_adapter_of_their_model(tmp_path: Path) -> None:
+    (model,) = known_models([EMBEDDED_NAME])
+    config = open_checkpoint(model.path).config
+    for n, name in enumerate(("loud", "other"), 1):
+        saved(tmp_path / name, random_adapter(config, n, scale=30.0), config)
+
+    def models(folder: str) -> Models:
+        return Models(with_adapters(model, [f"loud={tmp_path / folder}"]), EngineOptions(threads=1))
+
+    asked: dict[str, Any] = {"prompt": "Once upon", "max_tokens": 8, "temperature": 0}
+    loud, half = {"model": f"{EMBEDDED_NAME}:loud"}, {"lora": {"loud": 0.5}}
+    lines = [
+        openai_line("adapter", "completions", **asked, **loud),
+        openai_line("scale", "completions", **asked, **loud, **half),
+        openai_line("vector", "embeddings", input="Once", **loud),
+        openai_line("unknown", "embeddings", input="Once", lora={"none": 1}),
+    ]
+    with with_jobs(models("loud"), folder=tmp_path / "files") as served:
+        batch = ended(served, begin(served, lines))
+        assert batch.model == loud["model"] and counts(batch) == (4, 3, 1)
+        rows = [json.loads(line) for line in text_of(served, batch.output_file_id).splitlines()]
+        one, scaled, vector = (row["response"]["body"] for row in rows)
+        for got, fields in ((one, loud), (scaled, half)):
+            expected = served.post("/v1/completions", {**asked, **fields}).json()["choices"][0]["text"]
+            assert got["choices"][0]["text"] == expected
+        assert one["choices"][0]["text"] != served.post("/v1/completions", asked).json()["choices"][0]["text"]
+        assert vector["data"] == served.post("/v1/embeddings", {"input": "Once", **loud}).json()["data"]
+        passes = slow(served)
+        passes.__enter__()  # to the end of the server
+        batch = begin(served, endless(20))
+        served.eventually(lambda: served.llm._loop.scheduler.running > 0)
+    with with_jobs(models("other"), folder=tmp_path / "files") as served:
+        batch = ended(served, batch)
+        assert batch.errors is not None and batch.errors.data is not None
+        assert batch.errors.data[0].code == "model_changed"
+
+
 def test_no_request_waits_behind_a_batch(served: Running) -> None:
     """A request takes as many passes as it takes alone, and one that may be running."""
     passes: list[set[bool]] = []
@@ -275,6 +314,28 @@ def test_batches_and_what_they_made_expire(tmp_path: Path, monkeypatch: pytest.M
         served.eventually(lambda: not list(tmp_path.iterdir()))
         assert served.http.get(f"/v1/batches/{batch.id}").status_code == 404
         assert served.http.get(f"/v1/files/{batch.input_file_id}").status_code == 404
+
+
+def test_where_nothing_is_kept_the_server_does_not_clean_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = []
+    with with_jobs(seconds=0.0) as served:
+        monkeypatch.setattr(files_module.Files, "remove_old", lambda files: cleaned.append(files))
+        for _ in range(20):
+            served.http.get("/health").raise_for_status()
+    assert len(cleaned) <= 2
+
+
+def test_a_server_cleans_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "CLEANING", 0.01)
+    tried = []
+
+    def fail(files: files_module.Files) -> None:
+        tried.append(files)
+        raise PermissionError
+
+    monkeypatch.setattr(files_module.Files, "remove_old", fail)
+    with with_jobs() as served:
+        served.eventually(lambda: len(tried) > 2)
 
 
 def test_ended_batches_make_room_for_new_ones(served: Running) -> None:

@@ -89,6 +89,8 @@ def test_a_form_that_is_wrong_is_told_why(served: Running) -> None:
         ({"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "no valid form"),
         ({"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "breaks off"),
         ({"content": b"", "headers": {"content-type": f"multipart/form-data; boundary={'x' * 999}"}}, "boundary"),
+        ({"content": b"--x\r\nA: " + b"a" * 100_000, "headers": {"content-type": "multipart/form-data; boundary=x"}},
+         "no valid form"),
         ({"files": file, "data": {"purpose": "b" * 2000}}, "has more than 1024 bytes"),
         ({"files": file, "data": {f"x{n}": "" for n in range(20)}}, "too many parts"),
         ({"files": [("file", ("a", b"")), ("file", ("b", b""))]}, "one file"),

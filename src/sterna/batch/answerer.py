@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from threading import Event
 
@@ -49,6 +49,8 @@ class Answerer:
     defaults: SamplingParams
     """For plain rows."""
     stop: Stop = never
+    lora: Mapping[str, float] = field(default_factory=dict)
+    """Scales of adapters by name, of which lines may give others."""
 
     def outcomes(self, entries: Iterable[Entry]) -> Generator[Outcome, None, None]:
         """What becomes of lines, as they end. Raises `UnsupportedError` where the engine is closed meanwhile."""
@@ -89,7 +91,7 @@ class Answerer:
         seed = seed_of(self.seed, entry.raw, entry.line)
         # Outputs hold no clock times.
         stamp = Stamp(self.model, entry.key, created=0)
-        return work_of(self.llm, entry.line, stamp, seed, self.defaults, lambda: ended.put(entry.key))
+        return work_of(self.llm, entry.line, stamp, seed, self.defaults, self.lora, lambda: ended.put(entry.key))
 
     def _outcome(self, entry: Entry, work: Work) -> Outcome:
         assert entry.line is not None

@@ -63,8 +63,17 @@ Finished = Callable[[], None]
 """Is called on the engine's thread when a work has ended."""
 
 
-def work_of(llm: LLM, line: Line, stamp: Stamp, seed: int, defaults: SamplingParams, finished: Finished) -> Work:
-    """The work for a line. `seed`: for a line that has none; `defaults`: for plain rows.
+def work_of(
+    llm: LLM,
+    line: Line,
+    stamp: Stamp,
+    seed: int,
+    defaults: SamplingParams,
+    lora: Mapping[str, float],
+    finished: Finished,
+) -> Work:
+    """The work for a line. `seed`: for a line that has none; `defaults`: for plain rows; `lora`: scales of adapters by
+    name, of which a line may give others.
 
     Raises `ApiError`, and as `LLM.generation`, for what cannot be done.
     """
@@ -78,8 +87,8 @@ def work_of(llm: LLM, line: Line, stamp: Stamp, seed: int, defaults: SamplingPar
     except ValidationError as error:
         raise invalid_fields(error.errors()) from None
     if isinstance(body, embeddings.Embeddings):
-        return _EmbeddingWork(llm, body, stamp, finished)
-    return _AnswerWork(llm, line, body, stamp, finished)
+        return _EmbeddingWork(llm, body, stamp, lora, finished)
+    return _AnswerWork(llm, line, body, stamp, lora, finished)
 
 
 def _fields(params: SamplingParams) -> dict[str, Any]:
@@ -89,10 +98,14 @@ def _fields(params: SamplingParams) -> dict[str, Any]:
 
 
 class _AnswerWork:
-    def __init__(self, llm: LLM, line: Line, body: Any, stamp: Stamp, finished: Finished) -> None:
+    def __init__(
+        self, llm: LLM, line: Line, body: Any, stamp: Stamp, lora: Mapping[str, float], finished: Finished
+    ) -> None:
         self._llm, self._line, self._body, self._stamp, self._finished = llm, line, body, stamp, finished
         self._arrived: list[Arrival] = []
-        self._answer = Answer(llm, body.question(), self._arrive, background=True)
+        question = body.question()
+        question = replace(question, lora={**lora, **question.lora})
+        self._answer = Answer(llm, question, self._arrive, background=True)
         self._unended = self._answer.running
         if line.row is not None and self._unended != 1:
             raise ApiError(400, "A plain row has one prompt and one answer.", param="n")
@@ -141,9 +154,12 @@ def _columns(pieces: list[Piece], usage: Usage) -> dict[str, Any]:
 
 
 class _EmbeddingWork:
-    def __init__(self, llm: LLM, body: embeddings.Embeddings, stamp: Stamp, finished: Finished) -> None:
+    def __init__(
+        self, llm: LLM, body: embeddings.Embeddings, stamp: Stamp, lora: Mapping[str, float], finished: Finished
+    ) -> None:
         self._llm, self._body, self._stamp, self._finished = llm, body, stamp, finished
-        self._requests: list[HiddenRequest] = llm.embedding_requests(completions.prompt_list(body.input), self._done)
+        texts = completions.prompt_list(body.input)
+        self._requests: list[HiddenRequest] = llm.embedding_requests(texts, self._done, {**lora, **body.lora})
         for request in self._requests:
             request.background = True
         self._unended = len(self._requests)

@@ -84,7 +84,7 @@ class Adapters:
     def _known(self, name: object) -> LoadedAdapter:
         found = self._loaded.get(name) if isinstance(name, str) else None
         if found is None:
-            end = suggestion(str(name)[:60], self._loaded, None if self._loaded else "none is loaded.")
+            end = suggestion(str(name)[:60], self._loaded, None if self._loaded else "none is loaded")
             raise ArgumentError(f"There is no adapter {shown(name)}{end}")
         return found
 

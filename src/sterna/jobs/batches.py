@@ -35,7 +35,7 @@ T = TypeVar("T")
 AGAIN = 5.0
 """Seconds after which a batch goes on whose model was unloaded."""
 CLEANING = 60.0
-"""Most seconds between two removals of what has expired."""
+"""Most seconds between two removals of what has expired; they are at least one, where nothing is kept that long."""
 
 
 class Batches:
@@ -247,12 +247,18 @@ class Batches:
     async def _clean(self) -> None:
         """Removes what has expired, again and again."""
         while True:
-            self._files.remove_old()
-            for batch in self.all():
-                expiry = self._limits.expiry(batch.times[batch.status]) if batch.ended else None
-                if expiry is not None and expiry <= time.time():
-                    self._forget(batch)
-            await asyncio.sleep(min(CLEANING, self._limits.seconds))
+            try:
+                self._remove_old()
+            except OSError:
+                log.exception("What has expired cannot be removed.")
+            await asyncio.sleep(min(CLEANING, max(1.0, self._limits.seconds)))
+
+    def _remove_old(self) -> None:
+        self._files.remove_old()
+        for batch in self.all():
+            expiry = self._limits.expiry(batch.times[batch.status]) if batch.ended else None
+            if expiry is not None and expiry <= time.time():
+                self._forget(batch)
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)

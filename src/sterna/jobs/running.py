@@ -41,16 +41,20 @@ class Run:
     def prepare(self, served: Served) -> str:
         """The text of what answers depend on besides the lines. Raises `ApiError` where that has changed since the
         batch began, OSError."""
-        job = job_text(fingerprint(served.known.path), self._batch.seed, PLAIN, served.llm.options)
+        # Lines may name any adapter of the model.
+        adapters = [f"{name}={fingerprint(path)}" for name, path in sorted(served.known.adapters)]
+        model = " ".join([fingerprint(served.known.path), *adapters, *served.adapters({})])
+        job = job_text(model, self._batch.seed, PLAIN, served.llm.options)
         if self._batch.job not in (None, job):
-            sentence = f"The model {served.name}, or an option of the server, is not that with which the batch began."
+            sentence = f"The model {served.name}, an adapter or an option is not that with which the batch began."
             raise ApiError(400, sentence, code="model_changed")
         return job
 
     def answer(self, served: Served) -> None:
         """Answers the lines that have no outcome. Raises `Closing`, `UnsupportedError` where the model is closed,
         OSError."""
-        self._run(Answerer(served.llm, served.name, self._batch.seed, PLAIN, self._stop).outcomes)
+        lora = served.adapters({})
+        self._run(Answerer(served.llm, served.name, self._batch.seed, PLAIN, self._stop, lora).outcomes)
 
     def refuse(self) -> None:
         """Gives an error to the lines of a cancelled batch that have no outcome. Raises OSError."""

@@ -32,10 +32,17 @@ class Known:
     """Its repository in the hub's cache, which `delete` removes; None for a model of any other place."""
     adapters: tuple[tuple[str, Path], ...] = ()
     """Adapters that are loaded with it: name and path."""
+    adapter_bytes: int = 0
+    """Of their weights' files."""
     base: str | None = None
     """The known model that runs, where this is the name of one with an adapter."""
     adapter: str | None = None
     """The adapter with which `base` runs."""
+
+    @property
+    def loads(self) -> str:
+        """The name of the known model that is loaded for this one."""
+        return self.base or self.name
 
 
 def known(name: str, path: Path, reference: str | None = None) -> Known:
@@ -68,16 +75,25 @@ def known_models(models: Sequence[str]) -> list[Known]:
 def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
     """A model with adapters (`NAME=PATH`), and `MODEL:NAME` for each. Raises `ArgumentError` for what has another form,
     and as `read_adapter`."""
-    config, paths = open_checkpoint(model.path).config, dict[str, Path]()
+    if not adapters:  # a folder may have a broken model beside others
+        return [model]
+    config, found = open_checkpoint(model.path).config, dict[str, Known]()
     for text in adapters:
         name, _, path = text.partition("=")
-        if not name.strip() or not path or name in paths:
+        if not name.strip() or not path or name in found:
             raise ArgumentError(f"An adapter is NAME=PATH, each name once, not {text[:100]!r}.")
         read_adapter(path, config)
-        paths[name] = as_path(path)
-    base = replace(model, adapters=tuple(paths.items()))
-    named = [replace(model, name=f"{model.name}:{name}", base=model.name, adapter=name) for name in paths]
-    return [base, *(replace(each, reference=None) for each in named)]
+        found[name] = known(name, as_path(path))
+    base = replace(
+        model,
+        adapters=tuple((name, each.path) for name, each in found.items()),
+        adapter_bytes=sum(each.bytes for each in found.values()),
+    )
+    named = {name: f"{model.name}:{name}" for name in found}
+    return [
+        base,
+        *(replace(base, name=each, reference=None, base=base.name, adapter=name) for name, each in named.items()),
+    ]
 
 
 def cached_models() -> list[Known]:

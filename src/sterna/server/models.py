@@ -84,8 +84,9 @@ class Served:
 
 
 def loaded_bytes(known: Known) -> int:
-    """About how much memory a model takes once it is loaded: its weights, repacked, and an eighth for the rest."""
-    return known.bytes + known.bytes // 8
+    """About how much memory a model takes once it is loaded: its weights, repacked, an eighth for the rest, and its
+    adapters."""
+    return known.bytes + known.bytes // 8 + known.adapter_bytes
 
 
 class Models:
@@ -104,7 +105,14 @@ class Models:
         """
         self._known = {each.name: each for each in (*cached, *given)}
         self._given = [each.name for each in given]
-        self._options, self._policy = options, policy or Policy()
+        policy = policy or Policy()
+        for name in policy.pinned:
+            if name not in self._known:
+                raise ArgumentError(f"There is no model {shown(name)} to pin; there are {listed(list(self._known))}.")
+        self._options, self._policy = (
+            options,
+            replace(policy, pinned={self._known[name].loads for name in policy.pinned}),
+        )
         self.metrics = Metrics(
             lambda: [Engine(served.name, served.bytes, served.llm.statistics) for served in self.loaded()]
         )
@@ -119,9 +127,6 @@ class Models:
         self._released = asyncio.Event()
         """Set whenever a model has become idle or was unloaded."""
         self._tasks: set[asyncio.Task[None]] = set()
-        for name in self._policy.pinned:
-            if name not in self._known:
-                raise ArgumentError(f"There is no model {shown(name)} to pin; there are {listed(list(self._known))}.")
 
     def known(self) -> list[Known]:
         """All known models, those given at the start first."""
@@ -174,7 +179,7 @@ class Models:
         cannot be loaded.
         """
         asked, served = self.find(name), None
-        known = asked if asked.base is None else self.find(asked.base)
+        known = self.find(asked.loads)
         users = self._guests if gives_way else self._users
         users[known.name] += 1
         try:

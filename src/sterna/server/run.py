@@ -46,8 +46,8 @@ def run(
     adapters: Sequence[str] = (),
 ) -> None:
     """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. `adapters` (`NAME=PATH`) are those
-    of the first model. Raises as `known_models` and `with_adapters`, and
-    `ArgumentError` for settings that do not fit together."""
+    of the first model. Raises as `known_models` and `with_adapters`, and `ArgumentError` for settings that do not fit
+    together."""
     if settings.tls_key is not None and settings.tls_cert is None:
         raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
     for file in (settings.tls_cert, settings.tls_key):

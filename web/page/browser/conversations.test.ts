@@ -9,6 +9,7 @@ import {
   entries,
   finished,
   openPage,
+  openScripted,
   questions,
   SHORT,
   secondTab,
@@ -40,6 +41,23 @@ test("conversations are kept apart, renamed and deleted", async () => {
   await button(page, "Delete").click();
   await expect.poll(() => entries(page).allInnerTexts()).toEqual(["Tell me of a house."]);
   await page.reload();
+  await expect.poll(() => entries(page).allInnerTexts()).toEqual(["Tell me of a house."]);
+});
+
+test("a conversation that is deleted while an answer comes does not come back", async () => {
+  const { page, script } = await openScripted();
+  await send(page, "Tell me of the sea.");
+  await script.say("A gull");
+  await page.getByText("A gull").waitFor();
+  await button(page, "Delete this conversation").click();
+  await button(page, "Delete").click();
+  await expect.poll(() => entries(page).count()).toBe(0);
+  await page.waitForTimeout(1500); // longer than until what comes is saved
+  await page.reload();
+  await send(page, "Tell me of a house.");
+  await script.say("A house");
+  await script.end();
+  await finished(page);
   await expect.poll(() => entries(page).allInnerTexts()).toEqual(["Tell me of a house."]);
 });
 

@@ -34,7 +34,7 @@ async def load_body(models: Models, body: Asked) -> Response:
     """The reply to a request that asks nothing, but has a model loaded or, with a `keep_alive` of 0, unloaded."""
     reply, known = Reply(body.named()), models.find(body.known_name(models))
     unloads = keep_alive_seconds(body.keep_alive) == 0
-    if not unloads or any(served.known == known for served in models.loaded()):
+    if not unloads or any(served.name == known.loads for served in models.loaded()):
         async with body.use(models):
             pass
     reply.loaded(known.name)

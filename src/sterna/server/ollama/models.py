@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -44,8 +45,9 @@ async def tags(models: KnownModels) -> Response:
 
 @router.get("/ps")
 async def loaded(models: KnownModels) -> Response:
-    """The models that are loaded."""
-    running = models.loaded()
+    """The models that are loaded. With one are those of its adapters, which have no size of their own."""
+    ready = {served.name: served for served in models.loaded()}
+    running = [replace(ready[each.loads], known=each) for each in models.known() if each.loads in ready]
     return Json({"models": await asyncio.to_thread(lambda: [_loaded(each) for each in running])})
 
 
@@ -57,7 +59,7 @@ class Show(NamedBody):
 async def show(body: Show, models: KnownModels) -> Response:
     """What is known of a model."""
     known = models.find(body.known_name(models))
-    lengths = [served.llm.context_length for served in models.loaded() if served.known == known]
+    lengths = [served.llm.context_length for served in models.loaded() if served.name == known.loads]
     return Json(await asyncio.to_thread(_shown, known, lengths[0] if lengths else None))
 
 
@@ -72,7 +74,7 @@ def _listed(known: Known) -> list[dict[str, Any]]:
 def _loaded(served: Served) -> dict[str, Any]:
     return {
         **_identity(served.known),
-        "size": served.bytes,
+        "size": served.bytes if served.known.base is None else 0,
         "details": _details(describe(served.known)),
         "expires_at": time_text(min(served.expires, LATEST_TIME)),
         "size_vram": 0,

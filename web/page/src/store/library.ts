@@ -56,9 +56,9 @@ export class Library {
     await this.stored(conversation.id, (database) => database.put(conversation));
   }
 
-  /** Saves a conversation that changes often, once in a while. */
+  /** Saves a conversation that changes often, once in a while; one that was deleted meanwhile is left alone. */
   saveSoon(conversation: Conversation): void {
-    if (this.timers.has(conversation.id)) return;
+    if (this.timers.has(conversation.id) || !this.conversations.has(conversation.id)) return;
     this.timers.set(
       conversation.id,
       window.setTimeout(() => void this.save(conversation), SAVE_EVERY),
