@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterna.checkpoint import open_checkpoint
-from sterna.checkpoint.adapters import read_adapter
+from sterna.checkpoint.adapters import in_model, read_adapter
 from sterna.errors import ArgumentError, NotFoundError, SternaError
 from sterna.files.gguf.names import SPLIT_NAME, gguf_files, stem
 from sterna.files.hf_files import is_model_folder
@@ -74,15 +74,15 @@ def known_models(models: Sequence[str]) -> list[Known]:
 
 def with_adapters(model: Known, adapters: Sequence[str]) -> list[Known]:
     """A model with adapters (`NAME=PATH`), and `MODEL:NAME` for each. Raises `ArgumentError` for what has another form,
-    and as `read_adapter`."""
+    and as `read_adapter` and `in_model`."""
     if not adapters:  # a folder may have a broken model beside others
         return [model]
-    config, found = open_checkpoint(model.path).config, dict[str, Known]()
+    checkpoint, found = open_checkpoint(model.path), dict[str, Known]()
     for text in adapters:
         name, _, path = text.partition("=")
         if not name.strip() or not path or name in found:
             raise ArgumentError(f"An adapter is NAME=PATH, each name once, not {text[:100]!r}.")
-        read_adapter(path, config)
+        in_model(read_adapter(path, checkpoint.config), checkpoint.config, checkpoint.tensors)
         found[name] = known(name, as_path(path))
     base = replace(
         model,
