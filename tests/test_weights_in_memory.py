@@ -62,10 +62,11 @@ def loaded(w: Tensor, activations: str, as_head: bool = False, **options: Any) -
     rows, columns = w.shape
     table = helpers.float_tensor("table", np.random.default_rng(7).standard_normal((TOKENS, columns)))
     tensors = {"table": table, "w": w, "zero": helpers.float_tensor("zero", np.zeros((1, rows)))}
-    layer: list[Any] = [] if as_head else [Linear("y", "x", "w", None, activations)]
+    group_size = w.encoding.block if w.encoding.is_int4 and activations == "int8" else 0
+    layer: list[Any] = [] if as_head else [Linear("y", "x", "w", None, activations, group_size)]
     plan = Plan(
         TOKENS,
-        Head("w", activations) if as_head else Head("zero"),
+        Head("w", activations, group_size) if as_head else Head("zero"),
         "x" if as_head else "y",
         {"x": columns} | ({} if as_head else {"y": rows}),
         operations=[Embed("x", "table"), *layer],
