@@ -4,10 +4,12 @@ import signal
 
 import pytest
 
-# Where pytest runs in the background of a script, it inherits SIGINT as ignored, and so would each command that a test
-# interrupts. A signal with a handler reaches children with its default action.
+# Where pytest runs in the background of a script, it inherits SIGINT as ignored, under nohup SIGHUP, and so would each
+# command that a test sends one of them. A signal with a handler reaches children with its default action.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 PARTS = {
     "serve": ("server/",),
