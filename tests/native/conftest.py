@@ -31,6 +31,8 @@ CPU_FLAGS = {
 }
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 else []
+RARE = (("sanitized", "avxvnni"), ("aarch64", "scalar"))
+"""Only in the slow job: AVX-VNNI has the code of AVX2 but for one instruction, and scalar code is that of x86."""
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +41,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {}
 
 
-@pytest.fixture(scope="session", params=TARGETS, ids=lambda target: "-".join(target))
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(target, id="-".join(target), marks=[pytest.mark.slow] if target in RARE else [])
+        for target in TARGETS
+    ],
+)
 def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Probe:
     name, isa = request.param
     if name == "aarch64" and not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
