@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
-from sterna.tensor.decode import decode
+from sterna.tensor.decode import as_float32, decode
 from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
@@ -121,8 +121,7 @@ def permute_blocks(tensor: AnyTensor, order: np.ndarray) -> TensorStream:
     def make() -> Iterator[Tensor]:
         for part in tensor.parts():
             if not keeps:
-                data = decode(part).astype(np.float32).reshape(-1).view(np.uint8)
-                part = Tensor(part.name, part.shape, Encoding.F32, data)
+                part = as_float32(part)
             runs = part.data.reshape(part.shape[0], len(order), -1)[:, order]
             yield replace(part, data=runs.reshape(-1))
 

@@ -20,6 +20,7 @@ from sterna.files.gguf.names import is_gguf
 from sterna.files.local import as_path
 from sterna.model.architectures import architecture_of
 from sterna.tensor.decode import decode
+from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.recode import codes_of
 from sterna.tensor.tensor import AnyTensor, Tensor, TensorStream, whole
@@ -116,8 +117,6 @@ def _merged(tensor: AnyTensor, lows: Sequence[LowRank], latent: bool) -> TensorS
             values = decode(part)
         for low in lows:
             values = values + low.delta()
-        yield Tensor(
-            part.name, part.shape, Encoding.F32, np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8)
-        )
+        yield encode(part.name, values, Encoding.F32)
 
     return TensorStream(tensor.name, tensor.shape, Encoding.F32, make)

@@ -16,6 +16,7 @@ from sterna.files.gguf.writer import write_gguf
 from sterna.model.architectures import GGUF_VARIANTS
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
+from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.recode import half_order, interleaved_order
 from sterna.tensor.tensor import Tensor
@@ -102,7 +103,7 @@ def write_adapter_gguf(path: Path, adapter: Adapter, config: ModelConfig, archit
         b = low.b if low.alpha == alpha else low.b * np.float32(low.alpha / alpha)
         if interleaved and is_rotary(matrix):
             b = b[interleaved_order(len(b), config.head_dim)]
-        tensors += [_tensor(matrix + A, low.a), _tensor(matrix + B, b)]
+        tensors += [encode(matrix + A, low.a, Encoding.F32), encode(matrix + B, b, Encoding.F32)]
     metadata: dict[str, Any] = {
         "general.architecture": architecture,
         "general.type": "adapter",
@@ -115,7 +116,3 @@ def write_adapter_gguf(path: Path, adapter: Adapter, config: ModelConfig, archit
         metadata["general.base_model.count"] = 1
         metadata["general.base_model.0.name"] = adapter.base
     write_gguf(path, metadata, tensors)
-
-
-def _tensor(name: str, values: np.ndarray) -> Tensor:
-    return Tensor(name, values.shape, Encoding.F32, np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8))

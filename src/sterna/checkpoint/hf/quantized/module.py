@@ -82,7 +82,7 @@ class Module:
         a float `encoding`."""
 
         def parts() -> Iterator[Tensor]:
-            yield encode(f"{self.name}.weight", np.ascontiguousarray(make(), np.float32), encoding)
+            yield encode(f"{self.name}.weight", make(), encoding)
             self._release()
 
         return TensorStream(f"{self.name}.weight", self.shape, encoding, parts)
@@ -128,8 +128,7 @@ class Module:
 
     def vector(self, name: str, values: np.ndarray) -> TensorStream:
         """Another tensor of the matrix, in float32."""
-        data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
-        tensor = Tensor(f"{self.name}{name}", values.shape, Encoding.F32, data)
+        tensor = encode(f"{self.name}{name}", values, Encoding.F32)
         return TensorStream(tensor.name, tensor.shape, tensor.encoding, lambda: (tensor,))
 
     def _release(self) -> None:
