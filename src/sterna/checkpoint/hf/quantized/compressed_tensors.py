@@ -39,7 +39,7 @@ def check(section: Mapping[str, Any]) -> None:
 def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     """The matrix; its bits follow from its shape."""
     rows, columns = module.shape
-    stored = module.part("weight_packed", {"I32": None, "U32": None})
+    stored = module.part("weight_packed", ("I32", "U32"))
     bits = stored.shape[1] * 32 // columns if len(stored.shape) == 2 else 0
     if bits not in (4, 8):
         raise module.broken(f"its weight_packed has the shape {list(stored.shape)} for {columns} columns")

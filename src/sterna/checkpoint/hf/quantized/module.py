@@ -3,9 +3,8 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,7 @@ class Module:
         """The error of a matrix whose parts are not what its format promises."""
         return FormatError(f"its matrix {self.source!r} is broken: {what}.")
 
-    def part(self, ending: str, types: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> StoredTensor:
+    def part(self, ending: str, types: Collection[str], shape: tuple[int, ...] | None = None) -> StoredTensor:
         """A part of one of these types, and of this shape if one is given; raises FormatError where it is not so."""
         stored = self.parts.get(ending)
         if stored is None:
@@ -55,7 +54,7 @@ class Module:
 
     def integers(self, ending: str, types: tuple[str, ...], shape: tuple[int, ...] | None = None) -> np.ndarray:
         """A part of whole numbers as it is stored."""
-        stored = self.part(ending, dict.fromkeys(types), shape)
+        stored = self.part(ending, types, shape)
         return stored.data.view(INTEGERS[stored.dtype]).reshape(stored.shape)
 
     def floats(self, ending: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
