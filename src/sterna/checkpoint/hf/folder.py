@@ -23,7 +23,6 @@ from sterna.checkpoint.hf.config import (
     read_quantization,
 )
 from sterna.checkpoint.hf.quantized import Method, Module, method_of
-from sterna.checkpoint.hf.quantized.onebit import NORM_EPS, ONEBIT
 from sterna.errors import FormatError, SternaError, UnsupportedError, listed, warn
 from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.json_values import mapping
@@ -87,8 +86,7 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
             quantization, matrices = read_quantization(raw, config, input_norms), {}
         else:
             quantization, matrices = None, _quantized_matrices(stored, config, method, raw)
-            if method is ONEBIT:
-                config = replace(config, standardize_eps=NORM_EPS)
+            config = replace(config, standardize_eps=method.standardize_eps)
             stored = _without(stored, matrices, method)
         tensors = _tensors(stored, config, quantization) | {
             tensor.name: tensor for streams in matrices.values() for tensor in streams

@@ -25,6 +25,8 @@ class Method:
     """Raises UnsupportedError where a `quantization_config` asks for something that Sterna does not read."""
     read: Callable[[Module, Mapping[str, Any]], list[TensorStream]]
     """The weight, and what else its linear operation needs. Raises FormatError and UnsupportedError."""
+    standardize_eps: float | None = None
+    """Epsilon of the LayerNorms without weights directly after the matrices; None: there are none."""
 
     @property
     def endings(self) -> tuple[str, ...]:

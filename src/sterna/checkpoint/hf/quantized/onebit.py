@@ -48,4 +48,4 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     return [weight, module.vector("_rotation.scales", factor)]
 
 
-ONEBIT = Method("onebit", "input_factor", ("weight", "weight_scale"), check, read)
+ONEBIT = Method("onebit", "input_factor", ("weight", "weight_scale"), check, read, NORM_EPS)
