@@ -110,10 +110,10 @@ def rotation_shapes(config: ModelConfig, tensors: Mapping[str, AnyTensor]) -> di
         for index in range(config.num_layers):
             shapes[f"blk.{index}.{name}_permutation.order"] = (width,)
             rotation = f"blk.{index}.{name}_rotation"
-            pairs = tensors.get(f"{rotation}.pairs")
-            given: dict[str, tuple[int, ...]] = {"scales": (width,)}
             if f"{rotation}.scales" not in tensors:
                 continue
+            given: dict[str, tuple[int, ...]] = {"scales": (width,)}
+            pairs = tensors.get(f"{rotation}.pairs")
             if pairs is not None:
                 count = pairs.shape[0] if pairs.shape else 0
                 given |= {"angles": (count, width // 2), "pairs": (count, width)}

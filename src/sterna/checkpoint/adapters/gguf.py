@@ -32,10 +32,8 @@ def read_adapter_gguf(path: Path, config: ModelConfig) -> Adapter:
     file = read_gguf(path)
     metadata = file.metadata
     kinds = metadata.get("general.type"), metadata.get("adapter.type")
-    if not all(isinstance(kind, str) for kind in kinds) or kinds != (
-        "adapter",
-        "lora",
-    ):  # a list is compared by entries
+    # Types come first: the comparison of an array would have an answer for each of its entries.
+    if not all(isinstance(kind, str) for kind in kinds) or kinds != ("adapter", "lora"):
         raise UnsupportedError(
             "it is no LoRA adapter: its general.type is not 'adapter', or its adapter.type not 'lora'."
         )

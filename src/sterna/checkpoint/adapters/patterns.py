@@ -24,7 +24,11 @@ class Pattern:
         values = mapping(config, key)
         if len(values) > MAX_PATTERNS:
             raise FormatError(f"its {key} has {len(values)} entries.")
-        self._default, self._plain, self._rules = default, {}, []
+        self._default = default
+        self._plain: dict[str, tuple[int, float]] = {}
+        """The place and the number of each pattern that is the end of a name."""
+        self._rules: list[tuple[re.Pattern[str], int, float]] = []
+        """The regular expressions, with the same."""
         work = 0
         for order, (pattern, value) in enumerate(values.items()):
             entry = order, number(value, f"{key} of {pattern[:60]!r}")
@@ -41,9 +45,6 @@ class Pattern:
         found = [entry for end in _ends(module) if (entry := self._plain.get(end)) is not None]
         found += [(order, value) for rule, order, value in self._rules if rule.match(module)]
         return min(found)[1] if found else self._default
-
-    _plain: dict[str, tuple[int, float]]
-    _rules: list[tuple[re.Pattern[str], int, float]]
 
 
 def _ends(module: str) -> list[str]:

@@ -41,7 +41,7 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
     count = len(scales)
     if packed.ndim != 2 or not count or len(zeros) != count or rows * columns % count:
         raise module.broken("its W_q, scale and zero do not fit together")
-    group, axis = rows * columns // count, 0 if module.parts["scale"].shape == (1, count) != (count, 1) else 1
+    group, axis = rows * columns // count, 0 if count > 1 and module.parts["scale"].shape == (1, count) else 1
     bits, rest = divmod(8 * packed.size, rows * columns)
     first = (group, count)[axis] * bits // 8
     if bits not in BITS or rest or packed.shape != (first, (count, group)[axis]):

@@ -21,6 +21,7 @@ MOST_ROTATIONS = 64
 
 
 def check(section: Mapping[str, Any]) -> None:
+    """Raises UnsupportedError for other widths."""
     expect(section, "bits", (4,), 4)
 
 
