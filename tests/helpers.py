@@ -141,6 +141,23 @@ def gguf_metadata(config: ModelConfig = TINY) -> dict[str, Any]:
     }
 
 
+def hf_config(config: ModelConfig, hf_class: str) -> dict[str, Any]:
+    """The `config.json` of a folder of `config`, whose head is its embedding."""
+    return {
+        "architectures": [hf_class],
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "rms_norm_eps": config.rms_norm_eps,
+        "hidden_act": config.activation,
+        "tie_word_embeddings": True,
+    }
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)

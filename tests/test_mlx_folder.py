@@ -18,19 +18,7 @@ from . import helpers
 from .test_hf_folder import safetensors
 
 SHAPE = helpers.replace(helpers.QWEN3, hidden_size=128, intermediate_size=256, rope_attention_factor=1.0)
-CONFIG = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "vocab_size": SHAPE.vocab_size,
-    "hidden_size": SHAPE.hidden_size,
-    "intermediate_size": SHAPE.intermediate_size,
-    "num_hidden_layers": SHAPE.num_layers,
-    "num_attention_heads": SHAPE.num_heads,
-    "num_key_value_heads": SHAPE.num_kv_heads,
-    "head_dim": SHAPE.head_dim,
-    "rms_norm_eps": 1e-5,
-    "hidden_act": "silu",
-    "tie_word_embeddings": True,
-}
+CONFIG = helpers.hf_config(SHAPE, "Qwen3ForCausalLM")
 UP = "model.layers.0.mlp.up_proj"
 Arrays = dict[str, np.ndarray]
 

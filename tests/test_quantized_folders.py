@@ -42,19 +42,7 @@ ROWS, COLUMNS = 256, 128
 SHAPE = helpers.replace(
     helpers.TINY, architecture="llama", activation="silu", hidden_size=COLUMNS, intermediate_size=ROWS
 )
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "vocab_size": SHAPE.vocab_size,
-    "hidden_size": SHAPE.hidden_size,
-    "intermediate_size": SHAPE.intermediate_size,
-    "num_hidden_layers": SHAPE.num_layers,
-    "num_attention_heads": SHAPE.num_heads,
-    "num_key_value_heads": SHAPE.num_kv_heads,
-    "head_dim": SHAPE.head_dim,
-    "rms_norm_eps": 1e-5,
-    "hidden_act": "silu",
-    "tie_word_embeddings": True,
-}
+CONFIG = helpers.hf_config(SHAPE, "LlamaForCausalLM")
 UP = "model.layers.0.mlp.up_proj"
 Arrays = dict[str, np.ndarray]
 
