@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sterna.bench.sizing import trial
 from sterna.bench.sizing.claims import claims
 from sterna.bench.sizing.cost import cost, per_million, speed_for
 from sterna.bench.sizing.machines import MACHINES, MachineFacts, machine, read_machine
@@ -24,7 +25,7 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
 from sterna.engine.llm import LLM
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, FormatError, NotFoundError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from sterna.model.validate import tensor_shapes
 from sterna.tensor.encodings import Encoding
 
@@ -193,6 +194,20 @@ def test_this_machine_is_measured() -> None:
     result = size_up(Sized("small", SMALL, "here"), wish, "here", OPTIONS)
     assert result.speed.streams == 2 and result.speed.decode_tps > 0 and (result.speed.prefill_tps or 0) > 0
     assert result.machine.memory_gbs > 0 and "2 of 2 layers" in result.speed.basis and result.cost is not None
+
+
+def test_a_trial_that_fails_closes_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines: list[LLM] = []
+
+    def fail(llm: LLM, prompts: object) -> None:
+        engines.append(llm)
+        raise ArgumentError("No room.")
+
+    monkeypatch.setattr(trial, "run_streams", fail)
+    with pytest.raises(ArgumentError, match="No room"):
+        trial.measure_here(SMALL, Encoding.I2_S, Encoding.F16, 16, 2, OPTIONS)
+    with pytest.raises(UnsupportedError, match="closed"):
+        engines[0].complete([[1]], max_tokens=1)
 
 
 def test_claims_are_computed_and_have_a_verdict() -> None:

@@ -95,28 +95,27 @@ def measure_here(
     checkpoint = random_checkpoint(small, encodings(small, body, head), f"{layers} of {config.num_layers} layers")
     # Every stream has a block more than it fills, which the scheduler wants to see free.
     pool = streams * (room + 2 * BLOCK_SIZE)
-    llm = LLM(checkpoint, replace(options, ctx=None, head="full", pool_tokens=pool))
-    ceilings, rng = Ceilings(llm.isa, llm.threads), np.random.default_rng(0)
+    with LLM(checkpoint, replace(options, ctx=None, head="full", pool_tokens=pool)) as llm:
+        ceilings, rng = Ceilings(llm.isa, llm.threads), np.random.default_rng(0)
 
-    def prompt(tokens: int) -> list[int]:
-        ids: list[int] = rng.integers(0, llm.vocab_size, tokens).tolist()
-        return ids
+        def prompt(tokens: int) -> list[int]:
+            ids: list[int] = rng.integers(0, llm.vocab_size, tokens).tolist()
+            return ids
 
-    length, scale = min(PROMPT, context), config.num_layers / layers
-    llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
-    llm.settle()
-    prefill: list[float] = []
-    decode: list[float] = []
-    prompts = [prompt(context) for _ in range(streams)]
-    for done in range(1, ROUNDS + 1):
-        ceilings.measure_memory()
-        ceilings.measure_int8()
-        with llm.profiled() as profile:
-            llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
-        prefill.append(sum(pass_seconds(times, scale) for times in profile.passes))
-        decode += [pass_seconds(times, scale) for times in run_streams(llm, prompts)]
-        progress(done / ROUNDS)
-    llm.close()
+        length, scale = min(PROMPT, context), config.num_layers / layers
+        llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
+        llm.settle()
+        prefill: list[float] = []
+        decode: list[float] = []
+        prompts = [prompt(context) for _ in range(streams)]
+        for done in range(1, ROUNDS + 1):
+            ceilings.measure_memory()
+            ceilings.measure_int8()
+            with llm.profiled() as profile:
+                llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
+            prefill.append(sum(pass_seconds(times, scale) for times in profile.passes))
+            decode += [pass_seconds(times, scale) for times in run_streams(llm, prompts)]
+            progress(done / ROUNDS)
     facts = MachineFacts(
         f"HERE: {cpu_name()}",
         ceilings.memory_gbs,
