@@ -13,7 +13,7 @@ import torch
 from sterna.checkpoint.state import QUANTIZATION
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.sizes import readable
-from sterna.train.checkpoints import Checkpoints, Found
+from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import document_parts
 from sterna.train.data import corpus_inputs
@@ -37,7 +37,7 @@ class Plan:
     """What `corpus_inputs` says about the training files."""
     valid_beginning: list[list[str]]
     """The beginning of the held-out texts, in parts, `training.eval_bytes` long; it is scored during the run."""
-    found: Found | None = None
+    found: FoundState | None = None
     """The state in the output folder from which the run goes on; None: it begins anew."""
     changes: Sequence[str] = ()
     """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
