@@ -48,7 +48,7 @@ def _period(kinds: list[tuple[bool, int | None]]) -> int:
 
 
 def slice_of(config: ModelConfig, layers: int, context: int) -> ModelConfig:
-    """The configuration of the model's first layers, with room for `context` positions."""
+    """The configuration of the model's first layers, with room for `context` positions and without rotations."""
     net = config.delta_net
     if net is not None:
         net = replace(net, layers=tuple(layer for layer in net.layers if layer < layers))
