@@ -38,7 +38,8 @@ def plan(
         ),
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", metavar="TYPE", help="Of the output matrix; default: the model's, or q6_k.")
+        str | None,
+        typer.Option("--head", metavar="TYPE", help="Type of the output matrix; default: the model's, or q6_k."),
     ] = None,
     machine: Annotated[
         str,

@@ -143,7 +143,7 @@ def size_up(
 def advice(memory: Memory, others: Sequence[Memory]) -> str:
     """Whether a model fits, and what would."""
     if memory.fits is None:
-        return "whether that fits is not known: the machine's memory is not"
+        return "whether that fits is not known, because the machine's memory is not known"
     if memory.fits:
         return "that fits"
     fitting = [other.encoding for other in others if other.fits and other.bits_per_weight < memory.bits_per_weight]
