@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from sterna.bench.sizing import trial
 from sterna.bench.sizing.claims import claims
 from sterna.bench.sizing.cost import cost, per_million, speed_for
 from sterna.bench.sizing.machines import MACHINES, MachineFacts, machine, read_machine
 from sterna.bench.sizing.memory import cache_bytes, kv_bytes, state_bytes
 from sterna.bench.sizing.shapes import PUBLISHED, parameters, sized
-from sterna.bench.sizing.sizing import Wish, advice, size_up
+from sterna.bench.sizing.sizing import Scenario, advice, size_up
 from sterna.bench.sizing.speed import prefill_tps, step_seconds
 from sterna.bench.sizing.trial import layers_for, pass_seconds, slice_of
 from sterna.bench.sizing.weights import BODIES, bits, body_encoding, of_tensors, planned
@@ -24,7 +25,7 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
 from sterna.engine.llm import LLM
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, FormatError, NotFoundError
+from sterna.errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from sterna.model.validate import tensor_shapes
 from sterna.tensor.encodings import Encoding
 
@@ -118,12 +119,12 @@ def test_a_step_takes_as_long_as_its_bytes_or_its_multiply_adds() -> None:
 def test_what_does_not_fit_is_told_with_what_would(tmp_path: Path) -> None:
     path = tmp_path / "small.json"
     path.write_text(json.dumps({"memory_gbs": 50, "memory_gb": 24}))
-    wish = Wish(Encoding.I2_S, Encoding.Q6_K, 512, 1, 500, 200)
-    result = size_up(sized("100B"), wish, str(path), OPTIONS)
+    scenario = Scenario(Encoding.I2_S, Encoding.Q6_K, 512, 1, 500, 200)
+    result = size_up(sized("100B"), scenario, str(path), OPTIONS)
     assert result.memory.fits is False and result.speed.prefill_tps is None and result.joules_per_token is None
     # TQ1_0 is smaller in a file, and I2_S in memory.
     assert advice(result.memory, result.others) == "that does not fit; q1_0, ptq1_0 would"
-    assert size_up(sized("100B"), wish, "M2 Ultra", OPTIONS).memory.fits is True
+    assert size_up(sized("100B"), scenario, "M2 Ultra", OPTIONS).memory.fits is True
 
 
 def test_costs_follow_from_speeds() -> None:
@@ -187,12 +188,33 @@ def test_a_trial_has_whole_periods_of_layers() -> None:
 
 
 def test_this_machine_is_measured() -> None:
-    wish = Wish(Encoding.I2_S, Encoding.F16, 16, 2, 500, 200, per_hour=1.0)
+    scenario = Scenario(Encoding.I2_S, Encoding.F16, 16, 2, 500, 200, per_hour=1.0)
     from sterna.bench.sizing.shapes import Sized
 
-    result = size_up(Sized("small", SMALL, "here"), wish, "here", OPTIONS)
+    result = size_up(Sized("small", SMALL, "here"), scenario, "here", OPTIONS)
     assert result.speed.streams == 2 and result.speed.decode_tps > 0 and (result.speed.prefill_tps or 0) > 0
     assert result.machine.memory_gbs > 0 and "2 of 2 layers" in result.speed.basis and result.cost is not None
+
+
+def test_a_trial_that_fails_closes_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines: list[LLM] = []
+
+    def fail(llm: LLM, prompts: object) -> None:
+        engines.append(llm)
+        raise ArgumentError("No room.")
+
+    monkeypatch.setattr(trial, "run_streams", fail)
+    with pytest.raises(ArgumentError, match="No room"):
+        trial.measure_here(SMALL, Encoding.I2_S, Encoding.F16, 16, 2, OPTIONS)
+    with pytest.raises(UnsupportedError, match="closed"):
+        engines[0].complete([[1]], max_tokens=1)
+
+
+def test_a_model_with_rotations_says_that_they_are_not_counted() -> None:
+    scenario = Scenario(Encoding.PQ2_0, Encoding.PQ2_0, 512, 1, 500, 200)
+    rotated, other = (size_up(sized(name), scenario, "M2", OPTIONS).speed for name in ("bonsai2-4b", "bonsai-8b"))
+    assert rotated.basis.endswith("the rotations of its activations are not counted")
+    assert "rotations" not in other.basis
 
 
 def test_claims_are_computed_and_have_a_verdict() -> None:

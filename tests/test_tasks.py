@@ -213,7 +213,10 @@ def test_the_archive_of_mmlu_is_read(tmp_path: Path) -> None:
     central = whole.rindex(b"PK\x01\x02")
     encrypted[local + 6] = encrypted[central + 8] = 1  # flags: encrypted
     deflated[local + 8] = deflated[central + 10] = 8  # the method: deflated, which the bytes are not
-    for broken in (b"PK", encrypted, deflated):
+    lzma, patched = whole.copy(), whole.copy()
+    lzma[local + 8] = lzma[central + 10] = zipfile.ZIP_LZMA
+    patched[local + 6] = patched[central + 8] = 0x20  # flags: compressed patched data, which zipfile does not read
+    for broken in (b"PK", encrypted, deflated, lzma, patched):
         (tmp_path / "broken.zip").write_bytes(broken)
         with pytest.raises(FormatError, match="no archive"):
             list(read_lines(tmp_path / "broken.zip"))

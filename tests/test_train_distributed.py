@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sterna.errors import ArgumentError  # noqa: E402
-from sterna.train import distributed  # noqa: E402
+from sterna.train import distributed, plan  # noqa: E402
 from sterna.train.trainer import run_training  # noqa: E402
 from sterna.train.watch.records import read_records  # noqa: E402
 
@@ -68,6 +68,30 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(ArgumentError, match="3 processes cannot share 4 windows equally"):
         distributed.own_share(torch.zeros(4, 2))
     assert len(distributed.own_share(torch.zeros(6, 2))) == 2
+
+
+def test_a_process_chooses_its_gpu_before_its_first_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(plan.torch, "zeros", lambda size, device: calls.append(str(device)) or torch.ones(size))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert plan.torch_device("cuda") == torch.device("cuda")
+    assert calls == [1, "cuda"]
+    plan.torch_device("cpu")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    plan.torch_device("cuda")
+    assert calls == [1, "cuda", "cpu", "cuda"]
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("This machine has a GPU.")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match=r"which PyTorch cannot use here\.$"):
+        plan.torch_device("cuda")
 
 
 def test_checkpointed_activations_and_parts_of_a_batch_change_no_loss(tmp_path: Path) -> None:

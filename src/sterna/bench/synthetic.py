@@ -130,8 +130,8 @@ def synthetic_checkpoint(name: str) -> Checkpoint:
 
 
 def random_checkpoint(config: ModelConfig, encodings: Mapping[str, Encoding], name: str) -> Checkpoint:
-    """A model of random matrices in these encodings, by their names; embedding and head of others are Q6_K, or F16
-    where their rows do not fill its blocks. Vectors are float32."""
+    """A model of random matrices, called `name`. `encodings` has the encoding of each matrix by its name; a matrix that
+    it does not have is Q6_K, or F16 where its rows do not fill blocks of Q6_K. Vectors are float32."""
     return Checkpoint(config, _random_tensors(config, encodings), {}, Path(f"synthetic {name}"))
 
 

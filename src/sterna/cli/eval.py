@@ -41,11 +41,9 @@ def evaluate(
         typer.Option("--data", metavar="DIR", help="Where the files of tasks lie; default: STERNA_CACHE/eval."),
     ] = None,
     limit: Annotated[
-        int | None, value_flag(Whole(1, optional=True), "--limit", help="So many items of each task; default: all.")
+        int | None, value_flag(Whole(1, optional=True), "--limit", help="Most items of each task; default: all.")
     ] = None,
-    shots: Annotated[
-        int, value_flag(Whole(0, 64), "--shots", help="So many items with their answers before each other.")
-    ] = 0,
+    shots: Annotated[int, value_flag(Whole(0, 64), "--shots", help="Examples with answers before each item.")] = 0,
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="FILE", help="Keep results here; the same command goes on from there."),

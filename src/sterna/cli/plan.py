@@ -38,7 +38,8 @@ def plan(
         ),
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", metavar="TYPE", help="Of the output matrix; default: the model's, or q6_k.")
+        str | None,
+        typer.Option("--head", metavar="TYPE", help="Type of the output matrix; default: the model's, or q6_k."),
     ] = None,
     machine: Annotated[
         str,
@@ -82,13 +83,13 @@ def plan(
         raise ArgumentError("Give a model or --params, not both.")
     if api_price is not None and price is None:
         raise ArgumentError("--api-price needs --price, what an hour of the machine costs.")
-    from sterna.bench.sizing.sizing import Wish, size_up
+    from sterna.bench.sizing.sizing import Scenario, size_up
     from sterna.engine.options import EngineOptions
 
     sized, body, own_head, weights = _of_params(params) if params else _of_model(model, i2s_layout)
     if bits is not None or head is not None:
         weights = None
-    wish = Wish(
+    scenario = Scenario(
         _encoding(bits) if bits else body,
         _encoding(head) if head else own_head,
         context,
@@ -99,7 +100,9 @@ def plan(
         api_price,
     )
     with progress("measuring") as advance:
-        result = size_up(sized, wish, machine, EngineOptions(threads=threads, kv=kv), weights=weights, progress=advance)
+        result = size_up(
+            sized, scenario, machine, EngineOptions(threads=threads, kv=kv), weights=weights, progress=advance
+        )
     if json:
         print_json({**asdict(result), "weights": {**asdict(result.weights), "bytes": result.weights.bytes}})
         return
@@ -128,7 +131,10 @@ def _of_model(model: str | None, i2s_layout: str) -> tuple[Sized, Encoding, Enco
     from sterna.files.embedded import EMBEDDED_MODEL
 
     checkpoint = open_checkpoint(EMBEDDED_MODEL if model is None else model, i2s_layout).load()
-    sized = Sized(checkpoint.name, checkpoint.config, str(checkpoint.path))
+    has_rotations = checkpoint.config.hadamard is not None or any(
+        name.endswith("_rotation.pairs") for name in checkpoint.tensors
+    )
+    sized = Sized(checkpoint.name, checkpoint.config, str(checkpoint.path), has_rotations)
     weights = of_tensors(checkpoint.config, checkpoint.tensors)
     return sized, layers_encoding(checkpoint.tensors), head_tensor(checkpoint).encoding, weights
 

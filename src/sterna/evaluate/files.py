@@ -20,7 +20,11 @@ from sterna.files.regular import open_regular
 ALIASES = {"openbookqa": "openbook_qa", "wsc273": "winograd_wsc"}
 """lm-eval's names of tasks whose files have others."""
 LARGEST_LINE = 1 << 22
+"""Bytes of a line of JSON."""
 LARGEST_ZIP_ENTRY = 1 << 26
+"""Bytes of one of an archive's files, unpacked."""
+ENCRYPTED = 1
+"""The flag of an encrypted entry in a ZIP archive (PKWARE's APPNOTE, section 4.4.4)."""
 
 
 def data_folder(given: str | os.PathLike[str] | None) -> Path:
@@ -83,7 +87,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _mmlu(path: Path) -> Iterator[dict[str, Any]]:
-    """Questions of the archive's `test/*_test.csv`: question, four choices, letter."""
+    """The questions of the archive's files `test/*_test.csv`, whose rows are question, four choices and letter. Raises
+    `FormatError` for what is no such archive, and for entries that are encrypted, not stored or deflated, or larger
+    than `LARGEST_ZIP_ENTRY` bytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             for info in sorted(archive.infolist(), key=lambda info: info.filename):
@@ -92,11 +98,16 @@ def _mmlu(path: Path) -> Iterator[dict[str, Any]]:
                     continue
                 if info.file_size > LARGEST_ZIP_ENTRY:
                     raise FormatError(f"{path}: {info.filename} is too large for a file of questions.")
+                if info.flag_bits & ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise FormatError(
+                        f"{path} is no archive of questions: {info.filename} is encrypted, or compressed by another "
+                        "method than deflate."
+                    )
                 for row in csv.reader(io.StringIO(archive.read(info).decode())):
                     if len(row) != 6:
                         raise FormatError(f"{path}: {info.filename} has a row of {len(row)} entries and not 6.")
                     entries = zip(("question", *LETTERS, "letter"), row, strict=True)
                     yield {**dict(entries), "subject": name.stem.removesuffix("_test")}
-    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error, RuntimeError) as error:
-        # A RuntimeError is raised for an encrypted entry, and as NotImplementedError for an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error, NotImplementedError) as error:
+        # zipfile raises NotImplementedError for features of the format that it does not have, such as patched data.
         raise FormatError(f"{path} is no archive of questions: {error}.") from None

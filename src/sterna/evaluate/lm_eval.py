@@ -51,7 +51,9 @@ class SternaLM(TemplateLM):
         return self.llm.tokenizer.encode(string)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        raise UnsupportedError("Chat templates are for texts of the server; evaluate with apply_chat_template=False.")
+        raise UnsupportedError(
+            "SternaLM scores plain texts, without a chat template; evaluate with apply_chat_template=False."
+        )
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **more: Any

@@ -25,8 +25,8 @@ TOGETHER = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """`limit`: so many items of each task; `shots`: so many of its first items stand before each other one, with their
-    answers, and are not counted."""
+    """`limit`: the most items of a task that are scored; None: all. `shots`: how many of a task's first items are
+    examples, which stand with their answers before each of the other items and are not scored."""
 
     limit: int | None = None
     shots: int = 0
@@ -93,10 +93,13 @@ def _results(llm: LLM, items: Sequence[Item], left: Sequence[int], before: str) 
 
 
 class Kept:
-    """Results in a file of JSON lines, so that a run that was broken off goes on. Its first line says of what they
-    are; a file of something else is refused with `ArgumentError`."""
+    """The results of a run in a file of JSON lines, from which an interrupted run goes on."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        """Opens the file at `path`, or makes it. Its first line is `identity`: the JSON values on which results depend.
+
+        Raises `ArgumentError` for a file with another identity, or that holds no results.
+        """
         self._results: dict[str, dict[int, Results]] = {}
         self._stack = ExitStack()
         self._begin(path, identity)

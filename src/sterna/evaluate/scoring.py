@@ -55,7 +55,8 @@ def encode_pair(llm: LLM, context: str, continuation: str) -> tuple[list[int], i
 
 
 def cut(llm: LLM, ids: list[int], first: int) -> tuple[list[int], int]:
-    """The last tokens, as many as the context holds and the last one, which is not computed."""
+    """The last `context_length + 1` of the token ids, and where the first scored one is among them (`first` is where it
+    is in `ids`). The last token is only predicted, so it takes no position of the context."""
     over = max(0, len(ids) - llm.context_length - 1)
     return ids[over:], max(1, first - over)
 

@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator that keep a training step from getting its memory anew from the kernel."""
+"""Settings of the C library's allocator, with which training steps use the same memory again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two last states of a run, of which a damaged one never replaces a good one."""
+"""The last two states of a run, kept so that a damaged one never replaces a good one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import nn
 
 from sterna.errors import FormatError
 from sterna.train.optimizer import Optimizers
-from sterna.train.state import Saved, check_digest, read_origin, save_state
+from sterna.train.state import Saved, check_digest, check_origin, read_saved, save_state
 
 STATE_FILE = "state.safetensors"
 PREVIOUS_FILE = "state.previous.safetensors"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundState:
     """The state from which a run goes on."""
 
     path: Path
     saved: Saved
+    """What the state records."""
     note: str | None = None
-    """A sentence about the state that would have come first, where it is damaged or missing."""
+    """A sentence for people, if this is the previous state: what is wrong with the last one."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The states in a run's output folder: the last one, and the one before it."""
+    """The last state in a run's output folder, and the previous one."""
 
     folder: Path
 
@@ -41,33 +42,33 @@ class Checkpoints:
     def previous(self) -> Path:
         return self.folder / PREVIOUS_FILE
 
-    def find(self, origin: Mapping[str, object]) -> Found | None:
+    def find(self, origin: Mapping[str, object]) -> FoundState | None:
         """The newest state that is whole; None where there is none. Writes nothing.
 
-        Raises FormatError where every state is damaged, and where the state is one of another run (`read_origin`).
+        Raises FormatError where every state is damaged, and where the state is one of another run (`check_origin`).
         """
         damage: FormatError | None = None
         for path in (self.last, self.previous):
             if not path.exists():
                 continue
             try:
-                saved = read_origin(path, {})
+                saved = read_saved(path)
                 check_digest(path)
             except FormatError as error:
                 damage = damage or error
                 continue
-            read_origin(path, origin)
+            check_origin(path, saved, origin)
             note = None
             if path != self.last:
                 reason = f"{self.last} is missing." if damage is None else str(damage)
                 note = f"{reason} The run goes on from the state before it, of step {saved.step}."
-            return Found(path, saved, note)
+            return FoundState(path, saved, note)
         if damage is not None:
             raise damage
         return None
 
-    def adopt(self, found: Found) -> None:
-        """Makes a state that was found the last one; one that is damaged is replaced by it."""
+    def adopt(self, found: FoundState) -> None:
+        """Makes a state that was found the last one; it replaces a last one that is damaged."""
         if found.path != self.last:
             os.replace(found.path, self.last)
 

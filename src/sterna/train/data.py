@@ -22,7 +22,7 @@ from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
 from sterna.train.background import in_background
 from sterna.train.corpus import END_OF_TEXT, Report, document_parts
-from sterna.train.sources import HUB, Rows, source
+from sterna.train.sources import Rows, source
 
 END_OF_TEXT_ID = 0
 TOKENIZER_FILE, TOKENS_FILE, STAMP_FILE = "tokenizer.json", "train.bin", "data.json"
@@ -180,7 +180,7 @@ def corpus_inputs(base: Path, train: list[str], vocab_size: int) -> dict[str, An
     files = []
     for name in train:
         found = source(base, name)
-        if name.startswith(HUB):
+        if isinstance(found, Rows) and found.is_data_set:
             files.append([name, 0])
             continue
         path = found.path if isinstance(found, Rows) else found

@@ -22,21 +22,33 @@ PATIENCE = timedelta(days=1)
 """How long processes wait for each other: while the first one makes the tokens of a large corpus, the others wait."""
 
 
+def choose_gpu(device: torch.device) -> None:
+    """Makes `cuda` mean the GPU of this process's local rank, if `torchrun` started several and `device` is a GPU.
+
+    It must be called before the first tensor on a GPU: without it every process opens a context on the first GPU, which
+    takes memory there. Raises RuntimeError where the machine has fewer GPUs than processes.
+    """
+    if _started_processes() > 1 and device.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def joined(device: torch.device) -> Iterator[None]:
     """Joins the processes that `torchrun` started for a training on `device`, inside the block."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if _started_processes() == 1 or dist.is_initialized():
         yield
         return
-    on_gpu = device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # The loss is averaged on the CPU, whose tensors NCCL does not take.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _started_processes() -> int:
+    """How many processes `torchrun` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def process_count() -> int:

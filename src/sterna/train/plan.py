@@ -13,10 +13,11 @@ import torch
 from sterna.checkpoint.state import QUANTIZATION
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.sizes import readable
-from sterna.train.checkpoints import Checkpoints, Found
+from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import document_parts
 from sterna.train.data import corpus_inputs
+from sterna.train.distributed import choose_gpu
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Block, Decoder
@@ -36,7 +37,7 @@ class Plan:
     """What `corpus_inputs` says about the training files."""
     valid_beginning: list[list[str]]
     """The beginning of the held-out texts, in parts, `training.eval_bytes` long; it is scored during the run."""
-    found: Found | None = None
+    found: FoundState | None = None
     """The state in the output folder from which the run goes on; None: it begins anew."""
     changes: Sequence[str] = ()
     """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
@@ -128,9 +129,10 @@ def new_decoder(config: RunConfig) -> Decoder:
 
 
 def torch_device(name: str) -> torch.device:
-    """The torch device `name`. Raises ArgumentError where it cannot hold a tensor."""
+    """The torch device `name`, of several GPUs this process's. Raises ArgumentError where it cannot hold a tensor."""
     try:
         device = torch.device(name)
+        choose_gpu(device)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error

@@ -31,6 +31,11 @@ class Rows:
     field: str = "text"
 
     @property
+    def is_data_set(self) -> bool:
+        """Whether this is a data set of the hub, and no file."""
+        return self.name.startswith(HUB)
+
+    @property
     def size(self) -> int:
         """The file's size in bytes; 0 for a data set."""
         return self.path.stat().st_size if self.path.is_file() else 0
@@ -48,7 +53,7 @@ class Rows:
                 yield whole_characters(value)
 
     def _values(self, read: Read) -> Iterator[Any]:
-        if self.name.startswith(HUB):
+        if self.is_data_set:
             return self._of_data_set()
         return self._of_parquet(read) if _kind(self.path) == "parquet" else self._of_jsonl(read)
 

@@ -40,6 +40,8 @@ class Saved:
     """What a state records about the run that saved it."""
 
     step: int
+    origin: dict[str, Any]
+    """The entries of `ORIGINS` that the state has."""
     config: dict[str, Any]
     """The run's config; empty in a state that records none."""
     guard: dict[str, Any] = field(default_factory=dict)
@@ -129,18 +131,23 @@ def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, to
             yield f"{slot}.{name}", whole(tensor)
 
 
-def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
-    """What the state at `path` records. Raises FormatError where the file is no state, or where an entry of `origin`
-    differs from the state's; of an entry that is a dictionary, only the keys in `origin` are compared."""
+def read_saved(path: Path) -> Saved:
+    """What the state at `path` records. Raises FormatError where the file is no state."""
     with _reading(path):
         with safe_open(str(path), framework="pt") as file:
             texts = {key: value for key, value in (file.metadata() or {}).items() if key not in ("format", DIGEST)}
         metadata = {key: json.loads(value) for key, value in texts.items()}
-        saved = Saved(int(metadata["step"]), metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
+        origin = {key: metadata[key] for key in ORIGINS if key in metadata}
+        return Saved(int(metadata["step"]), origin, metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
+
+
+def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None:
+    """Raises FormatError where the state at `path` is one of another run: an entry of `ORIGINS` differs from that of
+    `origin`. Of an entry that is a dictionary, only the keys in `origin` are compared."""
     for key, sentence in ORIGINS.items():
         if key not in origin:
             continue
-        own, wanted = metadata.get(key), json.loads(json.dumps(origin[key]))
+        own, wanted = saved.origin.get(key), json.loads(json.dumps(origin[key]))
         if isinstance(own, dict) and isinstance(wanted, dict):
             own = {name: own.get(name) for name in wanted}
         if own != wanted:
@@ -149,7 +156,6 @@ def read_origin(path: Path, origin: Mapping[str, object]) -> Saved:
                 f"{path} {sentence}{differences and f' ({differences})'}; move it away or give the run another "
                 "output folder."
             )
-    return saved
 
 
 def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> Saved:
@@ -158,7 +164,8 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
     A parameter begins with fresh moments if another optimizer than now updated it in the saved run. Raises
     FormatError where model and state do not match, or where the state has numbers that are not finite.
     """
-    saved = read_origin(path, origin)
+    saved = read_saved(path)
+    check_origin(path, saved, origin)
     parameters = dict(model.named_parameters())
     try:
         with safe_open(str(path), framework="pt") as file, torch.no_grad():

@@ -66,7 +66,7 @@ def run_training(
     """
     plan = plan_training(config_path, overrides)
     position = Position(plan.step, plan.step)
-    with joined(plan.config.training.device), _memory_errors(plan.config):
+    with joined(plan.device), _memory_errors(plan.config):
         if process_rank() > 0:
             return _run(plan, position, lambda line: None, None)
         with locked(plan.output), _told(position, report):

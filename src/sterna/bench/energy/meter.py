@@ -10,7 +10,7 @@ from types import TracebackType
 from sterna.bench.energy.sensors import Sensor
 
 SAMPLE_SECONDS = 0.5
-"""A battery's power is read so often, and a counter long before it wraps."""
+"""Seconds between readings: often enough to add up a battery's power, and to read a counter before it wraps."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Energy:
 
     @property
     def watts(self) -> float:
+        """The mean power; 0 for no time."""
         return self.joules / self.seconds if self.seconds else 0.0
 
     def above(self, idle: Energy) -> float:

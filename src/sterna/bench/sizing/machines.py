@@ -23,8 +23,9 @@ TEXTS = ("name", "source", "date")
 @dataclass(frozen=True)
 class MachineFacts:
     """`memory_gb`: memory in 1e9 bytes; `memory_gbs`: 1e9 bytes a second; `int8_gmacs`: 1e9 int8 multiply-adds a
-    second; `watts`: under load. None where it is not known. `source` says where the figures come from and `date` when
-    they were looked up."""
+    second; `watts`: under load. None where it is not known. `decode_efficiency`, `prefill_efficiency`: the shares of
+    the bandwidth and of the int8 rate that decode and prefill reach. `source` says where the figures come from and
+    `date` when they were looked up."""
 
     name: str
     memory_gbs: float

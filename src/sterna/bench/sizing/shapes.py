@@ -36,6 +36,9 @@ class Sized:
     name: str
     config: ModelConfig
     source: str
+    has_rotations: bool = False
+    """Whether matrices multiply rotated activations: Hadamard transforms (Bonsai 2), or rotations of pairs (ParoQuant).
+    """
 
 
 def sized(text: str) -> Sized:
@@ -47,7 +50,7 @@ def sized(text: str) -> Sized:
     known = {name.lower(): (name, shape) for name, shape in (SHAPES | PUBLISHED).items()}
     if text.lower() in known:
         name, shape = known[text.lower()]
-        return Sized(name, config_of(shape), f"the published shape {name}")
+        return Sized(name, config_of(shape), f"the published shape {name}", shape.rotated is not None)
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([KMBT])", text, re.IGNORECASE)
     if found is None or float(found[1]) == 0:
         raise ArgumentError(

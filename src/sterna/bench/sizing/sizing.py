@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sterna.bench.sizing.cost import Cost, cost
 from sterna.bench.sizing.machines import MachineFacts, machine
@@ -57,23 +57,30 @@ class Sizing:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be run: encodings of the layers and the head, positions of each of `streams` sequences, tokens of a
-    request, prices of an hour of the machine and of a million tokens of an API."""
+class Scenario:
+    """How a model is to be run, and what that is compared with."""
 
     body: Encoding
+    """Of the layers' matrices."""
     head: Encoding
+    """Of the output matrix."""
     context: int
+    """Positions of each sequence."""
     streams: int
+    """Sequences that decode together."""
     prompt: int
+    """Tokens of a request's prompt, for its cost."""
     output: int
+    """Tokens of its answer, for its cost."""
     per_hour: float | None = None
+    """The price of an hour of the machine, in any currency; None: no cost is computed."""
     api_per_million: float | None = None
+    """The price of a million tokens of an API in the same currency; None: nothing is compared."""
 
 
 def size_up(
     model: Sized,
-    wish: Wish,
+    scenario: Scenario,
     machine_name: str,
     options: EngineOptions,
     *,
@@ -82,40 +89,50 @@ def size_up(
 ) -> Sizing:
     """The memory, speed and cost of a model. `weights`: those of a model that is there.
 
-    The machine `HERE` is measured, with the threads and the type of keys and values of `options`. Raises
-    `ArgumentError` for an unknown machine.
+    The machine `HERE` is measured, with the threads and the type of keys and values of `options`. No speed counts
+    rotations of activations; the basis of the speed says so for a model that has them. `progress` receives the share
+    of the measurement that is done, 0 to 1. Raises `ArgumentError`, `NotFoundError` and `FormatError` as `machine`,
+    `UnsupportedError` as `measure_here`.
     """
-    config = model.config
-    weights = weights or planned(config, wish.body, wish.head)
-    in_memory = weights if wish.body is resident(wish.body) else planned(config, resident(wish.body), wish.head)
+    config, body, head = model.config, scenario.body, scenario.head
+    context, streams = scenario.context, scenario.streams
+    weights = weights or planned(config, body, head)
+    in_memory = weights if body is resident(body) else planned(config, resident(body), head)
     if machine_name.upper() == HERE:
         from sterna.bench.sizing.trial import measure_here  # which imports the engine
 
-        facts, found = measure_here(config, wish.body, wish.head, wish.context, wish.streams, options, progress)
+        facts, found = measure_here(config, body, head, context, streams, options, progress)
     else:
         facts = machine(machine_name)
-        found = speed(in_memory, config, wish.context, wish.streams, options.kv, facts)
-    cache = cache_bytes(config, wish.context, wish.streams, options.kv)
-    working = working_bytes(config, wish.streams)
+        found = speed(in_memory, config, context, streams, options.kv, facts)
+    if model.has_rotations:
+        found = replace(found, basis=f"{found.basis}; the rotations of its activations are not counted")
+    cache = cache_bytes(config, context, streams, options.kv)
+    working = working_bytes(config, streams)
 
     def memory(encoding: Encoding, size: int) -> Memory:
         fits = None if facts.memory_gb is None else size + cache + working <= facts.memory_gb * 1e9
         return Memory(encoding.value, bits(encoding), size, cache, working, fits)
 
     price = None
-    if wish.per_hour is not None:
-        price = cost(wish.per_hour, found.prefill_tps, found.decode_tps, wish.prompt, wish.output, wish.api_per_million)
+    if scenario.per_hour is not None:
+        price = cost(
+            scenario.per_hour,
+            found.prefill_tps,
+            found.decode_tps,
+            scenario.prompt,
+            scenario.output,
+            scenario.api_per_million,
+        )
     return Sizing(
         name=model.name,
         source=model.source,
         parameters=weights.parameters,
-        body=wish.body.value,
-        head=wish.head.value,
+        body=body.value,
+        head=head.value,
         weights=weights,
-        memory=memory(wish.body, in_memory.bytes),
-        others=[
-            memory(body, planned(config, resident(body), wish.head).bytes) for body in BODIES if body is not wish.body
-        ],
+        memory=memory(body, in_memory.bytes),
+        others=[memory(other, planned(config, resident(other), head).bytes) for other in BODIES if other is not body],
         machine=facts,
         speed=found,
         cost=price,
@@ -126,7 +143,7 @@ def size_up(
 def advice(memory: Memory, others: Sequence[Memory]) -> str:
     """Whether a model fits, and what would."""
     if memory.fits is None:
-        return "whether that fits is not known: the machine's memory is not"
+        return "whether that fits is not known, because the machine's memory is not known"
     if memory.fits:
         return "that fits"
     fitting = [other.encoding for other in others if other.fits and other.bits_per_weight < memory.bits_per_weight]

@@ -48,7 +48,7 @@ def _period(kinds: list[tuple[bool, int | None]]) -> int:
 
 
 def slice_of(config: ModelConfig, layers: int, context: int) -> ModelConfig:
-    """The configuration of the model's first layers, with room for `context` positions."""
+    """The configuration of the model's first layers, with room for `context` positions and without rotations."""
     net = config.delta_net
     if net is not None:
         net = replace(net, layers=tuple(layer for layer in net.layers if layer < layers))
@@ -95,28 +95,27 @@ def measure_here(
     checkpoint = random_checkpoint(small, encodings(small, body, head), f"{layers} of {config.num_layers} layers")
     # Every stream has a block more than it fills, which the scheduler wants to see free.
     pool = streams * (room + 2 * BLOCK_SIZE)
-    llm = LLM(checkpoint, replace(options, ctx=None, head="full", pool_tokens=pool))
-    ceilings, rng = Ceilings(llm.isa, llm.threads), np.random.default_rng(0)
+    with LLM(checkpoint, replace(options, ctx=None, head="full", pool_tokens=pool)) as llm:
+        ceilings, rng = Ceilings(llm.isa, llm.threads), np.random.default_rng(0)
 
-    def prompt(tokens: int) -> list[int]:
-        ids: list[int] = rng.integers(0, llm.vocab_size, tokens).tolist()
-        return ids
+        def prompt(tokens: int) -> list[int]:
+            ids: list[int] = rng.integers(0, llm.vocab_size, tokens).tolist()
+            return ids
 
-    length, scale = min(PROMPT, context), config.num_layers / layers
-    llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
-    llm.settle()
-    prefill: list[float] = []
-    decode: list[float] = []
-    prompts = [prompt(context) for _ in range(streams)]
-    for done in range(1, ROUNDS + 1):
-        ceilings.measure_memory()
-        ceilings.measure_int8()
-        with llm.profiled() as profile:
-            llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
-        prefill.append(sum(pass_seconds(times, scale) for times in profile.passes))
-        decode += [pass_seconds(times, scale) for times in run_streams(llm, prompts)]
-        progress(done / ROUNDS)
-    llm.close()
+        length, scale = min(PROMPT, context), config.num_layers / layers
+        llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
+        llm.settle()
+        prefill: list[float] = []
+        decode: list[float] = []
+        prompts = [prompt(context) for _ in range(streams)]
+        for done in range(1, ROUNDS + 1):
+            ceilings.measure_memory()
+            ceilings.measure_int8()
+            with llm.profiled() as profile:
+                llm.complete([prompt(length)], max_tokens=1, ignore_eos=True)
+            prefill.append(sum(pass_seconds(times, scale) for times in profile.passes))
+            decode += [pass_seconds(times, scale) for times in run_streams(llm, prompts)]
+            progress(done / ROUNDS)
     facts = MachineFacts(
         f"HERE: {cpu_name()}",
         ceilings.memory_gbs,
