@@ -351,3 +351,19 @@ def test_ended_batches_make_room_for_new_ones(served: Running) -> None:
             for each in running:
                 small.openai.batches.cancel(each.id)
                 ended(small, each)
+
+
+def test_a_published_output_stays_where_the_errors_cannot_be_published(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = files_module.Files.publish
+
+    async def failing(files: Any, id: str, filename: str, *more: Any) -> Any:
+        if filename.endswith("_error.jsonl"):
+            raise OSError(28, "No space left on device")
+        return await publish(files, id, filename, *more)
+
+    monkeypatch.setattr(files_module.Files, "publish", failing)
+    batch = ended(served, begin(served, [{"prompt": "a", "max_tokens": 1}, b"{"]))
+    assert batch.status == "failed" and batch.errors is not None and batch.error_file_id is None
+    assert len(text_of(served, batch.output_file_id).splitlines()) == 1

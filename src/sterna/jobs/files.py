@@ -171,10 +171,11 @@ class Files:
         return found
 
     def abandon(self, id: str) -> None:
-        """Removes a file that will not be complete."""
+        """Removes what there is of a file that will not be published. One that was published stays."""
         self._reserved.pop(id, None)
-        for path in (self.path(id), self.folder / f"{id}.journal"):
-            path.unlink(missing_ok=True)
+        if id not in self._files:
+            for path in (self.path(id), self.folder / f"{id}.journal"):
+                path.unlink(missing_ok=True)
 
     def _add(self, file: File) -> None:
         if file.id in self._files:
