@@ -290,7 +290,9 @@ void Model::head_rows(const HeadRows& rows, std::size_t n_threads, float* out, C
         shares[1].each(thread, adapters.down_items(), 1, [&](std::size_t first, std::size_t last) {
             for (std::size_t i = first; i < last; ++i) adapters.down(i, {head_input_.values, head_input_.stride});
         });
+        watch.stop(2);
         barrier.wait(n_threads);
+        watch.start();
         const std::size_t columns = head_->out_features();
         shares[2].each(thread, SiteWork::up_items(columns), 1, [&](std::size_t first, std::size_t last) {
             for (std::size_t i = first; i < last; ++i) adapters.up(i, columns, {out, columns});
@@ -305,44 +307,41 @@ void Model::logits(const HeadRows& rows, std::size_t n_threads, float* out, Prof
     head_rows(rows, n_threads, out, timer);
 }
 
-std::vector<Choice> Model::select(const HeadRows& rows, std::span<const Sampling> samplings, std::size_t n_threads,
-                                  Profile* profile) {
+template <class Result>
+std::vector<Result> Model::of_logits(const HeadRows& rows, std::size_t n_threads, Profile* profile,
+                                     const auto& result) {
     const std::lock_guard lock(mutex_);
     CallTimer timer(profile);
-    if (rows.hidden.size() != samplings.size() * hidden_size())
-        throw std::invalid_argument("There must be one sampling for each hidden row.");
-    const std::size_t n = samplings.size(), vocab = vocab_size();
+    const std::size_t n = rows.hidden.size() / hidden_size(), vocab = vocab_size();
     std::vector<float> logits(n * vocab);
     head_rows(rows, n_threads, logits.data(), timer);
-    std::vector<Choice> choices(n);
+    std::vector<Result> results(n);
     timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
         watch.start();
         for (std::size_t i = thread; i < n; i += n_threads)
-            choices[i] = choose({logits.data() + i * vocab, vocab}, samplings[i]);
+            results[i] = result(std::span(logits.data() + i * vocab, vocab), i);
         watch.stop(0);
     });
-    return choices;
+    return results;
+}
+
+std::vector<Choice> Model::select(const HeadRows& rows, std::span<const Sampling> samplings, std::size_t n_threads,
+                                  Profile* profile) {
+    if (rows.hidden.size() != samplings.size() * hidden_size())
+        throw std::invalid_argument("There must be one sampling for each hidden row.");
+    return of_logits<Choice>(rows, n_threads, profile,
+                             [&](std::span<float> logits, std::size_t i) { return choose(logits, samplings[i]); });
 }
 
 std::vector<Score> Model::score(const HeadRows& rows, std::span<const std::int32_t> ids, std::size_t n_threads,
                                 Profile* profile) {
-    const std::lock_guard lock(mutex_);
-    CallTimer timer(profile);
-    const std::size_t n = ids.size(), vocab = vocab_size();
-    if (rows.hidden.size() != n * hidden_size())
+    if (rows.hidden.size() != ids.size() * hidden_size())
         throw std::invalid_argument("There must be one id for each hidden row.");
     for (const std::int32_t id : ids)
-        if (id < 0 || static_cast<std::size_t>(id) >= vocab) throw std::invalid_argument("An id is out of range.");
-    std::vector<float> logits(n * vocab);
-    head_rows(rows, n_threads, logits.data(), timer);
-    std::vector<Score> scores(n);
-    timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
-        watch.start();
-        for (std::size_t i = thread; i < n; i += n_threads)
-            scores[i] = sterna::score({logits.data() + i * vocab, vocab}, ids[i]);
-        watch.stop(0);
-    });
-    return scores;
+        if (id < 0 || static_cast<std::size_t>(id) >= vocab_size())
+            throw std::invalid_argument("An id is out of range.");
+    return of_logits<Score>(rows, n_threads, profile,
+                            [&](std::span<float> logits, std::size_t i) { return sterna::score(logits, ids[i]); });
 }
 
 }  // namespace sterna

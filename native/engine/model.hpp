@@ -68,6 +68,9 @@ private:
     void begin_pass(const Batch& batch, Profile& profile) const;
     void reserve(std::size_t tokens, std::size_t n_threads);
     void head_rows(const HeadRows& rows, std::size_t n_threads, float* out, CallTimer& timer);
+    // result(logits, i) for each hidden row i.
+    template <class Result>
+    std::vector<Result> of_logits(const HeadRows& rows, std::size_t n_threads, Profile* profile, const auto& result);
 
     std::mutex mutex_;
     const Kernels& kernels_;

@@ -37,7 +37,7 @@ void CallTimer::collect(const std::vector<StepTimer>& timers, const std::vector<
     for (const StepTimer& timer : timers)
         for (std::size_t i = 0; i < parts.size(); ++i) {
             const double mean = timer.seconds()[i] / static_cast<double>(timers.size());
-            seconds[parts[i]] += mean;
+            if (mean > 0) seconds[parts[i]] += mean;
             waiting -= mean;
         }
     seconds["barriers"] += waiting;

@@ -14,9 +14,10 @@ namespace sterna {
 // One pass: a forward pass with all that follows it, until the next one begins.
 struct PassTimes {
     std::size_t tokens = 0, sequences = 0;
-    // By part, each an average over the threads that ran, so that they add up to the time of the pass. Beside the parts
-    // of the steps (Step::part) and of the head: "barriers", in which threads wait for each other, "setup", in which
-    // one thread prepares what all will do, and "python", the time between two calls of the engine.
+    // By part, of those that had work, each an average over the threads that ran, so that they add up to the time of
+    // the pass. Beside the parts of the steps (Step::part) and of the head: "barriers", in which threads wait for each
+    // other, "setup", in which one thread prepares what all will do, and "python", the time between two calls of the
+    // engine.
     std::map<std::string, double> seconds;
 };
 

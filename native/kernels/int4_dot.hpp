@@ -57,6 +57,21 @@ inline void add_four(RowInts& sum, const CodeVec& codes, const std::int8_t* x) {
 }
 #endif
 
+// low[t] and high[t] += the products of the low and of the high nibbles of some lines and the activations of T tokens.
+template <std::size_t T, class Sum>
+[[gnu::always_inline]] inline void add_lines(const std::uint8_t* line, std::size_t lines, const std::int8_t* x,
+                                             std::size_t stride, Sum (&low)[T], Sum (&high)[T]) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < lines; ++i, line += kInt4Line, x += kInt4LineColumns) {
+        const LineCodes codes = codes_of_line(line);
+#pragma GCC unroll 12
+        for (std::size_t t = 0; t < T; ++t) {
+            add_four(low[t], codes.low, x + t * stride);
+            add_four(high[t], codes.high, x + t * stride + 4);
+        }
+    }
+}
+
 // sums[t] = the sums of the codes of one group times the activations of T tokens, for the rows of one register.
 template <std::size_t T>
 [[gnu::always_inline]] inline void int4_sums(const std::uint8_t* line, std::size_t lines, const std::int8_t* x,
@@ -65,32 +80,16 @@ template <std::size_t T>
 #if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
     // Eight sums of two products of a code and an activation, at most 8 * 2 * 15 * 128, fit 16 bits.
     constexpr std::size_t kRun = 4;
-    for (std::size_t run = 0; run < lines; run += kRun) {
+    for (std::size_t run = 0; run < lines; run += kRun, line += kRun * kInt4Line, x += kRun * kInt4LineColumns) {
         __m256i pairs[T];
         for (__m256i& pair : pairs) pair = _mm256_setzero_si256();
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < kRun; ++i, line += kInt4Line, x += kInt4LineColumns) {
-            const LineCodes codes = codes_of_line(line);
-#pragma GCC unroll 4
-            for (std::size_t t = 0; t < T; ++t) {
-                add_four(pairs[t], codes.low, x + t * stride);
-                add_four(pairs[t], codes.high, x + t * stride + 4);
-            }
-        }
+        add_lines(line, kRun, x, stride, pairs, pairs);
         for (std::size_t t = 0; t < T; ++t)
             sums[t] += reinterpret_cast<RowInts>(_mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1)));
     }
 #else
     RowInts more[T] = {};  // a second chain of additions
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < lines; ++i, line += kInt4Line, x += kInt4LineColumns) {
-        const LineCodes codes = codes_of_line(line);
-#pragma GCC unroll 12
-        for (std::size_t t = 0; t < T; ++t) {
-            add_four(sums[t], codes.low, x + t * stride);
-            add_four(T < 5 ? more[t] : sums[t], codes.high, x + t * stride + 4);
-        }
-    }
+    add_lines(line, lines, x, stride, sums, T < 5 ? more : sums);
     for (std::size_t t = 0; t < T && T < 5; ++t) sums[t] += more[t];
 #endif
 }

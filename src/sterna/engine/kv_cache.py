@@ -31,12 +31,12 @@ class _Group:
     allocator: BlockAllocator
     window: int | None
     most: int
-    """Blocks that one sequence needs at most."""
+    """Blocks that one sequence needs at most; a small pool may have fewer."""
     block_size: int
 
     @property
     def least(self) -> int:
-        """Blocks that one sequence needs at most."""
+        """Blocks that are enough for any one sequence that the pool has room for."""
         return min(self.most, self.allocator.size)
 
     def first_seen(self, position: int) -> int:
@@ -100,6 +100,13 @@ class KvCache:
             self.groups.append(_Group(allocator, pool.window, self.blocks_for(seen) + 1, block_size))
 
         self._has_states = any(isinstance(group, StateGroup) for group in self.groups)
+
+    @property
+    def use(self) -> float:
+        """How many blocks sequences have, of those that they may have: a share from 0 to 1."""
+        used = sum(group.allocator.used for group in self.groups)
+        blocks = used + sum(group.allocator.available for group in self.groups)
+        return used / blocks if blocks else 0.0
 
     def taken(self, block_bytes: Sequence[int]) -> int:
         """Bytes that the blocks have taken; `block_bytes`: those of one block or slot of each group."""

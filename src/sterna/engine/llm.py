@@ -187,7 +187,7 @@ class LLM:
 
         Raises ArgumentError for an unknown name, UnsupportedError in a callback of a request.
         """
-        self._check_thread()
+        self._loop.check_thread()
         self._loop.wait_for(self._adapters.remove(name))
 
     @overload
@@ -245,7 +245,7 @@ class LLM:
         events: SimpleQueue[str | Request] = SimpleQueue()
         generation = self.generation(prompt, params, done=events.put, deliver=events.put, **named)
         try:
-            self._check_thread()
+            self._loop.check_thread()
             self.submit([generation])
             waiting = Waiting([generation], progress)
             event = waiting.next(events)
@@ -446,36 +446,18 @@ class LLM:
     @property
     def statistics(self) -> Statistics:
         """What the engine is doing, without waiting for it. Raises `UnsupportedError` after `close`."""
-        scheduler, backend = self._loop.scheduler, self._loop.backend
-        assert isinstance(backend, NativeBackend)
-        allocators = [group.allocator for group in self._cache.groups]
-        used = sum(allocator.used for allocator in allocators)
-        blocks = used + sum(allocator.available for allocator in allocators)
-        return Statistics(
-            running=scheduler.running,
-            waiting=scheduler.waiting,
-            cache_use=used / blocks if blocks else 0.0,
-            cache_bytes=self._cache.taken(backend.block_bytes),
-            least_cache_bytes=self._cache.least(backend.block_bytes),
-            passes=scheduler.passes,
-            tokens=scheduler.tokens,
-            preemptions=scheduler.preemptions,
-            prefix_queries=scheduler.prefix_queries,
-            prefix_hits=scheduler.prefix_hits,
-        )
+        return Statistics.of(self._loop.scheduler, self._cache, self._backend.block_bytes)
 
     def limit_cache(self, limit: int) -> None:
         """Lets the KV cache take no more than `limit` bytes, from the next pass on. What it has taken it keeps, and it
         may always take `statistics.least_cache_bytes`. Requests that find no room wait, as in a full cache."""
-        backend = self._loop.backend
-        assert isinstance(backend, NativeBackend)
-        self._loop.call(lambda: self._cache.limit(limit, backend.block_bytes))
+        block_bytes = self._backend.block_bytes
+        self._loop.call(lambda: self._cache.limit(limit, block_bytes))
 
     @contextmanager
     def profiled(self) -> Iterator[Profile]:
         """Times the passes that run inside a `with` block; no other request may run beside them."""
-        backend = self._loop.backend
-        assert isinstance(backend, NativeBackend)
+        backend = self._backend
         backend.profile = profile = Profile()
         try:
             yield profile
@@ -498,12 +480,18 @@ class LLM:
         """Copies weights into memory to the end, for measurements; otherwise that goes on between the first passes."""
         self._loop.call(lambda: self._loop.backend.settle())
 
+    @property
+    def _backend(self) -> NativeBackend:
+        backend = self._loop.backend
+        assert isinstance(backend, NativeBackend)
+        return backend
+
     def _run(
         self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None
     ) -> None:
         """Runs requests, whose `done` must be `finished.put`, until all have ended. Raises the first error of one."""
         try:
-            self._check_thread()
+            self._loop.check_thread()
             self.submit(requests)
             waiting = Waiting(requests, progress)
             for _ in requests:
@@ -513,10 +501,6 @@ class LLM:
             waiting.over()
         finally:
             self.cancel(requests)
-
-    def _check_thread(self) -> None:
-        if self._loop.is_own_thread:
-            raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def _encode(self, prompt: Prompt, limit: int) -> Sequence[int] | np.ndarray:
         """The ids of a text; ids are returned as they are. Raises `ContextLengthError` for a text of more than `limit`

@@ -84,8 +84,7 @@ class Loop:
     def wait_for(self, adapter: LoadedAdapter) -> None:
         """Returns when no request runs with an adapter, or waits to. Raises UnsupportedError on the loop's thread, and
         where the loop is closed meanwhile."""
-        if self.is_own_thread:
-            raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
+        self.check_thread()
         unused: Future[None] = Future()
         self._send(partial(self._releases.append, (adapter, unused)))
         unused.result()
@@ -109,6 +108,11 @@ class Loop:
     def is_own_thread(self) -> bool:
         """Whether the caller is the loop's thread, in a callback: it must not wait for requests."""
         return threading.current_thread() is self._thread
+
+    def check_thread(self) -> None:
+        """Raises UnsupportedError on the loop's thread, for callers that are about to wait for requests."""
+        if self.is_own_thread:
+            raise UnsupportedError("A callback runs on the engine's thread, and cannot wait for the engine there.")
 
     def close(self) -> None:
         """Ends the thread after the pass that it is in; requests that have not finished fail, and so do later ones."""

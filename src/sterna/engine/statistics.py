@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sterna.engine.kv_cache import KvCache
+from sterna.engine.scheduler import Scheduler
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,19 @@ class Statistics:
     """Tokens of prompts that could have come from the prefix cache."""
     prefix_hits: int
     """Tokens of prompts that did."""
+
+    @classmethod
+    def of(cls, scheduler: Scheduler, cache: KvCache, block_bytes: Sequence[int]) -> Statistics:
+        """The numbers of an engine; `block_bytes`: those of one block or slot of each group of the cache."""
+        return cls(
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            cache_use=cache.use,
+            cache_bytes=cache.taken(block_bytes),
+            least_cache_bytes=cache.least(block_bytes),
+            passes=scheduler.passes,
+            tokens=scheduler.tokens,
+            preemptions=scheduler.preemptions,
+            prefix_queries=scheduler.prefix_queries,
+            prefix_hits=scheduler.prefix_hits,
+        )
