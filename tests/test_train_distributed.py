@@ -51,8 +51,13 @@ def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(tmp_
     write_corpus(tmp_path)
     run_training(write_config(tmp_path, "one", 7), quiet)
     run_training(write_config(tmp_path, "mixed", 2), quiet)
-    on_two_processes(write_config(tmp_path, "mixed", 5, accumulation="2"))
+    on_two_processes(write_config(tmp_path, "mixed", 5, accumulation="2", checkpoint_steps="4"))
     assert [entry["step"] for entry in records(tmp_path, "mixed", "step")] == [1, 2, 3, 4, 5]
+    shards = [f"state.step-{step}/2-of-2.safetensors" for step in (4, 5)]
+    assert sorted(map(str, (path.relative_to(tmp_path / "mixed") for path in tmp_path.glob("mixed/*/2*")))) == shards
+    for shard, state in zip(shards, ("state.previous.safetensors", "state.safetensors"), strict=True):
+        first, second = ((tmp_path / "mixed" / name).stat().st_size for name in (state, shard))
+        assert second == pytest.approx(first, rel=0.05), "each process writes its half"
     run_training(write_config(tmp_path, "mixed", 7), quiet)
     one, mixed = (records(tmp_path, name, "step") for name in ("one", "mixed"))
     assert len(one) == 7

@@ -111,6 +111,46 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / process_count()
 
 
+def largest(value: int) -> int:
+    """The largest of the processes' values. Every process must call it."""
+    if process_count() == 1:
+        return value
+    gathered = torch.tensor(value)
+    dist.all_reduce(gathered, dist.ReduceOp.MAX)
+    return int(gathered)
+
+
+def texts_of_all(text: str) -> list[str]:
+    """The ASCII texts of the processes in their order, all equally long. Every process must call it."""
+    if process_count() == 1:
+        return [text]
+    own = torch.tensor(list(text.encode("ascii")), dtype=torch.uint8)
+    texts = [torch.empty_like(own) for _ in range(process_count())]
+    dist.all_gather(texts, own)
+    return [bytes(each.tolist()).decode("ascii") for each in texts]
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this process has only its rows of a tensor."""
+    return hasattr(tensor, "to_local")
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor that may be sharded; it shares its memory."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
+
+
+def own_rows(tensor: Tensor) -> tuple[int, int]:
+    """The first of the rows that this process has of a tensor, and the one behind the last. FSDP2 cuts the first
+    dimension as `torch.chunk` does: into parts of ceil(rows / processes), the last ones smaller or empty."""
+    rows = len(tensor)
+    if not is_sharded(tensor):
+        return 0, rows
+    first = min(process_rank() * -(-rows // process_count()), rows)
+    return first, first + len(own_part(tensor))
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be sharded. Every process must call it."""
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

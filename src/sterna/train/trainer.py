@@ -16,7 +16,7 @@ import torch
 from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
 from sterna.train.allocator import keep_freed_memory
-from sterna.train.config import RunConfig
+from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
 from sterna.train.distributed import first_before_others, joined, process_rank, shard, wait_for_all
@@ -24,7 +24,7 @@ from sterna.train.export import export
 from sterna.train.lock import locked
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.plan import Plan, new_decoder, plan_training
+from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
 from sterna.train.state import load_state
 from sterna.train.watch.lines import line_of
@@ -57,20 +57,22 @@ def run_training(
     """Trains as the TOML file says, from the run's checkpoint if there is one, then evaluates and exports.
 
     The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint, and with
-    `state.previous.safetensors` the one before it), `log.jsonl` (`sterna.train.watch.records`), `NAME.gguf`, `hf/` and
-    `result.json`. `report` receives progress lines, `live` a record of kind `step` after every step. `overrides`
-    replace keys of the file (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
+    `state.previous.safetensors` the one before it; of several processes also folders `state.step-N`), `log.jsonl`
+    (`sterna.train.watch.records`), `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines, `live` a
+    record of kind `step` after every step. `overrides` replace keys of the file (`training.steps=100`). On a CPU a
+    resumed run equals the unbroken one bit for bit.
     Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
-    plan = plan_training(config_path, overrides)
-    position = Position(plan.step, plan.step)
-    with joined(plan.device), _memory_errors(plan.config):
-        if process_rank() > 0:
-            return _run(plan, position, lambda line: None, None)
-        with locked(plan.output), _told(position, report):
-            return _run(plan, position, report, live)
+    with joined(torch_device(load_config(config_path, overrides).training.device)):
+        plan = plan_training(config_path, overrides)
+        position = Position(plan.step, plan.step)
+        with _memory_errors(plan.config):
+            if process_rank() > 0:
+                return _run(plan, position, lambda line: None, None)
+            with locked(plan.output), _told(position, report):
+                return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
