@@ -115,6 +115,26 @@ class StatePool:
 class Adapter:
     """Low-rank updates of a model's matrices, for its passes alone."""
 
+class Matrix:
+    """A stored matrix `[out, in]` outside any plan: `tensor` is (encoding, shape, uint8 vector, scale, group scales,
+    read once); `activations` and `group_size` are those of `sterna.model.operations.Linear`."""
+
+    def __init__(
+        self,
+        tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool],
+        activations: str,
+        group_size: int,
+        isa: str,
+    ) -> None: ...
+    def multiply(self, x: np.ndarray, threads: int) -> np.ndarray:
+        """W x, float32 `[n, out]`, for rows x float32 `[n, in]`, which are quantised first: the bits of a pass."""
+
+    def multiply_transposed(self, g: np.ndarray, threads: int) -> np.ndarray:
+        """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`, in float32, the terms added in order."""
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of int32 ids `[n]`, float32 `[n, in]`."""
+
 class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).
 

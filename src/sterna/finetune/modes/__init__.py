@@ -1,0 +1,12 @@
+"""What a run does with its base: one file a mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sterna.finetune.inputs import Inputs
+from sterna.finetune.modes.full import Full
+
+MODES: dict[str, Callable[[Inputs], Any]] = {"full": Full}
+"""What makes a `sterna.finetune.modes.mode.Mode` of a run's inputs, by the mode's name."""
