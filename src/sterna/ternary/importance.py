@@ -29,6 +29,8 @@ REFITS = 2
 """How often neighbours of the small groups' whole scales are tried."""
 FLOOR = np.float32(1e-6)
 """Least importance, as a share of the mean: an input that was 0 in all calibration may be another number later."""
+SINGULAR = np.float32(1e-5)
+"""Determinants of least squares are noise below this share of the product that they are a difference from."""
 
 Search = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Levels = Callable[[np.ndarray], np.ndarray]
@@ -70,7 +72,8 @@ def encode(search: Search, weight: np.ndarray, importance: np.ndarray | None, bl
     step = -(-CHUNK // shares.size) * len(shares)
     shares = np.tile(shares, (step // len(shares), 1))
     parts = [x[first : first + step] for first in range(0, len(x), step)]
-    return np.concatenate([search(part, shares[: len(part)]).view(np.uint8) for part in parts])
+    with np.errstate(over="ignore"):  # squares of numbers that no float16 scale reaches
+        return np.concatenate([search(part, shares[: len(part)]).view(np.uint8) for part in parts])
 
 
 def _shares(importance: np.ndarray) -> np.ndarray:
@@ -185,7 +188,9 @@ def _line(x: np.ndarray, w: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarr
     span = np.maximum(x.max(axis=-1), 0) - least
     wx = w * x
     weights, sums = w.sum(axis=-1), wx.sum(axis=-1)
-    best, scale, offset = np.zeros(x.shape[:-1], np.float32), np.zeros_like(span), np.zeros_like(span)
+    # To begin with, all weights of a group are its mean, if that is not above 0.
+    offset = np.maximum(-_ratio(sums, weights), 0)
+    best, scale = offset * -sums, span / np.float32(most)
 
     def attempt(step: np.ndarray, start: np.ndarray) -> None:
         nonlocal best, scale, offset
@@ -195,7 +200,7 @@ def _line(x: np.ndarray, w: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarr
         determinant = weights * squares - linear * linear
         slope = _ratio(weights * products - linear * sums, determinant)
         base = _ratio(squares * sums - linear * products, determinant)
-        through_zero = (base > 0) | (determinant <= 0)
+        through_zero = (base > 0) | (determinant <= SINGULAR * weights * squares)
         slope = np.where(through_zero, _ratio(products, squares), slope)
         base = np.where(through_zero, np.float32(0), base)
         gain = slope * products + base * sums  # by how much the fit lowers the squared error
@@ -248,7 +253,7 @@ def _two_scales(
     least, up, down = _sum(w.sum(axis=-1), mins * mins), _sum(wx, levels).sum(axis=-1), -_sum(wx.sum(axis=-1), mins)
     determinant = squares * least - crossed * crossed
     d, dmin = _ratio(least * up - crossed * down, determinant), _ratio(squares * down - crossed * up, determinant)
-    usable = (determinant > np.float32(1e-6) * squares * least) & (d > 0) & (dmin >= 0)
+    usable = (determinant > SINGULAR * squares * least) & (d > 0) & (dmin >= 0)
     return (
         finite_half(np.where(usable, d, before[0])).astype(np.float32),
         finite_half(np.where(usable, dmin, before[1])).astype(np.float32),

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.adapters.convert import merged
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare, is_of_layer
+from sterna.checkpoint.convert.importance import importances, without_importance
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.convert.rotated import turned_back
 from sterna.checkpoint.convert.value_heads import in_order
@@ -77,6 +80,7 @@ def convert(
     group_size: int | None = None,
     zero_share: float | None = None,
     lora: Mapping[str, float] | None = None,
+    imatrix: str | os.PathLike[str] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf` (upper or lower case), else a Hugging
@@ -93,8 +97,9 @@ def convert(
     not record: those of bitnet.cpp's presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128)
     and `zero_share`: latent weights that come without a quantiser of their own are made ternary in groups of columns,
     with that share of zeros in each, instead of by absmean (`sterna.ternary.groups`). `lora`: scales, by their paths,
-    of adapters that are merged in float32; `type` is then f32, f16, bf16 or q8_0. `progress` is called with shares
-    from 0 to 1.
+    of adapters that are merged in float32; `type` is then f32, f16, bf16 or q8_0. `imatrix`: an importance matrix
+    (`checkpoint/imatrix.py`), with which float matrices are encoded in q4_0, q4_k, q5_k, q6_k and iq4_nl. `progress`
+    is called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
@@ -114,8 +119,9 @@ def convert(
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
+    importance = {} if imatrix is None else importances(imatrix, expected, layout.encodings)
     tensors = [
-        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name))
+        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name), importance.get(name))
         for name, tensor in expected.items()
     ]
     total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
@@ -134,12 +140,14 @@ def convert(
                 _check_free(dst.parent / name_of_part, force)
             gguf_file.write_files(stage, parts, gguf_file.metadata_of(source, tensors, name), done)
         if verify:
-            _compare(expected, stage / names[0], source.latent, done)
+            _compare(expected, stage / names[0], source.latent, done, importance)
         for staged in names:
             publish(stage / staged, dst.parent / staged)
     files = [dst.parent / staged for staged in names]
     types = Counter(tensor.encoding.value for tensor in tensors)
     notes = sentences(layout.fallbacks)
+    if imatrix is not None:
+        notes += without_importance(layout.encodings, importance)
     if group_size is not None:
         notes.append(f"Latent weights were made ternary in groups of {group_size}, unlike in the model's training.")
     return Report(files[0], files, total, dict(types), changes.scale, notes)
@@ -172,12 +180,18 @@ def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     folder = Path(dst).is_dir()
     source = in_order(turned_back(open_checkpoint(src)), tiled=not folder)
     expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
-    _compare(expected, Path(dst), source.latent, lambda size: None)
+    _compare(expected, Path(dst), source.latent, lambda size: None, {})
 
 
-def _compare(expected: dict[str, AnyTensor], path: Path, latent: bool, done: Callable[[int], None]) -> None:
+def _compare(
+    expected: dict[str, AnyTensor],
+    path: Path,
+    latent: bool,
+    done: Callable[[int], None],
+    importance: Mapping[str, np.ndarray],
+) -> None:
     written = open_checkpoint(path)
-    compare(expected, {**written.tensors, **written.absorbed}, latent, done)
+    compare(expected, {**written.tensors, **written.absorbed}, latent, done, importance)
 
 
 class _Progress:
