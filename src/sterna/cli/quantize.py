@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sterna.cli.options import Json, value_flag
-from sterna.cli.output import print_json
+from sterna.cli.output import print_json, progress
 from sterna.cli.streams import say
 from sterna.engine.checks import OneOf, Whole
 from sterna.errors import UnsupportedError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def quantize(
     src: Annotated[str, typer.Argument(metavar="SRC", help="A GGUF file, a folder, or a model of the hub.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="NAME.gguf, or the name of a Hugging Face folder.")],
-    method: Annotated[str, typer.Option("--method", help="rtn, gptq, awq or paroquant.")] = "paroquant",
+    method: Annotated[str, typer.Option("--method", help="rtn, gptq, awq, paroquant or imatrix.")] = "paroquant",
     bits: Annotated[int, value_flag(Whole(1, 8), "--bits", help="Bits of a code.")] = 4,
     group_size: Annotated[
         int, value_flag(Whole(1), "--group", "--group-size", help="Columns that share a scale.")
@@ -56,6 +56,7 @@ def quantize(
     A run that was interrupted goes on with the next layer.
     """
     try:
+        from sterna.ptq.importance import write_importance
         from sterna.ptq.run import quantize as run
         from sterna.ptq.settings import Settings
     except ModuleNotFoundError as error:
@@ -63,15 +64,28 @@ def quantize(
             raise
         raise UnsupportedError("Quantising needs PyTorch: pip install 'sterna[train]'.") from None
     settings = Settings(method, bits, group_size, symmetric, act_order, pairing, epochs, samples, length, seed, device)
+    if method == "imatrix":
+        with progress(dst.name) as advance:
+            importance = write_importance(src, dst, settings, calibration or (), force, advance)
+        if json:
+            print_json(asdict(importance) | {"path": str(importance.path)})
+        else:
+            print(
+                f"{dst}: the importance of the inputs of {importance.matrices} matrices{_texts(importance.calibration)}"
+            )
+        return
     report = run(src, dst, settings, calibration or (), format, force, _tell)
     if json:
         print_json(asdict(report) | {"path": str(report.path)})
         return
-    text = ", ".join(report.calibration["text"])
     print(
-        f"{report.path}: {report.bits_per_weight:.3f} bits a weight, {report.bytes:,} bytes, format {report.format}; "
-        f"calibrated on {report.calibration['tokens']:,} tokens of {text}"
+        f"{report.path}: {report.bits_per_weight:.3f} bits a weight, {report.bytes:,} bytes, format {report.format}"
+        f"{_texts(report.calibration)}"
     )
+
+
+def _texts(calibration: dict[str, Any]) -> str:
+    return f"; calibrated on {calibration['tokens']:,} tokens of {', '.join(calibration['text'])}"
 
 
 def _tell(layer: LayerReport, count: int) -> None:
