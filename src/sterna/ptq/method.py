@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.ptq.layers import Layer
 from sterna.ptq.settings import Settings
 
@@ -31,7 +30,7 @@ class Method:
     """The quantised matrices of a layer by canonical name without `blk.N.` and `.weight`."""
     formats: tuple[str, ...]
     """What it can be written as; the first is the default."""
-    kind: type = GroupCodes
-    """The class of its matrices."""
+    in_groups: bool = True
+    """Whether columns fall into groups of the size of the settings."""
     originals: bool = False
     """Whether it learns from what the model's own layers give."""

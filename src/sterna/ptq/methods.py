@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sterna.ptq.rtn import RTN
+from sterna.ptq.sign import SIGN
 
-ALL = (RTN,)
+ALL = (RTN, SIGN)
 METHODS = {method.name: method for method in ALL}
 """By the name that `--method` takes."""

@@ -27,6 +27,7 @@ from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.recode import Changes, recode
 from sterna.tensor.tensor import AnyTensor, Tensor
+from sterna.ternary.group_scaled import Q1_0
 
 GGUF = "gguf"
 
@@ -37,7 +38,7 @@ def _gguf_parts(matrix: Any) -> dict[str, np.ndarray]:
     return {tensor.encoding.name: tensor.data.reshape(tensor.shape[0], -1)}
 
 
-FORMATS = {**WRITERS, GGUF: Writer(GGUF, (4, 8), _gguf_parts, lambda layout: {}, group_sizes=(32, 64, 128))}
+FORMATS = {**WRITERS, GGUF: Writer(GGUF, (1, 4, 8), _gguf_parts, lambda layout: {}, group_sizes=(32, 64, 128))}
 """By the names that `--format` takes."""
 
 
@@ -61,6 +62,8 @@ def format_of(method: Method, name: str | None, dst: Path, settings: Settings) -
         raise OptionError("group_size", f"is one of {sizes} in the format {chosen}, not {settings.group_size}.")
     if settings.act_order and not writer.takes_index:
         raise OptionError("act_order", f"cannot be kept in the format {chosen}: take gptq.")
+    if chosen == GGUF and settings.bits == 1 and settings.group_size != Q1_0.block:
+        raise OptionError("group_size", f"is {Q1_0.block} for signs in GGUF, not {settings.group_size}.")
     if chosen == GGUF and settings.bits == 8 and not settings.symmetric:
         raise UnsupportedError("GGUF's type of 8 bits has no zero points: add --symmetric, or take another format.")
     return writer

@@ -17,7 +17,6 @@ from sterna import __version__
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import target_tensors
 from sterna.checkpoint.convert.rotated import turned_back
-from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.errors import OptionError, UnsupportedError
 from sterna.files.fingerprint import fingerprint
 from sterna.files.hub.cache import resolve_model
@@ -86,7 +85,7 @@ def quantize(
     check_target(os.fspath(src), dst, force)
     source = _half(turned_back(open_checkpoint(src)))
     config = source.config
-    if method.kind is GroupCodes:
+    if method.in_groups:
         check_groups(config, settings.group_size)
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise OptionError("device", f"is {settings.device}, and PyTorch finds no CUDA device.")

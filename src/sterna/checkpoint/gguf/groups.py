@@ -1,22 +1,26 @@
-"""Codes in groups of columns as blocks of GGUF's types of 32 columns: Q4_0, Q4_1 and Q8_0."""
+"""Codes in groups of columns as blocks of GGUF's types: of 32 columns Q4_0, Q4_1 and Q8_0, signs of 128 as Q1_0."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
+from sterna.checkpoint.hf.quantized.signs import Signs
 from sterna.errors import UnsupportedError
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
 from sterna.ternary.blocks import Q4_0, Q8_0
+from sterna.ternary.group_scaled import Q1_0
 from sterna.ternary.kquants import Q4_1
 
 BLOCK = 32
 
 
-def blocks(name: str, matrix: GroupCodes) -> Tensor:
-    """The matrix in the type that holds it: with all zero points in the middle Q4_0 or Q8_0, else Q4_1, whose minimum
-    -zero * scale is rounded to float16. Raises UnsupportedError where none does."""
+def blocks(name: str, matrix: GroupCodes | Signs) -> Tensor:
+    """The matrix in the type that holds it: signs in Q1_0; codes with all zero points in the middle in Q4_0 or Q8_0,
+    others in Q4_1, whose minimum -zero * scale is rounded to float16. Raises UnsupportedError where none does."""
+    if isinstance(matrix, Signs):
+        return _signs(name, matrix)
     middle = bool((matrix.zeros == 1 << matrix.bits - 1).all())
     rows, columns = matrix.codes.shape
     by_columns = matrix.index is not None or matrix.is_rotated or matrix.group_size % BLOCK
@@ -40,3 +44,10 @@ def blocks(name: str, matrix: GroupCodes) -> Tensor:
     else:
         made["qs"] = codes[..., : BLOCK // 2] | codes[..., BLOCK // 2 :] << 4
     return Tensor(name, (rows, columns), encoding, made.reshape(-1).view(np.uint8))
+
+
+def _signs(name: str, matrix: Signs) -> Tensor:
+    if matrix.bits_set.shape[1] != Q1_0.block * matrix.scales.shape[1]:
+        raise UnsupportedError(f"GGUF keeps signs in groups of {Q1_0.block} columns.")
+    data = Q1_0.pack(matrix.signs, matrix.scales.reshape(-1))
+    return Tensor(name, matrix.bits_set.shape, Encoding.Q1_0, data.reshape(-1))

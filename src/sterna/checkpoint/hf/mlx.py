@@ -15,6 +15,7 @@ import numpy as np
 
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.signs import Signs
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor
@@ -121,8 +122,12 @@ def _values(stored: StoredTensor, floats: Mapping[str, Encoding]) -> np.ndarray:
     return decode(Tensor(stored.name, stored.shape, floats[stored.dtype], stored.data)).reshape(-1)
 
 
-def parts(matrix: GroupCodes) -> Parts:
-    """The tensors of a matrix. A bias is -zero * scale, rounded to float16, as MLX keeps biases."""
+def parts(matrix: GroupCodes | Signs) -> Parts:
+    """The tensors of a matrix. A bias is -zero * scale, rounded to float16, as MLX keeps biases; signs are bits with
+    twice their scale, and its negative for a bias."""
+    if isinstance(matrix, Signs):
+        words, scales = packed(matrix.bits_set, 1, 1).view(np.uint32), matrix.scales
+        return {"weight": words, "scales": (2 * scales).astype(np.float16), "biases": (-scales).astype(np.float16)}
     return {
         "weight": packed(matrix.codes, matrix.bits, 1).view(np.uint32),
         "scales": matrix.scales.astype(np.float16),
@@ -136,4 +141,4 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization": section, "quantization_config": section}
 
 
-WRITER = Writer("mlx", (2, 3, 4, 8), parts, keys, group_sizes=(32, 64, 128))
+WRITER = Writer("mlx", (1, 2, 3, 4, 8), parts, keys, group_sizes=(32, 64, 128))
