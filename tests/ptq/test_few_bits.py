@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import OptionError
+from sterna.ptq.aqlm import additive
 from sterna.ptq.run import Report, quantize
 from sterna.ptq.settings import Settings
 from sterna.tensor.decode import decode
@@ -50,3 +53,22 @@ def test_ggufs_signs_come_in_groups_of_128(tmp_path: Path, model: Path) -> None:
     assert matrix(tmp_path / "folder").shape == matrix(model).shape
     with pytest.raises(OptionError, match="is 128 for signs"):
         run(model, tmp_path / "m.gguf", "sign", 1, group_size=64)
+
+
+def test_codebooks_are_far_better_than_rounding_to_two_bits(tmp_path: Path, model: Path) -> None:
+    report = run(model, tmp_path / "folder", "aqlm", 2)
+    assert all(layer.error < 0.5 * layer.rtn_error for layer in report.layers)
+    assert matrix(tmp_path / "folder").shape == matrix(model).shape
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    assert config["quantization_config"]["num_codebooks"] == 2
+
+
+def test_the_search_lowers_the_error_of_outputs() -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 256, generator=draw)
+    inputs = torch.randn(512, 256, generator=draw) * torch.exp(torch.randn(256, generator=draw))
+    gram = inputs.T @ inputs / len(inputs)
+    plain, seen = (additive(weight, matrix, 1, draw) for matrix in (torch.eye(256), gram))
+    errors = [float((inputs @ (weight - torch.from_numpy(each.values())).T).norm()) for each in (plain, seen)]
+    assert errors[1] < 0.8 * errors[0]
+    assert seen.codes.shape == (64, 32, 1) and np.array_equal(seen.scales, seen.scales.astype(np.float16))

@@ -49,7 +49,7 @@ def run(model: Path, dst: Path, method: str, format: str | None = None, **keys: 
         (name, form)
         for name, method in METHODS.items()
         for form in method.formats
-        if form in FORMATS and 4 in method.bits
+        if form in FORMATS and 4 in method.bits and method.in_groups
     ],
 )
 def test_every_format_of_a_method_runs(tmp_path: Path, model: Path, method: str, format: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sterna.ptq.aqlm import AQLM
 from sterna.ptq.rtn import RTN
 from sterna.ptq.sign import SIGN
 
-ALL = (RTN, SIGN)
+ALL = (RTN, SIGN, AQLM)
 METHODS = {method.name: method for method in ALL}
 """By the name that `--method` takes."""
