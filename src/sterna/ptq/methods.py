@@ -1,0 +1,11 @@
+"""The methods of `sterna quantize`, one file each."""
+
+from __future__ import annotations
+
+from sterna.ptq.aqlm import AQLM
+from sterna.ptq.rtn import RTN
+from sterna.ptq.sign import SIGN
+
+ALL = (RTN, SIGN, AQLM)
+METHODS = {method.name: method for method in ALL}
+"""By the name that `--method` takes."""
