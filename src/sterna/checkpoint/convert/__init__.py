@@ -35,7 +35,7 @@ from sterna.tensor.ternary import untiled
 from sterna.ternary.groups import group_quantizer
 from sterna.ternary.tl import TL_TILES
 
-__all__ = ["Report", "convert", "verify"]
+__all__ = ["Report", "check_paths", "check_space", "convert", "target_tensors", "verify"]
 
 TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """Encodings that a conversion can write; others can only be copied."""
@@ -105,13 +105,13 @@ def convert(
     source = in_order(source, tiled=not folder)
     if lora:
         source = merged(source, lora, _type(type, folder), _type(head or type, folder))
-    _check_paths(resolve_model(src), dst, folder, force)
+    check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
         raise ArgumentError("The head of this model is its embedding: give one type for both.")
     if split_bytes is not None and (folder or split_bytes < LEAST_SPLIT):
         raise ArgumentError(f"Only GGUF files can be split, in parts of at least {LEAST_SPLIT} bytes.")
-    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
+    expected = target_tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
     tensors = [
@@ -119,7 +119,7 @@ def convert(
         for name, tensor in expected.items()
     ]
     total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
-    _check_space(dst, total)
+    check_space(dst, total)
     done = _Progress(progress, total * (2 if verify else 1))
 
     with staging(dst) as stage:
@@ -171,7 +171,7 @@ def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     scales and values to the precision of their encodings."""
     folder = Path(dst).is_dir()
     source = in_order(turned_back(open_checkpoint(src)), tiled=not folder)
-    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
+    expected = target_tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
     _compare(expected, Path(dst), source.latent, lambda size: None)
 
 
@@ -191,7 +191,7 @@ class _Progress:
         self.tell(min(self.bytes / self.total, 1.0))
 
 
-def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
+def target_tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
     """The tensors that the target needs, in the source's encodings; q and k in the target's order of dimensions."""
     config = source.config
     tensors = {name: _untiled(tensor, tl_tiles) for name, tensor in source.tensors.items()}
@@ -230,7 +230,7 @@ def _type(name: str | None, folder: bool) -> Encoding | None:
     return encoding
 
 
-def _check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
+def check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
     """Raises, before any work is done, where the result could not be put at `dst`."""
     if not dst.name:
         raise ArgumentError(f"{dst} is no name for a file or folder.")
@@ -267,7 +267,8 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and (path.name in hf_folder.WRITTEN or path.suffix == ".safetensors")
 
 
-def _check_space(dst: Path, size: int) -> None:
+def check_space(dst: Path, size: int) -> None:
+    """Raises SternaError where the disk of `dst` has less than `size` bytes free."""
     free = shutil.disk_usage(dst.parent).free
     if free < size:
         raise SternaError(f"{dst} needs {readable(size)}, and {readable(free)} are free on its disk.")
