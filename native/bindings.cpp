@@ -471,7 +471,8 @@ NB_MODULE(_native, m) {
             },
             "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a, "type"_a)
         .def_prop_ro("blocks", &KvPool::blocks)
-        .def_prop_ro("block_bytes", &KvPool::block_bytes);
+        .def_prop_ro("block_bytes", &KvPool::block_bytes)
+        .def("copy", &KvPool::copy, "source"_a, "target"_a, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<StatePool>(m, "StatePool")
         .def(

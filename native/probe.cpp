@@ -270,6 +270,11 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto x = read_array<float>();
         k.decays(x.data(), x.size(), x.data());
         write_array(x);
+    } else if (operation == "softmax_sums") {
+        const auto x = read_array<float>();
+        const SoftmaxSums sums = k.softmax_sums(x.data(), x.size());
+        write_array(std::vector<float>{sums.largest});
+        write_array(std::vector<double>{sums.total});
     } else if (operation == "rms_norm") {
         const auto x = read_array<float>(), weight = read_array<float>();
         std::vector<float> out(x.size());

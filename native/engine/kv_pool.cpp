@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
 #include <new>
 #include <stdexcept>
 
@@ -29,6 +30,11 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     constexpr std::size_t kHugePage = 2 << 20;
     if (block_bytes() >= kHugePage) madvise(memory, bytes_, MADV_HUGEPAGE);
 #endif
+}
+
+void KvPool::copy(std::size_t source, std::size_t target) {
+    if (source >= blocks_ || target >= blocks_) throw std::invalid_argument("A block is outside its KV pool.");
+    std::memmove(data_ + target * block_bytes(), data_ + source * block_bytes(), block_bytes());
 }
 
 KvPool::~KvPool() {

@@ -32,6 +32,9 @@ public:
         return data_ + (layer * kv_heads_ + kv_head) * kv_head_bytes(type_, head_stride_);
     }
 
+    // Copies all of a block. Throws std::invalid_argument for a block that is none.
+    void copy(std::size_t source, std::size_t target);
+
 private:
     std::size_t layers_, kv_heads_, head_dim_, head_stride_, blocks_, bytes_;
     KvType type_;

@@ -101,6 +101,8 @@ class KvPool:
     def blocks(self) -> int: ...
     @property
     def block_bytes(self) -> int: ...
+    def copy(self, source: int, target: int) -> None:
+        """Copies all of a block. Not beside a pass that uses either."""
 
 class StatePool:
     """Slots for the states of sequences in the layers of one state group (`shape`: a `StateGroup` as a dict); memory is

@@ -364,6 +364,16 @@ def test_decays(probe: Probe) -> None:
     assert_same_bits("decays", out)
 
 
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1024, 3000])
+def test_softmax_sums(probe: Probe, n: int) -> None:
+    x = (np.random.default_rng(n).standard_normal(n) * 20).astype(np.float32)
+    largest, total = probe.call("softmax_sums", arrays=(x,))
+    assert floats(largest)[0] == x.max()
+    expected = np.exp(x.astype(np.float64) - x.max()).sum()
+    assert np.frombuffer(total, np.float64)[0] == pytest.approx(expected, rel=1e-6)
+    assert_same_bits(f"softmax_sums {n}", total)
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
     x = (np.random.default_rng(3).standard_normal(1280) * scale).astype(np.float32)
