@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.web.fixtures import contents, written
 
 
 def test_the_files_for_the_browsers_engine_are_what_python_says() -> None:
     """`python -m tests.web.fixtures` writes them anew."""
     for path, value in contents().items():
-        assert path.read_text() == written(value), path
+        assert json.loads(path.read_text()) == json.loads(written(value)), path
