@@ -6,17 +6,11 @@
 #include <memory>
 #include <stdexcept>
 
+#include "../platform/processor.hpp"
 #include "int15_vectors.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#elif defined(__aarch64__) && defined(__linux__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
 #endif
 
 namespace sterna {
@@ -47,21 +41,12 @@ bool cpu_has_avxvnni() {
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
 }
 
-// Whether the processor multiplies tiles of int8 and the operating system lets this process use them, which it must be
-// asked for: tiles make the state that a thread's context switch saves several times as large.
+// Whether the processor multiplies tiles of int8 and the operating system lets this process use them.
 bool may_use_amx() {
-#if defined(__linux__)
     constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kTile) && (edx & kInt8) &&
-           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-    return false;
-#endif
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kTile) && (edx & kInt8) && request_amx_tiles();
 }
-#elif defined(__aarch64__) && defined(__linux__)
-constexpr unsigned long kHwcap2I8mm = 1ul << 13;  // HWCAP2_I8MM, which headers before Linux 5.7 lack
 #endif
 
 std::vector<const Kernels*> detect() {
@@ -76,14 +61,12 @@ std::vector<const Kernels*> detect() {
     }
     if (avx2 && cpu_has_avxvnni()) found.push_back(&kAvxVnniKernels);
     if (avx2) found.push_back(&kAvx2Kernels);
-#elif defined(__aarch64__) && defined(__linux__)
-    const bool dot_product = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
-    if (dot_product) found.push_back(&kNeonKernels);
+#elif defined(__aarch64__)
+    const ArmFeatures has = arm_features();
+    if (has.dot_product) found.push_back(&kNeonKernels);
     // Not the default, so it runs only if asked for by name: emulators show that it is right, but no processor has
     // shown that it is faster.
-    if (dot_product && (getauxval(AT_HWCAP2) & kHwcap2I8mm)) found.push_back(&kNeonI8mmKernels);
-#elif defined(__aarch64__)
-    found.push_back(&kNeonKernels);  // every Apple processor of this architecture has the dot product extension
+    if (has.dot_product && has.i8mm) found.push_back(&kNeonI8mmKernels);
 #endif
     found.push_back(&kScalarKernels);
     return found;

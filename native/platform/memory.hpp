@@ -1,5 +1,4 @@
-// Memory for large arrays that are read from end to end: zeroed, and on huge pages where the system gives them, which
-// raises the bandwidth of reading.
+// Memory that comes from the operating system in pages.
 #pragma once
 
 #include <cstddef>
@@ -8,18 +7,23 @@
 
 namespace sterna {
 
-class HugePages {
+// Zeroed memory for large arrays. Address space is taken at once; Linux and macOS provide a page when it is first
+// written, Windows promises the whole at the beginning.
+class Pages {
 public:
-    HugePages() = default;
-    explicit HugePages(std::size_t bytes);  // throws std::bad_alloc; 0 bytes take nothing
-    HugePages(HugePages&& other) noexcept
+    // Where the system has huge pages, arrays that are read from end to end are faster in them: fewer TLB misses.
+    enum class Size { kSmall, kHuge };
+
+    Pages() = default;
+    Pages(std::size_t bytes, Size size);  // throws std::bad_alloc; 0 bytes take nothing
+    Pages(Pages&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-    HugePages& operator=(HugePages&& other) noexcept {
+    Pages& operator=(Pages&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(bytes_, other.bytes_);
         return *this;
     }
-    ~HugePages();
+    ~Pages();
     std::uint8_t* get() const { return data_; }
 
 private:
