@@ -17,7 +17,7 @@
 #include "engine/requantize.hpp"
 #include "files/gguf_strings.hpp"
 #include "kernels/dispatch.hpp"
-#include "platform/processor.hpp"
+#include "platform/system.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "../platform/processor.hpp"
+#include "../platform/system.hpp"
 
 namespace sterna {
 namespace {

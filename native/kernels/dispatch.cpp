@@ -6,7 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "../platform/processor.hpp"
+#include "../platform/system.hpp"
 #include "int15_vectors.hpp"
 
 #if defined(__x86_64__)

@@ -2,7 +2,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "processor.hpp"
+#include "system.hpp"
 
 namespace sterna {
 
@@ -43,5 +43,7 @@ std::uint64_t peak_memory() {
 std::uint64_t process_id() {
     return static_cast<std::uint64_t>(getpid());
 }
+
+void use_binary_streams() {}
 
 }  // namespace sterna

@@ -1,8 +1,13 @@
+#include <fcntl.h>
+#include <io.h>
 #include <windows.h>
-// after windows.h, which it needs
-#include <psapi.h>
 
-#include "processor.hpp"
+#include <cstdio>
+
+#include "system.hpp"
+
+// After windows.h, which it needs.
+#include <psapi.h>
 
 namespace sterna {
 
@@ -40,6 +45,11 @@ std::uint64_t peak_memory() {
 
 std::uint64_t process_id() {
     return GetCurrentProcessId();
+}
+
+void use_binary_streams() {
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
 }
 
 }  // namespace sterna

@@ -1,4 +1,4 @@
-// What the operating system says of the processor and of this process.
+// What the operating system says of the processor, the memory and this process.
 #pragma once
 
 #include <cstddef>
@@ -31,5 +31,8 @@ std::uint64_t peak_memory();
 
 // Tells processes apart: a forked child differs from its parent.
 std::uint64_t process_id();
+
+// Makes standard input and output carry bytes: Windows changes the ends of lines otherwise.
+void use_binary_streams();
 
 }  // namespace sterna

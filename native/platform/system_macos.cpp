@@ -3,7 +3,7 @@
 #include <sys/sysctl.h>
 #include <unistd.h>
 
-#include "processor.hpp"
+#include "system.hpp"
 
 namespace sterna {
 namespace {
@@ -54,5 +54,7 @@ std::uint64_t peak_memory() {
 std::uint64_t process_id() {
     return static_cast<std::uint64_t>(getpid());
 }
+
+void use_binary_streams() {}
 
 }  // namespace sterna
