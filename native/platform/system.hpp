@@ -17,6 +17,9 @@ ArmFeatures arm_features();
 // saves several times as large. False where it refuses or knows no tiles.
 bool request_amx_tiles();
 
+// Whether threads get AVX-512's registers saved from their first use on, though XCR0 does not say so before.
+bool saves_zmm_when_used();
+
 // Processors of the fastest kind, where the system tells kinds apart; 0 where it does not.
 std::size_t performance_cores();
 

@@ -24,6 +24,10 @@ bool request_amx_tiles() {
 #endif
 }
 
+bool saves_zmm_when_used() {
+    return false;
+}
+
 std::size_t performance_cores() {
     return 0;
 }

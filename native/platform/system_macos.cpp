@@ -25,6 +25,10 @@ bool request_amx_tiles() {
     return false;
 }
 
+bool saves_zmm_when_used() {
+    return true;
+}
+
 std::size_t performance_cores() {
     return static_cast<std::size_t>(setting("hw.perflevel0.logicalcpu"));
 }

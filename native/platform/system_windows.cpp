@@ -19,6 +19,10 @@ bool request_amx_tiles() {
     return false;
 }
 
+bool saves_zmm_when_used() {
+    return false;
+}
+
 std::size_t performance_cores() {
     return 0;
 }
