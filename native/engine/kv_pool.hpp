@@ -25,6 +25,9 @@ public:
     std::size_t head_stride() const { return head_stride_; }
     std::size_t block_bytes() const { return layers_ * kv_heads_ * kv_head_bytes(type_, head_stride_); }
 
+    // To be called before a block is first used. Throws std::bad_alloc.
+    void provide(std::size_t block) const { memory_.provide((block + 1) * block_bytes()); }
+
     // The part of block 0 that belongs to (layer, kv head); add block * block_bytes() for another block.
     std::uint8_t* head(std::size_t layer, std::size_t kv_head) const {
         return memory_.get() + (layer * kv_heads_ + kv_head) * kv_head_bytes(type_, head_stride_);
@@ -33,7 +36,7 @@ public:
 private:
     std::size_t layers_, kv_heads_, head_dim_, head_stride_, blocks_;
     KvType type_;
-    Pages memory_;
+    mutable Pages memory_;  // what a pass writes to
 };
 
 // The pool that a pass uses for a cache group, and the group's window.

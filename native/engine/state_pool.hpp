@@ -20,6 +20,9 @@ public:
     // Columns of a state that lie together, as the kernels read them.
     static constexpr std::size_t kPanel = 32;
 
+    // To be called before a slot is first used. Throws std::bad_alloc.
+    void provide(std::size_t slot) const { memory_.provide((slot + 1) * slot_bytes()); }
+
     // The part of a slot that belongs to one key head, and to one of its value heads. The state is
     // [panels][key_dim][kPanel], the padding of value_dim included.
     struct KeyHead {
@@ -62,7 +65,7 @@ public:
 private:
     StateGroup shape_;
     std::size_t slots_, channels_, panels_, conv_floats_, key_floats_, value_floats_, layer_floats_;
-    Pages memory_;
+    mutable Pages memory_;  // what a pass writes to
 };
 
 }  // namespace sterna

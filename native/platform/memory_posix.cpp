@@ -12,6 +12,7 @@ Pages::Pages(std::size_t bytes, Size size) : bytes_(bytes) {
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<std::uint8_t*>(memory);
+    provided_ = bytes;
 #if defined(MADV_HUGEPAGE)
     if (size == Size::kHuge) madvise(memory, bytes, MADV_HUGEPAGE);
 #else
@@ -22,6 +23,8 @@ Pages::Pages(std::size_t bytes, Size size) : bytes_(bytes) {
 Pages::~Pages() {
     if (data_ != nullptr) munmap(data_, bytes_);
 }
+
+void Pages::commit(std::size_t) {}
 
 const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));

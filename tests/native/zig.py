@@ -19,16 +19,20 @@ SYSTEMS = {
 }
 """CMake's name of the system and of its processor, by zig's name of the target."""
 
+TOOL = """#!/bin/bash
+# zig takes the options of clang, but for the names of ARM's architectures.
+exec {python} -m ziglang {arguments} "${{@/#-march=armv8.2-a/-mcpu=generic+v8_2a}}"
+"""
+
 
 def build_for(target: str, folder: Path) -> Path:
     """The probe for a target of `SYSTEMS`. Skips the test where zig is missing."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs pip install ziglang")
     system, processor = SYSTEMS[target]
-    tools = {"c++": f"c++ -target {target}", "ar": "ar", "ranlib": "ranlib"}
-    for name, arguments in tools.items():
+    for name, arguments in {"c++": f"c++ -target {target}", "ar": "ar", "ranlib": "ranlib"}.items():
         tool = folder / name
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m ziglang {arguments} "$@"\n')
+        tool.write_text(TOOL.format(python=sys.executable, arguments=arguments))
         tool.chmod(0o755)
     program = build(
         folder / "build",
