@@ -1,4 +1,4 @@
-"""Tries an installed wheel: every instruction set of this machine gives scalar's bits, and a text is what it is elsewhere.
+"""Tries an installed wheel: every instruction set of this machine gives scalar's bits, and a seed its text.
 
     python packaging/try_wheel.py
 """
