@@ -18,6 +18,7 @@
 #include "engine/requantize.hpp"
 #include "files/gguf_strings.hpp"
 #include "kernels/dispatch.hpp"
+#include "platform/system.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -379,6 +380,13 @@ NB_MODULE(_native, m) {
     m.doc() = "Sterna's native engine.";
     m.attr("BLOCK_SIZE") = kBlockSize;
 
+    m.def("performance_cores", performance_cores,
+          "Processors of the fastest kind, where the system tells kinds apart; 0 where it does not.");
+    m.def("processor_name", processor_name, "The processor's name; empty on Linux, where files of the system tell it.");
+    m.def("available_memory", available_memory,
+          "Bytes that can be taken without swapping; 0 on Linux, where files of the system tell it.");
+    m.def("peak_memory", peak_memory,
+          "The most bytes of memory that this process has had; 0 on Linux, where files of the system tell it.");
     m.def(
         "available_isas",
         [] {

@@ -18,6 +18,7 @@
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/int15_vectors.hpp"
+#include "platform/system.hpp"
 #include "random_rows.hpp"
 
 namespace {
@@ -317,6 +318,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
 }  // namespace
 
 int main(int argc, char** argv) {
+    use_binary_streams();
     try {
         if (argc < 3) throw std::runtime_error("usage: sterna_probe ISA OPERATION [NUMBER ...]");
         std::vector<std::size_t> numbers;

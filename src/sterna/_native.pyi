@@ -8,6 +8,18 @@ import numpy as np
 BLOCK_SIZE: int
 """Positions in one KV block."""
 
+def performance_cores() -> int:
+    """Processors of the fastest kind, where the system tells kinds apart; 0 where it does not."""
+
+def processor_name() -> str:
+    """The processor's name; empty on Linux, where files of the system tell it."""
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping; 0 on Linux, where files of the system tell it."""
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had; 0 on Linux, where files of the system tell it."""
+
 def available_isas() -> list[str]:
     """Instruction sets that this build holds and this processor can run, best first."""
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "../huge_pages.hpp"
+#include "../../platform/memory.hpp"
 
 namespace sterna {
 namespace {
