@@ -1,7 +1,4 @@
-"""Tries an installed wheel: every instruction set of this machine gives scalar's bits, and a seed its text.
-
-    python packaging/try_wheel.py
-"""
+"""Tries an installed wheel: every instruction set of this machine gives scalar's bits, and a seed its text."""
 
 from __future__ import annotations
 
