@@ -65,7 +65,7 @@ def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     first: torch.optim.Optimizer
     if training.optimizer == "muon":
-        first = Muon(ternary, lr=0.0)
+        first = Muon(ternary, lr=0.0, precision=torch.bfloat16 if training.precision == "bf16" else torch.float32)
     else:
         first = torch.optim.AdamW(ternary, lr=0.0, betas=(0.9, 0.95), fused=True)
     second = torch.optim.AdamW(rest, lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
