@@ -41,4 +41,4 @@ def test_in_float32_a_gradient_that_differs_in_its_last_bit_makes_nearly_the_sam
     other = gradient * (1 + 2.0**-23 * torch.randint(-1, 2, gradient.shape))
     steps = [orthogonal(each[None]) for each in (gradient, other)]
     assert not torch.equal(*steps)
-    torch.testing.assert_close(*steps, rtol=0, atol=1e-5)  # in bfloat16 up to 1e-2
+    torch.testing.assert_close(*steps, rtol=0, atol=1e-5)  # in bfloat16 5e-3, where an entry rounds differently

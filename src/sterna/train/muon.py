@@ -24,8 +24,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum with Nesterov's step, orthogonalised; updates are scaled by 0.2·√max(out, in), so that they are as large
     as AdamW's (arXiv 2502.16982, equation 4). Weight decay is decoupled. Every process orthogonalises whole matrices.
 
-    In bfloat16, which is faster, a gradient that differs in its last bit, because it was summed in another order, makes
-    an update that differs by up to a hundredth, and codes that flip; in float32 it differs in its last bits, too.
+    In bfloat16, which is faster, a gradient that differs in its last bit, because it was summed in another order, may
+    round differently, and its update then differs by a few bfloat16 steps; in float32 by a few of float32's.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], lr: float, precision: torch.dtype = torch.bfloat16) -> None:
