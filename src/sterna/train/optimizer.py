@@ -67,7 +67,7 @@ def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     first: torch.optim.Optimizer
     if training.optimizer == "muon":
-        first = Muon(ternary, lr=0.0)
+        first = Muon(ternary, lr=0.0, precision=torch.bfloat16 if training.precision == "bf16" else torch.float32)
     else:
         first = torch.optim.AdamW(ternary, lr=0.0, betas=(0.9, 0.95), fused=True)
     # torch takes no empty list of parameters, but an empty group.
