@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sterna.finetune.inputs import Inputs
+from sterna.finetune.modes.convert import Convert
+from sterna.finetune.modes.distill import Distill
 from sterna.finetune.modes.full import Full
 
-MODES: dict[str, Callable[[Inputs], Any]] = {"full": Full}
+MODES: dict[str, Callable[[Inputs], Any]] = {"full": Full, "convert": Convert, "distill": Distill}
 """What makes a `sterna.finetune.modes.mode.Mode` of a run's inputs, by the mode's name."""
