@@ -7,6 +7,7 @@ from typing import Any
 
 from sterna.finetune.inputs import Inputs
 from sterna.finetune.modes.full import Full
+from sterna.finetune.modes.lora import Lora
 
-MODES: dict[str, Callable[[Inputs], Any]] = {"full": Full}
+MODES: dict[str, Callable[[Inputs], Any]] = {"full": Full, "lora": Lora}
 """What makes a `sterna.finetune.modes.mode.Mode` of a run's inputs, by the mode's name."""
