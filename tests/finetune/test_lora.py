@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,16 @@ from .bases import CONVERSATIONS, write_config, write_run  # noqa: E402
 
 LORA = "[lora]\nr = 4\nalpha = 8\ndropout = 0.1\nrank_pattern = {down_proj = 6}"
 RATES = ["training.learning_rate=2e-2", "training.steps=30"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STERNA_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
