@@ -11,17 +11,19 @@ from typing import Any
 
 from sterna.errors import ArgumentError
 from sterna.finetune.data.formats import FORMATS
+from sterna.finetune.lora.section import LoraSection
 from sterna.finetune.warmup import SCHEDULES
 from sterna.ternary.groups import GROUP_SIZES, group_quantizer
 from sterna.ternary.quantization import Quantization
 from sterna.train.config import TrainingSection, WatchSection
 from sterna.train.toml import read_table, replace_key, section
 
-SECTIONS = {"full": (), "convert": ("convert",), "distill": ("convert", "distill")}
+SECTIONS = {"full": (), "convert": ("convert",), "distill": ("convert", "distill"), "lora": ("lora",)}
 """The modes, and the sections that belong to each."""
 SPLITS = ("train", "valid")
 NORMS = ("none", "sub", "all")
 INITIALISATIONS = ("absmean", "least-squares")
+MERGES = ("none", "float")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class ExportSection:
     """The encoding of the matrices in the GGUF file, as `sterna convert --type` has it; None: as they were trained."""
     hf: bool = True
     """Whether a Hugging Face folder is written, too."""
+    merge: str = "none"
+    """`float`: beside an adapter, a model to which it is added is written, dense and in `gguf` (F16 by default)."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class FineTuneConfig:
     training: FineTuningSection
     convert: ConvertSection = field(default_factory=ConvertSection)
     distill: DistillSection = field(default_factory=DistillSection)
+    lora: LoraSection = field(default_factory=LoraSection)
     export: ExportSection = field(default_factory=ExportSection)
     watch: WatchSection = field(default_factory=lambda: WatchSection(prompts=[]))
 
@@ -146,7 +151,7 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
             training.setdefault("spike_sigmas", math.inf)  # the loss rises with λ, and that is no fault
     config = section({**table, "training": training} if training is not None else table, FineTuneConfig)
     check((config.mode in SECTIONS, f"mode must be one of {', '.join(SECTIONS)}"))
-    for name in ("convert", "distill"):
+    for name in ("convert", "distill", "lora"):
         belongs = name in SECTIONS[config.mode]
         check((belongs or name not in table, f'[{name}] does not belong to mode = "{config.mode}"'))
     check(
@@ -156,6 +161,8 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
         ),
         (any(source.split == "train" for source in config.data), 'no source of [[data]] has split = "train"'),
         (config.training.context >= 2, "training.context must be at least 2"),
+        (config.export.merge in MERGES, f"export.merge must be {' or '.join(MERGES)}"),
+        (config.export.merge == "none" or config.mode == "lora", 'export.merge is for mode = "lora"'),
         (not config.training.compile, "training.compile is not for fine-tuning, whose rows have many lengths"),
         (not config.training.triton, "training.triton is for sterna train alone"),
     )
@@ -165,7 +172,7 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
             (source.split in SPLITS, f"data.split must be {' or '.join(SPLITS)}"),
             (0 < source.weight <= 1000, "data.weight must be positive, and 1000 at most"),
         )
-    for part in (config.training, config.convert, config.distill, config.watch):
+    for part in (config.training, config.convert, config.distill, config.lora, config.watch):
         part.check()
     return config
 

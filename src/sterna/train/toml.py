@@ -88,6 +88,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list) or not value:
             raise ArgumentError(f"{where} must be a list that is not empty.")
         return [_typed(entry, item, where) for entry in value]
+    if get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ArgumentError(f"{where} must be a table.")
+        return {key: _typed(entry, get_args(hint)[1], f"{where}.{key}") for key, entry in value.items()}
     if type(None) in get_args(hint):  # TOML has no null: the key is left out
         return _typed(value, get_args(hint)[0], where)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):

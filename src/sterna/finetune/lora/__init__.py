@@ -9,15 +9,17 @@ from sterna.checkpoint.adapters import Adapter, in_model, out_of_model, read_ada
 from sterna.checkpoint.adapters.convert import write_adapter
 from sterna.engine.machine import choose_isa, default_threads
 from sterna.finetune.lora.decoder import AdaptedDecoder
-from sterna.finetune.lora.memory import Memory, base_bytes, peak_memory
+from sterna.finetune.lora.memory import base_bytes, peak_memory
 from sterna.finetune.lora.section import LoraSection, new_updates
 from sterna.train.allocator import return_freed_memory
 
-__all__ = ["AdaptedDecoder", "LoraSection", "Memory", "base_bytes", "peak_memory", "prepare", "save_adapter"]
+__all__ = ["AdaptedDecoder", "LoraSection", "base_bytes", "peak_memory", "prepare", "save_adapter", "trained"]
 
 
-def prepare(base: Checkpoint, lora: LoraSection, seed: int, threads: int | None = None) -> AdaptedDecoder:
-    """A model whose adapter is to be trained: `lora.init`, or a new one drawn from `seed`, which changes no bit.
+def prepare(
+    base: Checkpoint, lora: LoraSection, seed: int, init: str = "", threads: int | None = None
+) -> AdaptedDecoder:
+    """A model whose adapter is to be trained: that at `init`, or a new one drawn from `seed`, which changes no bit.
 
     The base stays in the encoding that its file has, and is not trained. The process's allocator is set to return freed
     memory. Raises ArgumentError and UnsupportedError as `LoraSection.sites` and `AdaptedDecoder` do, and what
@@ -25,9 +27,8 @@ def prepare(base: Checkpoint, lora: LoraSection, seed: int, threads: int | None 
     """
     checkpoint = base.load()
     config = checkpoint.config
-    if lora.init:
-        lora.check()
-        adapter = read_adapter(lora.init, config)
+    if init:
+        adapter = read_adapter(init, config)
     else:
         adapter = Adapter(new_updates(lora.sites(config), seed))
     return_freed_memory()
