@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from sterna.ptq.awq import AWQ
+from sterna.ptq.gptq import GPTQ
+from sterna.ptq.paroquant import PAROQUANT
 from sterna.ptq.rtn import RTN
 
-ALL = (RTN,)
+ALL = (RTN, GPTQ, AWQ, PAROQUANT)
 METHODS = {method.name: method for method in ALL}
 """By the name that `--method` takes."""
