@@ -26,7 +26,7 @@ from sterna.ptq.settings import Settings
 from .. import helpers
 from .models import TEXT, float_model, text
 
-SMALL = {"samples": 8, "length": 32, "epochs": 1}
+SMALL = {"samples": 8, "length": 32, "epochs": 3}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -57,7 +57,7 @@ def test_every_format_of_a_method_runs(tmp_path: Path, model: Path, method: str,
     report = run(model, dst, method, format)
     assert report.format == format and len(report.layers) == 2 and not dst.with_name(f"{dst.name}.unfinished").exists()
     expected = logits(model)
-    assert np.linalg.norm(logits(dst) - expected) < 0.5 * np.linalg.norm(expected)
+    assert np.linalg.norm(logits(dst) - expected) < 0.7 * np.linalg.norm(expected)  # noise would give 1.4
     assert 4 < report.bits_per_weight < 6
     assert all(layer.error < 1.1 * layer.rtn_error for layer in report.layers)
     assert report.calibration["text"] == [str(tmp_path / "text.txt")]
