@@ -184,7 +184,8 @@ void int4_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
 void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group) {
     const auto x = read_array<float>(), scales = read_array<float>(), cos = read_array<float>(),
                sin = read_array<float>();
-    const auto pairs = read_array<std::uint8_t>(), places = read_array<std::uint8_t>();
+    const auto pairs = read_array<std::uint16_t>();
+    const auto places = read_array<std::uint8_t>();
     const std::size_t width = groups * group;
     std::vector<float> out(x.size());
     k.rotate({rotations, groups, group, 0, groups, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(),

@@ -287,7 +287,7 @@ def test_rotate(probe: Probe, group: int) -> None:
     places = [lie[0], *(np.take_along_axis(np.argsort(a), b, axis=-1) for a, b in zip(lie, lie[1:], strict=False))]
     places.append(np.argsort(lie[-1]))
     x, scales = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, groups * group), groups * group))
-    tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), *(np.uint8(t) for t in (pairs, places))]
+    tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), np.uint16(16 * pairs), np.uint8(places)]
     (out,) = probe.call("rotate", rotations, groups, group, arrays=(x, scales, *tables))
     columns = (pairs + group * np.arange(groups)[:, None]).reshape(rotations, -1)
     expected = oracle_rotate(x * scales, angles.reshape(rotations, -1), columns)

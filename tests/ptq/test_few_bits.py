@@ -12,6 +12,8 @@ import torch
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import OptionError
 from sterna.ptq.aqlm import additive
+from sterna.ptq.littlebit import rank_of
+from sterna.ptq.paroquant import Learning
 from sterna.ptq.run import Report, quantize
 from sterna.ptq.settings import Settings
 from sterna.tensor.decode import decode
@@ -72,3 +74,15 @@ def test_the_search_lowers_the_error_of_outputs() -> None:
     errors = [float((inputs @ (weight - torch.from_numpy(each.values())).T).norm()) for each in (plain, seen)]
     assert errors[1] < 0.8 * errors[0]
     assert seen.codes.shape == (64, 32, 1) and np.array_equal(seen.scales, seen.scales.astype(np.float16))
+
+
+def test_products_of_signs_keep_to_their_bits_and_learn(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rank_of(4096, 4096, 1) == 1000 and rank_of(64, 64, 1) == 8
+    report = run(model, tmp_path / "folder", "littlebit", 1)
+    assert report.bits_per_weight < 1.5  # the ranks of so small matrices are 8, and their shapes count
+    monkeypatch.setattr(Learning, "stage", lambda *arguments: None)
+    unlearned = run(model, tmp_path / "other", "littlebit", 1)
+    assert matrix(tmp_path / "folder").shape == matrix(model).shape
+    assert report.layers[0].error < unlearned.layers[0].error

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sterna import LLM
+from sterna import LLM, Tokenizer
 from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.ptq.layers import Source
@@ -18,10 +24,9 @@ from sterna.ptq.run import LayerReport, Report, quantize
 from sterna.ptq.settings import Settings
 
 from .. import helpers
-from .models import float_model, text
+from .models import TEXT, float_model, text
 
-SMALL = {"samples": 8, "length": 32, "epochs": 1}
-TOKENS = list(range(5, 45))
+SMALL = {"samples": 8, "length": 32, "epochs": 3}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -30,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def logits(model: Path) -> np.ndarray:
     with LLM(model, activations="float", kv="f32", threads=1) as llm:
-        return llm.logits(TOKENS)
+        return llm.logits(Tokenizer(model).encode(TEXT)[:40])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def test_every_format_of_a_method_runs(tmp_path: Path, model: Path, method: str,
     report = run(model, dst, method, format)
     assert report.format == format and len(report.layers) == 2 and not dst.with_name(f"{dst.name}.unfinished").exists()
     expected = logits(model)
-    assert np.linalg.norm(logits(dst) - expected) < 0.5 * np.linalg.norm(expected)
+    assert np.linalg.norm(logits(dst) - expected) < 0.7 * np.linalg.norm(expected)  # noise would give 1.4
     assert 4 < report.bits_per_weight < 6
     assert all(layer.error < 1.1 * layer.rtn_error for layer in report.layers)
     assert report.calibration["text"] == [str(tmp_path / "text.txt")]
@@ -90,6 +95,52 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_files(tmp_path: Path, mod
         quantize(model, tmp_path / "out", Settings("rtn", bits=8, **SMALL), paths)  # type: ignore[arg-type]
     quantize(model, tmp_path / "out", settings, paths, told=stop)
     assert seen == [0, 1] and files(tmp_path / "out") == files(tmp_path / "other" / "out")
+
+
+def started(model: Path, dst: Path, *flags: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sterna", "quantize", str(model), str(dst), "--samples", "8", "--length", "32"]
+    return subprocess.Popen([*command, *flags], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def killed(process: subprocess.Popen[bytes], there: Callable[[], bool], delay: float = 0) -> bool:
+    """Whether the process was still running when it was killed, `delay` seconds after something was there."""
+    while process.poll() is None and not there():
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def test_a_run_that_is_killed_twice_gives_the_same_files(tmp_path: Path, model: Path) -> None:
+    flags = "--method", "gptq", "--calibration", str(text(tmp_path))
+    dst = tmp_path / "out"
+    record = tmp_path / "out.unfinished"
+    for name in ("job.json", "layer-00000.safetensors"):
+        killed(started(model, dst, *flags), (record / name).exists)
+        assert (record / name).exists() and not dst.exists()
+    assert started(model, dst, *flags).wait() == 0
+    assert started(model, tmp_path / "whole", *flags).wait() == 0
+    assert files(dst) == files(tmp_path / "whole") and not record.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gptq", "paroquant"])
+def test_a_run_that_is_killed_ten_times_gives_the_same_files(tmp_path: Path, method: str) -> None:
+    model, rng, kills = float_model(tmp_path / "float", layers=8), random.Random(1), 0
+    flags = "--method", method, "--epochs", "1", "--calibration", str(text(tmp_path))
+    assert started(model, tmp_path / "whole", *flags).wait() == 0
+    dst, record = tmp_path / "out", tmp_path / "out.unfinished"
+    while kills < 10:
+        before = sorted(record.glob("layer-*")) if record.exists() else []
+        process = started(model, dst, *flags)
+        moved = lambda: record.exists() and (len(sorted(record.glob("layer-*"))) > len(before) or rng.random() < 0.02)  # noqa: B023, E731
+        if not killed(process, moved, rng.uniform(0, 0.3)):
+            for path in (*dst.iterdir(), dst):  # it came to its end: once more from the beginning
+                path.rmdir() if path == dst else path.unlink()
+            continue
+        kills += 1
+    assert started(model, dst, *flags).wait() == 0
+    assert files(dst) == files(tmp_path / "whole")
 
 
 def test_the_text_of_the_package_is_named(tmp_path: Path, model: Path) -> None:

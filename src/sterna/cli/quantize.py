@@ -22,7 +22,7 @@ def quantize(
     src: Annotated[str, typer.Argument(metavar="SRC", help="A GGUF file, a folder, or a model of the hub.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="NAME.gguf, or the name of a Hugging Face folder.")],
     method: Annotated[
-        str, typer.Option("--method", help="rtn, gptq, awq, paroquant, aqlm, sign or imatrix.")
+        str, typer.Option("--method", help="rtn, gptq, awq, paroquant, aqlm, littlebit, sign or imatrix.")
     ] = "paroquant",
     bits: Annotated[int, value_flag(Whole(1, 8), "--bits", help="Bits of a code.")] = 4,
     group_size: Annotated[
@@ -34,7 +34,9 @@ def quantize(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="paro, awq, gptq, compressed-tensors, mlx, aqlm or gguf; default: the method's."),
+        typer.Option(
+            "--format", help="paro, awq, gptq, compressed-tensors, mlx, aqlm, littlebit or gguf; default: the method's."
+        ),
     ] = None,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Zero points in the middle of the codes.")] = False,
     act_order: Annotated[

@@ -31,19 +31,20 @@ class Grid:
         return weight.unflatten(-1, (-1, self.group_size))
 
     def fit(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and zero point [..., 1], float32, that span the values of each group [..., group_size]. Scales are
-        rounded to float16, as files keep them."""
-        return self.span(groups.amin(dim=-1, keepdim=True), groups.amax(dim=-1, keepdim=True))
-
-    def span(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """As `fit`, from the least and the largest value of each group."""
+        """Scale and zero point [..., 1], float32, that span the values of each group [..., group_size]."""
+        low, high = groups.amin(dim=-1, keepdim=True), groups.amax(dim=-1, keepdim=True)
         if self.symmetric:
             high = torch.maximum(low.abs(), high.abs())
             low = -high
-        scale = ((high - low).clamp(min=LEAST_RANGE) / self.levels).half().float()
+        scale = (high - low).clamp(min=LEAST_RANGE) / self.levels
         if self.symmetric:
             return scale, torch.full_like(scale, 1 << self.bits - 1)
         return scale, (-low / scale).round().clamp(0, self.levels)
+
+    def fit_stored(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """As `fit`, with scales rounded to float16, as files keep them."""
+        scale, zero = self.fit(groups)
+        return scale.half().float(), zero
 
     def codes(self, values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
         """The nearest codes, float32, of values that broadcast against their scale and zero point."""
@@ -55,10 +56,10 @@ class Grid:
         scale, zero = self.fit(groups)
         return ((self.codes(groups, scale, zero) - zero) * scale).flatten(-2)
 
-    def round(self, weight: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> GroupCodes:
-        """weight [out, in] rounded to the grid that spans its groups, or `low` to `high` [out, groups, 1]."""
+    def round(self, weight: Tensor) -> GroupCodes:
+        """weight [out, in] rounded to the grid that spans its groups."""
         groups = self.grouped(weight)
-        scale, zero = self.fit(groups) if low is None or high is None else self.span(low, high)
+        scale, zero = self.fit_stored(groups)
         return self.matrix(self.codes(groups, scale, zero).flatten(-2), scale[..., 0], zero[..., 0])
 
     def matrix(self, codes: Tensor, scales: Tensor, zeros: Tensor) -> GroupCodes:
