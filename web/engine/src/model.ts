@@ -1,6 +1,6 @@
 import { Engine, type EngineOptions } from "./engine.ts";
-import { ArgumentError } from "./errors.ts";
-import { cachedSource } from "./files/cache.ts";
+import { ArgumentError, SourceError } from "./errors.ts";
+import { cachedSource, fromCache } from "./files/cache.ts";
 import { readGGUF } from "./files/gguf.ts";
 import { BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 import { type SamplingOptions, samplingOf } from "./sampling.ts";
@@ -168,8 +168,15 @@ export class Model implements Disposable {
 async function open(source: Source, options: LoadOptions): Promise<ByteSource> {
   if (typeof source === "string" || source instanceof URL) {
     const base = typeof location === "undefined" ? undefined : location.href;
-    const url = await UrlSource.open(new URL(source, base), options.signal);
-    return options.cache === false ? url : cachedSource(url);
+    const address = String(new URL(source, base));
+    if (options.cache === false) return UrlSource.open(address, options.signal);
+    try {
+      return await cachedSource(await UrlSource.open(address, options.signal));
+    } catch (error) {
+      const kept = error instanceof SourceError ? await fromCache(address) : null;
+      if (kept) return kept; // without a network
+      throw error;
+    }
   }
   if (source instanceof Blob) return new BlobSource(source);
   return source instanceof Uint8Array ? new BytesSource(source) : source;
