@@ -27,6 +27,8 @@ export interface EngineOptions {
   /** How keys and values are kept. */
   kv?: KvType;
   device?: DeviceOptions;
+  /** Most tokens of a pass. */
+  chunk?: number;
   /** How matrices are multiplied; default: the fastest of what this GPU can do. */
   tuning?: Tuning;
   onProgress?: (progress: LoadProgress) => void;
@@ -34,8 +36,7 @@ export interface EngineOptions {
 }
 
 const DEFAULT_CONTEXT = 4096;
-/** Most tokens of a pass. */
-const CHUNK = 64;
+const DEFAULT_CHUNK = 64;
 /** Tokens that are chosen in one submission; two submissions are under way at a time. */
 const STEPS = 4;
 
@@ -77,6 +78,7 @@ export class Engine {
         return matrix ? [[matrix, info] as const] : [];
       }),
     );
+    const chunk = options.chunk ?? DEFAULT_CHUNK;
     const gpu = await Gpu.open(options.device);
     try {
       const total = [...tensors.values()].reduce((sum, info) => sum + info.bytes, 0);
@@ -84,15 +86,15 @@ export class Engine {
       const tuning = options.tuning ?? (gpu.isProcessor ? defaultTuning(gpu) : await autotune(gpu));
       const frame: Frame = {
         state: gpu.buffer(16, "state"),
-        tokens: gpu.buffer(CHUNK * 4, "tokens"),
+        tokens: gpu.buffer(chunk * 4, "tokens"),
         logits: gpu.buffer(config.vocab_size * 4, "logits"),
       };
       const kv = new KvCache(gpu, plan, options.kv ?? "f16");
       const program = await gpu.allocating("the model", () =>
-        compile(gpu, plan, tensors, loader, kv, frame, tuning, CHUNK),
+        compile(gpu, plan, tensors, loader, kv, frame, tuning, chunk),
       );
       report("kernels", total, total);
-      const executor = await Executor.make(gpu, program, kv, frame, config.vocab_size, CHUNK, context);
+      const executor = await Executor.make(gpu, program, kv, frame, config.vocab_size, chunk, context);
       return new Engine(file, config, context, gpu, tuning, executor);
     } catch (error) {
       gpu.device.destroy();
@@ -124,7 +126,7 @@ export class Engine {
       const fresh = ids.slice(common);
       await this.executor.prefill(fresh, common, signal);
       this.executor.setSampling(sampling, ids);
-      const lastPass = fresh.length % CHUNK || CHUNK;
+      const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
       const limit = Math.min(most, this.context - ids.length + 1);
       let asked = 0;
       const ask = async () => {

@@ -8,7 +8,7 @@ export interface DeviceOptions {
   /** Another implementation of WebGPU than the browser's (Dawn in Node). */
   gpu?: GPU;
   powerPreference?: GPUPowerPreference;
-  /** Largest binding and buffer to ask for, in bytes; default: what the model needs and the adapter has. */
+  /** Most bytes of one buffer; larger matrices are split. Default: what the GPU can do. */
   maxBindingBytes?: number;
   /** Leaves features off that the adapter has, to test without them. */
   without?: readonly ("subgroups" | "packed")[];
@@ -28,16 +28,13 @@ export class Gpu {
     readonly packed: boolean,
     /** The processor itself computes (SwiftShader): threads of a workgroup gain nothing. */
     readonly isProcessor: boolean,
+    /** The most bytes of one buffer. */
+    readonly maxBytes: number,
   ) {
     this.lost = device.lost.then((info) => {
       this.error = new DeviceLost(`The GPU went away (${info.message || info.reason}); load the model again.`);
       return this.error;
     });
-  }
-
-  /** The most bytes of one buffer that a kernel sees. */
-  get maxBinding(): number {
-    return this.device.limits.maxStorageBufferBindingSize;
   }
 
   static async open(options: DeviceOptions = {}): Promise<Gpu> {
@@ -49,17 +46,17 @@ export class Gpu {
     const without = options.without ?? [];
     const subgroups = features.has("subgroups") && !without.includes("subgroups");
     const packed = gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product") && !without.includes("packed");
-    const most = options.maxBindingBytes ?? Number.POSITIVE_INFINITY;
     const device = await adapter.requestDevice({
       requiredFeatures: subgroups ? ["subgroups"] : [],
       requiredLimits: {
-        maxStorageBufferBindingSize: Math.min(limits.maxStorageBufferBindingSize, most),
-        maxBufferSize: Math.min(limits.maxBufferSize, most),
+        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+        maxBufferSize: limits.maxBufferSize,
       },
     });
     const isProcessor = info.architecture === "swiftshader" || /swiftshader|llvmpipe/i.test(info.description);
     const name = [info.vendor, info.architecture, info.description].filter(Boolean).join(" ") || "GPU";
-    return new Gpu(device, name, subgroups, packed, isProcessor);
+    const most = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
+    return new Gpu(device, name, subgroups, packed, isProcessor, Math.min(most, options.maxBindingBytes ?? most));
   }
 
   /** The pipeline of a kernel with these constants, made once. */

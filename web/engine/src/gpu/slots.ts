@@ -1,5 +1,5 @@
 import type { Activations } from "../files/encodings.ts";
-import type { Linear, Plan } from "../model/plan.ts";
+import type { Plan } from "../model/plan.ts";
 import type { Gpu } from "./device.ts";
 
 /** Where the rows of a slot lie: `width` numbers from `at` on in each row of `stride` numbers. */
@@ -22,8 +22,8 @@ export interface Quantized {
 /** Tiles of tokens may reach past a pass: buffers have room for them. */
 const TILE = 4;
 
-/** The slots of a plan in buffers of `tokens` rows. Outputs of matrices that follow each other lie side by side, so that
- * one kernel can write them, and one can read q, k and v. */
+/** The slots of a plan in buffers of `tokens` rows. What one kernel reads lies side by side: q, k and v of an attention,
+ * and a gate with what it is multiplied with. So one kernel can write them, too. */
 export class Slots {
   private readonly views = new Map<string, View>();
   private readonly forms = new Map<string, Quantized>();
@@ -35,7 +35,9 @@ export class Slots {
     tokens: number,
   ) {
     this.tokens = Math.ceil(tokens / TILE) * TILE;
-    for (const run of linearRuns(plan)) this.place(run.map((linear) => linear.out));
+    for (const operation of plan.operations)
+      if (operation.kind === "attention") this.place([operation.q, operation.k, operation.v]);
+      else if (operation.kind === "gated") this.place([operation.gate, operation.up]);
     for (const name of Object.keys(plan.slots)) this.place([name]);
   }
 
@@ -70,13 +72,4 @@ export class Slots {
       at += width;
     }
   }
-}
-
-/** The runs of matrices that follow each other in a plan. */
-function linearRuns(plan: Plan): Linear[][] {
-  const runs: Linear[][] = [[]];
-  for (const operation of plan.operations)
-    if (operation.kind === "linear") runs[runs.length - 1].push(operation);
-    else runs.push([]);
-  return runs;
 }

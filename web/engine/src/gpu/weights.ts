@@ -52,7 +52,7 @@ export class Loader {
     const layout = layoutOf(infos[0].encoding, columns);
     const rows = infos.reduce((sum, info) => sum + info.shape[0], 0);
     const rowBytes = Math.max(wordsOfRow(layout), scalesOfRow(layout)) * 4;
-    const most = Math.floor(Math.min(this.gpu.maxBinding, this.gpu.device.limits.maxBufferSize) / rowBytes);
+    const most = Math.floor(this.gpu.maxBytes / rowBytes);
     if (!most) throw new UnsupportedError(`A row of '${names[0]}' is larger than the buffers of this GPU.`);
     const parts: MatrixPart[] = [];
     for (let firstRow = 0; firstRow < rows; firstRow += most) {

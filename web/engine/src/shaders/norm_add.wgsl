@@ -8,10 +8,10 @@ var<workgroup> squares: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
-  let from = wid.x * X_STRIDE + X_AT;
+  let row = wid.x * X_STRIDE + X_AT;
   var own = 0.0;
   for (var column = lid; column < COLUMNS; column += THREADS) {
-    own += x[from + column] * x[from + column];
+    own += x[row + column] * x[row + column];
   }
   squares[lid] = own;
   for (var width = THREADS / 2u; width > 0u; width /= 2u) {
@@ -23,6 +23,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   workgroupBarrier();
   let inverse = 1.0 / sqrt(squares[0] / f32(COLUMNS) + EPS);
   for (var column = lid; column < COLUMNS; column += THREADS) {
-    out[wid.x * OUT_STRIDE + OUT_AT + column] += x[from + column] * inverse * weight[column];
+    out[wid.x * OUT_STRIDE + OUT_AT + column] += x[row + column] * inverse * weight[column];
   }
 }

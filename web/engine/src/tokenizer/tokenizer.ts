@@ -43,6 +43,11 @@ export class Tokenizer {
     return this.vocabulary.chatTemplate;
   }
 
+  /** The special tokens by their names. */
+  get special(): ReadonlyMap<string, number> {
+    return this.vocabulary.special;
+  }
+
   private get begin(): number[] {
     const { addBos, bosId } = this.vocabulary;
     return addBos && bosId !== null ? [bosId] : [];
