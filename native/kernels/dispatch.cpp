@@ -219,11 +219,11 @@ Answers answers(const Kernels& k) {
 
     // One rotation of neighbours in two groups of 32 columns, for single tokens and for a tile of them.
     constexpr std::size_t kHalf = 16, kRotated = 4 * kHalf;
-    std::array<std::uint8_t, kRotated> pairs{};
+    std::array<std::uint16_t, kRotated> pairs{};
     std::array<std::uint8_t, 2 * kRotated> places{};
     for (std::size_t i = 0; i < kRotated; ++i) {
         const std::size_t c = i % (2 * kHalf);
-        pairs[i] = static_cast<std::uint8_t>(c);
+        pairs[i] = static_cast<std::uint16_t>(16 * c);
         places[i] = static_cast<std::uint8_t>(c % kHalf * 2 + c / kHalf);
         places[kRotated + i] = static_cast<std::uint8_t>(c % 2 * kHalf + c / 2);
     }

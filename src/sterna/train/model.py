@@ -56,6 +56,9 @@ class Block(nn.Module):
     triton = False
     """Whether norms and the BitLinear layers behind them are Triton kernels; only with the default quantisation."""
 
+    attn_output: nn.Module
+    ffn_down: nn.Module
+
     def __init__(self, config: ModelConfig, quantization: Quantization, input_norms: bool, kind: Linear) -> None:
         super().__init__()
         hidden, inner, head_dim = config.hidden_size, config.intermediate_size, config.head_dim
