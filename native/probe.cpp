@@ -18,6 +18,7 @@
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/int15_vectors.hpp"
+#include "platform/system.hpp"
 #include "random_rows.hpp"
 
 namespace {
@@ -183,7 +184,8 @@ void int4_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
 void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group) {
     const auto x = read_array<float>(), scales = read_array<float>(), cos = read_array<float>(),
                sin = read_array<float>();
-    const auto pairs = read_array<std::uint8_t>(), places = read_array<std::uint8_t>();
+    const auto pairs = read_array<std::uint16_t>();
+    const auto places = read_array<std::uint8_t>();
     const std::size_t width = groups * group;
     std::vector<float> out(x.size());
     k.rotate({rotations, groups, group, 0, groups, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(),
@@ -270,6 +272,11 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto x = read_array<float>();
         k.decays(x.data(), x.size(), x.data());
         write_array(x);
+    } else if (operation == "softmax_sums") {
+        const auto x = read_array<float>();
+        const SoftmaxSums sums = k.softmax_sums(x.data(), x.size());
+        write_array(std::vector<float>{sums.largest});
+        write_array(std::vector<double>{sums.total});
     } else if (operation == "rms_norm") {
         const auto x = read_array<float>(), weight = read_array<float>();
         std::vector<float> out(x.size());
@@ -312,6 +319,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
 }  // namespace
 
 int main(int argc, char** argv) {
+    use_binary_streams();
     try {
         if (argc < 3) throw std::runtime_error("usage: sterna_probe ISA OPERATION [NUMBER ...]");
         std::vector<std::size_t> numbers;

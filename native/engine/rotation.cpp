@@ -62,7 +62,7 @@ void Rotate::tabulate(const std::vector<float>& angles, const std::vector<std::s
         places_.resize(at + group_);
         for (std::size_t i = 0; i < group_; ++i) {
             const std::size_t to = i % 2 * half + i / 2, column = columns[k * width + group + i] - group;
-            tile_pairs_.push_back(static_cast<std::uint8_t>(column));
+            tile_pairs_.push_back(static_cast<std::uint16_t>(column * kTileTokens));
             places_[at + to] = place[column];
             next[column] = static_cast<std::uint8_t>(to);
         }

@@ -33,7 +33,8 @@ private:
     bool keeps_values_;
     std::size_t x_, out_, rotations_, group_;
     std::vector<float> scales_, cos_, sin_;
-    std::vector<std::uint8_t> tile_pairs_, places_;
+    std::vector<std::uint16_t> tile_pairs_;
+    std::vector<std::uint8_t> places_;
 };
 
 }  // namespace sterna

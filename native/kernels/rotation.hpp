@@ -32,18 +32,27 @@ inline Lanes minus_product(const Lanes& a, const Lanes& b, const Lanes& c) {
     return r;
 }
 
-// One lane for each token: values[column] of sixteen tokens. The rotations are those of one group.
-inline void rotate_tile(const RotationTask& task, std::size_t g, Lanes* values) {
+// Values of sixteen tokens, one after the other for each column of a group, whose rotations these are. With registers
+// for it, several pairs are loaded before any is stored, so that loads need not wait for the places of stores.
+inline void rotate_tile(const RotationTask& task, std::size_t g, Lanes* lanes) {
+    auto* values = reinterpret_cast<float*>(lanes);
+    constexpr std::size_t kPairs = kWidth == 16 ? 4 : 1;
     const std::size_t half = task.group / 2;
     for (std::size_t k = 0; k < task.rotations; ++k) {
         const std::size_t at = (k * task.groups + g) * half;
-        const std::uint8_t* pairs = task.tile_pairs + 2 * at;
-#pragma GCC unroll 4
-        for (std::size_t m = 0; m < half; ++m) {
-            Lanes &first = values[pairs[2 * m]], &second = values[pairs[2 * m + 1]];
-            const Lanes i = first, j = second, cos = splat(task.cos[at + m]), sin = splat(task.sin[at + m]);
-            first = fma(sin, j, cos * i);
-            second = minus_product(sin, i, cos * j);
+        const std::uint16_t* pairs = task.tile_pairs + 2 * at;
+        const float *cosines = task.cos + at, *sines = task.sin + at;
+        for (std::size_t m = 0; m < half; m += kPairs) {
+            Lanes i[kPairs], j[kPairs];
+            for (std::size_t n = 0; n < kPairs; ++n) {
+                i[n] = load(values + pairs[2 * (m + n)]);
+                j[n] = load(values + pairs[2 * (m + n) + 1]);
+            }
+            for (std::size_t n = 0; n < kPairs; ++n) {
+                const Lanes cos = splat(cosines[m + n]), sin = splat(sines[m + n]);
+                store(values + pairs[2 * (m + n)], fma(sin, j[n], cos * i[n]));
+                store(values + pairs[2 * (m + n) + 1], minus_product(sin, i[n], cos * j[n]));
+            }
         }
     }
 }
@@ -64,14 +73,15 @@ inline void transpose(Vec (&rows)[kWidth]) {
     if constexpr (Step > 1) transpose<Step / 2>(rows);
 }
 
-// Sixteen columns of sixteen rows, from or to the lanes of one column each.
-inline void take_columns(const float* const* rows, std::size_t column, Lanes* out) {
+// Sixteen columns of sixteen rows, from or to the lanes of one column each; those that are taken are scaled.
+inline void take_columns(const float* const* rows, const float* scales, std::size_t column, Lanes* out) {
     Vec square[kWidth];
     for (std::size_t r = 0; r < kLanes; r += kWidth)
         for (std::size_t c = 0; c < kLanes; c += kWidth) {
             for (std::size_t i = 0; i < kWidth; ++i) std::memcpy(&square[i], rows[r + i] + column + c, sizeof(Vec));
             transpose(square);
-            for (std::size_t i = 0; i < kWidth; ++i) out[c + i].v[r / kWidth] = square[i];
+            for (std::size_t i = 0; i < kWidth; ++i)
+                out[c + i].v[r / kWidth] = square[i] * splat(scales[column + c + i]).v[0];
         }
 }
 
@@ -96,8 +106,8 @@ inline void rotate_tokens(const RotationTask& task) {
             from[t] = task.x + (t < task.n_tokens ? t : 0) * task.x_stride + g * task.group;
             to[t] = t < task.n_tokens ? task.out + t * task.out_stride + g * task.group : unused;
         }
-        for (std::size_t c = 0; c < task.group; c += kLanes) take_columns(from, c, values + c);
-        for (std::size_t c = 0; c < task.group; ++c) values[c] = values[c] * splat(task.scales[g * task.group + c]);
+        const float* scales = task.scales + g * task.group;
+        for (std::size_t c = 0; c < task.group; c += kLanes) take_columns(from, scales, c, values + c);
         rotate_tile(task, g, values);
         for (std::size_t c = 0; c < task.group; c += kLanes) put_columns(values + c, to, c);
     }

@@ -112,11 +112,11 @@ inline constexpr std::size_t kMaxRotationGroup = 256;
 // Rotations of pairs of columns within groups (rotation.hpp) of at most kMaxRotationGroup columns, a multiple of 32.
 struct RotationTask {
     std::size_t rotations, groups, group;
-    std::size_t first, last;         // of the groups that are rotated
-    const float* scales;             // [groups, group], before the first rotation
-    const float *cos, *sin;          // [rotations, groups, group / 2]
-    const std::uint8_t* tile_pairs;  // [rotations, groups, group / 2, 2]: columns of a group
-    const std::uint8_t* places;      // [rotations, groups, 2, group / 2], then [groups, group]
+    std::size_t first, last;          // of the groups that are rotated
+    const float* scales;              // [groups, group], before the first rotation
+    const float *cos, *sin;           // [rotations, groups, group / 2]
+    const std::uint16_t* tile_pairs;  // [rotations, groups, group / 2, 2]: 16 times columns of a group
+    const std::uint8_t* places;       // [rotations, groups, 2, group / 2], then [groups, group]
     const float* x;
     std::size_t x_stride;
     float* out;                        // may be x

@@ -14,7 +14,7 @@ from sterna.checkpoint.state_files import joined, shard_digests
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import read_metadata, read_safetensors
 from sterna.model.config import ModelConfig, config_from_dict
-from sterna.model.validate import check_config, tensor_shapes
+from sterna.model.validate import check_config, input_norm_shapes, tensor_shapes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.latent import binarized, in_groups
 from sterna.tensor.tensor import AnyTensor, Tensor
@@ -40,7 +40,8 @@ def open_state(path: Path) -> Checkpoint:
         check_exports(quantization)
         check_config(config)
         tensors: dict[str, AnyTensor] = {}
-        for name in tensor_shapes(config):
+        own_norms = (name for name in input_norm_shapes(config) if any(f"model.{name}" in file for file in files))
+        for name in (*tensor_shapes(config), *own_norms):
             shards = [file[f"model.{name}"] for file in files if f"model.{name}" in file]
             if not shards or shards[0].dtype != "F32":
                 raise FormatError(f"it has no float32 tensor 'model.{name}' (no checkpoint of a training run?).")

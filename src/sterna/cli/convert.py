@@ -40,7 +40,7 @@ def convert(
         typer.Option(
             "--type",
             help="Of the layers' matrices: i2_s, tq1_0, tq2_0, q2_0, pq2_0, ptq1_0, q1_0, f16, bf16, f32, q8_0, q6_k, "
-            "q4_0; default: as they are.",
+            "q5_k, q4_k, iq4_nl, q4_0; default: as they are.",
         ),
     ] = None,
     head: Annotated[
@@ -80,6 +80,12 @@ def convert(
             help="Merge an adapter, with --type f32, f16, bf16 or q8_0; may be repeated.",
         ),
     ] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            "--imatrix", metavar="FILE", help="Importance of inputs, for --type q4_0, q4_k, q5_k, q6_k and iq4_nl."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Convert a model to GGUF or a folder.
@@ -88,7 +94,15 @@ def convert(
     """
     if base is not None:
         given = [
-            name for name, value in (("--type", type), ("--head", head), ("--embd", embd), ("--lora", lora)) if value
+            name
+            for name, value in (
+                ("--type", type),
+                ("--head", head),
+                ("--embd", embd),
+                ("--lora", lora),
+                ("--imatrix", imatrix),
+            )
+            if value
         ]
         if given:
             raise ArgumentError(f"{given[0]} is for models, and --base says that {src} is an adapter.")
@@ -119,6 +133,7 @@ def convert(
             group_size=group_size,
             zero_share=zero_share,
             lora=adapter_scales(lora),
+            imatrix=imatrix,
             progress=advance,
         )
     if json:

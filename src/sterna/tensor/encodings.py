@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from sterna.ternary import blocks, floats, group_scaled, i2s, kquants, tl, tq
+from sterna.ternary import blocks, floats, group_scaled, i2s, importance, kquants, tl, tq
 from sterna.ternary.int4 import INT4
 
 Shape = tuple[int, ...]
@@ -23,6 +23,9 @@ class FloatBlocks:
     """A uint8 vector of blocks to their float32 values."""
     encode: Callable[[np.ndarray], np.ndarray] | None = None
     """A float32 vector of whole blocks to an array of the stored bytes; None where Sterna does not write it."""
+    encode_weighted: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    """Float32 rows [rows, columns] and the importance of their columns (`ternary/importance.py`) to the stored bytes;
+    None where importance changes nothing, or Sterna does not write it."""
     numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
     """A uint8 vector of blocks to the numbers that a block's scale multiplies, float32 `[blocks, block]`, and the
     scales `[blocks]`, where blocks are the groups of columns that activations are quantised in, too; else None."""
@@ -75,6 +78,11 @@ Q2_0, PQ2_0, Q1_0, PTQ1_0 = (
 INT4_G32, INT4_G64, INT4_G128 = (FloatBlocks(kind.dequantize, numbers=kind.numbers) for kind in INT4.values())
 STQ1_0 = TernaryBlocks(group_scaled.unpack_stq1_0, None, group_scaled.count_zeros_stq1_0, group_scaled.STQ1_0_BLOCK)
 Q1_0_G32 = TernaryBlocks(group_scaled.Q1_0_G32.unpack, None, group_scaled.Q1_0_G32.count_zeros, 32)
+Q4_0 = FloatBlocks(blocks.dequantize_q4_0, blocks.quantize_q4_0, importance.quantize_q4_0)
+Q4_K = FloatBlocks(kquants.dequantize_q4_k, importance.quantize_q4_k, importance.quantize_q4_k)
+Q5_K = FloatBlocks(kquants.dequantize_q5_k, importance.quantize_q5_k, importance.quantize_q5_k)
+Q6_K = FloatBlocks(blocks.dequantize_q6_k, blocks.quantize_q6_k, importance.quantize_q6_k)
+IQ4_NL = FloatBlocks(kquants.dequantize_iq4_nl, importance.quantize_iq4_nl, importance.quantize_iq4_nl)
 TL1 = TernaryTiles(tl.tl1_tiles, tl.unpack_tl1)
 TL2 = TernaryTiles(lambda shape, whose: tl.tl2_tiles(shape), tl.unpack_tl2)
 
@@ -97,21 +105,22 @@ class Encoding(str, Enum):
     """Largest error of a stored value, as a share of the largest value near it."""
 
     # name, GGUF type, file type, weights in a block, bytes of a block, packing, activations, precision, fallback (by
-    # default F16). The fallbacks are llama.cpp's, except that of I2_S, which llama.cpp does not have.
+    # default F16). The fallbacks are llama.cpp's, except those of I2_S, which llama.cpp does not have, and of Q4_K and
+    # Q5_K, where it takes Q5_0 and Q5_1.
     F32 = "f32", 0, 0, 1, 4, FloatBlocks(floats.decode_f32, floats.encode_f32), "none", 0.0
     F16 = "f16", 1, 1, 1, 2, FloatBlocks(floats.decode_f16, floats.encode_f16), "none", 2**-10
     BF16 = "bf16", 30, 32, 1, 2, FloatBlocks(floats.decode_bf16, floats.encode_bf16), "none", 2**-7
-    Q4_0 = "q4_0", 2, 2, 32, 18, FloatBlocks(blocks.dequantize_q4_0, blocks.quantize_q4_0), "int15", 2**-2
+    Q4_0 = "q4_0", 2, 2, 32, 18, Q4_0, "int15", 2**-2
     Q4_1 = "q4_1", 3, 3, 32, 20, FloatBlocks(kquants.dequantize_q4_1), "int15", 2**-2
     Q5_0 = "q5_0", 6, 8, 32, 22, FloatBlocks(kquants.dequantize_q5_0), "int15", 2**-2
     Q5_1 = "q5_1", 7, 9, 32, 24, FloatBlocks(kquants.dequantize_q5_1), "int15", 2**-2
     Q8_0 = "q8_0", 8, 7, 32, 34, FloatBlocks(blocks.dequantize_q8_0, blocks.quantize_q8_0), "int15", 2**-7
     Q2_K = "q2_k", 10, 10, 256, 84, FloatBlocks(kquants.dequantize_q2_k), "int15", 2**-2
     Q3_K = "q3_k", 11, 12, 256, 110, FloatBlocks(kquants.dequantize_q3_k), "int15", 2**-2
-    Q4_K = "q4_k", 12, 15, 256, 144, FloatBlocks(kquants.dequantize_q4_k), "int15", 2**-2
-    Q5_K = "q5_k", 13, 17, 256, 176, FloatBlocks(kquants.dequantize_q5_k), "int15", 2**-2
-    Q6_K = "q6_k", 14, 18, 256, 210, FloatBlocks(blocks.dequantize_q6_k, blocks.quantize_q6_k), "int15", 2**-4, "Q8_0"
-    IQ4_NL = "iq4_nl", 20, 25, 32, 18, FloatBlocks(kquants.dequantize_iq4_nl), "int15", 2**-2
+    Q4_K = "q4_k", 12, 15, 256, 144, Q4_K, "int15", 2**-2, "IQ4_NL"
+    Q5_K = "q5_k", 13, 17, 256, 176, Q5_K, "int15", 2**-2, "Q8_0"
+    Q6_K = "q6_k", 14, 18, 256, 210, Q6_K, "int15", 2**-4, "Q8_0"
+    IQ4_NL = "iq4_nl", 20, 25, 32, 18, IQ4_NL, "int15", 2**-2
     INT4_G32 = "int4_g32", None, None, 32, 20, INT4_G32, "int8", 2**-2
     INT4_G64 = "int4_g64", None, None, 64, 36, INT4_G64, "int8", 2**-2
     INT4_G128 = "int4_g128", None, None, 128, 68, INT4_G128, "int8", 2**-2

@@ -31,17 +31,26 @@ class Changes:
     """Largest relative change of the scale of a ternary matrix."""
 
 
-def recode(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool = False) -> AnyTensor:
+def recode(
+    tensor: AnyTensor,
+    encoding: Encoding,
+    changes: Changes,
+    latent: bool = False,
+    importance: np.ndarray | None = None,
+) -> AnyTensor:
     """`tensor` in an encoding whose blocks its rows fill; it is made when its parts are asked for.
 
     A float matrix can become ternary if its values are all in {-s, 0, s}, with one s for all or for every block of
     `encoding`, or, by absmean, if it is `latent`. Making any other float matrix ternary raises UnsupportedError, as
-    does a value or scale beyond the range of the encoding.
+    does a value or scale beyond the range of the encoding. `importance` of a float matrix's columns: as in `encode`.
     """
     if tensor.encoding is encoding and not _has_factor(tensor):
         return tensor
-    make = _ternary if encoding.is_ternary else _floats
-    return TensorStream(tensor.name, tensor.shape, encoding, partial(make, tensor, encoding, changes, latent))
+    if encoding.is_ternary:
+        make = partial(_ternary, tensor, encoding, changes, latent)
+    else:
+        make = partial(_floats, tensor, encoding, importance)
+    return TensorStream(tensor.name, tensor.shape, encoding, make)
 
 
 def _has_factor(tensor: AnyTensor) -> bool:
@@ -87,7 +96,7 @@ def _ternary(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bo
     yield packed
 
 
-def _floats(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: bool) -> Iterator[Tensor]:
+def _floats(tensor: AnyTensor, encoding: Encoding, importance: np.ndarray | None) -> Iterator[Tensor]:
     """The tensor in chunks of rows, because a whole head in float32 would fill gigabytes."""
     for part in tensor.parts():
         for first, last in part.row_chunks():
@@ -95,7 +104,7 @@ def _floats(tensor: AnyTensor, encoding: Encoding, changes: Changes, latent: boo
             values = decode(piece)
             if encoding is Encoding.F16 and np.abs(values).max(initial=0) >= F16_LIMIT:
                 raise UnsupportedError(f"{tensor.name!r} has values beyond the range of F16; choose bf16 or f32.")
-            yield encode(tensor.name, values, encoding)
+            yield encode(tensor.name, values, encoding, importance)
             release(piece.data)
 
 

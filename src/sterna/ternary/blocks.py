@@ -19,7 +19,8 @@ ql[32 * (k % 2) + j] and its high 2 bits in the bits 2k, 2k+1 of qh[j].
 """
 
 
-def _finite_half(x: np.ndarray) -> np.ndarray:
+def finite_half(x: np.ndarray) -> np.ndarray:
+    """x in float16; what is beyond its range becomes its largest number."""
     return np.clip(x, -65504, 65504).astype("<f2")
 
 
@@ -69,7 +70,7 @@ def quantize_q4_0(weight: np.ndarray) -> np.ndarray:
     """
     groups = np.asarray(weight, np.float32).reshape(-1, 32)
     blocks = np.zeros(len(groups), Q4_0)
-    blocks["d"] = _finite_half(_best_scale(groups, 8))
+    blocks["d"] = finite_half(_best_scale(groups, 8))
     q = (_codes(groups, blocks["d"].astype(np.float32)[:, None], -8, 7) + 8).astype(np.uint8)
     blocks["qs"] = q[:, :16] | q[:, 16:] << 4
     return blocks.view(np.uint8)
@@ -87,7 +88,7 @@ def quantize_q8_0(weight: np.ndarray) -> np.ndarray:
     float16."""
     groups = np.asarray(weight, np.float32).reshape(-1, 32)
     blocks = np.zeros(len(groups), Q8_0)
-    blocks["d"] = _finite_half(np.abs(groups).max(axis=1) / np.float32(127))
+    blocks["d"] = finite_half(np.abs(groups).max(axis=1) / np.float32(127))
     blocks["qs"] = _codes(groups, blocks["d"].astype(np.float32)[:, None], -127, 127)
     return blocks.view(np.uint8)
 
@@ -102,16 +103,21 @@ def quantize_q6_k(weight: np.ndarray) -> np.ndarray:
     """Quantises float values, a multiple of 256 of them, to a uint8 vector of Q6_K blocks."""
     groups = np.asarray(weight, np.float32).reshape(-1, 16, 16)
     scale = _best_scale(groups, 32)
-    blocks = np.zeros(len(groups), Q6_K)
-    blocks["d"] = _finite_half(np.abs(scale).max(axis=1) / np.float32(127))
-    d = blocks["d"].astype(np.float32)[:, None]
-    blocks["scales"] = _codes(scale, d, -128, 127)
-    q = (_codes(groups, (d * blocks["scales"])[..., None], -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
+    d = finite_half(np.abs(scale).max(axis=1) / np.float32(127)).astype(np.float32)
+    scales = _codes(scale, d[:, None], -128, 127)
+    return pack_q6_k(d, scales, _codes(groups, (d[:, None] * scales)[..., None], -32, 31)).view(np.uint8)
+
+
+def pack_q6_k(d: np.ndarray, scales: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Q6_K blocks of d [blocks], scales [blocks, 16] and codes -32..31 [blocks, 16, 16], whole numbers of any type."""
+    blocks = np.zeros(len(d), Q6_K)
+    blocks["d"], blocks["scales"] = d, scales
+    q = (codes + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
     blocks["ql"][:, :, :32] = (q[:, :, 0] & 15) | (q[:, :, 2] & 15) << 4
     blocks["ql"][:, :, 32:] = (q[:, :, 1] & 15) | (q[:, :, 3] & 15) << 4
     for k in range(4):
         blocks["qh"] |= (q[:, :, k] >> 4) << (2 * k)
-    return blocks.view(np.uint8)
+    return blocks
 
 
 def dequantize_q6_k(data: np.ndarray) -> np.ndarray:

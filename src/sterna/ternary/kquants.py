@@ -1,6 +1,7 @@
-"""Dequantisers of GGUF's other block formats, read but not written (layouts of ggml's `block_q4_1`, ..., `block_q5_K`).
+"""GGUF's other block formats (layouts of ggml's `block_q4_1`, ..., `block_q5_K`).
 
-Each takes a uint8 vector of blocks and gives the float32 vector of their weights, 32 or 256 a block.
+Each dequantiser takes a uint8 vector of blocks and gives the float32 vector of their weights, 32 or 256 a block.
+`importance.py` writes Q4_K, Q5_K and IQ4_NL; the others are only read.
 """
 
 from __future__ import annotations
@@ -133,3 +134,22 @@ def _affine(blocks: np.ndarray, scales: np.ndarray, mins: np.ndarray, q: np.ndar
     """`d * scale * q - dmin * min`, scales and mins [blocks, groups] for equal groups of q."""
     steps, offsets = _column(blocks["d"]) * scales, _column(blocks["dmin"]) * mins
     return (steps[..., None] * q.reshape(*scales.shape, -1) - offsets[..., None]).reshape(-1)
+
+
+def pack_affine(
+    d: np.ndarray, dmin: np.ndarray, scales: np.ndarray, mins: np.ndarray, codes: np.ndarray, *, bits: int
+) -> np.ndarray:
+    """Blocks of Q4_K (`bits` 4) or Q5_K (5): d and dmin [blocks], scales and mins 0..63 [blocks, 8], codes
+    [blocks, 8, 32], whole numbers of any type."""
+    blocks = np.zeros(len(d), Q4_K if bits == 4 else Q5_K)
+    blocks["d"], blocks["dmin"] = d, dmin
+    scales, mins = scales.astype(np.uint8), mins.astype(np.uint8)
+    packed = blocks["scales"]
+    packed[:, :4] = scales[:, :4] | scales[:, 4:] >> 4 << 6
+    packed[:, 4:8] = mins[:, :4] | mins[:, 4:] >> 4 << 6
+    packed[:, 8:] = scales[:, 4:] & 15 | (mins[:, 4:] & 15) << 4
+    q = codes.astype(np.uint8)
+    blocks["qs"] = q[:, ::2] & 15 | (q[:, 1::2] & 15) << 4
+    if bits == 5:
+        blocks["qh"] = np.bitwise_or.reduce(q >> 4 << BITS, axis=1)
+    return blocks

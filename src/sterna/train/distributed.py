@@ -82,13 +82,14 @@ def shard(model: nn.Module, layers: Iterable[nn.Module]) -> None:
     if process_count() == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(next(model.parameters()).device.type, (process_count(),))
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     # Without resharding, the parameters after an evaluation would not be those that the optimizers have.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    register_fsdp_forward_method(model, "rows")
 
 
 def own_share(batch: Tensor) -> Tensor:

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.adapters.convert import merged
 from sterna.checkpoint.convert import gguf_file, hf_folder
 from sterna.checkpoint.convert.check import compare, is_of_layer
+from sterna.checkpoint.convert.importance import importances, without_importance
 from sterna.checkpoint.convert.layout import Wanted, lay_out, sentences
 from sterna.checkpoint.convert.rotated import turned_back
 from sterna.checkpoint.convert.value_heads import in_order
@@ -35,7 +38,7 @@ from sterna.tensor.ternary import untiled
 from sterna.ternary.groups import group_quantizer
 from sterna.ternary.tl import TL_TILES
 
-__all__ = ["Report", "convert", "verify"]
+__all__ = ["Report", "check_paths", "check_space", "convert", "target_tensors", "verify"]
 
 TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """Encodings that a conversion can write; others can only be copied."""
@@ -77,6 +80,7 @@ def convert(
     group_size: int | None = None,
     zero_share: float | None = None,
     lora: Mapping[str, float] | None = None,
+    imatrix: str | os.PathLike[str] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Converts the model `src` to `dst`: a GGUF file if its name ends in `.gguf` (upper or lower case), else a Hugging
@@ -93,8 +97,9 @@ def convert(
     not record: those of bitnet.cpp's presets (`preset`) or of its `setup_env.py` (`setup`). `group_size` (64 or 128)
     and `zero_share`: latent weights that come without a quantiser of their own are made ternary in groups of columns,
     with that share of zeros in each, instead of by absmean (`sterna.ternary.groups`). `lora`: scales, by their paths,
-    of adapters that are merged in float32; `type` is then f32, f16, bf16 or q8_0. `progress` is called with shares
-    from 0 to 1.
+    of adapters that are merged in float32; `type` is then f32, f16, bf16 or q8_0. `imatrix`: an importance matrix
+    (`checkpoint/imatrix.py`), with which float matrices are encoded in q4_0, q4_k, q5_k, q6_k and iq4_nl. `progress`
+    is called with shares from 0 to 1.
     Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for types and paths that cannot be used.
     """
     if tl_tiles not in TL_TILES:
@@ -105,21 +110,22 @@ def convert(
     source = in_order(source, tiled=not folder)
     if lora:
         source = merged(source, lora, _type(type, folder), _type(head or type, folder))
-    _check_paths(resolve_model(src), dst, folder, force)
+    check_paths(resolve_model(src), dst, folder, force)
     wanted = Wanted(_type(type, folder), _type(head, folder), _type(embedding, folder))
     if source.config.tied_head and head and embedding and wanted.head is not wanted.embedding:
         raise ArgumentError("The head of this model is its embedding: give one type for both.")
     if split_bytes is not None and (folder or split_bytes < LEAST_SPLIT):
         raise ArgumentError(f"Only GGUF files can be split, in parts of at least {LEAST_SPLIT} bytes.")
-    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
+    expected = target_tensors(source, "half" if folder else gguf_file.rope_style(source), folder, tl_tiles)
     layout = lay_out(source, expected, wanted, folder, strict)
     changes = Changes()
+    importance = {} if imatrix is None else importances(imatrix, expected, layout.encodings)
     tensors = [
-        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name))
+        recode(tensor, layout.encodings[name], changes, source.latent and is_of_layer(name), importance.get(name))
         for name, tensor in expected.items()
     ]
     total = sum(tensor.encoding.data_bytes(tensor.shape) for tensor in tensors)
-    _check_space(dst, total)
+    check_space(dst, total)
     done = _Progress(progress, total * (2 if verify else 1))
 
     with staging(dst) as stage:
@@ -134,12 +140,14 @@ def convert(
                 _check_free(dst.parent / name_of_part, force)
             gguf_file.write_files(stage, parts, gguf_file.metadata_of(source, tensors, name), done)
         if verify:
-            _compare(expected, stage / names[0], source.latent, done)
+            _compare(expected, stage / names[0], source.latent, done, importance)
         for staged in names:
             publish(stage / staged, dst.parent / staged)
     files = [dst.parent / staged for staged in names]
     types = Counter(tensor.encoding.value for tensor in tensors)
     notes = sentences(layout.fallbacks)
+    if imatrix is not None:
+        notes += without_importance(layout.encodings, importance)
     if group_size is not None:
         notes.append(f"Latent weights were made ternary in groups of {group_size}, unlike in the model's training.")
     return Report(files[0], files, total, dict(types), changes.scale, notes)
@@ -171,13 +179,19 @@ def verify(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
     scales and values to the precision of their encodings."""
     folder = Path(dst).is_dir()
     source = in_order(turned_back(open_checkpoint(src)), tiled=not folder)
-    expected = _tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
-    _compare(expected, Path(dst), source.latent, lambda size: None)
+    expected = target_tensors(source, "half" if folder else gguf_file.rope_style(source), folder)
+    _compare(expected, Path(dst), source.latent, lambda size: None, {})
 
 
-def _compare(expected: dict[str, AnyTensor], path: Path, latent: bool, done: Callable[[int], None]) -> None:
+def _compare(
+    expected: dict[str, AnyTensor],
+    path: Path,
+    latent: bool,
+    done: Callable[[int], None],
+    importance: Mapping[str, np.ndarray],
+) -> None:
     written = open_checkpoint(path)
-    compare(expected, {**written.tensors, **written.absorbed}, latent, done)
+    compare(expected, {**written.tensors, **written.absorbed}, latent, done, importance)
 
 
 class _Progress:
@@ -191,7 +205,7 @@ class _Progress:
         self.tell(min(self.bytes / self.total, 1.0))
 
 
-def _tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
+def target_tensors(source: Checkpoint, rope_style: str, folder: bool, tl_tiles: str = "preset") -> dict[str, AnyTensor]:
     """The tensors that the target needs, in the source's encodings; q and k in the target's order of dimensions."""
     config = source.config
     tensors = {name: _untiled(tensor, tl_tiles) for name, tensor in source.tensors.items()}
@@ -230,7 +244,7 @@ def _type(name: str | None, folder: bool) -> Encoding | None:
     return encoding
 
 
-def _check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
+def check_paths(src: Path, dst: Path, folder: bool, force: bool) -> None:
     """Raises, before any work is done, where the result could not be put at `dst`."""
     if not dst.name:
         raise ArgumentError(f"{dst} is no name for a file or folder.")
@@ -267,7 +281,8 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and (path.name in hf_folder.WRITTEN or path.suffix == ".safetensors")
 
 
-def _check_space(dst: Path, size: int) -> None:
+def check_space(dst: Path, size: int) -> None:
+    """Raises SternaError where the disk of `dst` has less than `size` bytes free."""
     free = shutil.disk_usage(dst.parent).free
     if free < size:
         raise SternaError(f"{dst} needs {readable(size)}, and {readable(free)} are free on its disk.")

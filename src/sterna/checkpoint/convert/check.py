@@ -59,11 +59,13 @@ def compare(
     written: Mapping[str, AnyTensor],
     latent: bool,
     done: Callable[[int], None] = lambda size: None,
+    importance: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Raises FormatError where a tensor that was read back differs from the source's.
 
-    Codes are compared exactly, scales and other values to the precision of their encoding. `done` is called with the
-    bytes of each tensor.
+    Codes are compared exactly, scales and other values to the precision of their encoding; that of a matrix that was
+    encoded with the `importance` of its columns is one of all its values together, weighted alike. `done` is called
+    with the bytes of each tensor.
     """
     for name, expected in source.items():
         if name not in written:
@@ -74,7 +76,7 @@ def compare(
         if got.encoding.is_ternary:
             same = _same_codes(expected, got, latent and is_of_layer(name))
         else:
-            same = _same_values(expected, got)
+            same = _same_values(expected, got, (importance or {}).get(name))
         if not same:
             raise FormatError(f"Verification failed: the tensor {name} differs from the source in what was written.")
         done(got.encoding.data_bytes(got.shape))
@@ -99,7 +101,7 @@ def _same_codes(expected: AnyTensor, got: AnyTensor, latent: bool) -> bool:
     return bool(np.all((difference <= SCALE_PRECISION * np.abs(scale)) | ~blocks))
 
 
-def _same_values(expected: AnyTensor, got: AnyTensor) -> bool:
+def _same_values(expected: AnyTensor, got: AnyTensor, importance: np.ndarray | None) -> bool:
     tolerance = got.encoding.precision
     one, other = whole(expected), whole(got)
     for rows in one.row_chunks():
@@ -108,8 +110,13 @@ def _same_values(expected: AnyTensor, got: AnyTensor) -> bool:
         finite = np.isfinite(values)
         # Values that are not finite must be equal.
         same = np.array_equal(values[~finite], read[~finite], equal_nan=True) and np.isfinite(read[finite]).all()
-        errors = np.abs(values[finite] - read[finite])
-        if not same or (errors > tolerance * np.abs(values[finite]).max(initial=0.0)).any():
+        if not same:
+            return False
+        if importance is not None:
+            weight = importance.astype(np.float64)
+            if (weight * (values - read) ** 2).sum() > tolerance**2 * (weight * values**2).sum():
+                return False
+        elif (np.abs(values - read)[finite] > tolerance * np.abs(values[finite]).max(initial=0.0)).any():
             return False
         release(first.data)
         release(second.data)

@@ -52,7 +52,7 @@ def config_json(source: Checkpoint, tensors: Sequence[AnyTensor]) -> dict[str, A
     raw["dtype"] = TORCH_DTYPES[by_name["token_embd.weight"].encoding]
     ternary = [name for name, tensor in by_name.items() if tensor.encoding.is_ternary]
     if ternary:
-        names = {canonical: name.removesuffix(".weight") for canonical, name in _names(config).items()}
+        names = {canonical: name.removesuffix(".weight") for canonical, name in hf_names(config).items()}
         plain = [
             names[name]
             for name, tensor in by_name.items()
@@ -104,10 +104,12 @@ def write_folder(
     raw: dict[str, Any],
     written: Callable[[int], None],
     shard_bytes: int = SHARD_BYTES,
+    quantized: Sequence[OutTensor] = (),
 ) -> None:
-    """Writes weights, `config.json` and tokenizer into an empty `folder`."""
-    names, architecture = _names(source.config), architecture_of(source.config)
-    out: list[OutTensor] = []
+    """Writes weights, `config.json` and tokenizer into an empty `folder`; `quantized` are the parts of matrices that
+    are kept in several tensors each."""
+    names, architecture = hf_names(source.config), architecture_of(source.config)
+    out = list(quantized)
     for tensor in tensors:
         if tensor.name not in names:
             raise UnsupportedError(f"A Hugging Face folder has no place for the tensor {tensor.name}.")
@@ -137,7 +139,7 @@ def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
     return source.tokenizer().hf_files(source.config.context_length, given)
 
 
-def _names(config: ModelConfig) -> dict[str, str]:
+def hf_names(config: ModelConfig) -> dict[str, str]:
     """The Hugging Face name of every tensor, by canonical name."""
     names = architecture_of(config).hf_names(config.num_layers)
     return {canonical: sources[0] for canonical, sources in names.items()}

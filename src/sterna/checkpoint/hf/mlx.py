@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sterna.checkpoint.hf.quantized.module import Module, unpacked
+from sterna.checkpoint.hf.quantized.groups import GroupCodes
+from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.signs import Signs
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor
 from sterna.tensor.decode import decode
@@ -117,3 +120,25 @@ def _affine(module: Module, bits: int, scales: np.ndarray, biases: np.ndarray) -
 
 def _values(stored: StoredTensor, floats: Mapping[str, Encoding]) -> np.ndarray:
     return decode(Tensor(stored.name, stored.shape, floats[stored.dtype], stored.data)).reshape(-1)
+
+
+def parts(matrix: GroupCodes | Signs) -> Parts:
+    """The tensors of a matrix. A bias is -zero * scale, rounded to float16, as MLX keeps biases; signs are bits with
+    twice their scale, and its negative for a bias."""
+    if isinstance(matrix, Signs):
+        words, scales = packed(matrix.bits_set, 1, 1).view(np.uint32), matrix.scales
+        return {"weight": words, "scales": (2 * scales).astype(np.float16), "biases": (-scales).astype(np.float16)}
+    return {
+        "weight": packed(matrix.codes, matrix.bits, 1).view(np.uint32),
+        "scales": matrix.scales.astype(np.float16),
+        "biases": (-matrix.zeros.astype(np.float32) * matrix.scales).astype(np.float16),
+    }
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """What mlx-lm writes, twice: `quantization` is its own name, the other that of Hugging Face."""
+    section = {"group_size": layout.group_size, "bits": layout.bits, "mode": "affine"}
+    return {"quantization": section, "quantization_config": section}
+
+
+WRITER = Writer("mlx", (1, 2, 3, 4, 8), parts, keys, group_sizes=(32, 64, 128))

@@ -8,12 +8,14 @@ codebooks, times the scale of its rows:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sterna.checkpoint.hf.quantized.method import Method
 from sterna.checkpoint.hf.quantized.module import FLOATS, Module
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.tensor.tensor import TensorStream
 
 
@@ -44,3 +46,40 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
 
 
 AQLM = Method("aqlm", "codes", ("codebooks", "scales"), check, read)
+
+
+@dataclass(frozen=True)
+class AdditiveCodes:
+    """Blocks of eight columns of a row, each the sum of one vector of each codebook, times the scale of the row."""
+
+    codes: np.ndarray
+    """uint8 [out, in / 8, C]."""
+    codebooks: np.ndarray
+    """float32 [C, 256, 8], float16 numbers."""
+    scales: np.ndarray
+    """float32 [out], float16 numbers."""
+
+    def values(self) -> np.ndarray:
+        """What the matrix multiplies its input by, float32 [out, in]."""
+        blocks = sum(book[self.codes[..., index]] for index, book in enumerate(self.codebooks))
+        values: np.ndarray = (blocks * self.scales[:, None, None]).reshape(len(self.scales), -1)
+        return values
+
+
+def parts(matrix: AdditiveCodes) -> Parts:
+    """The tensors of a matrix."""
+    return {
+        "codes": matrix.codes.view(np.int8),
+        "codebooks": matrix.codebooks[:, :, None].astype(np.float16),
+        "scales": matrix.scales[:, None, None, None].astype(np.float16),
+    }
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """What AQLM's converter to Hugging Face writes; only the head is a linear layer that is not quantised."""
+    section = {"num_codebooks": layout.bits, "nbits_per_codebook": 8, "out_group_size": 1, "in_group_size": 8}
+    not_quantized = {"linear_weights_not_to_quantize": ["lm_head.weight"]}
+    return {"quantization_config": {"quant_method": "aqlm", **section, **not_quantized}}
+
+
+WRITER = Writer("aqlm", (1, 2, 3, 4), parts, keys)

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
 from sterna.checkpoint.hf.quantized.module import Module
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
+from sterna.errors import UnsupportedError
 from sterna.tensor.tensor import TensorStream
 
 ORDER = np.array([0, 2, 4, 6, 1, 3, 5, 7])
@@ -44,3 +47,27 @@ def _outputs(words: np.ndarray) -> np.ndarray:
 
 
 AWQ = Method("awq", "qweight", ("qzeros", "scales"), check, read)
+
+
+def _words(codes: np.ndarray) -> np.ndarray:
+    """Words [n, out / 8] of codes, uint8 [n, out]; the inverse of `_outputs`."""
+    if codes.shape[1] % len(ORDER):
+        raise UnsupportedError(f"AWQ's words hold 8 rows each, and a matrix has {codes.shape[1]}.")
+    nibbles = codes.reshape(len(codes), -1, len(ORDER))[..., ORDER].astype(np.uint32)
+    words: np.ndarray = (nibbles << np.arange(0, 32, 4, dtype=np.uint32)).sum(axis=-1, dtype=np.uint32)
+    return words.view(np.int32)
+
+
+def parts(matrix: GroupCodes) -> Parts:
+    """The three tensors of a matrix."""
+    qweight, qzeros = (_words(np.ascontiguousarray(codes.T)) for codes in (matrix.codes, matrix.zeros))
+    return {"qweight": qweight, "qzeros": qzeros, "scales": np.ascontiguousarray(matrix.scales.T.astype(np.float16))}
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """The `quantization_config` as AutoAWQ writes it."""
+    section = {"quant_method": "awq", "bits": layout.bits, "group_size": layout.group_size, "zero_point": True}
+    return {"quantization_config": section | {"version": "gemm", "modules_to_not_convert": None}}
+
+
+WRITER = Writer("awq", (4,), parts, keys)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.hf.quantized.gptq import group_index
+from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import Module, unpacked
+from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor.tensor import TensorStream
 
@@ -64,3 +66,29 @@ COMPRESSED_TENSORS = Method(
     check,
     read,
 )
+
+
+def parts(matrix: GroupCodes) -> Parts:
+    """The tensors of a matrix. Its rows must fill the words of its zero points."""
+    return {
+        "weight_packed": packed(matrix.codes, matrix.bits, 1),
+        "weight_scale": matrix.scales.astype(np.float16),
+        "weight_zero_point": packed(matrix.zeros, matrix.bits, 0),
+        "weight_shape": np.array(matrix.codes.shape, np.int64),
+    }
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """The `quantization_config` as compressed-tensors 0.20 writes it, for all linear layers but the head."""
+    weights: dict[str, Any] = {"num_bits": layout.bits, "type": "int", "symmetric": False, "strategy": "group"}
+    group: dict[str, Any] = {
+        "targets": ["Linear"],
+        "weights": weights | {"group_size": layout.group_size},
+        "format": PACKED,
+    }
+    group |= {"input_activations": None, "output_activations": None}
+    section = {"quant_method": "compressed-tensors", "format": PACKED, "quantization_status": "compressed"}
+    return {"quantization_config": section | {"config_groups": {"group_0": group}, "ignore": ["lm_head"]}}
+
+
+WRITER = Writer("compressed-tensors", (4, 8), parts, keys)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import FLOATS, Module, unpacked
+from sterna.checkpoint.hf.quantized.module import FLOATS, Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.tensor.tensor import TensorStream
 
 VERSIONS = ("gptq", "gptq_v2")
@@ -75,3 +77,24 @@ def _zeros(packed: np.ndarray, bits: int, less_one: bool) -> np.ndarray:
 
 
 GPTQ = Method("gptq", "qweight", ("qzeros", "scales", "g_idx"), check, read)
+
+
+def parts(matrix: GroupCodes) -> Parts:
+    """The four tensors of a matrix, zero points as they are (version 2)."""
+    groups = np.arange(matrix.codes.shape[1]) // matrix.group_size
+    return {
+        "qweight": packed(matrix.codes.T, matrix.bits, 0),
+        "qzeros": packed(matrix.zeros.T, matrix.bits, 1),
+        "scales": np.ascontiguousarray(matrix.scales.T.astype(np.float16)),
+        "g_idx": (groups if matrix.index is None else matrix.index).astype(np.int32),
+    }
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """The `quantization_config` as GPTQModel writes it for version 2."""
+    section = {"quant_method": "gptq", "bits": layout.bits, "group_size": layout.group_size}
+    section |= {"desc_act": layout.act_order, "sym": layout.symmetric, "lm_head": False}
+    return {"quantization_config": section | {"checkpoint_format": "gptq_v2", "pack_dtype": "int32"}}
+
+
+WRITER = Writer("gptq", (2, 3, 4, 8), parts, keys, takes_index=True)

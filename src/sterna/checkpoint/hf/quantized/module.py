@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sterna.errors import FormatError
+from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
@@ -161,3 +161,14 @@ def unpacked(words: np.ndarray, bits: int, axis: int) -> np.ndarray:
         high = stream[..., following].astype(np.uint64) << (np.uint64(32) - shift.astype(np.uint64))
         codes = ((low | high.astype(np.uint32)) & mask).astype(np.uint8)
     return np.moveaxis(codes, -1, axis)
+
+
+def packed(codes: np.ndarray, bits: int, axis: int) -> np.ndarray:
+    """The inverse of `unpacked`: int32 words of codes, uint8, of `bits` bits each along `axis`, whose codes must fill
+    whole words; raises UnsupportedError where they do not."""
+    rows = np.moveaxis(codes, axis, -1)
+    if rows.shape[-1] * bits % 32:
+        raise UnsupportedError(f"{rows.shape[-1]} codes of {bits} bits do not fill whole words of 32 bits.")
+    fields = np.unpackbits(np.ascontiguousarray(rows)[..., None], axis=-1, count=bits, bitorder="little")
+    words = np.packbits(fields.reshape(*rows.shape[:-1], -1), axis=-1, bitorder="little").view("<i4")
+    return np.ascontiguousarray(np.moveaxis(words, -1, axis))

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.hf.quantized import awq
+from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
 from sterna.checkpoint.hf.quantized.module import FLOATS, Module
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.tensor.tensor import TensorStream
 
 MOST_ROTATIONS = 64
+ROTATIONS = 8
+"""Rotations of a matrix that is written: as many as the published models have."""
 
 
 def check(section: Mapping[str, Any]) -> None:
@@ -45,3 +49,24 @@ def read(module: Module, section: Mapping[str, Any]) -> list[TensorStream]:
 
 
 PAROQUANT = Method("paroquant", "qweight", ("qzeros", "scales", "theta", "pairs", "channel_scales"), check, read)
+
+
+def parts(matrix: GroupCodes) -> Parts:
+    """The tensors of the rotated matrix and of its rotation. Raises ValueError for a matrix without one."""
+    if matrix.channel_scales is None or matrix.angles is None or matrix.pairs is None:
+        raise ValueError("ParoQuant's format is for rotated matrices")
+    local = matrix.pairs % matrix.group_size
+    return awq.parts(matrix) | {
+        "theta": matrix.angles.astype(np.float16),
+        "pairs": local.astype(np.int16),
+        "channel_scales": matrix.channel_scales.astype(np.float16)[None],
+    }
+
+
+def keys(layout: Layout) -> dict[str, Any]:
+    """The `quantization_config` as z-lab writes it; `krot` is what their kernels have."""
+    section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "krot": ROTATIONS}
+    return {"quantization_config": section}
+
+
+WRITER = Writer("paro", (4,), parts, keys, group_sizes=(16, 32, 64, 128), takes_rotation=True)

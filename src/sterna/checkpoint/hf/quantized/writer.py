@@ -1,0 +1,43 @@
+"""A format that quantised matrices are written in: the parts of a matrix, and what `config.json` says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Parts = dict[str, np.ndarray]
+"""The tensors of a matrix by the endings of their names; each has the type that the format asks for."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How all matrices of a model are quantised."""
+
+    bits: int
+    group_size: int
+    symmetric: bool
+    act_order: bool
+    """Whether groups are chosen by the size of activations, and are no runs of columns."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One format of folders. Its reader is in the same file, or in `checkpoint/hf/mlx.py`."""
+
+    name: str
+    """As `--format` has it."""
+    bits: tuple[int, ...]
+    """The widths of codes that it can hold."""
+    parts: Callable[[Any], Parts]
+    """The parts of a matrix. Raises UnsupportedError where its shape does not fill the format's words."""
+    keys: Callable[[Layout], dict[str, Any]]
+    """The keys of `config.json` that say how matrices are kept."""
+    group_sizes: tuple[int, ...] | None = None
+    """The groups that readers of the format take; None: of any size."""
+    takes_index: bool = False
+    """Whether groups need not be runs of columns."""
+    takes_rotation: bool = False
+    """Whether matrices multiply rotated activations."""

@@ -1,0 +1,1 @@
+"""Quantises the matrices of a trained model, one decoder layer at a time (`sterna quantize`)."""
