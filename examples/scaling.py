@@ -1,21 +1,23 @@
 """A small scaling study: how far ternary and binary models stay behind full precision, by size and by tokens.
 
-    python examples/scaling.py build/scaling            # nine runs of 400 steps
+    python examples/scaling.py build/scaling            # nine runs of 500 steps
     python examples/scaling.py build/scaling --quick    # tiny runs, to see that it works
 
 Three sizes, each with float, ternary and binary weights, on the same windows of the same text. It writes
-`scaling.json`, and `scaling.png` with the gaps beside those that a paper prints. A study that was interrupted goes on.
+`scaling.csv`, and `scaling.svg` with the gaps beside those that a paper prints. A study that was interrupted goes on.
 `KEY=VALUE` after the folder replaces keys of examples/scaling.toml, such as training.steps=4000.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from sterna.train.trainer import run_training
@@ -34,6 +36,7 @@ QUICK = [
     *("model.vocab_size=400", "model.context_length=16"),
     *('data.train=["data/hound-valid.txt"]', 'data.valid=["data/README.md"]'),
     *("training.steps=4", "training.batch_size=1", "training.eval_steps=2", "training.eval_bytes=200"),
+    *("training.precision=fp32", "training.compile=false"),
 ]
 PAPER = {0.7e9: (12.33, 12.87), 1.3e9: (11.25, 11.29), 3e9: (10.04, 9.91)}
 """Parameters: perplexity of LLaMA in FP16 and of BitNet b1.58, 100 billion tokens (arXiv 2402.17764, table 1)."""
@@ -48,13 +51,13 @@ def main() -> None:
     overrides = [*(QUICK if arguments.quick else []), *arguments.overrides]
     output = arguments.output.resolve()
     runs = [train(output, size, weights, overrides) for size in SIZES for weights in LEARNING_RATES]
-    (output / "scaling.json").write_text(json.dumps(runs, indent=1))
-    plot(runs, output / "scaling.png")
+    write_table(runs, output / "scaling.csv")
+    plot(runs, output / "scaling.svg")
     for run in runs:
         gap = "" if run["weights"] == "float" else f"  {gap_at(runs, run, -1):+.1%} above float"
         loss = run["bits_per_byte"][-1]
         print(f"{run['size']:7} {run['weights']:8} {run['parameters']:>10,} parameters  {loss:.4f} bits per byte{gap}")
-    print(output / "scaling.png")
+    print(output / "scaling.svg")
 
 
 def train(output: Path, size: str, weights: str, overrides: list[str]) -> dict[str, Any]:
@@ -80,6 +83,17 @@ def gap_at(runs: list[dict[str, Any]], run: dict[str, Any], index: int) -> float
     return run["bits_per_byte"][index] / base["bits_per_byte"][index] - 1
 
 
+def write_table(runs: list[dict[str, Any]], path: Path) -> None:
+    """A line for each evaluation of each run; `above_float`: the share of loss above that of float weights."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("size", "weights", "parameters", "tokens", "bits_per_byte", "above_float"))
+        for run in runs:
+            for index, (tokens, loss) in enumerate(zip(run["tokens"], run["bits_per_byte"], strict=True)):
+                gap = f"{gap_at(runs, run, index):.4f}"
+                table.writerow((run["size"], run["weights"], run["parameters"], tokens, f"{loss:.4f}", gap))
+
+
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
     """Gaps against size (with the paper's) and against tokens."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
@@ -101,7 +115,8 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_ylabel("loss above full precision, %")
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scaling"}):  # text as text, equal files
+        figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

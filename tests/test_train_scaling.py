@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import csv
 import runpy
 import sys
 from pathlib import Path
@@ -22,9 +22,21 @@ def test_a_study_compares_three_sizes_and_three_kinds_of_weights_at_equal_tokens
 ) -> None:
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(tmp_path), "--quick"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
-    runs = json.loads((tmp_path / "scaling.json").read_text())
-    assert len(runs) == 9 and {tuple(run["tokens"]) for run in runs} == {(32, 64)}
-    assert sorted({run["parameters"] for run in runs}) == [425984, 1703936, 3407872]
-    assert all(0 < loss < 8 for run in runs for loss in run["bits_per_byte"])
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "scaling.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    runs: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        runs.setdefault((line["size"], line["weights"]), []).append(line["tokens"])
+    assert len(runs) == 9 and all(tokens == ["32", "64"] for tokens in runs.values())
+    assert sorted({int(line["parameters"]) for line in lines}) == [425984, 1703936, 3407872]
+    assert all(0 < float(line["bits_per_byte"]) < 8 for line in lines)
+    for line in lines:
+        base = next(
+            float(other["bits_per_byte"])
+            for other in lines
+            if (other["size"], other["weights"], other["tokens"]) == (line["size"], "float", line["tokens"])
+        )
+        assert float(line["above_float"]) == pytest.approx(float(line["bits_per_byte"]) / base - 1, abs=2e-4)
+    picture = (tmp_path / "scaling.svg").read_text()
+    assert "<svg" in picture and "arXiv 2402.17764" in picture
     assert capsys.readouterr().out.count("above float") == 6
