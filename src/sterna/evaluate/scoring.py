@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from sterna._native import BLOCK_SIZE
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.llm import LLM
 from sterna.engine.request import Request, ScoreRequest
 
@@ -67,17 +68,21 @@ def prefix_id(llm: LLM) -> int:
     return bos if bos is not None else min(llm.tokenizer.eos_ids, default=0)
 
 
-def score_questions(llm: LLM, questions: Iterable[Question[K]]) -> Iterator[tuple[K, list[Score]]]:
+def score_questions(
+    llm: LLM, questions: Iterable[Question[K]], adapter: AdapterChoice = None
+) -> Iterator[tuple[K, list[Score]]]:
     """The scores of each question's pairs, in the order in which questions end. A score depends on its own pair alone.
 
     The longest pair of a question goes first; when its blocks are known, the others take their common beginning from
     the prefix cache.
     """
     encoded = ((question.key, [encode_pair(llm, *pair) for pair in question.pairs]) for question in questions)
-    return score_ids(llm, encoded)
+    return score_ids(llm, encoded, adapter)
 
 
-def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]]]) -> Iterator[tuple[K, list[Score]]]:
+def score_ids(
+    llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]]], adapter: AdapterChoice = None
+) -> Iterator[tuple[K, list[Score]]]:
     """As `score_questions`, for token ids and the index of the first that is scored."""
     ended: SimpleQueue[_Running[K]] = SimpleQueue()
     waiting = iter(questions)
@@ -85,7 +90,7 @@ def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]
 
     def begin(count: int) -> None:
         for key, pairs in islice(waiting, count):
-            question = _Running(llm, key, pairs, ended)
+            question = _Running(llm, key, pairs, ended, adapter)
             running.append(question)
             question.begin()
 
@@ -103,11 +108,18 @@ def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]
 class _Running(Generic[K]):
     """A question whose pairs are being scored."""
 
-    def __init__(self, llm: LLM, key: K, pairs: list[tuple[list[int], int]], ended: SimpleQueue[_Running[K]]) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        key: K,
+        pairs: list[tuple[list[int], int]],
+        ended: SimpleQueue[_Running[K]],
+        adapter: AdapterChoice,
+    ) -> None:
         self.key, self._llm, self._ended = key, llm, ended
         self._left = len(pairs)
         self._rest: list[ScoreRequest] = []
-        self.requests: list[ScoreRequest] = [llm.score_request(ids, first, self._done) for ids, first in pairs]
+        self.requests: list[ScoreRequest] = [llm.score_request(ids, first, self._done, adapter) for ids, first in pairs]
 
     def begin(self) -> None:
         """Submits one pair, and the others after it where there is a whole block to share."""
