@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from sterna import LLM  # noqa: E402
@@ -92,12 +93,12 @@ def test_packed_rows_have_the_loss_and_gradients_of_single_ones(folder: Path) ->
     examples = plan.inputs.sources[0].sequences
     learned = sum(int(example.learned.sum()) for example in examples)
 
-    def gradients(parts: list[list[object]]) -> tuple[float, dict[str, torch.Tensor]]:
+    def gradients(parts: list[list[object]]) -> tuple[float, dict[str, Tensor]]:
         model.zero_grad()
         losses = [task.loss(part_of(part, learned)) for part in parts]  # type: ignore[arg-type]
         for loss in losses:
             loss.backward()
-        grads = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        grads = {name: torch.clone(parameter.grad) for name, parameter in model.named_parameters()}
         return sum(loss.item() for loss in losses), grads
 
     together, packed = gradients([list(examples)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,8 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
     training = table.get("training")
     if isinstance(training, dict):
         training = _with_defaults(training)
+        if "convert" in SECTIONS.get(str(table.get("mode")), ()):
+            training.setdefault("spike_sigmas", math.inf)  # the loss rises with λ, and that is no fault
     config = section({**table, "training": training} if training is not None else table, FineTuneConfig)
     check((config.mode in SECTIONS, f"mode must be one of {', '.join(SECTIONS)}"))
     for name in ("convert", "distill", "lora"):

@@ -72,6 +72,8 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     reproducible(inputs.device, training.seed)
     model = plan.mode.new_model().to(inputs.device)
     task = plan.mode.task(model, inputs.data)
+    for sentence in task.notes:
+        report(sentence)
     shard(model, getattr(model, "blk", ()))
     optimizers = make_optimizers(model, training)
     guard: dict[str, Any] = {}

@@ -57,6 +57,11 @@ class FineTuning:
         return self._model
 
     @property
+    def notes(self) -> list[str]:
+        """Sentences for people about what the task found out."""
+        return []
+
+    @property
     def decoder(self) -> FineTuned:
         """The model, as something that gives rows and logits."""
         return self._model  # type: ignore[return-value]
@@ -73,19 +78,19 @@ class FineTuning:
                 f"{process_count()} processes cannot share {size} rows equally; make training.batch_size a multiple "
                 "of training.accumulation times the processes."
             )
-        learned = learned_tokens(batch)
+        learned, tokens = learned_tokens(batch), sum(len(sequence) for row in batch for sequence in row)
         for first in range(0, len(batch), size):
             own = batch[first : first + size][process_rank() :: process_count()]
-            yield part_of([sequence for row in own for sequence in row], learned).to(self._device)
+            yield part_of([sequence for row in own for sequence in row], learned, tokens).to(self._device)
 
     def loss(self, part: Part) -> Tensor:
         """The part's share of the batch's mean over learned tokens."""
-        return self._with_terms({"answers": self.answers(part, self.rows(part))})
+        return self.answers(part, self.rows_of(self.decoder, part))
 
-    def rows(self, part: Part) -> Tensor:
-        """What the model makes of a part."""
+    def rows_of(self, model: FineTuned, part: Part) -> Tensor:
+        """What a model makes of a part."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.training.precision == "bf16"):
-            return self.decoder.rows(part.tokens, part.lengths)
+            return model.rows(part.tokens, part.lengths)
 
     def answers(self, part: Part, rows: Tensor) -> Tensor:
         """The cross entropy of the part's learned tokens, divided by how many the whole batch has. Gradients are
@@ -93,12 +98,11 @@ class FineTuning:
         loss = answer_loss(self.decoder.logits, rows, part.labels, self._config.training.z_loss)
         return loss * process_count() / part.learned
 
-    def _with_terms(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The sum of the terms of a loss, which are remembered if they are several."""
-        if len(terms) > 1:
-            for name, value in terms.items():
-                self._terms[name] = self._terms.get(name, 0.0) + value.item()
-        return sum(terms.values(), torch.zeros((), device=self._device))
+    def _with_terms(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The weighted sum of the terms of a loss (1: where no weight is given), which are recorded without weights."""
+        for name, value in terms.items():
+            self._terms[name] = self._terms.get(name, 0.0) + value.item()
+        return torch.stack([value * weights.get(name, 1.0) for name, value in terms.items()]).sum()
 
     def terms(self) -> Mapping[str, float]:
         return self._terms
@@ -112,7 +116,7 @@ class FineTuning:
         with torch.no_grad():
             for example in self._data.valid:
                 part = part_of([example], 1).to(self._device)
-                nats += answer_loss(self.decoder.logits, self.rows(part), part.labels).item()
+                nats += answer_loss(self.decoder.logits, self.rows_of(self.decoder, part), part.labels).item()
                 learned = example.ids[example.learned].tolist()
                 tokens += len(learned)
                 size += sum(len(self._data.tokenizer.token_bytes(token)) for token in learned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,20 +28,22 @@ class Part:
     lengths: tuple[int, ...]
     learned: int
     """How many tokens of the whole batch, on all processes, are learned."""
+    tokens_in_batch: int
+    """How many tokens the whole batch has."""
 
     def to(self, device: torch.device) -> Part:
         """The same on a device."""
-        return Part(self.tokens.to(device), self.labels.to(device), self.lengths, self.learned)
+        return replace(self, tokens=self.tokens.to(device), labels=self.labels.to(device))
 
 
-def part_of(sequences: Row, learned: int) -> Part:
-    """Examples as one part of a batch."""
+def part_of(sequences: Row, learned: int, tokens_in_batch: int = 1) -> Part:
+    """Examples as one part of a batch, in which so many tokens are learned."""
     tokens = np.concatenate([sequence.ids for sequence in sequences]).astype(np.int64)
     own = np.concatenate([sequence.learned for sequence in sequences])
     # The first token of an example is not learned, so no label crosses from one example to the next.
     labels = np.append(np.where(own, tokens, IGNORED)[1:], IGNORED)
     lengths = tuple(len(sequence) for sequence in sequences)
-    return Part(torch.from_numpy(tokens)[None], torch.from_numpy(labels)[None], lengths, learned)
+    return Part(torch.from_numpy(tokens)[None], torch.from_numpy(labels)[None], lengths, learned, tokens_in_batch)
 
 
 def learned_tokens(rows: list[Row]) -> int:

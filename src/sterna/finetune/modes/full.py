@@ -70,8 +70,7 @@ class Full:
         return decoder, parameters, matrices
 
     def memory(self) -> int:
-        """PyTorch itself, weights, gradients, moments, the activations of a part of a batch, and the logits of a chunk
-        of rows, three times: themselves, their softmax and their gradient."""
+        """PyTorch itself, weights, gradients, moments, the activations of a part of a batch, and logits."""
         training, config = self.inputs.config.training, self.config()
         _, parameters, matrices = self._counts()
         tokens = training.batch_size // training.accumulation * training.context
@@ -79,7 +78,11 @@ class Full:
         if training.activation_checkpointing:
             layers = layers // config.num_layers + config.hidden_size * config.num_layers
         floats = 2 * parameters + moments(training, parameters, matrices) + tokens * layers
-        return PYTORCH_BYTES + 4 * (floats + 3 * CHUNK * config.vocab_size)
+        return PYTORCH_BYTES + 4 * (floats + self.chunk_floats())
+
+    def chunk_floats(self) -> int:
+        """The floats of a chunk's logits, their softmax and their gradient."""
+        return 3 * CHUNK * self.config().vocab_size
 
     def describe(self) -> list[str]:
         decoder, parameters, matrices = self._counts()
