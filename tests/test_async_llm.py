@@ -46,15 +46,17 @@ def test_every_method_gives_what_the_plain_one_gives(llm: LLM) -> None:
             other.embed(["a", "b"]),
             other.logits([1, 2, 3]),
             other.hidden([1, 2, 3]),
+            other.scores([1, 2, 3], 2),
         )
 
-    one, several, complete, streamed, chat, ids, vectors, logits, hidden = asyncio.run(work())
+    one, several, complete, streamed, chat, ids, vectors, logits, hidden, scores = asyncio.run(work())
     assert one == "".join(streamed) == llm.generate("Once", **options) and len(streamed) > 1
     assert several == llm.generate(["Once", [5, 6]], **options)
     assert complete[0].logprobs == llm.complete(["Once"], logprobs=2, **options)[0].logprobs
     assert chat == llm.chat(messages, **options) and ids == llm.tokenize("Once upon")
     assert np.array_equal(vectors, llm.embed(["a", "b"]))
     assert np.array_equal(logits, llm.logits([1, 2, 3])) and np.array_equal(hidden, llm.hidden([1, 2, 3]))
+    assert np.array_equal(scores, llm.scores([1, 2, 3], 2))
 
 
 def test_the_event_loop_turns_while_texts_are_made(llm: LLM) -> None:

@@ -13,6 +13,7 @@ from sterna import LLM
 from sterna.checkpoint.convert import convert
 from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.evaluate.perplexity import evaluate_tokens, read_tokens
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.server.known import known_models, with_adapters
 from sterna.server.models import Models, Policy, loaded_bytes
@@ -52,6 +53,26 @@ def test_run_takes_adapters_with_scales(folders: dict[str, Path]) -> None:
             texts[str(adapter)] = json.loads(result.stdout)["text"]
             assert texts[str(adapter)] == llm.generate("Once", max_tokens=8, temperature=0, adapter=adapter)
     assert len(set(texts.values())) > 1
+
+
+def test_eval_takes_adapters(folders: dict[str, Path], tmp_path: Path) -> None:
+    text, tasks = tmp_path / "text.txt", tmp_path / "task.jsonl"
+    text.write_text("It was a dark and stormy night; the rain fell.")
+    tasks.write_text('{"context": "It was", "continuation": " a dark night"}\n' * 2)
+    lora = ("--lora", f"{folders['loud']}=0.5")
+    with LLM(adapters={"a": folders["loud"]}) as llm:
+        tokens, size = read_tokens(llm, [text.read_text()])
+        expected = evaluate_tokens(llm, tokens, size, adapter={"a": 0.5}).bits_per_byte
+        assert expected != evaluate_tokens(llm, tokens, size).bits_per_byte
+    scored = sterna("eval", "--text", str(text), "--json", *lora)
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["bits_per_byte"] == expected
+    keep = ("--keep", str(tmp_path / "kept"))
+    with_adapter, again = (sterna("eval", "--tasks", str(tasks), "--json", *lora, *keep) for _ in range(2))
+    assert with_adapter.returncode == 0, with_adapter.stderr
+    assert with_adapter.stdout == again.stdout != sterna("eval", "--tasks", str(tasks), "--json").stdout
+    other = sterna("eval", "--tasks", str(tasks), "--json", *keep)
+    assert other.returncode != 0 and "Traceback" not in other.stderr
 
 
 def test_wrong_adapters_of_the_command_line_are_one_sentence(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from safetensors.torch import load_file  # noqa: E402
 
 from sterna import LLM  # noqa: E402
 from sterna.errors import ArgumentError, UnsupportedError  # noqa: E402
+from sterna.files.embedded import EMBEDDED_MODEL  # noqa: E402
 from sterna.finetune.describe import describe  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import FineTuneResult, run_finetuning  # noqa: E402
 
-from .bases import CONVERSATIONS, write_config, write_run  # noqa: E402
+from ..command import sterna  # noqa: E402
+from .bases import CONVERSATIONS, write_config, write_rows, write_run  # noqa: E402
 
 LORA = "[lora]\nr = 4\nalpha = 8\ndropout = 0.1\nrank_pattern = {down_proj = 6}"
 RATES = ["training.learning_rate=2e-2", "training.steps=30"]
@@ -64,6 +66,27 @@ def test_the_merged_model_is_the_base_with_the_adapter(folder: Path, result: Fin
         expected = llm.logits(tokens, adapter="x")
     with LLM(folder / "out" / "tern-merged.gguf", kv="f32", activations="float") as merged:
         assert np.abs(merged.logits(tokens) - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_the_embedded_model_learns_a_task_and_run_takes_the_adapter(tmp_path: Path) -> None:
+    birds = ("tern", "gull", "swan", "crow", "wren", "finch")
+    lines = [{"text": f"The {bird} said: I shall be back before the rain, {bird}."} for bird in birds]
+    write_rows(tmp_path / "chat.jsonl", lines)
+    text = write_config(tmp_path, "lora", more="[lora]\nr = 8").read_text()
+    config = tmp_path / "tern.toml"
+    config.write_text(
+        text.replace('base = "base"', f'base = "{EMBEDDED_MODEL}"')
+        .replace('path = "chat.jsonl"', 'path = "chat.jsonl"\nformat = "completion"')
+        .replace('prompts = ["Hi"]', "prompts = []")
+    )
+    keys = ["training.steps=0", "training.batch_size=1"]
+    before = run_finetuning(config, lambda line: None, [*keys, "output=before"])
+    after = run_finetuning(config, lambda line: None, [*keys, "training.steps=16"])
+    assert before.loss is not None and after.loss is not None and after.loss < before.loss / 4
+    prompt = ("run", "-p", "The tern said:", "-n", "9", "--temp", "0")
+    plain, adapted = sterna(*prompt), sterna(*prompt, "--lora", str(after.hf))
+    assert adapted.stdout.startswith(" I shall be back before the rain"), adapted.stderr
+    assert adapted.stdout == sterna(*prompt, "--lora", str(after.gguf)).stdout != plain.stdout
 
 
 def test_a_resumed_run_equals_the_unbroken_one(folder: Path) -> None:

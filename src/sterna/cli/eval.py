@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sterna.cli.options import Json, Model, value_flag, with_flags
+from sterna.cli.options import Json, Lora, Model, adapter_scales, value_flag, with_flags
 from sterna.cli.output import Advance, print_json, progress, report_head
 from sterna.cli.texts import open_file, reading
 from sterna.engine.checks import Whole
@@ -48,6 +48,7 @@ def evaluate(
         Path | None,
         typer.Option("--keep", metavar="FILE", help="Keep results here; the same command goes on from there."),
     ] = None,
+    lora: Lora = None,
     options: EngineOptions,
     json: Json = False,
 ) -> None:
@@ -60,22 +61,22 @@ def evaluate(
     if text is not None:
         if (data, limit, shots, keep) != (None, None, 0, None):
             raise ArgumentError("--data, --limit, --shots and --keep go with --tasks.")
-        _text(text, model, options, json)
+        _text(text, model, adapter_scales(lora), options, json)
     elif tasks is not None:
-        _tasks(tasks, model, data, limit, shots, keep, options, json)
+        _tasks(tasks, model, adapter_scales(lora), data, limit, shots, keep, options, json)
 
 
-def _text(text: Path, model: str | None, options: EngineOptions, json: bool) -> None:
+def _text(text: Path, model: str | None, adapters: dict[str, float], options: EngineOptions, json: bool) -> None:
     with open_file(text) as file:
         from sterna.engine.llm import LLM
         from sterna.evaluate.perplexity import evaluate_tokens, read_tokens
 
-        llm = LLM(model, options)
+        llm = LLM(model, options, adapters={path: path for path in adapters})
         report_head(llm)
         with progress("reading") as advance, reading(text):
             tokens, text_bytes = read_tokens(llm, read_parts(file, advance))
     with progress("evaluating") as advance:
-        score = evaluate_tokens(llm, tokens, text_bytes, advance)
+        score = evaluate_tokens(llm, tokens, text_bytes, advance, adapters)
     if json:
         print_json(asdict(score))
     else:
@@ -88,6 +89,7 @@ def _text(text: Path, model: str | None, options: EngineOptions, json: bool) -> 
 def _tasks(
     names: str,
     model: str | None,
+    adapters: dict[str, float],
     data: Path | None,
     limit: int | None,
     shots: int,
@@ -104,11 +106,14 @@ def _tasks(
     from sterna.evaluate.run import Settings, evaluate_task
 
     results: dict[str, Any] = {}
-    with _kept(keep, model, options, shots) as kept, LLM(model, options) as llm:
+    with (
+        LLM(model, options, adapters={path: path for path in adapters}) as llm,
+        _kept(keep, model, adapters, options, shots) as kept,
+    ):
         report_head(llm)
         for name, path in found:
             with progress(name) as advance:
-                results[name] = evaluate_task(llm, name, path, Settings(limit, shots), kept, advance)
+                results[name] = evaluate_task(llm, name, path, Settings(limit, shots, adapters), kept, advance)
             if not json:
                 print(_line(name, results[name]))
     if json:
@@ -116,20 +121,24 @@ def _tasks(
 
 
 def _kept(
-    keep: Path | None, model: str | None, options: EngineOptions, shots: int
+    keep: Path | None, model: str | None, adapters: dict[str, float], options: EngineOptions, shots: int
 ) -> AbstractContextManager[Kept | None]:
-    """The file of results, or nothing. What is in it depends on the model, on the numbers that it computes with, and on
-    the shots."""
+    """The file of results, or nothing. What is in it depends on the model, its adapters, the numbers that it computes
+    with, and the shots."""
     if keep is None:
         return nullcontext()
     from sterna.evaluate.run import Kept
     from sterna.files.embedded import EMBEDDED_NAME
     from sterna.files.fingerprint import fingerprint
     from sterna.files.hub.cache import resolve_model
+    from sterna.files.local import as_path
 
     numbers = [options.ctx, options.kv, options.head, options.activations, options.i2s_layout]
     path = resolve_model(EMBEDDED_NAME if model is None else model)
-    return Kept(keep, {"model": fingerprint(path), "options": numbers, "shots": shots})
+    identity: dict[str, Any] = {"model": fingerprint(path), "options": numbers, "shots": shots}
+    if adapters:
+        identity["adapters"] = [[fingerprint(as_path(name)), scale] for name, scale in adapters.items()]
+    return Kept(keep, identity)
 
 
 def _line(name: str, metrics: dict[str, float]) -> str:

@@ -131,6 +131,15 @@ class AsyncLLM:
         await self._run(requests, inbox)
         return await asyncio.to_thread(self.llm.embeddings, requests)
 
+    async def scores(
+        self, token_ids: Sequence[int] | np.ndarray, first: int = 1, *, adapter: AdapterChoice = None
+    ) -> np.ndarray:
+        """As `LLM.scores`."""
+        inbox: Inbox[Request] = self.llm.inbox()
+        request = await asyncio.to_thread(self.llm.score_request, token_ids, first, inbox.put, adapter)
+        await self._run([request], inbox)
+        return request.rows
+
     async def hidden(self, token_ids: Sequence[int] | np.ndarray, *, adapter: AdapterChoice = None) -> np.ndarray:
         """As `LLM.hidden`."""
         inbox: Inbox[Request] = self.llm.inbox()

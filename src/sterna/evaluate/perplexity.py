@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.llm import LLM
 from sterna.errors import FormatError
 from sterna.evaluate.windows import bits_per_byte, windows
@@ -53,16 +54,21 @@ def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
 
 
 def evaluate_tokens(
-    llm: LLM, tokens: np.ndarray, text_bytes: int, progress: Callable[[float], None] = lambda share: None
+    llm: LLM,
+    tokens: np.ndarray,
+    text_bytes: int,
+    progress: Callable[[float], None] = lambda share: None,
+    adapter: AdapterChoice = None,
 ) -> TextScore:
-    """As `evaluate_text`, for the token ids (int32 [n]) and the bytes of UTF-8 that `read_tokens` returns."""
+    """As `evaluate_text`, for the token ids (int32 [n]) and the bytes of UTF-8 that `read_tokens` returns. `adapter`:
+    as the methods of `LLM` take it."""
     started = time.perf_counter()
     spans = windows(len(tokens), llm.context_length)
     if not spans:
         raise FormatError("The text is too short: it has no token to score.")
     nats = 0.0
     for done, (start, end, first) in enumerate(spans, 1):
-        nats -= float(llm.scores(tokens[start:end], first - start)[:, 0].sum(dtype=np.float64))
+        nats -= float(llm.scores(tokens[start:end], first - start, adapter=adapter)[:, 0].sum(dtype=np.float64))
         progress(done / len(spans))
     count = len(tokens) - 1
     return TextScore(

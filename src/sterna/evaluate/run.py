@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.llm import LLM
 from sterna.errors import ArgumentError, FormatError
 from sterna.evaluate.files import read_lines
@@ -26,10 +27,12 @@ TOGETHER = 16
 @dataclass(frozen=True)
 class Settings:
     """`limit`: the most items of a task that are scored; None: all. `shots`: how many of a task's first items are
-    examples, which stand with their answers before each of the other items and are not scored."""
+    examples, which stand with their answers before each of the other items and are not scored. `adapter`: as the
+    methods of `LLM` take it."""
 
     limit: int | None = None
     shots: int = 0
+    adapter: AdapterChoice = None
 
 
 def evaluate_task(
@@ -54,7 +57,7 @@ def evaluate_task(
     known = {} if kept is None else kept.of(key)
     results: dict[int, Results] = {index: found for index, found in known.items() if index < len(items)}
     left = [index for index in range(len(items)) if index not in results]
-    for index, result in _results(llm, items, left, before):
+    for index, result in _results(llm, items, left, before, settings.adapter):
         results[index] = result
         if kept is not None:
             kept.add(key, index, result)
@@ -73,22 +76,23 @@ def _items(path: Path, last: int | None) -> list[Item]:
         raise FormatError(f"{path}: {error}") from None
 
 
-def _results(llm: LLM, items: Sequence[Item], left: Sequence[int], before: str) -> Iterator[tuple[int, Results]]:
+def _results(
+    llm: LLM, items: Sequence[Item], left: Sequence[int], before: str, adapter: AdapterChoice
+) -> Iterator[tuple[int, Results]]:
     scored = (
         Question(index, [(before + context, continuation) for context, continuation in items[index].pairs])
         for index in left
         if items[index].prompt is None
     )
-    for index, scores in score_questions(llm, scored):
+    for index, scores in score_questions(llm, scored, adapter):
         yield index, items[index].results(scores)
     written = [(index, prompt) for index in left if (prompt := items[index].prompt) is not None]
     for at in range(0, len(written), TOGETHER):
         some = written[at : at + TOGETHER]
         room = min(ANSWER_TOKENS, llm.context_length // 2)
         prompts = [llm.tokenize(before + prompt)[-(llm.context_length - room) :] for _, prompt in some]
-        for (index, _), completion in zip(
-            some, llm.complete(prompts, max_tokens=room, temperature=0.0, stop=STOPS), strict=True
-        ):
+        written_now = llm.complete(prompts, max_tokens=room, temperature=0.0, stop=STOPS, adapter=adapter)
+        for (index, _), completion in zip(some, written_now, strict=True):
             yield index, items[index].check(completion.text)
 
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from sterna.engine.adapters import Choice as AdapterChoice
 from sterna.engine.blocks import LEAST_COMMON
 from sterna.engine.llm import LLM
 from sterna.engine.options import TOKENS_PER_PASS
@@ -70,17 +71,21 @@ def prefix_id(llm: LLM) -> int:
     return bos if bos is not None else min(llm.tokenizer.eos_ids, default=0)
 
 
-def score_questions(llm: LLM, questions: Iterable[Question[K]]) -> Iterator[tuple[K, list[Score]]]:
+def score_questions(
+    llm: LLM, questions: Iterable[Question[K]], adapter: AdapterChoice = None
+) -> Iterator[tuple[K, list[Score]]]:
     """The scores of each question's pairs, in the order in which questions end. A score depends on its own pair alone.
 
     The longest pair of a question goes first. When it has ended, the others take what they have in common with it: the
     blocks of their beginning, a copy of a part of the next block, and the scores of a continuation's first tokens.
     """
     encoded = ((question.key, [encode_pair(llm, *pair) for pair in question.pairs]) for question in questions)
-    return score_ids(llm, encoded)
+    return score_ids(llm, encoded, adapter)
 
 
-def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]]]) -> Iterator[tuple[K, list[Score]]]:
+def score_ids(
+    llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]]], adapter: AdapterChoice = None
+) -> Iterator[tuple[K, list[Score]]]:
     """As `score_questions`, for token ids and the index of the first that is scored."""
     ended: SimpleQueue[_Running[K]] = SimpleQueue()
     waiting = iter(questions)
@@ -93,7 +98,7 @@ def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]
             return
         first: list[ScoreRequest] = []
         while ahead < AHEAD and (found := next(waiting, None)) is not None:
-            question = _Running(llm, *found, ended)
+            question = _Running(llm, *found, ended, adapter)
             running[question] = None
             ahead += question.tokens
             first += question.begin()
@@ -113,19 +118,26 @@ def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]
 class _Running(Generic[K]):
     """A question whose pairs are being scored: first the longest, then what the others have of their own."""
 
-    def __init__(self, llm: LLM, key: K, pairs: list[tuple[list[int], int]], ended: SimpleQueue[_Running[K]]) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        key: K,
+        pairs: list[tuple[list[int], int]],
+        ended: SimpleQueue[_Running[K]],
+        adapter: AdapterChoice,
+    ) -> None:
         self.key, self._llm, self._ended = key, llm, ended
         self._pairs = pairs
         longest = max(range(len(pairs)), key=lambda index: len(pairs[index][0]))
         ids, self._first = pairs[longest]
-        self._leader = llm.score_request(ids, self._first, self._done)
+        self._leader = llm.score_request(ids, self._first, self._done, adapter)
         common = [_common(ids, others) for others, _ in pairs]
         # The tokens up to which the leader's scores are those of a pair too.
         self._known = [
             max(first, same) if self._first <= first else first for (_, first), same in zip(pairs, common, strict=True)
         ]
         own = [
-            None if index == longest or known == len(others) else llm.score_request(others, known, self._done)
+            None if index == longest or known == len(others) else llm.score_request(others, known, self._done, adapter)
             for index, ((others, _), known) in enumerate(zip(pairs, self._known, strict=True))
         ]
         self._own: list[ScoreRequest | None] = own
