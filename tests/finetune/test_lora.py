@@ -77,11 +77,11 @@ def test_the_embedded_model_learns_a_task_and_run_takes_the_adapter(tmp_path: Pa
     config.write_text(
         text.replace('base = "base"', f'base = "{EMBEDDED_MODEL}"')
         .replace('path = "chat.jsonl"', 'path = "chat.jsonl"\nformat = "completion"')
-        .replace('prompts = ["Hi"]', "prompts = []")
+        .replace('prompts = ["Hi"]', "")
     )
-    keys = ["training.steps=0", "training.batch_size=1"]
-    before = run_finetuning(config, lambda line: None, [*keys, "output=before"])
-    after = run_finetuning(config, lambda line: None, [*keys, "training.steps=16"])
+    first = ["training.steps=1", "training.learning_rate=1e-9", "output=before"]
+    before = run_finetuning(config, lambda line: None, first)
+    after = run_finetuning(config, lambda line: None, ["training.steps=16"])
     assert before.loss is not None and after.loss is not None and after.loss < before.loss / 4
     prompt = ("run", "-p", "The tern said:", "-n", "9", "--temp", "0")
     plain, adapted = sterna(*prompt), sterna(*prompt, "--lora", str(after.hf))

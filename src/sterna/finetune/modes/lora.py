@@ -38,7 +38,8 @@ class Lora:
             raise ArgumentError('training.precision must be "fp32" with mode = "lora", where matrices stay packed.')
         if training.context > self.base.config.context_length:
             raise ArgumentError(f"training.context is at most {self.base.config.context_length} with this base.")
-        if self.base.latent:
+        matrices = [tensor for name, tensor in self.base.tensors.items() if name.startswith("blk.")]
+        if self.base.latent and any(len(tensor.shape) == 2 and tensor.encoding.is_float for tensor in matrices):
             raise UnsupportedError(f"{self.base.path} has latent weights: convert it first (sterna convert).")
 
     @cached_property
