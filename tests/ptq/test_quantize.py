@@ -9,19 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from sterna import LLM, Tokenizer
+from sterna.checkpoint import open_checkpoint
+from sterna.checkpoint.convert import convert
 from sterna.errors import ArgumentError, OptionError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.ptq.layers import Source
 from sterna.ptq.methods import METHODS
 from sterna.ptq.output import FORMATS
-from sterna.ptq.run import LayerReport, Report, quantize
+from sterna.ptq.run import LayerReport, Report, half, quantize
 from sterna.ptq.settings import Settings
+from sterna.tensor.decode import decode
 
 from .. import helpers
 from .models import TEXT, float_model, text
@@ -135,9 +141,12 @@ def test_a_run_that_is_killed_ten_times_gives_the_same_files(tmp_path: Path, met
     def finished() -> int:
         return len(list(record.glob("layer-*")))
 
+    def reached(least: int) -> bool:
+        return finished() >= least
+
     for _ in range(10):
         target = finished() + rng.randrange(2)  # in the layer after this many
-        assert killed(started(model, dst, *flags), lambda least=target: finished() >= least, rng.uniform(0, 0.1))
+        assert killed(started(model, dst, *flags), partial(reached, target), rng.uniform(0, 0.1))
     assert started(model, dst, *flags).wait() == 0
     assert files(dst) == files(tmp_path / "whole")
 
@@ -168,3 +177,22 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
 def test_layers_of_other_kinds_are_refused(config: ModelConfig) -> None:
     with pytest.raises(UnsupportedError, match="whose layers sterna quantize cannot run"):
         Source(helpers.tiny_checkpoint(config), 16, "cpu")
+
+
+def test_a_layer_computes_what_the_engine_computes(tmp_path: Path, model: Path) -> None:
+    """Embedding, layers and norm in torch, before anything is quantised, from a folder and from a GGUF file, whose q
+    and k pair dimensions in another order."""
+    convert(model, tmp_path / "model.gguf", type="f32", head="f32")
+    tokens = Tokenizer(model).encode(TEXT)[:32]
+    for path in (model, tmp_path / "model.gguf"):
+        checkpoint = half(open_checkpoint(path))
+        source = Source(checkpoint, len(tokens), "cpu")
+        flow = source.embedded(torch.tensor([tokens]))
+        for index in range(source.config.num_layers):
+            flow = source.layer(index, flow, None).forward(flow)
+        hidden = F.rms_norm(flow[0], flow.shape[-1:], eps=source.config.rms_norm_eps)
+        loaded = checkpoint.load().tensors
+        normed = hidden.numpy() * decode(loaded["output_norm.weight"])
+        expected = normed @ decode(loaded["token_embd.weight"]).T
+        with LLM(path, activations="float", kv="f32", threads=1) as llm:
+            assert helpers.relative_error(expected, llm.logits(tokens)) < 1e-4

@@ -78,8 +78,9 @@ def _magnitudes(weights: Sequence[Tensor], grid: Grid) -> Tensor:
 def clipped(weight: Tensor, x: Tensor, grid: Grid) -> Tensor:
     """weight [out, in], each group cut at the magnitude with which its share of the product with x [tokens, in] changes
     least when it is rounded."""
-    step = max(len(x) // CLIP_TOKENS, 1)
-    inputs = grid.grouped(x[::step][:CLIP_TOKENS])  # [tokens, groups, group]
+    # Not every so many tokens: the first tokens of windows, whose activations are unlike others, would be too many.
+    chosen = torch.linspace(0, len(x) - 1, min(len(x), CLIP_TOKENS), device=x.device).long()
+    inputs = grid.grouped(x[chosen])  # [tokens, groups, group]
     return torch.cat([_clipped(grid.grouped(rows), inputs, grid).flatten(-2) for rows in weight.split(ROWS_AT_ONCE)])
 
 

@@ -55,7 +55,9 @@ def gptq(weight: Tensor, hessian: Tensor, grid: Grid, act_order: bool = False) -
     dead = hessian.diagonal() == 0
     hessian.diagonal()[dead] = 1
     weight[:, dead] = 0
-    order = torch.argsort(hessian.diagonal(), descending=True) if act_order else torch.arange(columns)
+    order = (
+        torch.argsort(hessian.diagonal(), descending=True) if act_order else torch.arange(columns, device=weight.device)
+    )
     weight, hessian = weight[:, order], hessian[order][:, order]
     inverse = _inverse_factor(hessian)
     codes, scales, zeros = torch.empty_like(weight), [], []

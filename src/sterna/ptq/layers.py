@@ -112,8 +112,16 @@ class Source:
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """The embeddings of tokens [windows, length]: float32 [windows, length, hidden]."""
-        table = _tensor(self.source.tensors["token_embd.weight"])
-        return (table[tokens] * self.config.embedding_scale).to(self.device)
+        flat, at = tokens.numpy().reshape(-1), 0
+        rows = np.empty((len(flat), self.config.hidden_size), np.float32)
+        # The table is decoded in pieces: in float32 it would be larger than a layer.
+        for part in self.source.tensors["token_embd.weight"].parts():
+            for first, last in part.row_chunks():
+                inside = (flat >= at) & (flat < at + last - first)
+                rows[inside] = decode(part.rows(first, last))[flat[inside] - at]
+                at += last - first
+        embedded = torch.from_numpy(rows).view(*tokens.shape, -1)
+        return (embedded * self.config.embedding_scale).to(self.device)
 
     def layer(self, index: int, inputs: Tensor, originals: Tensor | None) -> Layer:
         """A layer with the model's own weights."""

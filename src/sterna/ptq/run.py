@@ -83,7 +83,7 @@ def quantize(
     method = _method(settings)
     writer = format_of(method, format, dst, settings)
     check_target(os.fspath(src), dst, force)
-    source = _half(turned_back(open_checkpoint(src)))
+    source = half(turned_back(open_checkpoint(src)))
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
@@ -124,7 +124,7 @@ def check_groups(config: ModelConfig, group_size: int) -> None:
             raise UnsupportedError(f"The {columns} columns of {name} do not fall into groups of {group_size}: {hint}.")
 
 
-def _half(source: Checkpoint) -> Checkpoint:
+def half(source: Checkpoint) -> Checkpoint:
     """The model with q and k in the order of Hugging Face folders, as `sterna.train.model` rotates them."""
     tensors = target_tensors(source, "half", folder=True)
     return replace(source, tensors=tensors, config=replace(source.config, rope_style="half"))
