@@ -12,11 +12,13 @@
 #include <stdexcept>
 
 #include "engine/ceilings.hpp"
+#include "engine/frozen_matrix.hpp"
 #include "engine/model.hpp"
 #include "engine/repack.hpp"
 #include "engine/requantize.hpp"
 #include "files/gguf_strings.hpp"
 #include "kernels/dispatch.hpp"
+#include "platform/system.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -262,6 +264,54 @@ private:
     Model model_;
 };
 
+// Keeps the arrays alive that the matrix is read from.
+class PyMatrix {
+public:
+    PyMatrix(const nb::tuple& tensor, const std::string& activations, std::size_t group_size, const std::string& isa)
+        : matrix_(to_tensor(tensor, bytes_, scales_), to_form(activations, group_size), kernels_for(isa), "matrix") {}
+
+    Result<float> multiply(Rows x, std::size_t threads) const {
+        return product(x, matrix_.in_features(), matrix_.out_features(),
+                       [&](float* out) { matrix_.multiply(x.data(), x.shape(0), at_least_one(threads), out); });
+    }
+
+    Result<float> multiply_transposed(Rows g, std::size_t threads) const {
+        return product(g, matrix_.out_features(), matrix_.in_features(), [&](float* out) {
+            matrix_.multiply_transposed(g.data(), g.shape(0), at_least_one(threads), out);
+        });
+    }
+
+    Result<float> rows(Indices ids) const {
+        const std::size_t width = matrix_.in_features();
+        auto out = make_result<float>({ids.size(), width});
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            const auto row = static_cast<std::size_t>(ids.data()[i]);
+            if (row >= matrix_.out_features()) throw std::invalid_argument("The matrix has no such row.");
+            matrix_.row(row, out.data() + i * width);
+        }
+        return out;
+    }
+
+private:
+    static ActivationForm to_form(const std::string& activations, std::size_t group_size) {
+        Operation op{"matrix", {{"activations", activations}}, {{"group_size", static_cast<double>(group_size)}}};
+        return op.activations();
+    }
+
+    static Result<float> product(const Rows& rows, std::size_t width, std::size_t columns, const auto& compute) {
+        if (rows.shape(1) != width)
+            throw std::invalid_argument("Rows must be " + std::to_string(width) + " values wide.");
+        auto out = make_result<float>({rows.shape(0), columns});
+        const nb::gil_scoped_release release;
+        if (rows.shape(0) > 0) compute(out.data());
+        return out;
+    }
+
+    Bytes bytes_;
+    Floats scales_;
+    FrozenMatrix matrix_;
+};
+
 Result<std::uint8_t> requantized(const nb::tuple& tensor, const std::string& encoding, const std::string& isa,
                                  std::size_t threads) {
     Bytes bytes;
@@ -330,6 +380,13 @@ NB_MODULE(_native, m) {
     m.doc() = "Sterna's native engine.";
     m.attr("BLOCK_SIZE") = kBlockSize;
 
+    m.def("performance_cores", performance_cores,
+          "Processors of the fastest kind, where the system tells kinds apart; 0 where it does not.");
+    m.def("processor_name", processor_name, "The processor's name; empty on Linux, where files of the system tell it.");
+    m.def("available_memory", available_memory,
+          "Bytes that can be taken without swapping; 0 on Linux, where files of the system tell it.");
+    m.def("peak_memory", peak_memory,
+          "The most bytes of memory that this process has had; 0 on Linux, where files of the system tell it.");
     m.def(
         "available_isas",
         [] {
@@ -422,7 +479,8 @@ NB_MODULE(_native, m) {
             },
             "layers"_a, "kv_heads"_a, "head_dim"_a, "blocks"_a, "type"_a)
         .def_prop_ro("blocks", &KvPool::blocks)
-        .def_prop_ro("block_bytes", &KvPool::block_bytes);
+        .def_prop_ro("block_bytes", &KvPool::block_bytes)
+        .def("copy", &KvPool::copy, "source"_a, "target"_a, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<StatePool>(m, "StatePool")
         .def(
@@ -435,6 +493,13 @@ NB_MODULE(_native, m) {
         .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
 
     nb::class_<Adapter>(m, "Adapter");
+
+    nb::class_<PyMatrix>(m, "Matrix")
+        .def(nb::init<const nb::tuple&, const std::string&, std::size_t, const std::string&>(), "tensor"_a,
+             "activations"_a, "group_size"_a, "isa"_a)
+        .def("multiply", &PyMatrix::multiply, "x"_a, "threads"_a)
+        .def("multiply_transposed", &PyMatrix::multiply_transposed, "g"_a, "threads"_a)
+        .def("rows", &PyMatrix::rows, "ids"_a);
 
     nb::class_<PyModel>(m, "Model")
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&, std::size_t, bool, double>(), "plan"_a,

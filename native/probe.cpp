@@ -18,6 +18,7 @@
 #include "engine/thread_pool.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/int15_vectors.hpp"
+#include "platform/system.hpp"
 #include "random_rows.hpp"
 
 namespace {
@@ -271,6 +272,11 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto x = read_array<float>();
         k.decays(x.data(), x.size(), x.data());
         write_array(x);
+    } else if (operation == "softmax_sums") {
+        const auto x = read_array<float>();
+        const SoftmaxSums sums = k.softmax_sums(x.data(), x.size());
+        write_array(std::vector<float>{sums.largest});
+        write_array(std::vector<double>{sums.total});
     } else if (operation == "rms_norm") {
         const auto x = read_array<float>(), weight = read_array<float>();
         std::vector<float> out(x.size());
@@ -313,6 +319,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
 }  // namespace
 
 int main(int argc, char** argv) {
+    use_binary_streams();
     try {
         if (argc < 3) throw std::runtime_error("usage: sterna_probe ISA OPERATION [NUMBER ...]");
         std::vector<std::size_t> numbers;

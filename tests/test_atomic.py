@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -71,20 +72,28 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(
 
 
 def test_what_another_writer_removes_first_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left, lock = tmp_path / ".model.abcd1234.tmp", atomic._lock
-    left.touch()
+    left, lock = tmp_path / ".model.abcd1234.tmp", atomic.lock
+    left.mkdir()
 
-    def removed_before(descriptor: int, wait: bool) -> bool:
-        left.unlink(missing_ok=True)
-        return lock(descriptor, wait)
+    def removed_before(file: BinaryIO, wait: bool = False) -> bool | None:
+        if left.exists():
+            shutil.rmtree(left)
+        return lock(file, wait)
 
-    monkeypatch.setattr(atomic, "_lock", removed_before)
+    monkeypatch.setattr(atomic, "lock", removed_before)
     write(tmp_path, "atomic_write")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_files_of_other_targets_stay(tmp_path: Path) -> None:
-    others = [".other.abcd1234.tmp", ".model.tmp", ".model.abc.tmp", ".model.abcd1234.tmp.bak", "model.abcd1234.tmp"]
+    others = [
+        ".model.abcd0123.tmp",
+        ".other.abcd1234.tmp",
+        ".model.tmp",
+        ".model.abc.tmp",
+        ".model.abcd1234.tmp.bak",
+        "model.abcd1234.tmp",
+    ]
     for name in others:
         (tmp_path / name).touch()
     write(tmp_path, "atomic_write")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +15,7 @@ from sterna import LLM
 from sterna.bench.energy.arithmetic import NODES, Pass, matmul_ratio, pass_of, wide_ratio
 from sterna.bench.energy.meter import Energy, Meter
 from sterna.bench.energy.movement import joules
+from sterna.bench.energy.nvml import find_nvml
 from sterna.bench.energy.rapl import find_rapl
 from sterna.bench.energy.report import bench_lines, energy_of, job_lines
 from sterna.bench.energy.sensors import Battery, Watts, find_sensor
@@ -123,6 +126,62 @@ def test_a_battery_in_use_is_summed_over_time(tmp_path: Path) -> None:
     (battery / "status").write_text("Charging\n")
     sensor, reason = find_sensor(None, tmp_path / "none", tmp_path)
     assert sensor is None and "give --watts" in reason
+
+
+class FakeNvml(ModuleType):
+    """nvidia-ml-py with two cards, of which the second counts no energy."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, cards: int = 2) -> None:
+        super().__init__("pynvml")
+        self.cards, self.millijoules, self.milliwatts, self.has_driver = cards, 5_000, 70_000, True
+
+    def check(self, works: bool) -> None:
+        if not works:
+            raise self.NVMLError("unknown")
+
+    def nvmlInit(self) -> None:
+        self.check(self.has_driver)
+
+    def nvmlDeviceGetCount(self) -> int:
+        return self.cards
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetName(self, card: int) -> str | bytes:
+        return b"old" if card else "new"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, card: int) -> int:
+        self.check(card == 0 and self.has_driver)
+        return self.millijoules
+
+    def nvmlDeviceGetPowerUsage(self, card: int) -> int:
+        self.check(self.has_driver)
+        return self.milliwatts
+
+
+def test_graphics_cards_are_added_to_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml, now = FakeNvml(), [0.0]
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    cards = find_nvml(lambda: now[0])
+    assert cards is not None and cards.source == "NVML (new, old)" and cards.joules() == 0
+    nvml.millijoules, nvml.milliwatts, now[0] = 9_000, 30_000, 2.0
+    assert cards.joules() == pytest.approx(4 + 2 * (70 + 30) / 2)
+    assert find_sensor(None, tmp_path, tmp_path)[0] is None  # cards alone would leave out what computes
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    sensor, _ = find_sensor(None, tmp_path, tmp_path)
+    assert sensor is not None and sensor.source == "powercap (package-0) and NVML (new, old)"
+    nvml.has_driver = False
+    with pytest.raises(OSError, match="NVML"):
+        cards.joules()
+    assert find_nvml() is None
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(cards=0))
+    assert find_nvml() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
+    assert find_nvml() is None
 
 
 def test_a_meter_counts_while_its_block_runs_and_knows_a_sensor_that_fails(tmp_path: Path) -> None:

@@ -225,6 +225,37 @@ def test_blocks_of_another_adapter_are_not_shared() -> None:
     assert lengths == [0, 0, 192, 0, 0]
 
 
+@pytest.mark.parametrize("length", [3, 4, 63, 64, 66, 70, 128, 150])
+def test_blocks_are_copied_for_what_begins_like_them(length: int) -> None:
+    cache = KvCache([CachePool(40, None), CachePool(40, 100)], 64, 640, 128)
+    tokens = list(range(1, 151))
+    first = sequence(cache, tokens)
+    cache.share_parts(first, tokens)
+    sources = [list(table) for table in first.tables]
+    cache.release(first)
+    second = SequenceBlocks()
+    known = cache.match(second, [*tokens[:length], *range(1000, 1040)])
+    whole, part = divmod(length, 64)
+    assert known == (length if part >= 4 else length - part)
+    expected = [(group, sources[group][whole], second.tables[group][-1]) for group in (0, 1)] if part >= 4 else []
+    assert cache.copies() == expected and cache.copies() == []
+    assert all(source not in second.tables[group] for group, source, _ in expected)
+    cache.release(second)
+    assert available(cache) == [40, 40]
+
+
+def test_a_block_that_is_taken_for_others_is_copied_no_more() -> None:
+    cache = KvCache([CachePool(2, None)], 64, 128, 128)
+    tokens = list(range(1, 41))
+    first = sequence(cache, tokens)
+    cache.share_parts(first, tokens)
+    cache.release(first)
+    assert cache.match(SequenceBlocks(salt=b"other"), tokens) == 0
+    both = sequence(cache, list(range(500, 620)))
+    cache.release(both)
+    assert cache.match(SequenceBlocks(), tokens) == 0 and cache.copies() == []
+
+
 def test_prompts_that_begin_alike_share_blocks_though_they_come_together() -> None:
     llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=2)
     prompts = [[*PROMPTS[20] * 2, n] for n in range(6)]

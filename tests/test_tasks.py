@@ -7,6 +7,7 @@ import math
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sterna.evaluate.statistics import wilson
 from sterna.evaluate.tasks import item_of, last_number, summary
 
 from .command import sterna
-from .helpers import QWEN35, TINY, log_softmax, tiny_checkpoint
+from .helpers import GEMMA3, QWEN35, TINY, log_softmax, tiny_checkpoint
 
 CHOICES = {"query": "Question: Where do ships sail?", "choices": ["the sea", "a hat", "a very old stone"], "gold": 0}
 
@@ -53,6 +54,15 @@ def test_scores_are_the_log_softmax_of_the_logits(tiny: LLM, first: int) -> None
     np.testing.assert_array_equal(scores[:, 1], logits.argmax(axis=1) == tokens[first:])
 
 
+def test_rows_of_a_large_vocabulary_are_scored_some_at_a_time() -> None:
+    config = replace(TINY, vocab_size=70_000)
+    with LLM(tiny_checkpoint(config), threads=2) as llm:
+        tokens = np.random.default_rng(0).integers(0, config.vocab_size, 101).tolist()  # more rows than go together
+        logits = llm.logits(tokens[:-1])
+        expected = log_softmax(logits)[np.arange(100), tokens[1:]]
+        np.testing.assert_allclose(llm.scores(tokens)[:, 0], expected, atol=1e-5)
+
+
 def test_a_whole_context_and_one_token_more_can_be_scored(tiny: LLM) -> None:
     assert tiny.scores(ids(1, TINY.context_length + 1)).shape == (TINY.context_length, 2)
     with pytest.raises(ArgumentError, match="begin at a token from 1 to 2, not 3"):
@@ -67,7 +77,7 @@ def test_equal_logits_have_one_greedy_token() -> None:
         assert llm.scores(following[:2], 1)[0, 1] == 1.0
 
 
-@pytest.mark.parametrize("config", [TINY, QWEN35], ids=lambda config: config.architecture)
+@pytest.mark.parametrize("config", [TINY, GEMMA3, QWEN35], ids=lambda config: config.architecture)
 def test_scores_have_the_same_bits_in_any_order_and_any_batch(config: Any) -> None:
     shared = [1 + token % 90 for token in ids(4, 70)]
     questions = [
@@ -89,7 +99,21 @@ def test_choices_share_the_beginning_of_their_question() -> None:
     with LLM(tiny_checkpoint(TINY), threads=1) as llm:
         shared = ids(5, 80)
         list(score_ids(llm, [(0, [([*shared, *ids(n, 4)], 80) for n in range(4)])]))
-        assert llm.statistics.prefix_hits == 3 * 64  # a block of the beginning for each but the first
+        # All of the beginning for each but the first, but for its last token, whose row is wanted again.
+        assert llm.statistics.prefix_hits == 3 * 79 and llm.statistics.tokens == 83 + 3 * 4
+
+
+def test_choices_that_begin_alike_share_their_scores() -> None:
+    question, choice = ids(5, 70), ids(6, 30)
+    choices = [choice, choice[:20], [*choice[:10], *ids(7, 9)], choice[:1], choice]
+    pairs = [([*question, *each], 70) for each in choices]
+    with LLM(tiny_checkpoint(TINY), threads=1) as llm:
+        scores = dict(score_ids(llm, [(0, pairs)]))[0]
+        assert llm.statistics.tokens == 99 + 9  # the longest, and what the third has of its own
+    with LLM(tiny_checkpoint(TINY), threads=1) as llm:
+        rows = [llm.scores(*pair) for pair in pairs]
+    assert [score.logprob for score in scores] == [float(each[:, 0].sum(dtype=np.float64)) for each in rows]
+    assert [score.greedy for score in scores] == [bool(each[:, 1].all()) for each in rows]
 
 
 def test_a_question_without_a_shared_block_is_submitted_once(

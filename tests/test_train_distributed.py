@@ -19,9 +19,9 @@ from sterna.train.watch.records import read_records  # noqa: E402
 from .test_train_run import CONFIG, one_thread, write_corpus  # noqa: E402, F401
 
 
-def write_config(folder: Path, name: str, steps: int, **keys: str) -> Path:
+def write_config(folder: Path, name: str, steps: int, optimizer: str = "adamw", **keys: str) -> Path:
     path = folder / f"{name}.toml"
-    text = CONFIG.format(output=name, steps=steps, optimizer="adamw").replace("log_steps = 10", "log_steps = 1")
+    text = CONFIG.format(output=name, steps=steps, optimizer=optimizer).replace("log_steps = 10", "log_steps = 1")
     # Sums of another order differ in the last bit; at high rates, codes that flip soon make that a difference of 1e-3.
     text = text.replace("= 6e-3", "= 5e-4")
     path.write_text(text + "".join(f"{key} = {value}\n" for key, value in keys.items()))
@@ -45,15 +45,21 @@ def on_two_processes(config: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(tmp_path: Path, optimizer: str) -> None:
     if not torch.distributed.is_available():
         pytest.skip("This build of PyTorch has no torch.distributed.")
     write_corpus(tmp_path)
-    run_training(write_config(tmp_path, "one", 7), quiet)
-    run_training(write_config(tmp_path, "mixed", 2), quiet)
-    on_two_processes(write_config(tmp_path, "mixed", 5, accumulation="2"))
+    run_training(write_config(tmp_path, "one", 7, optimizer), quiet)
+    run_training(write_config(tmp_path, "mixed", 2, optimizer), quiet)
+    on_two_processes(write_config(tmp_path, "mixed", 5, optimizer, accumulation="2", checkpoint_steps="4"))
     assert [entry["step"] for entry in records(tmp_path, "mixed", "step")] == [1, 2, 3, 4, 5]
-    run_training(write_config(tmp_path, "mixed", 7), quiet)
+    shards = [f"state.step-{step}/2-of-2.safetensors" for step in (4, 5)]
+    assert sorted(map(str, (path.relative_to(tmp_path / "mixed") for path in tmp_path.glob("mixed/*/2*")))) == shards
+    for shard, state in zip(shards, ("state.previous.safetensors", "state.safetensors"), strict=True):
+        first, second = ((tmp_path / "mixed" / name).stat().st_size for name in (state, shard))
+        assert second == pytest.approx(first, rel=0.05), "each process writes its half"
+    run_training(write_config(tmp_path, "mixed", 7, optimizer), quiet)
     one, mixed = (records(tmp_path, name, "step") for name in ("one", "mixed"))
     assert len(one) == 7
     assert [entry["loss"] for entry in mixed] == pytest.approx([entry["loss"] for entry in one], abs=1e-4)

@@ -33,3 +33,12 @@ def test_steps_are_those_of_torchs_muon() -> None:
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other, rtol=0, atol=3e-4)  # bfloat16 keeps 3 digits of a step of about 0.01
         assert torch.equal(optimizer.state[own]["momentum_buffer"], reference.state[other]["momentum_buffer"])
+
+
+def test_in_float32_a_gradient_that_differs_in_its_last_bit_makes_nearly_the_same_step() -> None:
+    torch.manual_seed(2)
+    gradient = torch.randn(48, 32)
+    other = gradient * (1 + 2.0**-23 * torch.randint(-1, 2, gradient.shape))
+    steps = [orthogonal(each[None]) for each in (gradient, other)]
+    assert not torch.equal(*steps)
+    torch.testing.assert_close(*steps, rtol=0, atol=1e-5)  # in bfloat16 5e-3, where an entry rounds differently

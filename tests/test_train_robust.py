@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from sterna.errors import FormatError  # noqa: E402
-from sterna.train import state as state_module  # noqa: E402
+from sterna.train import shards  # noqa: E402
 from sterna.train.guard import LEAST, WINDOW, Guard  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.optimizer import Optimizers  # noqa: E402
@@ -60,7 +60,7 @@ def assert_equal(path: Path, expected: dict[str, Any]) -> None:
         assert torch.equal(got[name], tensor), name
 
 
-def killed(folder: Path, output: str, program: str) -> None:
+def killed(folder: Path, output: str, program: str, *keys: str) -> None:
     """Runs a training in a process that a program kills."""
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom sterna.train import checkpoints, trainer\n"
@@ -68,11 +68,9 @@ def killed(folder: Path, output: str, program: str) -> None:
         f"{program}\n"
         "trainer.run_training(Path(sys.argv[1]), overrides=sys.argv[2:])\n"
     )
-    keys = [*SHORT, f"output={output}"]
+    arguments = [str(folder / "run.toml"), *SHORT, f"output={output}", *keys]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(folder / "run.toml"), *keys], stderr=subprocess.PIPE, env=environment
-    )
+    process = subprocess.run([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, env=environment)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
 
 
@@ -146,7 +144,7 @@ def test_a_state_that_cannot_be_read_back_does_not_replace_the_last_one(
 ) -> None:
     train(folder, "disk", "training.steps=4")
     good = (folder / "disk" / "state.safetensors").read_bytes()
-    monkeypatch.setattr(state_module, "_file_digest", lambda file: b"")
+    monkeypatch.setattr(shards, "_file_digest", lambda file: b"")
     with pytest.raises(OSError, match="could not be read back"):
         train(folder, "disk")
     assert (folder / "disk" / "state.safetensors").read_bytes() == good

@@ -41,9 +41,11 @@ void Batch::check(std::size_t vocab_size, std::span<const Cache> caches) {
             // follows the token before it, only its own block is left to check.
             const std::size_t last = position(t) / kBlockSize;
             const std::size_t first = follows ? last : first_seen(caches[c].window, position(t)) / kBlockSize;
-            for (std::size_t b = first; b <= last; ++b)
-                require(blocks[b] >= 0 && static_cast<std::size_t>(blocks[b]) < caches[c].pool->blocks(),
-                        "a block is outside the pool");
+            for (std::size_t b = first; b <= last; ++b) {
+                const auto block = static_cast<std::size_t>(blocks[b]);
+                require(blocks[b] >= 0 && block < caches[c].pool->blocks(), "a block is outside the pool");
+                caches[c].pool->provide(block);
+            }
         }
     }
     for (const std::int32_t row : output_rows)

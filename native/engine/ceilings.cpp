@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "huge_pages.hpp"
+#include "../platform/memory.hpp"
 #include "thread_pool.hpp"
 
 namespace sterna {
@@ -39,7 +39,8 @@ double best_seconds(std::size_t n_threads, const Work& work) {
 double read_bandwidth(const Kernels& kernels, std::size_t bytes, std::size_t n_threads) {
     const std::size_t share = bytes / n_threads / 4096 * 4096;
     const std::size_t size = share * n_threads + 8192;  // room for the prefetch past the end
-    const HugePages buffer(size);                       // as for weights in the best case
+    Pages buffer(size, Pages::Size::kHuge);             // as for weights in the best case
+    buffer.provide(size);
     std::memset(buffer.get(), 0, size);
     std::atomic<std::uint64_t> sink{0};
     const double seconds = best_seconds(

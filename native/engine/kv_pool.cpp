@@ -1,8 +1,6 @@
 #include "kv_pool.hpp"
 
-#include <sys/mman.h>
-
-#include <new>
+#include <cstring>
 #include <stdexcept>
 
 namespace sterna {
@@ -20,19 +18,15 @@ KvPool::KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, s
     overflow = overflow || __builtin_mul_overflow(kv_heads, layers * kv_head_bytes(type, head_stride_), &bytes);
     overflow = overflow || __builtin_mul_overflow(bytes, blocks, &bytes) || bytes > (std::size_t{1} << 46);
     if (overflow) throw std::invalid_argument("The sizes of the KV cache are zero or too large.");
-    bytes_ = bytes;
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<std::uint8_t*>(memory);
-#if defined(MADV_HUGEPAGE)
     // The parts of a block that attention reads lie far apart, each in small pages of its own.
     constexpr std::size_t kHugePage = 2 << 20;
-    if (block_bytes() >= kHugePage) madvise(memory, bytes_, MADV_HUGEPAGE);
-#endif
+    memory_ = Pages(bytes, block_bytes() >= kHugePage ? Pages::Size::kHuge : Pages::Size::kSmall);
 }
 
-KvPool::~KvPool() {
-    munmap(data_, bytes_);
+void KvPool::copy(std::size_t source, std::size_t target) {
+    if (source >= blocks_ || target >= blocks_) throw std::invalid_argument("A block is outside its KV pool.");
+    provide(target);
+    std::memmove(memory_.get() + target * block_bytes(), memory_.get() + source * block_bytes(), block_bytes());
 }
 
 }  // namespace sterna

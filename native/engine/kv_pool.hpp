@@ -1,12 +1,13 @@
 // A pool of KV blocks. A block holds the keys and values of 64 positions in all layers of a cache group; the caller
-// decides which sequence owns it. Address space is reserved at once; the operating system provides the memory of a
-// block when it is first written.
+// decides which sequence owns it. The memory of a block is provided when it is
+// first written (`Pages`).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "../kernels/kernels.hpp"
+#include "../platform/memory.hpp"
 
 namespace sterna {
 
@@ -15,9 +16,6 @@ public:
     // Throws std::invalid_argument where a size is zero or the pool exceeds what an address space holds,
     // std::bad_alloc where the memory is refused.
     KvPool(std::size_t layers, std::size_t kv_heads, std::size_t head_dim, std::size_t blocks, KvType type);
-    ~KvPool();
-    KvPool(const KvPool&) = delete;
-    KvPool& operator=(const KvPool&) = delete;
 
     std::size_t layers() const { return layers_; }
     std::size_t kv_heads() const { return kv_heads_; }
@@ -27,15 +25,21 @@ public:
     std::size_t head_stride() const { return head_stride_; }
     std::size_t block_bytes() const { return layers_ * kv_heads_ * kv_head_bytes(type_, head_stride_); }
 
+    // To be called before a block is first used. Throws std::bad_alloc.
+    void provide(std::size_t block) const { memory_.provide((block + 1) * block_bytes()); }
+
     // The part of block 0 that belongs to (layer, kv head); add block * block_bytes() for another block.
     std::uint8_t* head(std::size_t layer, std::size_t kv_head) const {
-        return data_ + (layer * kv_heads_ + kv_head) * kv_head_bytes(type_, head_stride_);
+        return memory_.get() + (layer * kv_heads_ + kv_head) * kv_head_bytes(type_, head_stride_);
     }
 
+    // Copies all of a block. Throws std::invalid_argument for a block that is none.
+    void copy(std::size_t source, std::size_t target);
+
 private:
-    std::size_t layers_, kv_heads_, head_dim_, head_stride_, blocks_, bytes_;
+    std::size_t layers_, kv_heads_, head_dim_, head_stride_, blocks_;
     KvType type_;
-    std::uint8_t* data_;
+    mutable Pages memory_;  // what a pass writes to
 };
 
 // The pool that a pass uses for a cache group, and the group's window.

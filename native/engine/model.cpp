@@ -11,6 +11,11 @@
 namespace sterna {
 namespace {
 
+// Rows of logits are looked at together as long as they are no more numbers than this, which processors' caches hold in
+// part, and which need not be fetched from the system for each pass; but so many rows share a read of the head's
+// matrix.
+constexpr std::size_t kLogits = std::size_t{1} << 22, kLeastLogitRows = 64;
+
 bool overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& b) {
     return std::any_of(a.begin(), a.end(), [&](std::size_t i) { return std::find(b.begin(), b.end(), i) != b.end(); });
 }
@@ -313,15 +318,25 @@ std::vector<Result> Model::of_logits(const HeadRows& rows, std::size_t n_threads
     const std::lock_guard lock(mutex_);
     CallTimer timer(profile);
     const std::size_t n = rows.hidden.size() / hidden_size(), vocab = vocab_size();
-    std::vector<float> logits(n * vocab);
-    head_rows(rows, n_threads, logits.data(), timer);
+    const std::size_t together = std::min(n, std::max(kLogits / vocab, kLeastLogitRows));
+    if (logits_capacity_ < together * vocab) {
+        logits_ = {};  // frees the old memory before the new is taken
+        logits_capacity_ = together * vocab;
+        logits_ = Buffer<float>(logits_capacity_);
+    }
     std::vector<Result> results(n);
-    timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
-        watch.start();
-        for (std::size_t i = thread; i < n; i += n_threads)
-            results[i] = result(std::span(logits.data() + i * vocab, vocab), i);
-        watch.stop(0);
-    });
+    for (std::size_t first = 0; first < n; first += together) {
+        const std::size_t some = std::min(together, n - first);
+        head_rows({rows.hidden.subspan(first * hidden_size(), some * hidden_size()),
+                   rows.adapter_ids.subspan(first, some), rows.mixes},
+                  n_threads, logits_.get(), timer);
+        timer.run(n_threads, {"choice"}, [&](std::size_t thread, Barrier&, StepTimer& watch) {
+            watch.start();
+            for (std::size_t i = thread; i < some; i += n_threads)
+                results[first + i] = result(std::span(logits_.get() + i * vocab, vocab), first + i);
+            watch.stop(0);
+        });
+    }
     return results;
 }
 
@@ -340,8 +355,9 @@ std::vector<Score> Model::score(const HeadRows& rows, std::span<const std::int32
     for (const std::int32_t id : ids)
         if (id < 0 || static_cast<std::size_t>(id) >= vocab_size())
             throw std::invalid_argument("An id is out of range.");
-    return of_logits<Score>(rows, n_threads, profile,
-                            [&](std::span<float> logits, std::size_t i) { return sterna::score(logits, ids[i]); });
+    return of_logits<Score>(rows, n_threads, profile, [&](std::span<float> logits, std::size_t i) {
+        return sterna::score(kernels_, logits, ids[i]);
+    });
 }
 
 }  // namespace sterna

@@ -90,7 +90,9 @@ private:
     Settling::Clock::duration last_pass_{};     // how long the last forward pass took
     std::vector<std::vector<bool>> slot_uses_;  // [slots, phases]
     Buffer<std::byte> memory_, head_memory_;    // of the slots, of the head's input
-    std::size_t multiply_adds_ = 0;             // of all matrices, a token
+    Buffer<float> logits_;                      // of the rows whose logits are looked at together
+    std::size_t logits_capacity_ = 0;
+    std::size_t multiply_adds_ = 0;  // of all matrices, a token
     std::size_t capacity_ = 0, scratch_size_ = 0;
     std::vector<Buffer<float>> scratch_;
 };

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "../kernels/kernels.hpp"
+
 namespace sterna {
 
 struct Score {
@@ -13,6 +15,6 @@ struct Score {
 
 // Depends on the row alone, so the bits are the same in every batch and with any number of threads. `id` is within the
 // row.
-Score score(std::span<const float> logits, std::int32_t id);
+Score score(const Kernels& kernels, std::span<const float> logits, std::int32_t id);
 
 }  // namespace sterna

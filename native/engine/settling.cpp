@@ -25,7 +25,8 @@ Settling::Settling(const std::vector<std::unique_ptr<Linear>*>& matrices, bool i
     }
     std::stable_partition(places_.begin(), places_.end(),
                           [](const Place& place) { return (*place.matrix)->repacks(); });
-    memory_ = HugePages(bytes);
+    memory_ = Pages(bytes, Pages::Size::kHuge);
+    memory_.provide(bytes);
 }
 
 void Settling::go_on(std::size_t n_threads, Clock::duration time) {

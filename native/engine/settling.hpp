@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "huge_pages.hpp"
+#include "../platform/memory.hpp"
 #include "linear/linear.hpp"
 
 namespace sterna {
@@ -37,7 +37,7 @@ private:
 
     std::vector<Place> places_;
     std::size_t next_ = 0, part_ = 0;  // the matrix that settles, and the part of it that is next
-    HugePages memory_;
+    Pages memory_;
 };
 
 }  // namespace sterna

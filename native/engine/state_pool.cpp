@@ -1,8 +1,5 @@
 #include "state_pool.hpp"
 
-#include <sys/mman.h>
-
-#include <new>
 #include <stdexcept>
 
 #include "../kernels/kernels.hpp"
@@ -31,21 +28,11 @@ StatePool::StatePool(const StateGroup& shape, std::size_t slots)
     constexpr std::size_t kMost = std::size_t{1} << 46;  // bytes
     if (shape.layers == 0 || slots == 0 || slots > kMost / sizeof(float) / shape.layers / layer_floats_)
         throw std::invalid_argument("The sizes of the state pool are zero or too large.");
-    void* memory = mmap(nullptr, slots_ * slot_bytes(), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<float*>(memory);
-#if defined(MADV_HUGEPAGE)
-    madvise(memory, slots_ * slot_bytes(), MADV_HUGEPAGE);  // states are read from end to end
-#endif
-}
-
-StatePool::~StatePool() {
-    munmap(data_, slots_ * slot_bytes());
+    memory_ = Pages(slots_ * slot_bytes(), Pages::Size::kHuge);  // states are read from end to end
 }
 
 StatePool::Conv StatePool::conv(std::size_t slot, std::size_t layer) const {
-    float* at = data_ + (slot * shape_.layers + layer) * layer_floats_;
+    float* at = reinterpret_cast<float*>(memory_.get()) + (slot * shape_.layers + layer) * layer_floats_;
     return {at, at + (shape_.conv_width - 1) * channels_};
 }
 

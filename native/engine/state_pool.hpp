@@ -1,12 +1,13 @@
 // A pool of the states of gated delta nets. A slot holds what the layers of a state group keep of one sequence: the
 // state at the beginning of a block of 64 positions, and the rows of that block that are computed so far. The caller
-// decides which sequence owns a slot. Address space is reserved at once; the operating system provides the memory of a
-// slot when it is first written.
+// decides which sequence owns a slot. The memory of a slot is provided when it is
+// first written (`Pages`).
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
+#include "../platform/memory.hpp"
 #include "plan.hpp"
 
 namespace sterna {
@@ -18,6 +19,9 @@ public:
     static constexpr std::size_t kRewind = 8;
     // Columns of a state that lie together, as the kernels read them.
     static constexpr std::size_t kPanel = 32;
+
+    // To be called before a slot is first used. Throws std::bad_alloc.
+    void provide(std::size_t slot) const { memory_.provide((slot + 1) * slot_bytes()); }
 
     // The part of a slot that belongs to one key head, and to one of its value heads. The state is
     // [panels][key_dim][kPanel], the padding of value_dim included.
@@ -38,9 +42,6 @@ public:
     // Throws std::invalid_argument where a size is zero or the pool exceeds what an address space holds,
     // std::bad_alloc where the memory is refused.
     StatePool(const StateGroup& shape, std::size_t slots);
-    ~StatePool();
-    StatePool(const StatePool&) = delete;
-    StatePool& operator=(const StatePool&) = delete;
 
     const StateGroup& shape() const { return shape_; }
     std::size_t slots() const { return slots_; }
@@ -64,7 +65,7 @@ public:
 private:
     StateGroup shape_;
     std::size_t slots_, channels_, panels_, conv_floats_, key_floats_, value_floats_, layer_floats_;
-    float* data_ = nullptr;
+    mutable Pages memory_;  // what a pass writes to
 };
 
 }  // namespace sterna

@@ -24,6 +24,7 @@ StateWork::StateWork(const Batch& batch, const BlockTable& table, const StatePoo
             require(block < table.width, "a position is outside its block table");
             const std::int32_t slot = table.entries[s * table.width + block];
             require(slot >= 0 && static_cast<std::size_t>(slot) < pool.slots(), "a state slot is outside the pool");
+            pool.provide(static_cast<std::size_t>(slot));
             return static_cast<std::size_t>(slot);
         };
         for (std::size_t t = first; t < last;) {

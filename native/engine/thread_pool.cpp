@@ -1,9 +1,9 @@
 #include "thread_pool.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "../platform/system.hpp"
 
 namespace sterna {
 namespace {
@@ -53,12 +53,12 @@ ThreadPool& ThreadPool::instance() {
     // Never destroyed: its threads are parked when the process ends, and a forked child must not join its parent's.
     struct Owner {
         ThreadPool* pool;
-        pid_t process;
+        std::uint64_t process;
     };
     static std::atomic<Owner*> current{nullptr};
     Owner* owner = current.load(std::memory_order_acquire);
-    while (owner == nullptr || owner->process != getpid()) {
-        auto* fresh = new Owner{new ThreadPool, getpid()};
+    while (owner == nullptr || owner->process != process_id()) {
+        auto* fresh = new Owner{new ThreadPool, process_id()};
         if (current.compare_exchange_strong(owner, fresh, std::memory_order_acq_rel)) return *fresh->pool;
         delete fresh->pool;
         delete fresh;

@@ -13,7 +13,7 @@
 
 namespace sterna {
 
-// Lets n threads wait for each other: a short spin, then a futex, which leaves the processor to others.
+// Lets n threads wait for each other: a short spin, then a wait that leaves the processor to others.
 class Barrier {
 public:
     void wait(std::size_t n);

@@ -6,17 +6,11 @@
 #include <memory>
 #include <stdexcept>
 
+#include "../platform/system.hpp"
 #include "int15_vectors.hpp"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#elif defined(__aarch64__) && defined(__linux__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
+#include "x86_features.hpp"
 #endif
 
 namespace sterna {
@@ -34,56 +28,20 @@ extern const Kernels kNeonI8mmKernels;
 
 namespace {
 
-#if defined(__x86_64__)
-// Not all compilers know these features by name. Whether the operating system saves the registers is part of the check
-// for AVX2.
-bool cpu_has_f16c() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
-
-bool cpu_has_avxvnni() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
-}
-
-// Whether the processor multiplies tiles of int8 and the operating system lets this process use them, which it must be
-// asked for: tiles make the state that a thread's context switch saves several times as large.
-bool may_use_amx() {
-#if defined(__linux__)
-    constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kTile) && (edx & kInt8) &&
-           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-    return false;
-#endif
-}
-#elif defined(__aarch64__) && defined(__linux__)
-constexpr unsigned long kHwcap2I8mm = 1ul << 13;  // HWCAP2_I8MM, which headers before Linux 5.7 lack
-#endif
-
 std::vector<const Kernels*> detect() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
-    if (avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni")) {
-        if (may_use_amx()) found.push_back(&amx_kernels());
-        found.push_back(&kAvx512VnniKernels);
-    }
-    if (avx2 && cpu_has_avxvnni()) found.push_back(&kAvxVnniKernels);
-    if (avx2) found.push_back(&kAvx2Kernels);
-#elif defined(__aarch64__) && defined(__linux__)
-    const bool dot_product = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
-    if (dot_product) found.push_back(&kNeonKernels);
+    const X86Features& has = x86_features();
+    if (has.amx_int8) found.push_back(&amx_kernels());
+    if (has.avx512_vnni) found.push_back(&kAvx512VnniKernels);
+    if (has.avx_vnni) found.push_back(&kAvxVnniKernels);
+    if (has.avx2) found.push_back(&kAvx2Kernels);
+#elif defined(__aarch64__)
+    const ArmFeatures has = arm_features();
+    if (has.dot_product) found.push_back(&kNeonKernels);
     // Not the default, so it runs only if asked for by name: emulators show that it is right, but no processor has
     // shown that it is faster.
-    if (dot_product && (getauxval(AT_HWCAP2) & kHwcap2I8mm)) found.push_back(&kNeonI8mmKernels);
-#elif defined(__aarch64__)
-    found.push_back(&kNeonKernels);  // every Apple processor of this architecture has the dot product extension
+    if (has.dot_product && has.i8mm) found.push_back(&kNeonI8mmKernels);
 #endif
     found.push_back(&kScalarKernels);
     return found;
@@ -261,11 +219,11 @@ Answers answers(const Kernels& k) {
 
     // One rotation of neighbours in two groups of 32 columns, for single tokens and for a tile of them.
     constexpr std::size_t kHalf = 16, kRotated = 4 * kHalf;
-    std::array<std::uint8_t, kRotated> pairs{};
+    std::array<std::uint16_t, kRotated> pairs{};
     std::array<std::uint8_t, 2 * kRotated> places{};
     for (std::size_t i = 0; i < kRotated; ++i) {
         const std::size_t c = i % (2 * kHalf);
-        pairs[i] = static_cast<std::uint8_t>(c);
+        pairs[i] = static_cast<std::uint16_t>(16 * c);
         places[i] = static_cast<std::uint8_t>(c % kHalf * 2 + c / kHalf);
         places[kRotated + i] = static_cast<std::uint8_t>(c % 2 * kHalf + c / 2);
     }
@@ -299,11 +257,7 @@ const Kernels& kernels_for(const std::string& isa) {
 std::size_t fetch_distance() {
     constexpr std::size_t kAhead = 16384;
 #if defined(__x86_64__)
-    static const bool is_amd = [] {
-        __builtin_cpu_init();
-        return __builtin_cpu_is("amd") != 0;
-    }();
-    return is_amd ? 0 : kAhead;
+    return x86_features().is_amd ? 0 : kAhead;
 #else
     return kAhead;
 #endif

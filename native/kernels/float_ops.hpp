@@ -1,5 +1,5 @@
-// RMSNorm, absmax quantisation, gated activation, RoPE and the float dot product, written once for every ISA on
-// lanes.hpp.
+// RMSNorm, absmax quantisation, gated activation, RoPE, the sums of a softmax and the float dot product, written once
+// for every ISA on lanes.hpp.
 #pragma once
 
 #include "kernels.hpp"
@@ -71,6 +71,28 @@ void rope(RopeStyle style, const float* cos, const float* sin, std::size_t half,
         first = a * cos[i] - b * sin[i];
         second = b * cos[i] + a * sin[i];
     }
+}
+
+SoftmaxSums softmax_sums(const float* x, std::size_t n) {
+    constexpr std::size_t kBlock = 1024;  // values that are added in float32 before they are added in double
+    const std::size_t whole = n / kLanes * kLanes;
+    float tail[kLanes];
+    for (std::size_t k = 0; k < kLanes; ++k) tail[k] = whole + k < n ? x[whole + k] : x[0];  // which changes no maximum
+    Lanes most = load(tail);
+    for (std::size_t k = 0; k < whole; k += kLanes) most = max(load(x + k), most);
+    const float largest = max_of(most);
+    const Lanes shift = splat(largest);
+    double total = 0.0;
+    for (std::size_t begin = 0; begin < whole; begin += kBlock) {
+        Lanes part = splat(0.0f);
+        const std::size_t end = begin + kBlock < whole ? begin + kBlock : whole;
+        for (std::size_t k = begin; k < end; k += kLanes) part = part + exp(load(x + k) - shift);
+        total += static_cast<double>(sum(part));
+    }
+    float powers[kLanes];
+    store(powers, exp(load(tail) - shift));
+    for (std::size_t k = whole; k < n; ++k) total += static_cast<double>(powers[k - whole]);
+    return {largest, total};
 }
 
 void to_f16(const float* src, std::size_t n, std::uint16_t* dst) {

@@ -49,6 +49,7 @@ constexpr Kernels make_kernels(const char* isa, decltype(Kernels::ternary_dot) t
             .add_products = add_products,
             .add_low_rank = add_low_rank,
             .decays = decays,
+            .softmax_sums = softmax_sums,
             .to_f16 = to_f16,
             .store_kv = store_kv,
             .attention = attention,

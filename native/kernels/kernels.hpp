@@ -25,6 +25,11 @@ constexpr std::size_t int4_panel_bytes(std::size_t cols, std::size_t group) {
     return cols / group * (64 + 8 * group);
 }
 
+struct SoftmaxSums {
+    float largest;
+    double total;
+};
+
 struct Kernels {
     const char* isa;
 
@@ -93,6 +98,9 @@ struct Kernels {
 
     // out = e^x for x <= 0, and 0 for x < kLeastDecay; n is a multiple of 16.
     void (*decays)(const float* x, std::size_t n, float* out);
+
+    // The largest of x[0..n) and the sum of e^(x - largest), to about 1e-6 of it; n is at least 1.
+    SoftmaxSums (*softmax_sums)(const float* x, std::size_t n);
 
     // dst = float16(src), round to nearest even.
     void (*to_f16)(const float* src, std::size_t n, std::uint16_t* dst);

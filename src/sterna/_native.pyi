@@ -8,6 +8,18 @@ import numpy as np
 BLOCK_SIZE: int
 """Positions in one KV block."""
 
+def performance_cores() -> int:
+    """Processors of the fastest kind, where the system tells kinds apart; 0 where it does not."""
+
+def processor_name() -> str:
+    """The processor's name; empty on Linux, where files of the system tell it."""
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping; 0 on Linux, where files of the system tell it."""
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had; 0 on Linux, where files of the system tell it."""
+
 def available_isas() -> list[str]:
     """Instruction sets that this build holds and this processor can run, best first."""
 
@@ -101,6 +113,8 @@ class KvPool:
     def blocks(self) -> int: ...
     @property
     def block_bytes(self) -> int: ...
+    def copy(self, source: int, target: int) -> None:
+        """Copies all of a block. Not beside a pass that uses either."""
 
 class StatePool:
     """Slots for the states of sequences in the layers of one state group (`shape`: a `StateGroup` as a dict); memory is
@@ -114,6 +128,26 @@ class StatePool:
 
 class Adapter:
     """Low-rank updates of a model's matrices, for its passes alone."""
+
+class Matrix:
+    """A stored matrix `[out, in]` outside any plan: `tensor` is (encoding, shape, uint8 vector, scale, group scales,
+    read once); `activations` and `group_size` are those of `sterna.model.operations.Linear`."""
+
+    def __init__(
+        self,
+        tensor: tuple[str, tuple[int, ...], np.ndarray, float, np.ndarray, bool],
+        activations: str,
+        group_size: int,
+        isa: str,
+    ) -> None: ...
+    def multiply(self, x: np.ndarray, threads: int) -> np.ndarray:
+        """W x, float32 `[n, out]`, for rows x float32 `[n, in]`, which are quantised first: the bits of a pass."""
+
+    def multiply_transposed(self, g: np.ndarray, threads: int) -> np.ndarray:
+        """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`, in float32, the terms added in order."""
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of int32 ids `[n]`, float32 `[n, in]`."""
 
 class Model:
     """A compiled plan. `tensors` maps names to (encoding, shape, uint8 vector, scale, group scales, read once).

@@ -205,8 +205,8 @@ def test_a_killed_run_leaves_nothing_for_the_next_one(folder: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from sterna.train import state\n"
-        "state.save = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from sterna.train import shards\n"
+        "shards.save = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from sterna.train.trainer import run_training\n"
         "run_training(Path(sys.argv[1]))\n"
     )

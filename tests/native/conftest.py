@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .probe import Probe, build
+from .zig import build_for
 
 X86 = platform.machine() == "x86_64"
 BUILDS = {
@@ -31,8 +32,19 @@ CPU_FLAGS = {
 }
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 else []
-RARE = (("sanitized", "avxvnni"), ("aarch64", "scalar"))
+RARE = {("sanitized", "avxvnni"), ("aarch64", "scalar")}
 """Only in the slow job: AVX-VNNI has the code of AVX2 but for one instruction, and scalar code is that of x86."""
+EMULATORS = {
+    "aarch64": ("qemu-aarch64", "-cpu", "max"),
+    "aarch64-linux-musl": ("qemu-aarch64", "-cpu", "max"),
+    "x86_64-windows-gnu": ("wine",),
+}
+if X86:
+    # Builds by another compiler, with the libraries of other systems. Tiles are for Linux alone.
+    RARE |= {("x86_64-windows-gnu", isa) for isa in HOST_ISAS if isa != "amx"}
+    RARE |= {("x86_64-linux-musl", isa) for isa in HOST_ISAS}
+    RARE |= {("aarch64-linux-musl", isa) for isa in ("scalar", "neon", "neon-i8mm")}
+TARGETS += sorted(RARE - set(TARGETS))
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +62,16 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 )
 def probe(request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Probe:
     name, isa = request.param
-    if name == "aarch64" and not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")):
-        pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user")
-    if name != "aarch64" and isa in CPU_FLAGS and CPU_FLAGS[isa] not in Path("/proc/cpuinfo").read_text().split():
+    emulator = EMULATORS.get(name, ())
+    if emulator and not shutil.which(emulator[0]) or name == "aarch64" and not shutil.which("aarch64-linux-gnu-g++"):
+        pytest.skip("needs Debian's g++-aarch64-linux-gnu, qemu-user and wine")
+    if (
+        not name.startswith("aarch64")
+        and isa in CPU_FLAGS
+        and CPU_FLAGS[isa] not in Path("/proc/cpuinfo").read_text().split()
+    ):
         pytest.skip(f"this processor has no {isa}")
     if name not in programs:
-        programs[name] = build(tmp_path_factory.mktemp(name), *BUILDS[name])
-    emulator = ("qemu-aarch64", "-cpu", "max") if name == "aarch64" else ()
+        folder = tmp_path_factory.mktemp(name)
+        programs[name] = build(folder, *BUILDS[name]) if name in BUILDS else build_for(name, folder)
     return Probe((*emulator, str(programs[name])), isa, name)

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "../huge_pages.hpp"
+#include "../../platform/memory.hpp"
 
 namespace sterna {
 namespace {
@@ -106,15 +106,17 @@ void Linear::multiply(const Activations& x, const Division& division, std::size_
     }
 }
 
-void Linear::row(std::size_t row, float* out) const {
-    const std::size_t n = encoding_ == Encoding::i2_s ? padded(in_features_) : in_features_;
-    kernels_.decode(encoding_, data_ + row * row_bytes_, n, out);
+void Linear::columns(std::size_t row, std::size_t first, std::size_t last, float* out) const {
+    const Format& format = format_of(encoding_);
+    const std::size_t n = last - first;
+    const std::uint8_t* blocks = data_ + row * row_bytes_ + first / format.values * format.bytes;
+    kernels_.decode(encoding_, blocks, encoding_ == Encoding::i2_s ? padded(n) : n, out);
     if (scale_ != 1.0f)
-        for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scale_;
+        for (std::size_t k = 0; k < n; ++k) out[k] *= scale_;
     if (group_scales_.empty()) return;
-    const std::size_t groups = group_scales_.size() / out_features_, columns = in_features_ / groups;
+    const std::size_t groups = group_scales_.size() / out_features_, group = in_features_ / groups;
     const float* scales = group_scales_.data() + row * groups;
-    for (std::size_t k = 0; k < in_features_; ++k) out[k] *= scales[k / columns];
+    for (std::size_t k = 0; k < n; ++k) out[k] *= scales[(first + k) / group];
 }
 
 }  // namespace sterna

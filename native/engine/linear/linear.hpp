@@ -77,7 +77,12 @@ public:
                   const Products& out) const;
 
     // out[0, in_features) = row `row`, decoded and scaled; `out` has room for padded(in_features).
-    virtual void row(std::size_t row, float* out) const;
+    void row(std::size_t row, float* out) const { columns(row, 0, in_features_, out); }
+
+    // out[0, last - first) = columns first <= c < last of row `row`, decoded and scaled, as long as the matrix is not
+    // settled; `out` has room for padded(last - first). `first` is a multiple of 256, a whole number of any blocks, and
+    // so is `last`, or it is in_features.
+    void columns(std::size_t row, std::size_t first, std::size_t last, float* out) const;
 
 protected:
     // From so many tokens on, a thread takes a block of a few tiles at a time; for fewer, as many as make a long read.

@@ -7,7 +7,6 @@ is in its file or in the journal, and whatever the files have beyond the first g
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from sterna.batch.lines import Entry
 from sterna.batch.outcome import Outcome, batch_id
 from sterna.errors import ArgumentError
 from sterna.files.atomic import atomic_write
+from sterna.files.locks import lock
 
 GROUP = 256
 """Outcomes that reach the disk together..."""
@@ -106,6 +106,7 @@ class Outputs:
         assert not self._turns and not self._waiting
         self._output.to_disk()
         self._errors.to_disk()
+        self._journal.close()
         self._journal_path.unlink()
         self._finished = True
         return self._output.count, self._errors.count
@@ -133,11 +134,14 @@ class Outputs:
         """Writes the journal anew with the outcomes that wait for an earlier one; the others are in their files."""
         self._output.to_disk()
         self._errors.to_disk()
-        with atomic_write(self._journal_path) as file:
-            for outcome in (*self._waiting.values(), *self._journaled.values()):
-                file.write(_entry(outcome))
-        self._journal.close()
-        self._journal = open(self._journal_path, "a+b")
+        try:
+            with atomic_write(self._journal_path) as file:
+                for outcome in (*self._waiting.values(), *self._journaled.values()):
+                    file.write(_entry(outcome))
+                self._journal.close()  # Windows replaces no file that is open.
+        finally:
+            self._journal.close()
+            self._journal = open(self._journal_path, "a+b")
 
 
 def other_job(output: Path, change: str = "changed") -> ArgumentError:
@@ -162,13 +166,7 @@ class _Ordered:
 
     def lock(self) -> bool:
         """Whether no other process has locked the file; it is locked until it is closed."""
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # some network disks have no locks
-            pass
-        return True
+        return lock(self._file) is not False
 
     def drop_torn_line(self) -> None:
         """Cuts off what follows the last end of a line."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sterna import _native
 from sterna.bench.ceilings import Ceilings
 from sterna.bench.energy.report import EnergyReport, energy_of
 from sterna.bench.energy.sensors import Sensor
@@ -202,7 +202,7 @@ def peak_rss_mb() -> float:
         # getrusage would count what the parent process used before exec.
         return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
+        return _native.peak_memory() / 2**20
 
 
 def step_bytes(checkpoint: LoadedCheckpoint, position: int, kv: str = "f16") -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sterna.errors import FormatError, SternaError, listed, warn
-from sterna.files.hf_files import TOKENIZER
+from sterna.files.hf_files import TOKENIZER, TOKENIZER_SETTINGS
 from sterna.files.regular import open_regular
 from sterna.model.config import ModelConfig
 from sterna.model.tokenizer import Tokenizer
@@ -82,7 +82,9 @@ class Checkpoint:
                 open_regular(
                     self.folder / name
                 ).close()  # raises for a pipe, and for a web page or pointer in place of the file
-        return Tokenizer(self.folder if self.kind == "hf" else self.folder / TOKENIZER[0])
+        # A run of `sterna finetune` has the base's tokenizer with its settings, one of `sterna train` a file alone.
+        whole = self.kind == "hf" or (self.folder / TOKENIZER_SETTINGS).is_file()
+        return Tokenizer(self.folder if whole else self.folder / TOKENIZER[0])
 
     @property
     def folder(self) -> Path:

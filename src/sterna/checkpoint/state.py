@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sterna.checkpoint.checkpoint import Checkpoint, about, check
+from sterna.checkpoint.state_files import joined, shard_digests
 from sterna.errors import FormatError, UnsupportedError
 from sterna.files.safetensors.reader import read_metadata, read_safetensors
 from sterna.model.config import ModelConfig, config_from_dict
-from sterna.model.validate import check_config, tensor_shapes
+from sterna.model.validate import check_config, input_norm_shapes, tensor_shapes
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.latent import binarized, in_groups
 from sterna.tensor.tensor import AnyTensor, Tensor
@@ -31,17 +32,20 @@ def open_state(path: Path) -> Checkpoint:
     Raises NotFoundError and FormatError for a file that is no checkpoint of a training run, UnsupportedError for a
     model that no file format holds.
     """
-    metadata, stored = read_metadata(path), read_safetensors(path)
+    metadata = read_metadata(path)
+    files = [read_safetensors(file) for file in (path, *shard_digests(path, metadata))]
     with about(path):
         config = _config(metadata)
         quantization = _quantization(metadata)
         check_exports(quantization)
         check_config(config)
         tensors: dict[str, AnyTensor] = {}
-        for name in tensor_shapes(config):
-            entry = stored.get(f"model.{name}")
-            if entry is None or entry.dtype != "F32":
+        own_norms = (name for name in input_norm_shapes(config) if any(f"model.{name}" in file for file in files))
+        for name in (*tensor_shapes(config), *own_norms):
+            shards = [file[f"model.{name}"] for file in files if f"model.{name}" in file]
+            if not shards or shards[0].dtype != "F32":
                 raise FormatError(f"it has no float32 tensor 'model.{name}' (no checkpoint of a training run?).")
+            entry = joined(shards)
             tensors[name] = _as_trained(Tensor(name, entry.shape, Encoding.F32, entry.data), quantization)
         check(config, tensors)
     latent = quantization.weights == "ternary" and quantization.groups is None

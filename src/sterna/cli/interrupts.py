@@ -1,4 +1,5 @@
-"""What Ctrl-C (SIGINT), SIGTERM and SIGHUP do: the command cleans up and exits with 128 + the signal's number.
+"""What Ctrl-C (SIGINT), SIGTERM, SIGHUP and, on Windows, Ctrl-Break do: the command cleans up and exits with 128 + the
+signal's number.
 
 A signal that the caller has ignored (`nohup`, `&` in a script) stays ignored. This file is imported before anything
 else, so it imports nothing large.
@@ -14,14 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 ECHO_SECONDS = 1.0
 """A closing terminal and some launchers send a signal twice. A second one within this time is ignored, so that it does
 not interrupt the cleaning up."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: the command is to end, also where Ctrl-C ends less than that."""
+    """Another signal than Ctrl-C came: the command is to end, also where Ctrl-C ends less than that."""
 
 
 def exit_at_once() -> None:

@@ -52,7 +52,9 @@ def prepare_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", errors="replace", closefd=False)
     elif isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="replace")
+        sys.stderr.reconfigure(encoding=_encoding(sys.stderr), errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding=_encoding(sys.stdin))
 
 
 def give_up_output() -> None:
@@ -88,8 +90,13 @@ def _shown(text: str, stream: TextIO) -> str:
 def _output(stream: io.TextIOWrapper | None) -> Output:
     if stream is None:
         return Output(open(1, "wb", closefd=False), encoding="utf-8", errors="replace")
-    encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
+    encoding, lines, through = _encoding(stream), stream.line_buffering, stream.write_through
     return Output(stream.detach(), encoding=encoding, errors="replace", line_buffering=lines, write_through=through)
+
+
+def _encoding(stream: io.TextIOWrapper) -> str:
+    """The encoding of a stream, which its user has chosen; Windows would choose one that few languages fit in."""
+    return "utf-8" if sys.platform == "win32" else stream.encoding
 
 
 def _redirect_to_null(descriptor: int) -> None:

@@ -120,6 +120,9 @@ class Backend(Protocol):
     def settle(self) -> None:
         """Ends whatever the backend has left for later at its start."""
 
+    def copy(self, pool: int, source: int, target: int) -> None:
+        """Copies a block of one of the KV pools."""
+
     def forward(self, spans: Sequence[Span]) -> Hidden:
         """Computes one pass; returns the hidden rows that the spans want, in their order."""
 

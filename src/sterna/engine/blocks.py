@@ -29,8 +29,13 @@ NO_BLOCK = -1
 """Entry of a block table whose positions no layer of the group sees any more."""
 
 
+LEAST_COMMON = 4
+"""A block is copied for a sequence that begins like it with so many tokens; for fewer, computing them is as quick."""
+
+
 class BlockAllocator:
-    """Hands out the blocks of one pool. Blocks are reference-counted; a released full block stays cached for a while.
+    """Hands out the blocks of one pool. Blocks are reference-counted; a released block that others may use, because it
+    is full and has a key, or because it may be copied in part, stays cached for a while.
 
     Blocks once used are taken again before fresh ones, and at most `max_cached` idle ones are kept, so that the memory
     which the pool has touched stays close to what sequences need.
@@ -44,6 +49,9 @@ class BlockAllocator:
         self._max_cached = max_cached
         self._by_key: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
+        self._parts: dict[bytes, dict[int, np.ndarray]] = {}
+        """By the key of the block before: blocks whose first tokens others may copy, and their tokens."""
+        self._parent_of: dict[int, bytes] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
         """Cached blocks that no sequence uses, oldest first."""
 
@@ -107,13 +115,31 @@ class BlockAllocator:
             self._by_key[key] = block
             self._key_of[block] = key
 
+    def publish_part(self, block: int, parent: bytes, token_ids: Sequence[int]) -> None:
+        """Makes the first tokens of a block findable, which come after the block of the key `parent`."""
+        self._parts.setdefault(parent, {})[block] = np.asarray(token_ids, np.int32)
+        self._parent_of[block] = parent
+
+    def find_part(self, parent: bytes, token_ids: Sequence[int]) -> tuple[int, int]:
+        """The block after `parent` that has the most first tokens in common with `token_ids`, and how many; -1 and 0
+        where there is none with `LEAST_COMMON`."""
+        best, most = NO_BLOCK, LEAST_COMMON - 1
+        wanted = np.asarray(token_ids, np.int32)
+        for block, tokens in self._parts.get(parent, {}).items():
+            n = min(len(tokens), len(wanted))
+            differing = np.flatnonzero(tokens[:n] != wanted[:n])
+            common = int(differing[0]) if len(differing) else n
+            if common > most:
+                best, most = block, common
+        return (best, most) if best != NO_BLOCK else (NO_BLOCK, 0)
+
     def release(self, blocks: Sequence[int]) -> None:
         """Drops one reference to each block. Later blocks of a prefix are evicted first: fewer sequences share them."""
         for block in reversed(blocks):
             self._references[block] -= 1
             if self._references[block] > 0:
                 continue
-            if block in self._key_of:
+            if block in self._key_of or block in self._parent_of:
                 self._idle[block] = None
             else:
                 self._free.append(block)
@@ -122,5 +148,11 @@ class BlockAllocator:
 
     def _evict(self) -> int:
         block, _ = self._idle.popitem(last=False)
-        del self._by_key[self._key_of.pop(block)]
+        if block in self._key_of:
+            del self._by_key[self._key_of.pop(block)]
+        if block in self._parent_of:
+            parent = self._parent_of.pop(block)
+            del self._parts[parent][block]
+            if not self._parts[parent]:
+                del self._parts[parent]
         return block

@@ -99,6 +99,7 @@ class KvCache:
             allocator = BlockAllocator(pool.blocks, max_cached=2 * self.blocks_for(seen))
             self.groups.append(_Group(allocator, pool.window, self.blocks_for(seen) + 1, block_size))
 
+        self._copies: list[tuple[int, int, int]] = []
         self._has_states = any(isinstance(group, StateGroup) for group in self.groups)
 
     @property
@@ -134,12 +135,46 @@ class KvCache:
         return self.block_size - position % self.block_size if self._has_states else self.block_size
 
     def match(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> int:
-        """Takes the blocks of the longest known prefix of `token_ids`; returns how many tokens it has."""
+        """Takes the blocks of the longest known prefix of `token_ids`, and copies of what is known of the block after
+        them (`copies`); returns how many tokens that is."""
         count, branch = self._known(blocks, token_ids)
         # Other sequences begin like this one up to its branch, and like its prompt.
         blocks.branches = frozenset(end for end in (branch, len(token_ids) // self.block_size) if end > count)
         blocks.tables = [group.match(blocks.keys, count) for group in self.groups]
-        return count * self.block_size
+        return count * self.block_size + self._copy_part(blocks, token_ids, count)
+
+    def _copy_part(self, blocks: SequenceBlocks, token_ids: Sequence[int], count: int) -> int:
+        """Gives a sequence that has `count` known blocks copies of blocks that begin like its next one. Returns how
+        many tokens of it they hold."""
+        if self._has_states:  # which are those of a block's beginning
+            return 0
+        parent = blocks.keys[count - 1] if count else blocks.salt
+        rest = token_ids[count * self.block_size : (count + 1) * self.block_size]
+        found = [group.allocator.find_part(parent, rest) for group in self.groups]
+        common = min((common for _, common in found), default=0)
+        if common:
+            for number, (group, (source, _)) in enumerate(zip(self.groups, found, strict=True)):
+                target = group.allocator.allocate()
+                blocks.tables[number].append(target)
+                self._copies.append((number, source, target))
+        return common
+
+    def copies(self) -> list[tuple[int, int, int]]:
+        """Group, source and target of the blocks that must be copied, in this order, before the next pass; once."""
+        copies, self._copies = self._copies, []
+        return copies
+
+    def share_parts(self, blocks: SequenceBlocks, token_ids: Sequence[int]) -> None:
+        """Lets later sequences copy any of the blocks of a sequence in part; `token_ids` are all that it has."""
+        if self._has_states:
+            return
+        extend_block_keys(blocks.keys, token_ids, self.block_size, blocks.salt)
+        for group, table in zip(self.groups, blocks.tables, strict=True):
+            for index, block in enumerate(table[: self.blocks_for(len(token_ids))]):
+                if block != NO_BLOCK:
+                    parent = blocks.keys[index - 1] if index else blocks.salt
+                    start = index * self.block_size
+                    group.allocator.publish_part(block, parent, token_ids[start : start + self.block_size])
 
     def can_begin(self, blocks: SequenceBlocks, token_ids: Sequence[int], length: int, spare: int) -> bool:
         """Whether every group could give a new sequence, which may share the blocks of `token_ids`, all blocks of its

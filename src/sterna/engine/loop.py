@@ -216,6 +216,8 @@ class Loop:
                 self._finish(chunk.request)
 
     def _forward(self, chunks: Sequence[Chunk]) -> None:
+        for group, source, target in self.scheduler.copies():
+            self.backend.copy(group, source, target)
         hidden = self.backend.forward(
             [
                 Span(chunk.token_ids, chunk.start, chunk.request.blocks.tables, chunk.outputs, chunk.request.mix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,13 +38,15 @@ def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
         lines = []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "model name" not in fields:
-        return platform.processor() or platform.machine()
+        return _native.processor_name() or platform.processor() or platform.machine()
     return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
 def processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may run on; those of the fastest kind, where the system tells kinds apart."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return _native.performance_cores() or os.cpu_count() or 1
 
 
 def default_threads() -> int:
@@ -68,7 +71,7 @@ def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
     """Bytes that this process can still take without swapping: what the system and its control groups (v2, v1) leave,
     pages of files counted as free. None where the system does not say."""
     rooms = [room for room in (_free_memory(proc / "meminfo"), *_cgroup_rooms(proc, cgroups)) if room is not None]
-    return max(0, min(rooms)) if rooms else None
+    return max(0, min(rooms)) if rooms else _native.available_memory() or None
 
 
 def _free_memory(path: Path) -> int | None:

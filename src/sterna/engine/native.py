@@ -84,6 +84,9 @@ class NativeBackend:
         """Bytes of one block or slot of each of `pools`."""
         return [*(pool.block_bytes for pool in self._pools), *(state.slot_bytes for state in self._states)]
 
+    def copy(self, pool: int, source: int, target: int) -> None:
+        self._pools[pool].copy(source, target)
+
     def forward(self, spans: Sequence[Span]) -> np.ndarray:
         tokens: list[int] = []
         positions: list[int] = []

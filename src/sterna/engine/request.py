@@ -36,6 +36,8 @@ class Request(ABC):
     cancelled: bool = False
     background: bool = False
     """Whether nobody waits for it: it is computed in the passes in which no other request has anything to compute."""
+    is_copied: bool = False
+    """Whether requests come after it that begin like it, up to any token."""
     prompt_tokens: int = field(init=False)
     """Number of tokens that the request was made with."""
     last_turn: int = 0

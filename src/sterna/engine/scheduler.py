@@ -118,6 +118,8 @@ class Scheduler:
         lane = self._lane(request)
         if request in lane.running:
             del lane.running[request]
+            if request.is_copied:
+                self._cache.share_parts(request.blocks, request.token_ids[: request.num_computed])
             self._cache.release(request.blocks)
         elif request in lane.waiting:
             lane.waiting.remove(request)
@@ -153,6 +155,10 @@ class Scheduler:
         self.passes += 1
         self.tokens += scheduled.tokens
         return list(scheduled.chunks.values())
+
+    def copies(self) -> list[tuple[int, int, int]]:
+        """What the backend must copy before the pass that `schedule` has put together (`KvCache.copies`)."""
+        return self._cache.copies()
 
     def computed(self, chunk: Chunk, accepted: int) -> None:
         """Records that the pool holds the keys and values of the chunk and of the first `accepted` tokens of its draft,

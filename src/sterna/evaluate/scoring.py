@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from sterna._native import BLOCK_SIZE
+import numpy as np
+
+from sterna.engine.blocks import LEAST_COMMON
 from sterna.engine.llm import LLM
+from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import Request, ScoreRequest
 
-AHEAD = 32
-"""Questions that are scored at the same time. Their prefixes stay in the prefix cache meanwhile."""
+AHEAD = 8 * TOKENS_PER_PASS
+"""Tokens of the questions that are scored at the same time: of those whose longest pair is computed, and of those whose
+other pairs are. The KV cache keeps their beginnings meanwhile."""
 
 K = TypeVar("K")
 
@@ -70,8 +73,8 @@ def prefix_id(llm: LLM) -> int:
 def score_questions(llm: LLM, questions: Iterable[Question[K]]) -> Iterator[tuple[K, list[Score]]]:
     """The scores of each question's pairs, in the order in which questions end. A score depends on its own pair alone.
 
-    The longest pair of a question goes first; when its blocks are known, the others take their common beginning from
-    the prefix cache.
+    The longest pair of a question goes first. When it has ended, the others take what they have in common with it: the
+    blocks of their beginning, a copy of a part of the next block, and the scores of a continuation's first tokens.
     """
     encoded = ((question.key, [encode_pair(llm, *pair) for pair in question.pairs]) for question in questions)
     return score_ids(llm, encoded)
@@ -81,43 +84,64 @@ def score_ids(llm: LLM, questions: Iterable[tuple[K, list[tuple[list[int], int]]
     """As `score_questions`, for token ids and the index of the first that is scored."""
     ended: SimpleQueue[_Running[K]] = SimpleQueue()
     waiting = iter(questions)
-    running: list[_Running[K]] = []
+    running: dict[_Running[K], None] = {}
 
-    def begin(count: int) -> None:
-        for key, pairs in islice(waiting, count):
-            question = _Running(llm, key, pairs, ended)
-            running.append(question)
-            question.begin()
+    def fill() -> None:
+        """Submits many questions at once, for the engine would begin a pass with the first of them alone."""
+        ahead = sum(question.tokens for question in running)
+        if ahead > AHEAD // 2:
+            return
+        first: list[ScoreRequest] = []
+        while ahead < AHEAD and (found := next(waiting, None)) is not None:
+            question = _Running(llm, *found, ended)
+            running[question] = None
+            ahead += question.tokens
+            first += question.begin()
+        llm.submit(first)
 
     try:
-        begin(AHEAD)
+        fill()
         while running:
             question = ended.get()
-            running.remove(question)
-            begin(1)
+            del running[question]
+            fill()
             yield question.key, question.scores()
     finally:
-        llm.cancel(list(chain.from_iterable(question.requests for question in running)))
+        llm.cancel([request for question in running for request in question.requests])
 
 
 class _Running(Generic[K]):
-    """A question whose pairs are being scored."""
+    """A question whose pairs are being scored: first the longest, then what the others have of their own."""
 
     def __init__(self, llm: LLM, key: K, pairs: list[tuple[list[int], int]], ended: SimpleQueue[_Running[K]]) -> None:
         self.key, self._llm, self._ended = key, llm, ended
-        self._left = len(pairs)
-        self._rest: list[ScoreRequest] = []
-        self.requests: list[ScoreRequest] = [llm.score_request(ids, first, self._done) for ids, first in pairs]
+        self._pairs = pairs
+        longest = max(range(len(pairs)), key=lambda index: len(pairs[index][0]))
+        ids, self._first = pairs[longest]
+        self._leader = llm.score_request(ids, self._first, self._done)
+        common = [_common(ids, others) for others, _ in pairs]
+        # The tokens up to which the leader's scores are those of a pair too.
+        self._known = [
+            max(first, same) if self._first <= first else first for (_, first), same in zip(pairs, common, strict=True)
+        ]
+        own = [
+            None if index == longest or known == len(others) else llm.score_request(others, known, self._done)
+            for index, ((others, _), known) in enumerate(zip(pairs, self._known, strict=True))
+        ]
+        self._own: list[ScoreRequest | None] = own
+        self._rest = [request for request in own if request is not None]
+        self.requests = [self._leader, *self._rest]
+        self.tokens = len(ids) + sum(len(others) - same for (others, _), same in zip(pairs, common, strict=True))
+        self._left = len(self.requests)
+        self._shares = any(same >= LEAST_COMMON for index, same in enumerate(common) if index != longest)
 
-    def begin(self) -> None:
-        """Submits one pair, and the others after it where there is a whole block to share."""
-        if min(request.reusable for request in self.requests) < BLOCK_SIZE:
-            self._llm.submit(self.requests)
-            return
-        leader = max(self.requests, key=lambda request: request.prompt_tokens)
-        # Before the leader is submitted, for it may end on the engine's thread at once.
-        self._rest = [request for request in self.requests if request is not leader]
-        self._llm.submit([leader])
+    def begin(self) -> list[ScoreRequest]:
+        """What is to be submitted: one pair, which the others follow where they share a beginning worth sharing."""
+        if not self._shares:
+            self._rest = []
+            return self.requests
+        self._leader.is_copied = True
+        return [self._leader]
 
     def _done(self, request: Request) -> None:
         self._left -= 1
@@ -128,7 +152,20 @@ class _Running(Generic[K]):
             self._ended.put(self)
 
     def scores(self) -> list[Score]:
+        """Of the pairs, in their order. Raises the error of a request that has one."""
         for request in self.requests:
             if request.error is not None:
                 raise request.error
-        return [Score(float(r.rows[:, 0].sum(dtype="float64")), bool(r.rows[:, 1].all())) for r in self.requests]
+        parts = zip(self._pairs, self._known, self._own, strict=True)
+        return [self._score(first, known, own) for (_, first), known, own in parts]
+
+    def _score(self, first: int, known: int, own: ScoreRequest | None) -> Score:
+        rows = self._leader.rows[first - self._first : known - self._first]
+        if own is not None:
+            rows = np.concatenate([rows, own.rows])
+        return Score(float(rows[:, 0].sum(dtype=np.float64)), bool(rows[:, 1].all()))
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """How many first tokens two lists share."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

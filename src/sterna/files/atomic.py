@@ -1,45 +1,38 @@
 """Writes files atomically: a file appears complete or not at all.
 
-An incomplete file or folder lies beside its target under a hidden name. Its writer holds a lock on it (flock), which
-ends with the process, so a later writer of the same target recognises and removes what a killed process left.
+What is incomplete lies in a folder with a hidden name beside its target. Its writer holds the lock of a file in that
+folder, which ends with the process, so a later writer of the same target recognises and removes what a killed process
+left.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from sterna.files.locks import lock
+
+LOCK_FILE = ".lock"
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside `path` for writing; it replaces `path` when the block ends without an error.
+    """Opens a temporary file for writing; it becomes or replaces `path` when the block ends without an error.
 
     The bytes are on disk (fsync) before the name changes. After an error the temporary file is gone and `path` is
     untouched. Raises OSError, which names `path`.
     """
     path = Path(path)
-    umask = os.umask(0)
-    os.umask(umask)
-    with _errors_name(path):
-        _remove_stale(path)
-        temporary, lock = _locked(path, _new_file)
-        with os.fdopen(lock, "w+b") as file:
-            try:
-                yield file
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~umask)
-                os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+    with staging(path) as folder:
+        with open(folder / "file", "w+b") as file:
+            yield file
+        publish(folder / "file", path)
 
 
 @contextmanager
@@ -51,12 +44,11 @@ def staging(beside: str | os.PathLike[str]) -> Iterator[Path]:
     beside = Path(beside)
     with _errors_name(beside):
         _remove_stale(beside)
-        folder, lock = _locked(beside, _new_folder)
+        folder, held = _new_folder(beside)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            _remove(folder, held)
 
 
 def publish(staged: Path, path: Path) -> None:
@@ -65,62 +57,47 @@ def publish(staged: Path, path: Path) -> None:
     A folder that has the name is moved into the staging folder, and is deleted with it.
     """
     for file in (each for each in staged.rglob("*") if each.is_file()) if staged.is_dir() else [staged]:
-        with open(file, "rb") as opened:
+        with open(file, "r+b" if os.name == "nt" else "rb") as opened:  # Windows syncs no file that is only read
             os.fsync(opened.fileno())
     if staged.is_dir() and path.exists():
         os.rename(path, staged.parent / "replaced")
     os.replace(staged, path)
 
 
-def _new_file(folder: Path, prefix: str) -> tuple[Path, int]:
-    file, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=".tmp")
-    return Path(name), file
-
-
-def _new_folder(folder: Path, prefix: str) -> tuple[Path, int]:
-    name = tempfile.mkdtemp(dir=folder, prefix=prefix, suffix=".tmp")
-    return Path(name), os.open(name, os.O_RDONLY)
-
-
-def _locked(target: Path, new: Callable[[Path, str], tuple[Path, int]]) -> tuple[Path, int]:
-    """A new temporary file or folder, and the descriptor that holds its lock."""
+def _new_folder(target: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary folder of `target`, and the file that holds its lock."""
     while True:
-        path, lock = new(target.parent, f".{target.name}.")
-        _lock(lock, wait=True)
-        if path.exists():
-            return path, lock
-        os.close(lock)  # Another writer of the target removed it before it was locked.
-
-
-def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the file or folder of `descriptor` could be locked. Some network disks have no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+        try:
+            held = open(folder / LOCK_FILE, "ab")
+        except FileNotFoundError:
+            continue  # Another writer of the target removed the folder before it was locked.
+        lock(held, wait=True)
+        if folder.exists():
+            return folder, held
+        held.close()
 
 
 def _remove_stale(target: Path) -> None:
-    """Removes the temporary files and folders of `target` whose writers have ended."""
+    """Removes the temporary folders of `target` whose writers have ended."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.tmp")
     with os.scandir(target.parent) as entries:
-        stale = [entry for entry in entries if pattern.fullmatch(entry.name) and not entry.is_symlink()]
-    for entry in stale:
+        folders = [each for each in entries if pattern.fullmatch(each.name) and each.is_dir(follow_symlinks=False)]
+    for folder in map(Path, folders):
         try:
-            lock = os.open(entry.path, os.O_RDONLY if entry.is_dir() else os.O_RDWR | os.O_NONBLOCK)
+            held = open(folder / LOCK_FILE, "ab")
         except OSError:  # It is gone, or belongs to someone else.
             continue
-        try:
-            if not _lock(lock, wait=False):
-                continue
-            # Another writer of the target may have removed it since it was opened.
-            if entry.is_dir():
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                Path(entry.path).unlink(missing_ok=True)
-        finally:
-            os.close(lock)
+        if lock(held):
+            _remove(folder, held)
+        held.close()
+
+
+def _remove(folder: Path, held: BinaryIO) -> None:
+    """Deletes a temporary folder whose lock this process holds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    held.close()
+    shutil.rmtree(folder, ignore_errors=True)  # Windows deletes no file that is open.
 
 
 @contextmanager

@@ -22,9 +22,10 @@ TOKENIZER = ("tokenizer.json", "tokenizer.model")
 """What a tokenizer is read from, best first."""
 PIECES = ("vocab.json", "merges.txt")
 """The tokenizer's files in a folder that has none of `TOKENIZER`."""
+TOKENIZER_SETTINGS = "tokenizer_config.json"
 BESIDE = (
     "generation_config.json",
-    "tokenizer_config.json",
+    TOKENIZER_SETTINGS,
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",

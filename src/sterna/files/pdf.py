@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 
 MOST_PAGES = 5000
 MOST_MEMORY = 2 << 30
-"""Bytes of address space."""
+"""Bytes of address space; Windows knows no such limit."""
 MOST_CHARACTERS = 32 << 20
 
 
 def main(path: str) -> None:
     """Prints the text, a page after the other; exits with 1 and a sentence on stderr where there is none."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     from pypdf import PdfReader
 
     try:

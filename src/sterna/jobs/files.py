@@ -7,7 +7,6 @@ a name or an id that a client sent: the id must be that of a known file.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -23,12 +22,14 @@ from typing import Any, BinaryIO
 
 from sterna.errors import ArgumentError, shown
 from sterna.files.atomic import atomic_write
+from sterna.files.locks import lock
 from sterna.files.sizes import readable
 from sterna.jobs.limits import Limits
 from sterna.server.errors import ApiError
 
 log = logging.getLogger("sterna.server")
 
+LOCK_FILE = ".lock"
 _OURS = re.compile(r"file-[0-9a-f]{32}(\.journal)?")
 
 
@@ -86,7 +87,7 @@ class Files:
 
     def close(self) -> None:
         """Lets another server use the folder; removes a temporary one."""
-        os.close(self._lock)
+        self._lock.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -238,17 +239,13 @@ class Incoming:
         self._file.close()
 
 
-def _locked(folder: Path) -> int:
-    """The descriptor of a folder that no other server uses. Raises `ArgumentError`."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ArgumentError(f"Another server uses the folder {folder}; give --files another one.") from None
-    except OSError:  # some network disks have no locks
-        pass
-    return descriptor
+def _locked(folder: Path) -> BinaryIO:
+    """The open file that locks other servers out of a folder. Raises `ArgumentError` where another server uses it."""
+    file = open(folder / LOCK_FILE, "ab")
+    if lock(file) is False:
+        file.close()
+        raise ArgumentError(f"Another server uses the folder {folder}; give --files another one.")
+    return file
 
 
 def write_record(path: Path, fields: Any) -> None:

@@ -177,12 +177,12 @@ def quantize(layer: Layer, settings: Settings) -> dict[str, GroupCodes]:
     assert layer.originals is not None
     rng = random.Random(settings.seed + layer.index)
     generator = torch.Generator().manual_seed(settings.seed + layer.index)
-    matrices = nn.ModuleDict()
+    matrices: dict[str, Rotated] = {}
     for name in MATRICES:
         weight = layer.weight(name)
         pairs = draw_pairs(settings.pairing, weight.shape[1], settings.group_size, ROTATIONS, rng)
         matrices[name] = Rotated(weight, settings.grid, pairs.to(weight.device))
-    learning = Learning(layer, layer.inputs, layer.forward(layer.originals), matrices)
+    learning = Learning(layer, layer.inputs, layer.forward(layer.originals), nn.ModuleDict(matrices))
     learning.stage({"channel_scales": ROTATION_RATE, "angles": ROTATION_RATE}, settings.epochs, generator)
     for matrix in matrices.values():
         matrix.begin_second_stage()

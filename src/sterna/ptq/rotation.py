@@ -34,7 +34,8 @@ def greedy_pairs(size: int, count: int, rng: random.Random) -> list[list[int]]:
     taken: set[tuple[int, int]] = set()
     ways = []
     for _ in range(count):
-        free, way = set(range(size)), []
+        free = set(range(size))
+        way: list[int] = []
         for pair in pairs:
             if pair not in taken and free.issuperset(pair):
                 taken.add(pair)

@@ -30,7 +30,7 @@ from sterna.server.settings import Settings
 LAST_WORDS = 5
 """Seconds for which streams that were broken off may still send their last event."""
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 """Signals that stop the server; whichever the caller ignores (`nohup`) stays ignored."""
 
 ECHO = 1.0

@@ -16,7 +16,7 @@ class BitLinear(nn.Module):
 
     The codes are multiplied, not their scaled values, because codes are exact in bfloat16, too. Weights or inputs that
     are not codes with a scale are multiplied as they are. `source` says what the layer multiplies, which BitNet a4.8
-    treats differently (`sterna.train.quantizers.A48`).
+    treats differently (`sterna.train.quantizers.A48`). A bias, if the layer has one, is added in float32.
     """
 
     def __init__(
@@ -26,15 +26,21 @@ class BitLinear(nn.Module):
         init_std: float,
         quantization: Quantization = Quantization(),  # noqa: B008 (it is frozen)
         source: str = "normed",
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * init_std)
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.quantization = quantization
         self.quantize_weight = weight_quantizer(quantization)
         self.quantize_input = activation_quantizer(quantization, source)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in_features] float32 -> [..., out_features] float32."""
+        y = self._product(x)
+        return y if self.bias is None else y + self.bias
+
+    def _product(self, x: Tensor) -> Tensor:
         weight, beta = self.quantize_weight(self.weight)
         codes, scale = self.quantize_input(x)
         y = F.linear(codes, weight).float()

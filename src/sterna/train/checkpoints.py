@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from sterna.checkpoint.state_files import FOLDER, shard_folder
 from sterna.errors import FormatError
+from sterna.train.distributed import largest, process_rank
 from sterna.train.optimizer import Optimizers
-from sterna.train.state import Saved, check_digest, check_origin, read_saved, save_state
+from sterna.train.shards import check_files
+from sterna.train.state import Saved, check_origin, read_saved, save_state
 
 STATE_FILE = "state.safetensors"
 PREVIOUS_FILE = "state.previous.safetensors"
@@ -45,17 +49,21 @@ class Checkpoints:
     def find(self, origin: Mapping[str, object]) -> FoundState | None:
         """The newest state that is whole; None where there is none. Writes nothing.
 
-        Raises FormatError where every state is damaged, and where the state is one of another run (`check_origin`).
+        Of several processes, which must all call it, each checks its share of a state's files. Raises FormatError
+        where every state is damaged, and where the state is one of another run (`check_origin`).
         """
         damage: FormatError | None = None
         for path in (self.last, self.previous):
-            if not path.exists():
+            if not largest(path.exists()):
                 continue
+            saved, own_damage = None, None
             try:
                 saved = read_saved(path)
-                check_digest(path)
+                check_files(path)
             except FormatError as error:
-                damage = damage or error
+                own_damage = error
+            if largest(own_damage is not None) or saved is None:
+                damage = damage or own_damage or FormatError(f"{path} is damaged, as another process found.")
                 continue
             check_origin(path, saved, origin)
             note = None
@@ -78,7 +86,18 @@ class Checkpoints:
         A kill at any moment leaves at least one whole state under one of the two names.
         """
         save_state(self.last, model, optimizers, step, origin, self._keep)
+        if process_rank() == 0:
+            self._remove_unused()
 
     def _keep(self) -> None:
         if self.last.exists():
             os.replace(self.last, self.previous)
+
+    def _remove_unused(self) -> None:
+        """Removes the shards of states that are no longer kept, and of those that were not finished."""
+        folders = [path for path in self.folder.iterdir() if FOLDER.fullmatch(path.name)]
+        if not folders:
+            return
+        kept = {shard_folder(path, read_saved(path).step) for path in (self.last, self.previous) if path.exists()}
+        for folder in set(folders) - kept:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -9,8 +9,9 @@ import torch
 
 from sterna.errors import SternaError
 from sterna.files.sizes import readable
+from sterna.ternary.quantization import Quantization
 from sterna.train.bitlinear import BitLinear
-from sterna.train.config import RunConfig
+from sterna.train.config import RunConfig, TrainingSection
 from sterna.train.data import TOKENS_FILE, is_kept
 from sterna.train.model import Decoder
 from sterna.train.plan import Plan, new_decoder
@@ -37,10 +38,11 @@ def describe(plan: Plan) -> list[str]:
     matrices = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, BitLinear))
     tokens = training.batch_size * model.context_length
     begins = "begins anew" if plan.found is None else f"resumes after step {plan.step:,}"
-    states = STATES_KEPT * 4 * (parameters + _moments(config, parameters, matrices))
+    states = STATES_KEPT * 4 * (parameters + moments(training, parameters, matrices))
+    kind = quantised(config.quantization.quantization(), decoder, matrices)
     free = shutil.disk_usage(next(folder for folder in (plan.output, *plan.output.parents) if folder.exists())).free
     return [
-        f"model:  {model.architecture}, {parameters:,} parameters, {_quantised(config, decoder, matrices)}",
+        f"model:  {model.architecture}, {parameters:,} parameters, {kind}",
         f"data:   {_corpus(plan)}",
         f"steps:  {training.steps:,} of {tokens:,} tokens, {training.steps * tokens:,} in all; {begins}",
         f"memory: about {readable(memory(config, parameters, matrices))} on {training.device}",
@@ -51,9 +53,8 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def _quantised(config: RunConfig, decoder: Decoder, matrices: int) -> str:
-    """What is quantised, and how."""
-    quantization = config.quantization.quantization()
+def quantised(quantization: Quantization, decoder: Decoder, matrices: int) -> str:
+    """What is quantised, and how; `matrices`: the weights of all matrices of layers."""
     if quantization.weights == "float":
         return "none of them quantised"
     tables = (decoder.get_parameter(name).numel() for name in decoder.ternary_tables())
@@ -72,24 +73,29 @@ def _corpus(plan: Plan) -> str:
     return f"{readable(size)} in {len(plan.inputs['files'])} file(s); its tokenizer and tokens are made first"
 
 
-def _moments(config: RunConfig, parameters: int, matrices: int) -> int:
+def moments(training: TrainingSection, parameters: int, matrices: int) -> int:
     """How many numbers the optimizers keep: two for each parameter, one for each that has Muon."""
-    return 2 * parameters - (matrices if config.training.optimizer == "muon" else 0)
+    return 2 * parameters - (matrices if training.optimizer == "muon" else 0)
 
 
 def memory(config: RunConfig, parameters: int, matrices: int) -> int:
     """About how many bytes a run takes at its peak: PyTorch itself, weights, gradients, moments, and the activations
     that a step keeps for its backward pass. Measured with four layers of 128 and three of 256: 5% and 8% off."""
     model, training = config.model, config.training
-    layer = 40 * model.hidden_size + 16 * model.intermediate_size
+    layer = layer_floats(model.hidden_size, model.intermediate_size)
     windows = training.batch_size // training.accumulation
     step = windows * model.context_length * (model.num_layers * layer + 4 * model.vocab_size)
-    return PYTORCH_BYTES + 4 * (2 * parameters + _moments(config, parameters, matrices) + step)
+    return PYTORCH_BYTES + 4 * (2 * parameters + moments(training, parameters, matrices) + step)
+
+
+def layer_floats(hidden_size: int, intermediate_size: int) -> int:
+    """About how many floats a layer keeps of each token for the backward pass."""
+    return 40 * hidden_size + 16 * intermediate_size
 
 
 def _time(plan: Plan, tokens: int) -> str:
     """How long so many tokens take: at the speed of the run so far, else at a usual share of the machine's peak."""
-    speed = _last_speed(plan.output)
+    speed = last_speed(plan.output)
     if speed is not None:
         return f"about {duration(tokens / speed)} at the last {speed:,.0f} tokens/s of its log"
     peak = peak_flops(plan.device, plan.config.training.precision)
@@ -100,7 +106,7 @@ def _time(plan: Plan, tokens: int) -> str:
     )
 
 
-def _last_speed(folder: Path) -> float | None:
+def last_speed(folder: Path) -> float | None:
     """The last speed in a run's log, tokens a second."""
     try:
         records = read_records(folder / RECORDS_FILE)

@@ -82,13 +82,14 @@ def shard(model: nn.Module, layers: Iterable[nn.Module]) -> None:
     if process_count() == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(next(model.parameters()).device.type, (process_count(),))
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     # Without resharding, the parameters after an evaluation would not be those that the optimizers have.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    register_fsdp_forward_method(model, "rows")
 
 
 def own_share(batch: Tensor) -> Tensor:
@@ -109,6 +110,46 @@ def mean_over_processes(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total / process_count()
+
+
+def largest(value: int) -> int:
+    """The largest of the processes' values. Every process must call it."""
+    if process_count() == 1:
+        return value
+    gathered = torch.tensor(value)
+    dist.all_reduce(gathered, dist.ReduceOp.MAX)
+    return int(gathered)
+
+
+def texts_of_all(text: str) -> list[str]:
+    """The ASCII texts of the processes in their order, all equally long. Every process must call it."""
+    if process_count() == 1:
+        return [text]
+    own = torch.tensor(list(text.encode("ascii")), dtype=torch.uint8)
+    texts = [torch.empty_like(own) for _ in range(process_count())]
+    dist.all_gather(texts, own)
+    return [bytes(each.tolist()).decode("ascii") for each in texts]
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this process has only its rows of a tensor."""
+    return hasattr(tensor, "to_local")
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor that may be sharded; it shares its memory."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
+
+
+def own_rows(tensor: Tensor) -> tuple[int, int]:
+    """The first of the rows that this process has of a tensor, and the one behind the last. FSDP2 cuts the first
+    dimension as `torch.chunk` does: into parts of ceil(rows / processes), the last ones smaller or empty."""
+    rows = len(tensor)
+    if not is_sharded(tensor):
+        return 0, rows
+    first = min(process_rank() * -(-rows // process_count()), rows)
+    return first, first + len(own_part(tensor))
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -40,8 +40,11 @@ def refusals(config: ModelConfig, quantization: Quantization) -> list[str]:
     return []
 
 
-def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Exports:
-    """Converts `state` to a GGUF file and a Hugging Face folder, both called `name`; `model` has the same weights.
+def export(
+    state: Path, gguf: Path, hf: Path | None, name: str, model: Decoder, gguf_type: str | None = None
+) -> Exports:
+    """Converts `state` to a GGUF file, whose matrices have the encoding `gguf_type` (None: as they were trained), and a
+    Hugging Face folder, if one is wanted, both called `name`; `model` has the same weights.
 
     Of several processes, which must all call it, the first exports. Raises FormatError where the file's group-scaled
     matrices are not the trained ones to the bit.
@@ -49,14 +52,16 @@ def export(state: Path, gguf: Path, hf: Path, name: str, model: Decoder) -> Expo
     done, values = Exports(), group_values(model)
     if process_rank() > 0:
         return done
-    for kind, path in (("gguf", gguf), ("hf", hf)):
+    for kind, path, encoding in (("gguf", gguf, gguf_type), ("hf", hf, None)):
+        if path is None:
+            continue
         try:
-            convert(state, path, name=name, force=True)
+            convert(state, path, name=name, force=True, type=encoding)
             setattr(done, kind, path)
         except UnsupportedError as error:
             if str(error) not in done.refusals:
                 done.refusals.append(str(error))
-    if done.gguf is not None:
+    if done.gguf is not None and gguf_type is None:
         _compare(gguf, values, model.config.head_dim)
     return done
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sterna.errors import ArgumentError, UnsupportedError
+from sterna.files.locks import lock
 
 LOCK_FILE = "train.lock"
 
@@ -22,12 +22,8 @@ def locked(folder: Path, what: str = "training") -> Iterator[None]:
     except OSError as error:
         raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if lock(file) is False:
             raise UnsupportedError(
                 f"Another {what} is running in {folder}; wait for it, or give this one another output."
-            ) from None
-        except OSError:
-            pass  # Some network disks have no locks.
+            )
         yield

@@ -43,7 +43,10 @@ class Task(Protocol):
         """The share of a part in the step's loss, a scalar: the losses of all parts add up to it."""
 
     def evaluate(self) -> Mapping[str, float]:
-        """What is measured on held-out data, by name."""
+        """What is measured on held-out data, by name; empty without such data."""
+
+    def terms(self) -> Mapping[str, float]:
+        """The terms of the loss of the last step, and what else is recorded of a step, by name."""
 
     def samples(self) -> Iterable[Mapping[str, str]]:
         """Texts of the model: entries of a `sample` record."""
@@ -97,7 +100,7 @@ class Run:
                 self.optimizers.zero_grad()
             step += 1
             self.position.step = step
-            watch.stepped(step, loss, norm, time.monotonic() - begun, skipped)
+            watch.stepped(step, loss, norm, time.monotonic() - begun, skipped, self.task.terms())
             last, finite = step == training.steps, math.isfinite(loss) and math.isfinite(norm)
             if self.guard.skipped > training.most_skipped or (last and not finite):
                 raise DivergedError(f"At step {step} {skipped}; {self._advice()}")
@@ -107,7 +110,8 @@ class Run:
                 due = False
             if finite and step % training.eval_steps == 0:
                 self._check_finite()
-                watch.record("valid", step, **self.task.evaluate())
+                if measured := self.task.evaluate():
+                    watch.record("valid", step, **measured)
                 for sample in self.task.samples():
                     watch.record("sample", step, **sample)
 

@@ -23,10 +23,15 @@ ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """Momentum with Nesterov's step, orthogonalised; updates are scaled by 0.2·√max(out, in), so that they are as large
     as AdamW's (arXiv 2502.16982, equation 4). Weight decay is decoupled. Every process orthogonalises whole matrices.
+
+    In bfloat16, which is faster, a gradient that differs in its last bit, because it was summed in another order, may
+    round differently, and its update then differs by a few bfloat16 steps; in float32 by a few of float32's.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float) -> None:
+    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, precision: torch.dtype = torch.bfloat16) -> None:
+        """`precision`: in which updates are made orthogonal; weights and momentum are float32."""
         super().__init__(matrices, {"lr": lr, "weight_decay": 0.0})
+        self.precision = precision
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -37,7 +42,9 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     shapes.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in shapes.items():
-                updates = orthogonal(torch.stack([whole(self._momentum(matrix)).bfloat16() for matrix in matrices]))
+                updates = orthogonal(
+                    torch.stack([whole(self._momentum(matrix)).to(self.precision) for matrix in matrices])
+                )
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for matrix, update in zip(matrices, updates, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"])
@@ -54,7 +61,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Near-orthogonal matrices with the singular vectors of `matrices` bfloat16 [n, rows, columns], of the same shape:
+    """Near-orthogonal matrices with the singular vectors of `matrices` [n, rows, columns], of the same shape and type:
     their singular values lie between about 0.7 and 1.2 (Newton-Schulz iteration)."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]

@@ -58,15 +58,18 @@ class Optimizers:
 def make_optimizers(model: nn.Module, training: TrainingSection) -> Optimizers:
     """AdamW (arXiv 1711.05101); for ternary matrices Muon if asked, its updates as large as AdamW's (arXiv 2502.16982).
 
-    Only ternary matrices have weight decay.
+    Only ternary matrices have weight decay, or the matrices of adapters.
     """
     ternary = [module.weight for module in model.modules() if isinstance(module, BitLinear)]
+    if not ternary:  # a model whose matrices are not trained, but adapters of them: these are what decays
+        ternary = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     chosen = set(map(id, ternary))
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     first: torch.optim.Optimizer
     if training.optimizer == "muon":
-        first = Muon(ternary, lr=0.0)
+        first = Muon(ternary, lr=0.0, precision=torch.bfloat16 if training.precision == "bf16" else torch.float32)
     else:
         first = torch.optim.AdamW(ternary, lr=0.0, betas=(0.9, 0.95), fused=True)
-    second = torch.optim.AdamW(rest, lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
+    # torch takes no empty list of parameters, but an empty group.
+    second = torch.optim.AdamW([{"params": rest}], lr=0.0, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
     return Optimizers(((first, training.learning_rate), (second, training.embedding_learning_rate)))

@@ -55,6 +55,10 @@ class Pretraining:
             logits = self.model(windows[:, :-1])
         return next_token_loss(logits, windows[:, 1:], training.z_loss)
 
+    def terms(self) -> dict[str, float]:
+        """The loss has one term."""
+        return {}
+
     def evaluate(self) -> dict[str, float]:
         """Bits per byte of the beginning of the held-out text."""
         return {"bits_per_byte": self._bits_per_byte(self._valid)}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import ArgumentError, UnsupportedError, warn
 from sterna.files.text import whole_characters
 
 LONGEST_LINE = 1 << 28
 """Bytes. A line of JSONL is parsed as a whole, so a longer one is refused before it fills the memory."""
 BATCH_ROWS = 64
 HUB = "hf:"
+_BETWEEN = re.compile(r"[\s,]*")
+"""What separates the entries of a JSON list."""
 
 Read = Callable[[int], None]
 """Receives how many bytes of a file have been read."""
@@ -43,7 +46,8 @@ class Rows:
     def texts(self, read: Read = lambda size: None) -> Iterator[str]:
         """The documents that are not empty. Raises ArgumentError for what cannot be read and for rows without such a
         text, UnsupportedError where the package that reads them is missing."""
-        for number, value in enumerate(self._values(read), 1):
+        for number, row in enumerate(self.rows(read, [self.field]), 1):
+            value = row.get(self.field)
             if not isinstance(value, str):
                 raise ArgumentError(
                     f"Row {number} of {self.name} has no text called {self.field!r}; name another field: "
@@ -52,12 +56,35 @@ class Rows:
             if value:
                 yield whole_characters(value)
 
-    def _values(self, read: Read) -> Iterator[Any]:
+    def rows(self, read: Read = lambda size: None, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows; of a Parquet file, only their `columns` that the file has, if any are given. A row that is no
+        mapping counts as one without entries. Raises as `texts` does."""
         if self.is_data_set:
             return self._of_data_set()
-        return self._of_parquet(read) if _kind(self.path) == "parquet" else self._of_jsonl(read)
+        if _kind(self.path) == "parquet":
+            return self._of_parquet(read, columns)
+        return self._of_json() if _kind(self.path) == "json" else self._of_jsonl(read)
 
-    def _of_jsonl(self, read: Read) -> Iterator[Any]:
+    def _of_json(self) -> Iterator[dict[str, Any]]:
+        """The entries of a JSON list. A list that was cut off, as published data sets are, ends with its last whole
+        entry, with a warning."""
+        decoder = json.JSONDecoder()
+        try:
+            text = self.path.read_text(encoding="utf-8-sig").lstrip()
+            if not text.startswith("["):
+                raise ValueError("it is no list")
+            at = 1
+            while not text.startswith("]", at := _end(_BETWEEN, text, at)):
+                try:
+                    row, at = decoder.raw_decode(text, at)
+                except ValueError:
+                    warn(f"{self.path} is broken after {at:,} characters; what follows is left out.")
+                    return
+                yield row if isinstance(row, dict) else {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise ArgumentError(f"Cannot read the JSON file {self.path}: {error}.") from error
+
+    def _of_jsonl(self, read: Read) -> Iterator[dict[str, Any]]:
         try:
             with open(self.path, "rb") as file:
                 while line := file.readline(LONGEST_LINE):
@@ -65,12 +92,12 @@ class Rows:
                         raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
                     if line.strip():
                         row = json.loads(line.decode("utf-8-sig"))
-                        yield row.get(self.field) if isinstance(row, dict) else None
+                        yield row if isinstance(row, dict) else {}
                     read(file.tell())
         except (OSError, ValueError, RecursionError) as error:
             raise ArgumentError(f"Cannot read the JSONL file {self.path}: {error}.") from error
 
-    def _of_parquet(self, read: Read) -> Iterator[Any]:
+    def _of_parquet(self, read: Read, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
         try:
             import pyarrow
             from pyarrow.parquet import ParquetFile
@@ -78,17 +105,17 @@ class Rows:
             raise UnsupportedError(f"Reading {self.path} needs pyarrow: pip install 'sterna[train,parquet]'.") from None
         try:
             with ParquetFile(self.path) as file:
-                if self.field not in file.schema_arrow.names:
-                    yield None
+                names = file.schema_arrow.names
+                wanted = names if columns is None else [name for name in columns if name in names]
                 rows = 0
-                for batch in file.iter_batches(BATCH_ROWS, columns=[self.field]):
-                    yield from batch.column(0).to_pylist()
+                for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+                    yield from batch.to_pylist() if wanted else [{}]
                     rows += len(batch)
                     read(self.size * rows // max(file.metadata.num_rows, 1))
         except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
             raise ArgumentError(f"Cannot read the Parquet file {self.path}: {error}.") from error
 
-    def _of_data_set(self) -> Iterator[Any]:
+    def _of_data_set(self) -> Iterator[dict[str, Any]]:
         try:
             from datasets import load_dataset
         except ModuleNotFoundError:
@@ -97,11 +124,17 @@ class Rows:
             ) from None
         name, _, split = str(self.path).partition(":")
         try:
-            for row in load_dataset(name, split=split or "train", streaming=True):
-                yield row.get(self.field)
+            yield from load_dataset(name, split=split or "train", streaming=True)
         except Exception as error:  # datasets lets through what its many readers and the network raise
             reason = " ".join(str(error).split()).rstrip(".")
             raise ArgumentError(f"Cannot read the data set {self.name}: {reason}.") from error
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where a pattern that matches everywhere ends."""
+    found = pattern.match(text, at)
+    assert found is not None
+    return found.end()
 
 
 def source(base: Path, name: str) -> Path | Rows:

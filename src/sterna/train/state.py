@@ -1,26 +1,22 @@
-"""A training state on disk: latent weights, the optimizers' moments and the step in one safetensors file."""
+"""A training state on disk: latent weights, the optimizers' moments and the step, as safetensors."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
+from sterna.checkpoint.state_files import PARTS, STEP, shard_path
 from sterna.errors import FormatError
-from sterna.files.atomic import atomic_write
-from sterna.train.distributed import process_rank, sharded_as, whole
+from sterna.train.distributed import is_sharded, largest, own_part, own_rows, process_count, process_rank, texts_of_all
 from sterna.train.optimizer import Optimizers
+from sterna.train.shards import DIGEST, StateReader, opened, reading, write_file
 
 ORIGINS = {
     "model": "holds a model of another shape than the config's [model]",
@@ -31,8 +27,6 @@ CONFIG = "config"
 """The metadata key of the run's whole config, which may differ."""
 GUARD = "guard"
 """The metadata key of what `Guard` remembers of the last steps."""
-DIGEST = "sha256"
-"""The metadata key of the digest of everything else in the file."""
 
 
 @dataclass(frozen=True)
@@ -59,86 +53,56 @@ def save_state(
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
     `ORIGINS`, `CONFIG`, `GUARD` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a digest.
 
-    Of several processes, which must all call it, the first writes. The file is read back before it gets its name; then
-    `ready` is called. The caller makes sure that all numbers are finite (`not_finite`). Raises OSError, also where what
-    was read back is not what was written.
+    Of several processes, which must all call it, each writes its shards (`sterna.checkpoint.state_files`), the first
+    one last: a state that was not finished leaves `path` as it was. Files are read back before they get their names;
+    `ready` is called before `path` gets its name. The caller makes sure that all numbers are finite (`not_finite`).
+    Raises OSError, also where what was read back is not what was written.
     """
-    gathered = ((name, tensor.cpu().contiguous()) for name, tensor in _tensors(model, optimizers))
-    if process_rank() > 0:
-        deque(gathered, maxlen=0)
-        return
-    tensors = dict(gathered)
-    metadata = {"step": str(step)} | {key: json.dumps(value) for key, value in origin.items()}
-    metadata[DIGEST] = _digest(metadata, tensors.items())
-    with atomic_write(path) as file:
-        data = save(tensors, metadata=metadata)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        if _file_digest(file) != hashlib.sha256(data).digest():
-            raise OSError(f"{path} could not be read back as it was written; the disk may be failing.")
-        ready()
-
-
-def _digest(metadata: Mapping[str, str], tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """The SHA-256 of metadata and of tensors in the order of their names, in hexadecimal digits."""
-    own = {key: value for key, value in metadata.items() if key not in (DIGEST, "format")}
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
-    for name, tensor in sorted(tensors, key=lambda entry: entry[0]):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _file_digest(file: BinaryIO) -> bytes:
-    """The SHA-256 of what is left of a file."""
-    digest = hashlib.sha256()
-    while part := file.read(1 << 20):
-        digest.update(part)
-    return digest.digest()
-
-
-def check_digest(path: Path) -> None:
-    """Raises FormatError where the state at `path` is not the one that was written. A state of a development version,
-    which has no digest, passes."""
-    with _reading(path), safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
-        if DIGEST in metadata and metadata[DIGEST] != _digest(metadata, tensors):
-            raise FormatError(f"{path} is damaged: its SHA-256 is not the one that it was written with.")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns what reading a file that is no state raises into FormatError."""
-    try:
-        yield
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        raise FormatError(f"{path} is no training state: {error}.") from error
+    rank, count = process_rank(), process_count()
+    tensors = {
+        name: own_part(tensor).cpu().contiguous()
+        for name, tensor in _tensors(model, optimizers)
+        if rank == 0 or is_sharded(tensor)
+    }
+    metadata, digest = {STEP: str(step)}, " " * 64
+    if rank > 0:
+        own = shard_path(path, step, rank, count)
+        own.parent.mkdir(exist_ok=True)
+        digest = write_file(own, tensors, metadata)
+    digests = texts_of_all(digest)[1:]
+    if rank == 0:
+        metadata |= {key: json.dumps(value) for key, value in origin.items()}
+        write_file(path, tensors, metadata | ({PARTS: json.dumps(digests)} if digests else {}), ready)
 
 
 def not_finite(model: nn.Module, optimizers: Optimizers) -> str | None:
-    """The name of a weight or moment tensor with a number that is not finite, None where there is none."""
-    return next((name for name, tensor in _tensors(model, optimizers) if not tensor.isfinite().all()), None)
+    """The name of a weight or moment tensor with a number that is not finite, None where there is none; the same on
+    every process, which must all call it."""
+    names, bad = [], -1
+    for index, (name, tensor) in enumerate(_tensors(model, optimizers)):
+        names.append(name)
+        if bad < 0 and not own_part(tensor).isfinite().all():
+            bad = index
+    bad = largest(bad)
+    return names[bad] if bad >= 0 else None
 
 
 def _tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
-        yield f"model.{name}", whole(parameter.detach())
-        # Sharded tensors are gathered here, which every process must do in the same order.
+        yield f"model.{name}", parameter.detach()
         for slot, tensor in sorted(optimizers.state_of(parameter).items()):
-            yield f"{slot}.{name}", whole(tensor)
+            yield f"{slot}.{name}", tensor
 
 
 def read_saved(path: Path) -> Saved:
     """What the state at `path` records. Raises FormatError where the file is no state."""
-    with _reading(path):
+    with reading(path):
         with safe_open(str(path), framework="pt") as file:
-            texts = {key: value for key, value in (file.metadata() or {}).items() if key not in ("format", DIGEST)}
+            unread = ("format", DIGEST, PARTS)
+            texts = {key: value for key, value in (file.metadata() or {}).items() if key not in unread}
         metadata = {key: json.loads(value) for key, value in texts.items()}
         origin = {key: metadata[key] for key in ORIGINS if key in metadata}
-        return Saved(int(metadata["step"]), origin, metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
+        return Saved(int(metadata[STEP]), origin, metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
 
 
 def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None:
@@ -159,7 +123,8 @@ def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None
 
 
 def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> Saved:
-    """Fills `model` (and `optimizers`) from `path`; returns what it records.
+    """Fills `model` (and `optimizers`) from `path`; returns what it records. Of several processes, whose number need
+    not be that of those that saved the state, each reads its rows.
 
     A parameter begins with fresh moments if another optimizer than now updated it in the saved run. Raises
     FormatError where model and state do not match, or where the state has numbers that are not finite.
@@ -168,22 +133,37 @@ def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, orig
     check_origin(path, saved, origin)
     parameters = dict(model.named_parameters())
     try:
-        with safe_open(str(path), framework="pt") as file, torch.no_grad():
+        with opened(path) as state, torch.no_grad():
             slots: dict[str, set[str]] = {name: set() for name in parameters}
-            for key in file.keys():
+            for key in state.names:
                 slot, name = key.split(".", 1)
                 slots[name].add(slot)
             for name, parameter in parameters.items():
-                parameter.copy_(sharded_as(parameter, _finite(path, file.get_tensor(f"model.{name}"))))
+                _fill(parameter, path, state, f"model.{name}")
                 moments = slots[name] - {"model"}
                 if optimizers is not None and moments == optimizers.slots_of(parameter):
                     for slot in moments:
-                        # Fused AdamW keeps its step count on the parameter's device, too, so every slot goes there.
-                        state = _finite(path, file.get_tensor(f"{slot}.{name}"))
-                        optimizers.state_of(parameter)[slot] = sharded_as(parameter, state)
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+                        optimizers.state_of(parameter)[slot] = _slot(parameter, path, state, f"{slot}.{name}")
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
         raise FormatError(f"{path} is no training state of this model: {error}.") from error
     return saved
+
+
+def _fill(tensor: torch.Tensor, path: Path, state: StateReader, name: str) -> None:
+    """Reads this process's rows of a tensor."""
+    if state.shape(name) != tensor.shape:
+        raise ValueError(f"its {name} has the shape {list(state.shape(name))} instead of {list(tensor.shape)}")
+    own_part(tensor).copy_(_finite(path, state.rows(name, *own_rows(tensor))))
+
+
+def _slot(parameter: nn.Parameter, path: Path, state: StateReader, name: str) -> torch.Tensor:
+    """A tensor of an optimizer's state, sharded as its parameter if it has the same shape."""
+    if state.shape(name) != parameter.shape:
+        # Fused AdamW keeps its step count on the parameter's device, too.
+        return _finite(path, state.whole(name)).to(parameter.device)
+    tensor = torch.zeros_like(parameter)
+    _fill(tensor, path, state, name)
+    return tensor
 
 
 def _finite(path: Path, tensor: torch.Tensor) -> torch.Tensor:

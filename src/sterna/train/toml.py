@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -63,7 +63,7 @@ def section(table: Any, kind: type[T], where: str = "") -> T:
     if not isinstance(table, dict):
         raise ArgumentError(f"{where} must be a table.")
     prefix = f"{where}." if where else ""
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    known = {_key(entry): entry for entry in fields(kind)}  # type: ignore[arg-type]
     for key in table:
         if key not in known:
             raise ArgumentError(f"Unknown key {prefix}{key} in the training config; known here: {', '.join(known)}.")
@@ -71,7 +71,14 @@ def section(table: Any, kind: type[T], where: str = "") -> T:
         if name not in table and entry.default is MISSING and entry.default_factory is MISSING:
             raise ArgumentError(f"The training config lacks {prefix}{name}.")
     hints = get_type_hints(kind)
-    return kind(**{key: _typed(value, hints[key], f"{prefix}{key}") for key, value in table.items()})
+    names = {key: entry.name for key, entry in known.items()}
+    return kind(**{names[key]: _typed(value, hints[names[key]], f"{prefix}{key}") for key, value in table.items()})
+
+
+def _key(entry: Field[Any]) -> str:
+    """The key of a field, which its metadata may give, because a keyword of Python is no name."""
+    key: str = entry.metadata.get("key", entry.name)
+    return key
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -81,6 +88,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list) or not value:
             raise ArgumentError(f"{where} must be a list that is not empty.")
         return [_typed(entry, item, where) for entry in value]
+    if get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ArgumentError(f"{where} must be a table.")
+        return {key: _typed(entry, get_args(hint)[1], f"{where}.{key}") for key, entry in value.items()}
     if type(None) in get_args(hint):  # TOML has no null: the key is left out
         return _typed(value, get_args(hint)[0], where)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):

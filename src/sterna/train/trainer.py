@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sterna.errors import SternaError
 from sterna.files.atomic import atomic_write
 from sterna.train.allocator import keep_freed_memory
-from sterna.train.config import RunConfig
+from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
 from sterna.train.distributed import first_before_others, joined, process_rank, shard, wait_for_all
@@ -24,12 +18,12 @@ from sterna.train.export import export
 from sterna.train.lock import locked
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.plan import Plan, new_decoder, plan_training
+from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
+from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
 from sterna.train.state import load_state
-from sterna.train.watch.lines import line_of
 from sterna.train.watch.machine import flops_per_token, peak_flops
-from sterna.train.watch.records import Journal, Record, Sink
+from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
 
 __all__ = ["DivergedError", "TrainingResult", "run_training"]
@@ -47,30 +41,28 @@ class TrainingResult:
     hf: Path | None
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def run_training(
-    config_path: Path, report: Report = _to_stderr, overrides: Sequence[str] = (), live: Sink | None = None
+    config_path: Path, report: Report = to_stderr, overrides: Sequence[str] = (), live: Sink | None = None
 ) -> TrainingResult:
     """Trains as the TOML file says, from the run's checkpoint if there is one, then evaluates and exports.
 
     The output folder receives `tokenizer.json`, `train.bin` (tokens), `state.safetensors` (the checkpoint, and with
-    `state.previous.safetensors` the one before it), `log.jsonl` (`sterna.train.watch.records`), `NAME.gguf`, `hf/` and
-    `result.json`. `report` receives progress lines, `live` a record of kind `step` after every step. `overrides`
-    replace keys of the file (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
+    `state.previous.safetensors` the one before it; of several processes also folders `state.step-N`), `log.jsonl`
+    (`sterna.train.watch.records`), `NAME.gguf`, `hf/` and `result.json`. `report` receives progress lines, `live` a
+    record of kind `step` after every step. `overrides` replace keys of the file (`training.steps=100`). On a CPU a
+    resumed run equals the unbroken one bit for bit.
     Raises ArgumentError for a wrong config and files that cannot be read, FormatError for the checkpoint of another
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
-    plan = plan_training(config_path, overrides)
-    position = Position(plan.step, plan.step)
-    with joined(plan.device), _memory_errors(plan.config):
-        if process_rank() > 0:
-            return _run(plan, position, lambda line: None, None)
-        with locked(plan.output), _told(position, report):
-            return _run(plan, position, report, live)
+    with joined(torch_device(load_config(config_path, overrides).training.device)):
+        plan = plan_training(config_path, overrides)
+        position = Position(plan.step, plan.step)
+        with memory_errors(_too_large(plan.config)):
+            if process_rank() > 0:
+                return _run(plan, position, lambda line: None, None)
+            with locked(plan.output), told(position, report):
+                return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
@@ -82,10 +74,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
         tokenizer, tokens, stamp = prepare(output, plan.base, config.data.train, config.model.vocab_size, report)
     origin = plan.origin(stamp)
 
-    # Otherwise the embedding's gradient is summed in no fixed order, and compiled runs cannot be reproduced.
-    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.manual_seed(training.seed)
+    reproducible(device, training.seed)
     model = new_decoder(config).to(device)
     model.checkpoints_layers = training.activation_checkpointing
     shard(model, model.blk)
@@ -100,9 +89,9 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     run = Run(task, optimizers, training, plan.checkpoints, origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {plan.step} of {training.steps}")
-    with _sinks(plan, report) as sinks:
+    with sinks(plan.output, plan.step, config.watch.tensorboard, report) as receivers:
         peak = peak_flops(device, training.precision) / flops_per_token(model.config)
-        run.train(Watch(model, training, config.watch, task.tokens_per_step, peak, plan.step, sinks, live))
+        run.train(Watch(model, training, config.watch, task.tokens_per_step, peak, plan.step, receivers, live))
         exports = export(plan.checkpoints.last, output / f"{config.name}.gguf", output / "hf", config.name, model)
         result = TrainingResult(
             position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
@@ -117,48 +106,10 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     return result
 
 
-@contextmanager
-def _told(position: Position, report: Report) -> Iterator[None]:
-    """Tells where a run stopped that a signal or a disk ended."""
-    try:
-        yield
-    except (KeyboardInterrupt, OSError):
-        report(f"Stopped at step {position.step}; the same command {position.goes_on()}.")
-        raise
-
-
-@contextmanager
-def _sinks(plan: Plan, report: Report) -> Iterator[list[Sink]]:
-    """Those who receive the records of a run: those of the first process are enough."""
-    if process_rank() > 0:
-        yield []
-        return
-
-    def tell(record: Record) -> None:
-        if (line := line_of(record)) is not None:
-            report(line)
-
-    sinks: list[Sink] = [tell, Journal(plan.output, plan.step)]
-    if not plan.config.watch.tensorboard:
-        yield sinks
-        return
-    from sterna.train.watch.tensorboard import TensorBoard
-
-    with TensorBoard(plan.output, plan.step) as board:
-        yield [*sinks, board]
-
-
-@contextmanager
-def _memory_errors(config: RunConfig) -> Iterator[None]:
-    """Turns errors for lack of memory into one that names the keys to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # PyTorch's CPU allocator raises a plain RuntimeError.
-        if not isinstance(error, MemoryError) and not re.search("(allocate|enough|out of) memory", str(error)):
-            raise
-        raise SternaError(
-            f"There is not enough memory for training.batch_size = {config.training.batch_size} windows of "
-            f"model.context_length = {config.model.context_length} tokens with this [model]; lower them, or raise "
-            "training.accumulation."
-        ) from error
+def _too_large(config: RunConfig) -> str:
+    """What to do where a run does not fit into the memory."""
+    return (
+        f"There is not enough memory for training.batch_size = {config.training.batch_size} windows of "
+        f"model.context_length = {config.model.context_length} tokens with this [model]; lower them, or raise "
+        "training.accumulation."
+    )

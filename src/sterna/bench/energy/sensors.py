@@ -1,14 +1,16 @@
-"""What can measure energy here: the processor's counters, a battery, or a person with a meter. The engine runs on the
-processor alone, so the counters of graphics cards are none of them."""
+"""What can measure energy here: the counters of the processor and of graphics cards, a battery, or a person with a
+meter."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from sterna.bench.energy.nvml import find_nvml
 from sterna.bench.energy.rapl import POWERCAP, find_rapl
+from sterna.bench.energy.summed import Summed
 
 SUPPLIES = Path("/sys/class/power_supply")
 
@@ -38,8 +40,8 @@ class Battery:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.perf_counter) -> None:
         self.source = f"battery {path.name}"
-        self._path, self._clock, self._last, self._total = path, clock, clock(), 0.0
-        self._power = self.watts()
+        self._path = path
+        self._summed = Summed(self.watts, clock)
 
     def watts(self) -> float:
         """Raises OSError or ValueError where the battery does not say."""
@@ -51,22 +53,32 @@ class Battery:
             return abs(amperes) * volts
 
     def joules(self) -> float:
-        now, power = self._clock(), self.watts()
-        self._total += (power + self._power) / 2 * (now - self._last)
-        self._last, self._power = now, power
-        return self._total
+        return self._summed()
+
+
+class Together:
+    """Sensors of different parts of the machine."""
+
+    def __init__(self, sensors: Sequence[Sensor]) -> None:
+        self.source = " and ".join(sensor.source for sensor in sensors)
+        self._sensors = sensors
+
+    def joules(self) -> float:
+        return sum(sensor.joules() for sensor in self._sensors)
 
 
 def find_sensor(
     watts: float | None = None, powercap: Path = POWERCAP, supplies: Path = SUPPLIES
 ) -> tuple[Sensor | None, str]:
-    """The best sensor of this machine's processor, or the reason why there is none: a meter's `watts`, then the
-    processor's counters, then a battery that is not charging."""
+    """The best sensor of this machine, or the reason why there is none: a meter's `watts`, then the counters of the
+    processor with those of graphics cards, then a battery that is not charging. Cards alone are none: the engine runs
+    on the processor."""
     if watts is not None:
         return Watts(watts), ""
     rapl, reason = find_rapl(powercap)
     if rapl is not None:
-        return rapl, ""
+        cards = find_nvml()
+        return (Together([rapl, cards]) if cards else rapl), ""
     for path in sorted(supplies.glob("*")):
         try:
             if (path / "status").read_text().strip() == "Discharging":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sterna.checkpoint.adapters.adapter import Adapter, LowRank, check_adapter, in_model
+from sterna.checkpoint.adapters.adapter import Adapter, LowRank, check_adapter, in_model, out_of_model
 from sterna.checkpoint.adapters.gguf import read_adapter_gguf
 from sterna.checkpoint.adapters.peft import CONFIG, PICKLE, WEIGHTS, read_peft
 from sterna.errors import NotFoundError, SternaError, UnsupportedError
@@ -13,7 +13,7 @@ from sterna.files.gguf.names import gguf_files, is_gguf
 from sterna.files.local import as_path, names_in
 from sterna.model.config import ModelConfig
 
-__all__ = ["Adapter", "LowRank", "in_model", "is_adapter", "read_adapter"]
+__all__ = ["Adapter", "LowRank", "in_model", "is_adapter", "out_of_model", "read_adapter"]
 
 
 def read_adapter(name: str | os.PathLike[str], config: ModelConfig) -> Adapter:

@@ -13,7 +13,7 @@ from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.model.oracle import hadamard
 from sterna.tensor.decode import decode
-from sterna.tensor.recode import interleaved_order
+from sterna.tensor.recode import half_order, interleaved_order
 from sterna.tensor.tensor import AnyTensor, whole
 
 HEAD = "output.weight"
@@ -117,6 +117,17 @@ def _in_model(name: str, low: LowRank, config: ModelConfig, tensors: Mapping[str
         signs = np.array(rotation.signs.get(width, (1,) * width), np.float32)
         low = replace(low, a=hadamard(low.a * signs, rotation.block_size))
     return low
+
+
+def out_of_model(adapter: Adapter, config: ModelConfig) -> Adapter:
+    """The inverse of `in_model`, for models whose inputs are neither rotated nor sorted."""
+    updates = {
+        name: replace(low, b=low.b[half_order(len(low.b), config.head_dim)])
+        if config.rope_style == "interleaved" and is_rotary(name)
+        else low
+        for name, low in adapter.updates.items()
+    }
+    return replace(adapter, updates=updates)
 
 
 def is_rotary(name: str) -> bool:

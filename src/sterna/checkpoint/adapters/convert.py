@@ -11,7 +11,7 @@ import numpy as np
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.adapters import in_model, read_adapter
-from sterna.checkpoint.adapters.adapter import HEAD, LowRank
+from sterna.checkpoint.adapters.adapter import HEAD, Adapter, LowRank
 from sterna.checkpoint.adapters.gguf import write_adapter_gguf
 from sterna.checkpoint.adapters.peft import CONFIG, WEIGHTS, write_peft
 from sterna.errors import ArgumentError, NotFoundError, UnsupportedError
@@ -39,14 +39,18 @@ def convert_adapter(
     `read_adapter` and `open_checkpoint`, ArgumentError where `dst` cannot be used.
     """
     checkpoint, dst = open_checkpoint(base), Path(dst)
-    config = checkpoint.config
-    adapter = read_adapter(src, config)
-    adapter = replace(adapter, base=adapter.base or os.fspath(base))
+    adapter = read_adapter(src, checkpoint.config)
     _check_target(dst, as_path(src), force)
+    return write_adapter(replace(adapter, base=adapter.base or os.fspath(base)), checkpoint, dst)
+
+
+def write_adapter(adapter: Adapter, base: Checkpoint, dst: Path) -> Path:
+    """Writes an adapter of the model `base` as `convert_adapter` does, and replaces `dst`."""
+    config = base.config
     with staging(dst) as stage:
         staged = stage / dst.name
         if is_gguf(dst.name):
-            given = checkpoint.metadata.get("general.architecture") if checkpoint.kind == "gguf" else None
+            given = base.metadata.get("general.architecture") if base.kind == "gguf" else None
             write_adapter_gguf(staged, adapter, config, given or architecture_of(config).gguf_name(config), dst.stem)
         else:
             staged.mkdir()

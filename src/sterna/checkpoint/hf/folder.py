@@ -50,11 +50,12 @@ PIECE_BYTES = 1 << 22
 """Bytes of two tensors that are compared at once."""
 
 
-def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
+def open_hf(path: str | os.PathLike[str], keep_latent: bool = False) -> Checkpoint:
     """The model in a folder: packed (`uint8`), latent (quantised by absmean here), of MLX's words, or of plain float
     matrices, which are packed here if they are ternary.
 
-    Tensors are converted only when they are asked for. Raises NotFoundError where files are missing, FormatError for
+    Tensors are converted only when they are asked for. `keep_latent` leaves latent weights as they are, for training.
+    Raises NotFoundError where files are missing, FormatError for
     broken ones, UnsupportedError for a model or a quantisation that Sterna does not know.
     """
     folder = Path(path)
@@ -88,11 +89,13 @@ def open_hf(path: str | os.PathLike[str]) -> Checkpoint:
             quantization, matrices = None, _quantized_matrices(stored, config, method, raw)
             config = replace(config, standardize_eps=method.standardize_eps)
             stored = _without(stored, matrices, method)
-        tensors = _tensors(stored, config, quantization) | {
+        tensors = _tensors(stored, config, quantization, keep_latent) | {
             tensor.name: tensor for streams in matrices.values() for tensor in streams
         }
         check(config, tensors)
-        return Checkpoint(config, dict(tensors), raw, folder, "hf")
+        packed = any(tensor.dtype == "U8" for tensor in stored.values())
+        latent = keep_latent and quantization is not None and not packed
+        return Checkpoint(config, dict(tensors), raw, folder, "hf", latent=latent)
 
 
 def _quantized_matrices(
@@ -212,7 +215,7 @@ def _pooling(folder: Path) -> str:
 
 
 def _tensors(
-    stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None
+    stored: Mapping[str, StoredTensor], config: ModelConfig, quantization: Quantization | None, keep_latent: bool
 ) -> dict[str, TensorStream]:
     architecture = architecture_of(config)
     names = {source: name for name, sources in architecture.hf_names(config.num_layers).items() for source in sources}
@@ -232,7 +235,7 @@ def _tensors(
         else:
             scale = stored.get(name.removesuffix("weight") + "weight_scale")
             in_layer = tensor.name.removesuffix(".weight").split(".", 3)[-1] in architecture.matrices.values()
-            stream = _stream(names[name], _flat(tensor), scale, quantization, in_layer)
+            stream = _stream(names[name], _flat(tensor), scale, quantization, in_layer, keep_latent)
         change = architecture.from_folder.get(_in_layer(names[name]))
         if change is plus_one and by_mlx:
             change = None
@@ -264,7 +267,12 @@ def _changed(stream: TensorStream, change: Callable[[np.ndarray], np.ndarray]) -
 
 
 def _stream(
-    name: str, stored: StoredTensor, scale: StoredTensor | None, quantization: Quantization | None, in_layer: bool
+    name: str,
+    stored: StoredTensor,
+    scale: StoredTensor | None,
+    quantization: Quantization | None,
+    in_layer: bool,
+    keep_latent: bool,
 ) -> TensorStream:
     """A stored tensor under its canonical name; matrices that are quantised come out as I2_S, float matrices that are
     ternary in groups of columns in the encoding that holds them exactly. `in_layer`: it is a linear matrix of a
@@ -287,6 +295,8 @@ def _stream(
         divide = quantization is not None and quantization.divide
         given = 1.0 if scale is None or quantization is None else _scale(scale, divide)
         latent = quantization is not None and scale is None
+        if latent and keep_latent:
+            return TensorStream(name, tensor.shape, tensor.encoding, lambda: (tensor,))
         return TensorStream(
             name, tensor.shape, Encoding.I2_S, lambda: (_quantized(stored.name, tensor, given, latent),)
         )

@@ -7,7 +7,6 @@ file that stays. When the file is complete, it is moved to the cache's blobs, un
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from sterna.errors import ArgumentError, FormatError, NetworkError, NotFoundError, SternaError
 from sterna.files.hub.repo_files import Choice
+from sterna.files.locks import lock
 
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -102,10 +102,8 @@ class Hub:
         part = blob.with_name(f"{blob.name}.sterna.incomplete")
         digest, total = metadata.etag, metadata.size
         with _Told(part, lambda done: tell(Downloaded(name, digest, done, total))) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise NetworkError(f"Another process is downloading {self.repo}/{name}; wait for it.") from None
+            if lock(file) is False:
+                raise NetworkError(f"Another process is downloading {self.repo}/{name}; wait for it.")
             done = file.tell()
             if done > metadata.size:
                 file.truncate(done := 0)
@@ -121,6 +119,8 @@ class Hub:
             )
             file.flush()
             os.fsync(file.fileno())
+            if sys.platform == "win32":
+                file.close()  # Windows renames no file that is open.
             _check(part, metadata.etag, f"{self.repo}/{name}")
             os.replace(part, blob)
 

@@ -31,9 +31,11 @@ def render(
     tools: Sequence[Mapping[str, Any]] | None = None,
     documents: Sequence[Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
+    mark_answers: bool = False,
 ) -> Text:
     """Renders `messages` ({"role", "content"} and what else a template reads) with `template`, as transformers' (5.24)
-    `render_jinja_template` does. What was typed in messages is marked so in the result (`typed_mask`).
+    `render_jinja_template` does. What was typed in messages is marked so in the result (`typed_mask`); with
+    `mark_answers`, what lies in `{% generation %}` blocks too (`sterna.model.chat.answers`).
 
     `tools`: functions in the form of OpenAI's API; `documents`: what the answer may build on; `options`: what else the
     template reads (`enable_thinking`); all texts in them count as typed. `variables`: texts that are the template's own
@@ -58,13 +60,14 @@ def render(
         raise ArgumentError(f"'{name}' is no option of a chat template.")
     given = {**{name: _copied(value) for name, value in options.items()}, **own}
     try:
-        return run(template, given)
+        return run(template, given, mark_answers)
     except (ArgumentError, FormatError):
         spoken = [with_broken_calls_as_text(message) for message in messages]
         if spoken == list(messages):
             raise
         # Some templates take arguments apart, which a model's own broken JSON does not allow.
-        return run(template, {**given, "messages": [_as_templates_read(message) for message in spoken]})
+        spoken = [_as_templates_read(message) for message in spoken]
+        return run(template, {**given, "messages": spoken}, mark_answers)
 
 
 def _check(messages: Sequence[Mapping[str, Any]]) -> None:

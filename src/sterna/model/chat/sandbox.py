@@ -58,11 +58,15 @@ MAX_NUMBER = 9_999
 """Of what is asked for there and of `indent`."""
 
 
-def run(source: str, variables: Mapping[str, Any]) -> Text:
-    """Renders `source`. Raises ArgumentError where the template refuses the messages, FormatError where it does not
-    work."""
+ANSWER_BEGINS, ANSWER_ENDS = "\ue000", "\ue001"
+"""What `run` writes around the content of `{% generation %}` blocks if it is asked to."""
+
+
+def run(source: str, variables: Mapping[str, Any], mark_answers: bool = False) -> Text:
+    """Renders `source`, and marks the content of `{% generation %}` blocks if `mark_answers`. Raises ArgumentError
+    where the template refuses the messages, FormatError where it does not work."""
     try:
-        environment = _Sandbox(64 * len(repr(variables)))
+        environment = _Sandbox(64 * len(repr(variables)), mark_answers)
         code = _compile(source)
         template = Template.from_code(environment, code, environment.globals)
         return Text(template.render(variables))
@@ -97,21 +101,26 @@ def _one_line(error: BaseException) -> str:
 
 
 class _Generation(Extension):
-    """`{% generation %}` of transformers marks what the assistant says, for training; here its content is just
-    rendered."""
+    """`{% generation %}` of transformers marks what the assistant says, for training."""
 
     tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.Scope(body, lineno=lineno)
+        begins, ends = (self._mark(mark, lineno) for mark in (ANSWER_BEGINS, ANSWER_ENDS))
+        return nodes.Scope([begins, *body, ends], lineno=lineno)
+
+    @staticmethod
+    def _mark(mark: str, lineno: int) -> nodes.Node:
+        marked = nodes.Filter(nodes.Const(mark), "_mark", [], [], None, None, lineno=lineno)
+        return nodes.Output([marked], lineno=lineno)
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset("+ * % / // ** -".split())
 
-    def __init__(self, extra: int) -> None:
+    def __init__(self, extra: int, mark_answers: bool = False) -> None:
         self.budget = Budget(extra)
         super().__init__(
             trim_blocks=True,
@@ -124,6 +133,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         own = {
             "_step": self.budget.step,
             "_tested": self._tested,
+            "_mark": lambda mark: mark if mark_answers else "",
             "_measure": self.budget.measure,
             "_entries": self.budget.entries,
             "_concat": self._concat,

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from sterna.errors import NotFoundError, UnsupportedError
 from sterna.files.hub.cache import resolve_model
 from sterna.model.chat import FALLBACK_TEMPLATE, render
-from sterna.model.chat.text import typed_mask
+from sterna.model.chat.text import Text, typed_mask
 from sterna.model.tokenizer import gguf
 from sterna.model.tokenizer.bpe import library_errors
 from sterna.model.tokenizer.infill import infill_marks
 from sterna.model.tokenizer.long_text import WINDOW, LongText
+from sterna.model.tokenizer.marked import Spans, inside, marked_tokens
 from sterna.model.tokenizer.special import SPECIAL_TYPES, SpecialSplitter, TokenType, ids_of
 from sterna.model.tokenizer.stream import Pieces, StreamDecoder
 from sterna.model.tokenizer.vocabulary import Prefix, Vocabulary
@@ -191,18 +192,72 @@ class Tokenizer:
         tokens, those typed in messages, tools, documents and options stay text. Raises ArgumentError for malformed
         messages, FormatError for a broken template.
         """
-        names = {"bos_token": self.bos_id, "eos_token": self._vocabulary.eos_id}
-        prompt = render(
-            self.chat_template or FALLBACK_TEMPLATE,
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            variables={name: "" if token is None else self._vocabulary.tokens[token] for name, token in names.items()},
-            tools=tools,
-            documents=documents,
-            options=options,
+        prompt = self._render(
+            messages, add_generation_prompt=add_generation_prompt, tools=tools, documents=documents, options=options
         )
-        ids = [self.bos_id] if self.chat_template is None and self.add_bos and self.bos_id is not None else []
-        return ids + self._encode_fragments(self._splitter.split(str.__str__(prompt), typed_mask(prompt)))
+        fragments = self._splitter.split(str.__str__(prompt), typed_mask(prompt))
+        return self._before_chat() + self._encode_fragments(fragments)
+
+    def encode_answers(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[tuple[list[int], list[bool]]]:
+        """The ids of a conversation as `encode_chat` gives them, and which of them hold what the assistant wrote, its
+        ends of turns included: what a model is fine-tuned on. Several conversations where answers look otherwise once
+        more messages follow (`marked_answers`); empty without an answer. Raises as `encode_chat` does."""
+
+        def rendered(messages: Sequence[Mapping[str, Any]], **how: bool) -> Text:
+            return self._render(messages, tools=tools, **how)
+
+        from sterna.model.chat.answers import marked_answers  # needs jinja2
+
+        found = marked_answers(self.chat_template or FALLBACK_TEMPLATE, rendered, messages)
+        before = self._before_chat()
+        encoded = [self._encode_marked(text, spans) for text, spans in found]
+        return [(before + ids, [False] * len(before) + marks) for ids, marks in encoded]
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], **how: Any) -> Text:
+        names = {"bos_token": self.bos_id, "eos_token": self._vocabulary.eos_id}
+        own = {name: "" if token is None else self._vocabulary.tokens[token] for name, token in names.items()}
+        return render(self.chat_template or FALLBACK_TEMPLATE, messages, variables=own, **how)
+
+    def _before_chat(self) -> list[int]:
+        return [self.bos_id] if self.chat_template is None and self.add_bos and self.bos_id is not None else []
+
+    def _encode_marked(self, prompt: Text, spans: Spans) -> tuple[list[int], list[bool]]:
+        """The ids of a rendered conversation, and which of them hold characters of `spans`."""
+        ids: list[int] = []
+        marks: list[bool] = []
+        text, at = str.__str__(prompt), 0
+        for index, fragment in enumerate(self._splitter.split(text, typed_mask(prompt))):
+            written = self._vocabulary.tokens[fragment] if isinstance(fragment, int) else fragment
+            at = text.index(written, at)  # white space beside a special token may be a part of it
+            own = inside(spans, at, at + len(written))
+            at += len(written)
+            new = [fragment] if isinstance(fragment, int) else self._ids_of_run(written, index == 0)
+            found = marked_tokens(written, own, [len(self.token_bytes(token)) for token in new])
+            if isinstance(fragment, int):
+                found = [bool(own)]
+            elif found is None:
+                new, found = self._encode_apart(written, own, index == 0)
+            ids += new
+            marks += found
+        return ids, marks
+
+    def _encode_apart(self, text: str, spans: Spans, first: bool) -> tuple[list[int], list[bool]]:
+        """`text` in pieces that lie inside of `spans` or between them, each encoded by itself."""
+        ids: list[int] = []
+        marks: list[bool] = []
+        at = 0
+        for start, end in (*spans, (len(text), len(text))):
+            for piece, mark in ((text[at:start], False), (text[start:end], True)):
+                new = self._ids_of_run(piece, first and not ids) if piece else []
+                ids += new
+                marks += [mark] * len(new)
+            at = end
+        return ids, marks
+
+    def _ids_of_run(self, text: str, first: bool) -> list[int]:
+        return [token for piece in self._encode_run([text], first) for token in piece]
 
     def gguf_metadata(self) -> dict[str, Any]:
         """The `tokenizer.*` keys from which `from_gguf_metadata` makes an equal tokenizer.

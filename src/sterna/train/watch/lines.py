@@ -29,8 +29,9 @@ def progress(record: Record) -> str:
     """What a `step` record says about the state of a run."""
     loss = "of no step" if record["loss"] is None else f"{record['loss']:.4f}"
     norm = "-" if record["norm"] is None else f"{record['norm']:.2f}"
+    terms = "".join(f" {name} {value:.4f}" for name, value in record.get("terms", {}).items())
     return (
-        f"loss {loss} norm {norm} lr {record['factor']:.3f} tokens/s {record['tokens_per_second']:.0f} "
+        f"loss {loss}{terms} norm {norm} lr {record['factor']:.3f} tokens/s {record['tokens_per_second']:.0f} "
         f"({record['peak_share']:.0%} of peak) {duration(record['seconds_left'])} left"
     )
 

@@ -68,8 +68,14 @@ def _line(axes: Any, records: list[Record], key: str, **style: Any) -> None:
 
 
 def _loss(axes: Any, records: list[Record]) -> None:
-    _line(axes, _of(records, "step"), "loss", color="C0")
+    steps = _of(records, "step")
+    _line(axes, steps, "loss", color="C0")
     axes.set_ylabel("nats a token")
+    for number, name in enumerate(dict.fromkeys(name for record in steps for name in record.get("terms", {}))):
+        values = [record.get("terms", {}) | {"step": record["step"]} for record in steps]
+        _line(axes, values, name, color=f"C{number + 2}", linewidth=0.8)
+    if any(record.get("terms") for record in steps):
+        axes.legend(fontsize=7)
     for record in _of(records, "skip"):
         axes.axvline(record["step"], color="C3", linewidth=0.5)
     valid = _of(records, "valid")

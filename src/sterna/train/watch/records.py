@@ -2,7 +2,7 @@
 
 | kind | other entries |
 |---|---|
-| step | loss (mean since the last one, nats), norm, factor (on the learning rates), weight_decay, stage, tokens (so far), tokens_per_second, peak_share, seconds_left |
+| step | loss (mean since the last one, nats), norm, factor (on the learning rates), weight_decay, stage, tokens (so far), tokens_per_second, peak_share, seconds_left, terms (means by name, where the loss has several or a task records more) |
 | stage | stage: its name; step is the last one before it |
 | valid | bits_per_byte, or what else the task measures |
 | weights | matrices: by name negative, zero, positive (shares), scale, flips (share since the last record; null in the first); over: the steps that the flips took |

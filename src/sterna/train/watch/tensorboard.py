@@ -44,6 +44,9 @@ class TensorBoard:
                 for matrix, counted in value.items():
                     for what, share in counted.items():
                         self._number(f"{what}/{matrix}", share, step)
+            elif isinstance(value, dict):
+                for term, number in value.items():
+                    self._number(f"{kind}/{term}", number, step)
             elif isinstance(value, str):
                 self._writer.add_text(f"{kind}/{name}", value, step)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -41,6 +41,7 @@ class Watch:
         self._first = self._counted = step
         self._begun = time.monotonic()
         self._losses: list[float] = []
+        self._terms: dict[str, list[float]] = {}
         self._norm: float | None = None
         self._steps = self._seconds = 0.0
         if step == 0:
@@ -51,8 +52,16 @@ class Watch:
         for sink in self._sinks:
             sink({"kind": kind, "step": step, **entries})
 
-    def stepped(self, step: int, loss: float, norm: float, seconds: float, skipped: str | None) -> None:
-        """A step was made in so many seconds, or skipped for a reason."""
+    def stepped(
+        self,
+        step: int,
+        loss: float,
+        norm: float,
+        seconds: float,
+        skipped: str | None,
+        terms: Mapping[str, float] = {},  # noqa: B006 (it is not changed)
+    ) -> None:
+        """A step was made in so many seconds, or skipped for a reason; `terms` are those of its loss, by name."""
         training = self._training
         self._steps += 1
         self._seconds += seconds
@@ -60,12 +69,14 @@ class Watch:
             self.record("skip", step, reason=skipped)
         else:
             self._losses.append(loss)
+            for name, value in terms.items():
+                self._terms.setdefault(name, []).append(value)
             self._norm = norm
         if self._live is not None:
             self._live(self._step_record(step))
         if step % training.log_steps == 0 or step == training.steps:
             self.record(**self._step_record(step))
-            self._losses, self._norm, self._steps, self._seconds = [], None, 0, 0.0
+            self._losses, self._terms, self._norm, self._steps, self._seconds = [], {}, None, 0, 0.0
         if step < training.steps and stage(step, training) != stage(step - 1, training):
             self.record("stage", step, stage=stage(step, training))
         if step % self._every == 0:
@@ -75,6 +86,7 @@ class Watch:
         training, last = self._training, step - 1
         speed = self._steps * self._tokens / max(self._seconds, 1e-9)
         a_step = (time.monotonic() - self._begun) / (step - self._first)
+        terms = {name: math.fsum(values) / len(values) for name, values in self._terms.items()}
         return {
             "kind": "step",
             "step": step,
@@ -87,6 +99,7 @@ class Watch:
             "tokens_per_second": speed,
             "peak_share": speed / self._peak,
             "seconds_left": (training.steps - step) * a_step,
+            **({"terms": terms} if terms else {}),
         }
 
     def _count_weights(self, step: int) -> None:

@@ -1,0 +1,1 @@
+"""Examples to fine-tune on: from rows of files to packed rows of tokens."""

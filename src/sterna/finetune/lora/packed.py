@@ -1,0 +1,52 @@
+"""Products with a packed matrix that gradients pass through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sterna import _native
+from sterna.engine.native import native_tensors
+from sterna.tensor.tensor import Tensor
+
+
+class PackedMatrix:
+    """A matrix that stays as it is stored: W · x as the engine computes it, and Wᵀ · g for the backward pass.
+
+    Both read the stored bytes (in a mapped file, usually) and unpack a tile at a time. `activations` and `group_size`
+    are those of `sterna.model.operations.Linear`. Raises ValueError where the engine has no such product.
+    """
+
+    def __init__(self, tensor: Tensor, activations: str, group_size: int, isa: str, threads: int) -> None:
+        native = native_tensors([tensor], threads)[tensor.name]
+        self._matrix = _native.Matrix(native, activations, group_size, isa)
+        self._threads = threads
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x float32 [n, in] -> W · x, float32 [n, out]."""
+        product: torch.Tensor = _Product.apply(x, self)
+        return product
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows of int64 ids [n], float32 [n, in]; no gradient leads to them."""
+        return torch.from_numpy(self._matrix.rows(ids.to(torch.int32).numpy()))
+
+    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self._matrix.multiply(x.detach().contiguous().numpy(), self._threads))
+
+    def multiply_transposed(self, g: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self._matrix.multiply_transposed(g.detach().contiguous().numpy(), self._threads))
+
+
+class _Product(torch.autograd.Function):
+    """W · x forward. Backward Wᵀ · g: gradients go straight through the quantiser of x (arXiv 1308.3432)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, matrix: PackedMatrix) -> torch.Tensor:
+        ctx.matrix = matrix
+        return matrix.multiply(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.matrix.multiply_transposed(gradients[0]), None

@@ -1,0 +1,85 @@
+"""Checks a fine-tuning run before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sterna.errors import ArgumentError
+from sterna.finetune.base import open_base
+from sterna.finetune.config import load_config
+from sterna.finetune.data.examples import digest, read_source
+from sterna.finetune.inputs import Inputs
+from sterna.finetune.modes import MODES
+from sterna.finetune.modes.mode import Mode
+from sterna.train.checkpoints import Checkpoints, FoundState
+from sterna.train.plan import torch_device
+from sterna.train.state import CONFIG, changes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The inputs of a run, its mode, and the step from which it goes on."""
+
+    inputs: Inputs
+    mode: Mode
+    origin: dict[str, object]
+    """What a state of this run records."""
+    found: FoundState | None
+    """The state in the output folder from which the run goes on; None: it begins anew."""
+    changes: Sequence[str]
+    """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
+
+    @property
+    def output(self) -> Path:
+        return self.inputs.output
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.output)
+
+    @property
+    def step(self) -> int:
+        """The step from which the run goes on."""
+        return self.found.saved.step if self.found is not None else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for people about what they may not expect."""
+        sentences = [self.found.note] if self.found is not None and self.found.note else []
+        if self.changes:
+            sentences.append(f"The config has changed since step {self.step}: {', '.join(self.changes)}.")
+        for source in self.inputs.sources:
+            name = source.section.path
+            if source.cut:
+                sentences.append(f"{source.cut:,} examples of {name} are longer than training.context and were cut.")
+            if source.without_answer:
+                sentences.append(
+                    f"{source.without_answer:,} examples of {name} have nothing to learn and are left out."
+                )
+        return sentences
+
+
+def plan_finetuning(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Reads the config and what it names; writes nothing.
+
+    Raises ArgumentError for a wrong config, data that cannot be read and a device that PyTorch cannot use, what
+    `open_checkpoint` raises for the base, UnsupportedError for one that cannot be trained, FormatError for a state of
+    another model or other data.
+    """
+    config, folder = load_config(config_path, overrides), config_path.parent
+    base = open_base(folder, config.base)
+    tokenizer = base.tokenizer()
+    context, vocabulary = config.training.context, base.config.vocab_size
+    sources = [read_source(folder, section, tokenizer, context, vocabulary) for section in config.data]
+    inputs = Inputs(config, folder, base, tokenizer, torch_device(config.training.device), sources)
+    if not inputs.data.batches.epoch(0):
+        raise ArgumentError('The sources with split = "train" have no example from which anything is learned.')
+    mode: Mode = MODES[config.mode](inputs)
+    data = {"examples": digest(sources), "context": context, "packing": config.training.packing}
+    # A run may be moved to another output folder.
+    origin = {**mode.origin, "data": data, CONFIG: asdict(config) | {"output": None}}
+    found = Checkpoints(inputs.output).find({key: origin[key] for key in ("model", "data")})
+    changed = list(changes(found.saved.config, origin[CONFIG])) if found is not None and found.saved.config else []
+    return Plan(inputs, mode, origin, found, changed)

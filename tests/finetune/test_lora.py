@@ -1,0 +1,110 @@
+"""Mode `lora` from config to adapter, on tiny bases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from sterna import LLM  # noqa: E402
+from sterna.errors import ArgumentError, UnsupportedError  # noqa: E402
+from sterna.finetune.describe import describe  # noqa: E402
+from sterna.finetune.plan import plan_finetuning  # noqa: E402
+from sterna.finetune.run import FineTuneResult, run_finetuning  # noqa: E402
+
+from .bases import CONVERSATIONS, write_config, write_run  # noqa: E402
+
+LORA = "[lora]\nr = 4\nalpha = 8\ndropout = 0.1\nrank_pattern = {down_proj = 6}"
+RATES = ["training.learning_rate=2e-2", "training.steps=30"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STERNA_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("lora"))
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> FineTuneResult:
+    merged = LORA + '\n[export]\nmerge = "float"\ngguf = "f32"'
+    return run_finetuning(write_config(folder, "lora", more=merged), lambda line: None, RATES)
+
+
+def test_the_adapter_learns_and_changes_what_the_engine_says(folder: Path, result: FineTuneResult) -> None:
+    assert result.loss is not None and result.loss < 1.5
+    assert result.gguf is not None and result.hf is not None
+    ids = plan_finetuning(write_config(folder, "lora", more=LORA)).inputs.sources[0].sequences[0].ids
+    with LLM(folder / "base", adapters={"peft": result.hf, "gguf": result.gguf}, kv="f32") as llm:
+        assert np.array_equal(llm.logits(ids.tolist(), adapter="peft"), llm.logits(ids.tolist(), adapter="gguf"))
+        question, answer = (message["content"] for message in CONVERSATIONS[0]["messages"])
+        begin = [{"role": "user", "content": question}]
+        assert llm.chat(begin, adapter="peft", temperature=0, max_tokens=30) == answer
+        assert llm.chat(begin, temperature=0, max_tokens=30) != answer
+
+
+def test_the_merged_model_is_the_base_with_the_adapter(folder: Path, result: FineTuneResult) -> None:
+    tokens = list(range(5, 25))
+    with LLM(folder / "base", adapters={"x": str(result.hf)}, kv="f32", activations="float") as llm:
+        expected = llm.logits(tokens, adapter="x")
+    with LLM(folder / "out" / "tern-merged.gguf", kv="f32", activations="float") as merged:
+        assert np.abs(merged.logits(tokens) - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_a_resumed_run_equals_the_unbroken_one(folder: Path) -> None:
+    constant = "training.decay_fraction=0.0"
+    for output, steps in (("parts", 7), ("parts", 12), ("one", 12)):
+        config = write_config(folder, "lora", output=output, more=LORA)
+        run_finetuning(config, lambda line: None, [constant, f"training.steps={steps}"])
+    one, parts = (load_file(folder / name / "state.safetensors") for name in ("one", "parts"))
+    assert one.keys() == parts.keys() and all(torch.equal(one[name], parts[name]) for name in one)
+
+
+def test_it_goes_on_from_an_adapter(folder: Path, result: FineTuneResult) -> None:
+    more = f'[lora]\ninit = "{Path(str(result.hf)).relative_to(folder)}"'
+    model = plan_finetuning(write_config(folder, "lora", output="next", more=more)).mode.new_model()
+    tensors = load_file(Path(str(result.hf)) / "adapter_model.safetensors")
+    name = "base_model.model.model.layers.1.mlp.down_proj.lora_B.weight"
+    assert torch.equal(model.state_dict()["blk.1.ffn_down.b"], tensors[name])
+
+
+def test_the_dry_run_names_what_takes_memory(folder: Path) -> None:
+    lines = describe(plan_finetuning(write_config(folder, "lora", output="dry", more=LORA)))
+    (peak,) = (line for line in lines if line.startswith("peak:"))
+    for part in ("PyTorch", "packed base", "adapter, gradients and moments", "inputs of layers", "logits"):
+        assert part in peak
+
+
+@pytest.mark.parametrize(
+    ("more", "training", "error", "match"),
+    [
+        ("[lora]\ndora = true", "", UnsupportedError, "DoRA"),
+        ("[lora]\nr = 0", "", ArgumentError, "lora.r"),
+        ("[lora]\ntargets = ['attn_x']", "", ArgumentError, "lora.targets names 'attn_x'"),
+        ("[lora]\nlayers = [99]", "", ArgumentError, "lora.layers names the layer 99"),
+        ("[lora]\nrank_pattern = {q_proj = 'x'}", "", ArgumentError, "lora.rank_pattern.q_proj must be of type int"),
+        ("", "precision = 'bf16'", ArgumentError, "training.precision"),
+        ("[export]\nmerge = 'i2_s'", "", ArgumentError, "export.merge must be none or float"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    folder: Path, more: str, training: str, error: type[Exception], match: str
+) -> None:
+    config = write_config(folder, "lora", output="wrong", more=more, training=training)
+    with pytest.raises(error, match=match):
+        plan_finetuning(config).mode.memory()

@@ -1,0 +1,204 @@
+/** A model on the GPU: token ids in, token ids out. */
+
+import { ArgumentError } from "./errors.ts";
+import { type GGUF, readGGUF } from "./files/gguf.ts";
+import type { ByteSource } from "./files/source.ts";
+import { autotune } from "./gpu/autotune.ts";
+import { compile, type Frame } from "./gpu/compile.ts";
+import { type DeviceOptions, Gpu } from "./gpu/device.ts";
+import { Executor, MOST_STEPS, type Sampling } from "./gpu/executor.ts";
+import { KvCache, type KvType } from "./gpu/kv.ts";
+import type { Tuning } from "./gpu/step.ts";
+import { defaultTuning } from "./gpu/tuning.ts";
+import { floats, Loader } from "./gpu/weights.ts";
+import type { Config } from "./model/config.ts";
+import { buildPlan, checkTensors, ROPE_FACTORS, readConfig, scaledMatrix, usedTensors } from "./model/model.ts";
+
+export interface LoadProgress {
+  phase: "header" | "weights" | "kernels";
+  /** Bytes of weights that are loaded, of all. */
+  bytes: number;
+  total: number;
+}
+
+export interface EngineOptions {
+  /** Most positions of a sequence; default: the model's, up to 4096. */
+  context?: number;
+  /** How keys and values are kept. */
+  kv?: KvType;
+  device?: DeviceOptions;
+  /** Most tokens of a pass. */
+  chunk?: number;
+  /** How matrices are multiplied; default: the fastest of what this GPU can do. */
+  tuning?: Tuning;
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+}
+
+const DEFAULT_CONTEXT = 4096;
+const DEFAULT_CHUNK = 64;
+/** Tokens that are chosen in one submission; two submissions are under way at a time. */
+const STEPS = 4;
+
+export class Engine {
+  /** Ids whose keys and values are in the cache. */
+  private cached: number[] = [];
+  private last: Promise<void> = Promise.resolve();
+
+  private constructor(
+    readonly file: GGUF,
+    readonly config: Config,
+    readonly context: number,
+    readonly gpu: Gpu,
+    readonly tuning: Tuning,
+    private readonly executor: Executor,
+  ) {}
+
+  /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, WebGPUUnavailable,
+   * OutOfMemory, DeviceLost, and SourceError for bytes that cannot be had. */
+  static async load(source: ByteSource, options: EngineOptions = {}): Promise<Engine> {
+    const { signal } = options;
+    const report = (phase: LoadProgress["phase"], bytes: number, total: number) =>
+      options.onProgress?.({ phase, bytes, total });
+    report("header", 0, source.size);
+    const file = await readGGUF(source, signal);
+    const rope = file.tensors.get(ROPE_FACTORS);
+    const factors = rope && Array.from(floats(rope, await source.read(rope.offset, rope.offset + rope.bytes, signal)));
+    const config = readConfig(file.metadata, file.tensors, factors ?? null);
+    const tensors = usedTensors(file, config);
+    checkTensors(config, tensors);
+    const plan = buildPlan(config, tensors);
+    const context = options.context ?? Math.min(config.context_length, DEFAULT_CONTEXT);
+    if (!(Number.isInteger(context) && context > 0 && context <= config.context_length))
+      throw new ArgumentError(`The context is a whole number up to the model's, ${config.context_length}.`);
+
+    const scales = new Map(
+      [...file.tensors.values()].flatMap((info) => {
+        const matrix = scaledMatrix(info.name);
+        return matrix ? [[matrix, info] as const] : [];
+      }),
+    );
+    const chunk = options.chunk ?? DEFAULT_CHUNK;
+    const gpu = await Gpu.open(options.device);
+    try {
+      const total = [...tensors.values()].reduce((sum, info) => sum + info.bytes, 0);
+      const loader = new Loader(gpu, source, tensors, scales, (bytes) => report("weights", bytes, total), signal);
+      const tuning = options.tuning ?? (gpu.isProcessor ? defaultTuning(gpu) : await autotune(gpu));
+      const frame: Frame = {
+        state: gpu.buffer(16, "state"),
+        tokens: gpu.buffer(chunk * 4, "tokens"),
+        logits: gpu.buffer(config.vocab_size * 4, "logits"),
+      };
+      const kv = new KvCache(gpu, plan, options.kv ?? "f16");
+      const program = await gpu.allocating("the model", () =>
+        compile(gpu, plan, tensors, loader, kv, frame, tuning, chunk),
+      );
+      report("kernels", total, total);
+      const executor = await Executor.make(gpu, program, kv, frame, config.vocab_size, chunk, context);
+      return new Engine(file, config, context, gpu, tuning, executor);
+    } catch (error) {
+      gpu.device.destroy();
+      throw error;
+    }
+  }
+
+  get counters() {
+    return this.executor.counters;
+  }
+
+  /** Ids that go on from these, one by one, up to the end of the context. `reused`, where given, is told how many ids
+   * of the prompt needed no computing. The caller stops by leaving the loop. */
+  async *generate(
+    ids: readonly number[],
+    sampling: Sampling,
+    most: number,
+    signal?: AbortSignal,
+    reused?: (count: number) => void,
+  ): AsyncGenerator<number, void> {
+    this.checkIds(ids);
+    const done = await this.turn();
+    const written = [...ids];
+    const flight: Promise<number[]>[] = [];
+    try {
+      const common = this.common(ids);
+      reused?.(common);
+      this.cached = ids.slice(0, common);
+      const fresh = ids.slice(common);
+      await this.executor.prefill(fresh, common, signal);
+      this.executor.setSampling(sampling, ids);
+      const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
+      const limit = Math.min(most, this.context - ids.length + 1);
+      let asked = 0;
+      const ask = async () => {
+        const steps = Math.min(asked ? STEPS : 1, limit - asked, MOST_STEPS);
+        if (steps <= 0) return;
+        await this.executor.reserve(Math.min(ids.length + asked + steps, this.context));
+        const [n, position] = asked ? [1, ids.length + asked - 1] : [lastPass, ids.length - lastPass];
+        const answer = this.executor.sample(n, position, steps, asked, asked === 0);
+        answer.catch(() => {}); // its error is seen when it is its turn, or not wanted any more
+        flight.push(answer);
+        asked += steps;
+      };
+      await ask();
+      while (flight.length) {
+        signal?.throwIfAborted();
+        if (flight.length < 2) await ask();
+        for (const id of (await flight.shift()) ?? []) {
+          signal?.throwIfAborted();
+          written.push(id);
+          yield id;
+        }
+      }
+    } finally {
+      // The last id may not have been read by the model yet.
+      if (!this.gpu.error) this.cached = written.slice(0, Math.max(written.length - 1, this.cached.length));
+      done();
+    }
+  }
+
+  /** Logits after each id, of one causal pass: rows of the vocabulary's size. */
+  async logits(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array[]> {
+    this.checkIds(ids);
+    const done = await this.turn();
+    try {
+      this.cached = [];
+      return await this.executor.logits(ids, signal);
+    } finally {
+      done();
+    }
+  }
+
+  /** Frees the GPU's memory; whatever is under way ends in DeviceLost. */
+  dispose(): void {
+    this.executor.dispose();
+  }
+
+  private checkIds(ids: readonly number[]): void {
+    const { vocab_size } = this.config;
+    if (!ids.length) throw new ArgumentError("A prompt has at least one token.");
+    if (ids.length >= this.context + 1)
+      throw new ArgumentError(`The prompt has ${ids.length} tokens, and the context ${this.context}.`);
+    for (const id of ids)
+      if (!(Number.isInteger(id) && id >= 0 && id < vocab_size))
+        throw new ArgumentError(`Token id ${id} is outside the vocabulary of ${vocab_size} tokens.`);
+  }
+
+  /** How many ids at the beginning are in the cache; the last one of a prompt is always computed. */
+  private common(ids: readonly number[]): number {
+    const most = Math.min(ids.length - 1, this.cached.length);
+    let count = 0;
+    while (count < most && ids[count] === this.cached[count]) count++;
+    return count;
+  }
+
+  /** Waits until the generation before has ended; the result is called when this one has. */
+  private async turn(): Promise<() => void> {
+    const before = this.last;
+    let done = () => {};
+    this.last = new Promise((resolve) => {
+      done = resolve;
+    });
+    await before;
+    return done;
+  }
+}

@@ -1,0 +1,150 @@
+/** Models from URLs in the browser's own file system (OPFS), so that they open again without a network. Parts are kept
+ * as they come: an interrupted download goes on where it was. */
+
+import { SourceError } from "../errors.ts";
+import { BlobSource, type ByteSource, type UrlSource } from "./source.ts";
+
+const FOLDER = "sterna-models";
+const CHUNK_BYTES = 1 << 22;
+
+/** A model in the cache. */
+export interface CachedModel {
+  url: string;
+  bytes: number;
+  /** Whether all of it is there. */
+  whole: boolean;
+}
+
+/** What is kept beside a file. */
+interface Label {
+  url: string;
+  version: string;
+  size: number;
+}
+
+async function folder(): Promise<FileSystemDirectoryHandle | null> {
+  try {
+    const root = await navigator.storage.getDirectory();
+    return await root.getDirectoryHandle(FOLDER, { create: true });
+  } catch {
+    return null; // a browser without it, or one in private mode
+  }
+}
+
+async function nameOf(url: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(url));
+  return Array.from(new Uint8Array(hash).subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function readLabel(directory: FileSystemDirectoryHandle, name: string): Promise<Label | null> {
+  try {
+    const file = await (await directory.getFileHandle(`${name}.json`)).getFile();
+    return JSON.parse(await file.text());
+  } catch {
+    return null;
+  }
+}
+
+/** A source that keeps what it reads: the file whole if it is there, else one that completes it first. */
+export async function cachedSource(url: UrlSource): Promise<ByteSource> {
+  const directory = await folder();
+  return directory ? new DownloadedSource(url, directory) : url;
+}
+
+/** The model of a URL that is whole in the cache, without asking the network; null where there is none. */
+export async function fromCache(url: string): Promise<ByteSource | null> {
+  const directory = await folder();
+  if (!directory) return null;
+  const name = await nameOf(url);
+  const label = await readLabel(directory, name);
+  const file = await fileOf(directory, name);
+  return label && file && file.size === label.size ? new BlobSource(file, url) : null;
+}
+
+async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promise<File | null> {
+  try {
+    return await (await directory.getFileHandle(`${name}.gguf`)).getFile();
+  } catch {
+    return null;
+  }
+}
+
+class DownloadedSource implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  private file: Promise<File> | undefined;
+
+  constructor(
+    private readonly url: UrlSource,
+    private readonly directory: FileSystemDirectoryHandle,
+  ) {
+    this.name = url.name;
+    this.size = url.size;
+  }
+
+  async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
+    this.file ??= this.download(signal);
+    try {
+      return await new BlobSource(await this.file, this.name).read(start, end, signal);
+    } catch (error) {
+      this.file = undefined;
+      throw error;
+    }
+  }
+
+  private async download(signal?: AbortSignal): Promise<File> {
+    const name = await nameOf(this.url.url);
+    const label = await readLabel(this.directory, name);
+    const same = label?.version === this.url.version && label.size === this.size;
+    const handle = await this.directory.getFileHandle(`${name}.gguf`, { create: true });
+    let done = same ? Math.min((await handle.getFile()).size, this.size) : 0;
+    await writeAll(await this.directory.getFileHandle(`${name}.json`, { create: true }), {
+      url: this.url.url,
+      version: this.url.version,
+      size: this.size,
+    });
+    while (done < this.size) {
+      // Each part is a file of its own until it is closed, so parts are large.
+      const writable = await handle.createWritable({ keepExistingData: done > 0 });
+      try {
+        const end = Math.min(done + 16 * CHUNK_BYTES, this.size);
+        for (; done < end; done = Math.min(done + CHUNK_BYTES, end)) {
+          const part = await this.url.read(done, Math.min(done + CHUNK_BYTES, end), signal);
+          await writable.write({ type: "write", position: done, data: part as Uint8Array<ArrayBuffer> });
+        }
+      } finally {
+        await writable.close();
+      }
+    }
+    return handle.getFile();
+  }
+}
+
+async function writeAll(handle: FileSystemFileHandle, label: Label): Promise<void> {
+  const writable = await handle.createWritable();
+  await writable.write(JSON.stringify(label));
+  await writable.close();
+}
+
+/** The models in the cache. */
+export async function listModels(): Promise<CachedModel[]> {
+  const directory = await folder();
+  const found: CachedModel[] = [];
+  if (!directory) return found;
+  for await (const entry of directory.keys()) {
+    if (!entry.endsWith(".json")) continue;
+    const name = entry.slice(0, -".json".length);
+    const label = await readLabel(directory, name);
+    const bytes = (await fileOf(directory, name))?.size ?? 0;
+    if (label) found.push({ url: label.url, bytes, whole: bytes === label.size });
+  }
+  return found;
+}
+
+/** Takes a model out of the cache. */
+export async function removeModel(url: string): Promise<void> {
+  const directory = await folder();
+  if (!directory) throw new SourceError("This browser keeps no models.");
+  const name = await nameOf(url);
+  for (const end of ["gguf", "json"]) await directory.removeEntry(`${name}.${end}`).catch(() => {});
+}

@@ -1,0 +1,56 @@
+import { ArgumentError } from "./errors.ts";
+import type { Sampling } from "./gpu/executor.ts";
+
+/** How a text is chosen; the names are those of `SamplingParams` in camel case. */
+export interface SamplingOptions {
+  /** 0 takes the most likely token. */
+  temperature?: number;
+  /** Only the K most likely; 0 is off. */
+  topK?: number;
+  /** Only the most likely that make up P; 1 is off. */
+  topP?: number;
+  /** Only those with P of the best one's chance; 0 is off. */
+  minP?: number;
+  repetitionPenalty?: number;
+  presencePenalty?: number;
+  frequencyPenalty?: number;
+  /** The same seed gives the same text; default: a random one. */
+  seed?: number | bigint;
+}
+
+export const GREEDY: Sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  seed: 0n,
+};
+
+const LIMITS: Record<string, [number, number]> = {
+  temperature: [0, 100],
+  topK: [0, 2 ** 31 - 1],
+  topP: [1e-6, 1],
+  minP: [0, 1],
+  repetitionPenalty: [1e-3, 1e3],
+  presencePenalty: [-1e3, 1e3],
+  frequencyPenalty: [-1e3, 1e3],
+};
+
+/** Options with their defaults; raises ArgumentError for a value that cannot work. */
+export function samplingOf(options: SamplingOptions): Sampling {
+  const sampling: Sampling = { ...GREEDY, ...options, seed: BigInt(options.seed ?? randomSeed()) };
+  for (const [name, [least, most]] of Object.entries(LIMITS)) {
+    const value = sampling[name as keyof Sampling];
+    if (!(typeof value === "number" && value >= least && value <= most))
+      throw new ArgumentError(`${name} is a number from ${least} to ${most}, not ${value}.`);
+  }
+  return sampling;
+}
+
+function randomSeed(): bigint {
+  const [low, high] = crypto.getRandomValues(new Uint32Array(2));
+  return (BigInt(high) << 32n) | BigInt(low);
+}

@@ -1,0 +1,75 @@
+/** Special tokens, which enter through templates only (`model/tokenizer/special.py`). */
+
+/** `tokenizer.ggml.token_type` (GGUF v3; SentencePiece's piece types). */
+export const TokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+
+const LOOKS_SPECIAL = /^(?:<\|.*\|>|<｜.*｜>|<\/?s>|<(?:unk|pad|mask|bos|eos)>|<(?:start|end)_of_turn>)$/s;
+
+/** A user-defined token that looks like a control token is one: some converters wrote those so. */
+export function looksSpecial(text: string): boolean {
+  return LOOKS_SPECIAL.test(text);
+}
+
+const ENDS_A_TEXT = [
+  "<|eot_id|>",
+  "<|eom_id|>",
+  "<|im_end|>",
+  "<|end|>",
+  "<|end_of_text|>",
+  "<|endoftext|>",
+  "<end_of_turn>",
+  "<｜end▁of▁sentence｜>",
+  "</s>",
+  "<|return|>",
+  "<|call|>",
+  "<end_of_utterance>",
+  "<|END_OF_TURN_TOKEN|>",
+  "<seed:eos>",
+  "[EOS]",
+];
+
+/** The special tokens that end a text or a turn whatever the model, by their names. */
+export function endsAText(special: ReadonlyMap<string, number>): number[] {
+  const names = ENDS_A_TEXT.filter((name) => special.has(name));
+  const harmony = names.includes("<|return|>") && names.includes("<|call|>");
+  return names.filter((name) => !(harmony && name === "<|end|>")).map((name) => special.get(name) as number);
+}
+
+const MAX_SPECIAL_CHARACTERS = 128;
+/** A noncharacter that keeps typed text from being read as a special token. */
+const MARK = "\uFDD0";
+
+/** Finds special tokens in a text, the longest at each place. */
+export class SpecialSplitter {
+  private readonly pattern: RegExp | null;
+
+  constructor(private readonly special: ReadonlyMap<string, number>) {
+    const names = [...special.keys()].filter((text) => text && text.length <= MAX_SPECIAL_CHARACTERS);
+    names.sort((a, b) => b.length - a.length);
+    const escaped = names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+    this.pattern = names.length ? new RegExp(escaped.join("|"), "gu") : null;
+  }
+
+  /** Ordinary text (never empty) and ids of special tokens, in order; marks of `typed` are taken out. */
+  split(text: string): (string | number)[] {
+    const parts: (string | number)[] = [];
+    let start = 0;
+    const push = (end: number) => {
+      const plain = text.slice(start, end).replaceAll(MARK, "");
+      if (plain) parts.push(plain);
+    };
+    for (const match of this.pattern ? text.matchAll(this.pattern) : []) {
+      push(match.index);
+      parts.push(this.special.get(match[0]) as number);
+      start = match.index + match[0].length;
+    }
+    push(text.length);
+    return parts;
+  }
+
+  /** A text that somebody typed, so marked that `split` finds no special token that begins in it. */
+  typed(text: string): string {
+    const plain = text.replaceAll(MARK, "");
+    return this.pattern ? plain.replace(this.pattern, (name) => [...name].join(MARK)) : plain;
+  }
+}
