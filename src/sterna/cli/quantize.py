@@ -45,7 +45,9 @@ def quantize(
     pairing: Annotated[
         str, value_flag(OneOf("tournament", "greedy"), "--pairing", help="How ParoQuant pairs columns.")
     ] = "tournament",
-    epochs: Annotated[int, value_flag(Whole(1), "--epochs", help="Of each of ParoQuant's two stages of learning.")] = 5,
+    epochs: Annotated[
+        int, value_flag(Whole(1), "--epochs", help="Of ParoQuant's stages, AQLM's and LittleBit's learning.")
+    ] = 5,
     samples: Annotated[int, value_flag(Whole(1), "--samples", help="Windows of calibration text.")] = 128,
     length: Annotated[int, value_flag(Whole(2), "--length", help="Tokens of a window.")] = 512,
     seed: Annotated[int, value_flag(Whole(0), "--seed", help="Of what is drawn at random.")] = 0,

@@ -3,18 +3,20 @@ codebook a bit.
 
 k-means begins, each codebook on what those before it leave; then rounds alternate between Adam steps on codebooks and
 scales, and a search of codes, block by block, both for the least error of the matrix's outputs on the calibration text.
-The search keeps one candidate (a beam of 1), and the fine-tuning of whole layers, of the published recipe's 5 epochs,
-is left out.
+Then the codebooks and scales of a layer learn together what the layer should give. Compared with the published recipe
+k-means and steps are fewer, and the search keeps one candidate (a beam of 1).
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sterna.checkpoint.hf.quantized.aqlm import AdditiveCodes
+from sterna.ptq.gptq import input_hessian
 from sterna.ptq.layers import STAGES, Layer
 from sterna.ptq.method import Method
+from sterna.ptq.paroquant import Learning
 from sterna.ptq.settings import Settings
 
 BLOCK, ENTRIES = 8, 256
@@ -24,36 +26,57 @@ KMEANS_VECTORS = 1 << 16
 ROUNDS, ADAM_STEPS, LEARNING_RATE = 3, 10, 1e-3
 LEAST_GAIN = 0.01
 """Rounds end when one lowers the error by less, as a share of it."""
+TUNING_RATE = 1e-3
+"""Of the learning of a whole layer; the authors take 1e-5 and see far more text."""
 DAMPING = 1e-4
 """Share of the mean of the inputs' squares that is added to all of them."""
 
 
+class Tuned(nn.Module):
+    """A matrix whose codebooks and scales learn; its codes stay."""
+
+    codes: Tensor
+
+    def __init__(self, matrix: AdditiveCodes, device: torch.device) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.from_numpy(matrix.codes).long().to(device))
+        self.codebooks = nn.Parameter(torch.from_numpy(matrix.codebooks).to(device))
+        self.scales = torch.from_numpy(matrix.scales).to(device)
+        self.factors = nn.Parameter(torch.ones_like(self.scales))
+
+    def forward(self) -> Tensor:
+        """What the matrix multiplies its input by, float32 [out, in]."""
+        return _decoded(self.codebooks, self.scales * self.factors, self.codes)
+
+    @torch.no_grad()
+    def matrix(self) -> AdditiveCodes:
+        """The matrix as files keep it."""
+        rounded = (part.half().float().cpu().numpy() for part in (self.codebooks, self.scales * self.factors))
+        return AdditiveCodes(self.codes.byte().cpu().numpy(), *rounded)
+
+
 def quantize(layer: Layer, settings: Settings) -> dict[str, AdditiveCodes]:
-    """Codes and codebooks of every matrix of the layer, from the inputs that the matrices before it leave."""
+    """Codes and codebooks of every matrix of the layer, from the inputs that the matrices before it leave; then all
+    codebooks and scales learn together, `epochs` times over the calibration text."""
+    assert layer.originals is not None
+    targets = layer.forward(layer.originals)
     draw = torch.Generator().manual_seed(settings.seed + layer.index)
-    matrices = {}
+    tuned = nn.ModuleDict()
     for stage in STAGES:
-        gram = _gram(layer, stage[0])
+        gram = input_hessian(layer, stage[0]) / 2
+        gram.diagonal().add_(DAMPING * gram.diagonal().mean())
         for name in stage:
-            matrices[name] = additive(layer.weight(name), gram, settings.bits, draw)
-            layer.set_weight(name, matrices[name].values())
+            weight = layer.weight(name)
+            tuned[name] = Tuned(additive(weight, gram, settings.bits, draw), weight.device)
+            layer.set_weight(name, tuned[name]())
+    rates = {"codebooks": TUNING_RATE, "factors": TUNING_RATE}
+    Learning(layer, layer.inputs, targets, tuned).stage(rates, settings.epochs, draw)
+    matrices = {}
+    for name, module in tuned.items():
+        assert isinstance(module, Tuned)
+        matrices[name] = module.matrix()
+        layer.set_weight(name, matrices[name].values())
     return matrices
-
-
-def _gram(layer: Layer, name: str) -> Tensor:
-    """The mean of the products of two inputs of a matrix, float32 [in, in], damped."""
-    columns = layer.weight(name).shape[1]
-    total, rows = torch.zeros(columns, columns, device=layer.inputs.device), 0
-
-    def see(_: str, x: Tensor) -> None:
-        nonlocal rows
-        total.addmm_(x.T, x)
-        rows += len(x)
-
-    layer.observe([name], see)
-    total /= rows
-    total.diagonal().add_(DAMPING * total.diagonal().mean())
-    return total
 
 
 @torch.no_grad()
@@ -151,4 +174,4 @@ def _searched(
     return codes
 
 
-AQLM = Method("aqlm", (1, 2, 3, 4), quantize, ("aqlm",), in_groups=False)
+AQLM = Method("aqlm", (1, 2, 3, 4), quantize, ("aqlm",), in_groups=False, originals=True)
