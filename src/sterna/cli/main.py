@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sterna import __version__
-from sterna.cli import batch, bench, chat, convert, finetune, info, plan, pull, quantize, rm, run, serve, train
+from sterna.cli import batch, bench, chat, convert, finetune, info, plan, pull, quantize, rm, run, serve, study, train
 from sterna.cli import eval as eval_verb
 from sterna.cli import list as list_verb
 from sterna.cli.interrupts import as_exceptions
@@ -42,6 +42,7 @@ app.command("eval", cls=ModelVerb)(eval_verb.evaluate)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.command("quantize")(quantize.quantize)
+app.command("study")(study.study)
 app.command("batch", cls=ModelVerb)(batch.batch)
 app.command("serve", cls=ModelVerb)(serve.serve)
 

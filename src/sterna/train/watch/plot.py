@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import FormatError, UnsupportedError
+from sterna.bench.figures import new_figure, save
+from sterna.errors import FormatError
 from sterna.train.watch.records import RECORDS_FILE, Record, read_records
 
 PLOT_FILE = "curves.png"
@@ -20,7 +21,7 @@ def plot_run(run: Path) -> Path:
     """
     log = run / RECORDS_FILE if run.is_dir() else run
     records = read_records(log)
-    figure, grid = _figure()
+    figure, grid = new_figure(2, 3, 15, 8)
     panels: Sequence[tuple[str, Callable[[Any, list[Record]], None]]] = (
         ("loss", _loss),
         ("gradient norm and learning rate", _norm),
@@ -37,18 +38,7 @@ def plot_run(run: Path) -> Path:
             _mark_stages(axes, records)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"{log} has records that are not those of a training run.") from error
-    path = log.parent / PLOT_FILE
-    figure.savefig(path, dpi=120)
-    return path
-
-
-def _figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UnsupportedError("Plots need matplotlib: pip install 'sterna[train]'.") from error
-    figure = Figure(figsize=(15, 8), layout="constrained")
-    return figure, figure.subplots(2, 3)
+    return save(figure, log.parent / PLOT_FILE)
 
 
 def _of(records: list[Record], kind: str) -> list[Record]:

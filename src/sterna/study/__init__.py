@@ -1,0 +1,1 @@
+"""Studies that train, quantise and measure models of their own (`sterna study`)."""

@@ -1,0 +1,57 @@
+"""The training text of a study: novels, and solved problems between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from sterna.errors import ArgumentError
+from sterna.files.atomic import atomic_write
+from sterna.ptq.calibration import read_calibration
+from sterna.study.skills import training_lines
+from sterna.train.corpus import END_OF_TEXT, document_parts
+
+SKILL_SHARE = 0.3
+"""The share of the text, in bytes, that is solved problems."""
+BLOCK = 2000
+"""Characters of a stretch of one kind of text."""
+
+
+def own_texts() -> list[str]:
+    """The passages of novels that come with Sterna to calibrate quantisers."""
+    return [text for text in read_calibration(()).text.split("\n\n") if text.strip()]
+
+
+def texts_of(paths: Sequence[Path]) -> Iterator[str]:
+    """The documents of text files, as `sterna train` reads them. Raises ArgumentError for files that cannot be read."""
+    for parts in document_parts(list(paths)):
+        yield "".join(parts)
+
+
+def write_corpus(path: Path, texts: Iterable[str], size: int, seed: int) -> int:
+    """Writes about `size` characters of novels and problems, stretch by stretch, as one training file; returns how many
+    there are. Raises ArgumentError where the novels are too short to be mixed."""
+    lines, written = training_lines(seed), 0
+    with atomic_write(path) as file:
+        for stretch in _stretches(texts):
+            if written >= size:
+                break
+            for text in (stretch, _solved(lines, int(len(stretch) * SKILL_SHARE / (1 - SKILL_SHARE)))):
+                file.write(f"{text.strip()}\n{END_OF_TEXT}\n".encode())
+                written += len(text)
+    if not written:
+        raise ArgumentError("The novels of a study have no text.")
+    return written
+
+
+def _stretches(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from (text[at : at + BLOCK] for at in range(0, len(text), BLOCK))
+
+
+def _solved(lines: Iterator[str], size: int) -> str:
+    """Problems of about so many characters."""
+    text = ""
+    while len(text) < size:
+        text += next(lines)
+    return text

@@ -1,0 +1,132 @@
+"""The models of a study: trained by `sterna train` on one text in one order, with float, ternary and binary weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sterna.errors import NotFoundError
+from sterna.study.corpus import write_corpus
+from sterna.train.trainer import run_training
+
+CONFIG = """\
+name = "{name}"
+output = "{name}"
+[model]
+architecture = "llama"
+vocab_size = {vocab}
+hidden_size = {hidden}
+intermediate_size = {ffn}
+num_layers = {layers}
+num_heads = {heads}
+num_kv_heads = {heads}
+context_length = {context}
+[data]
+train = ["corpus.txt"]
+valid = ["valid.txt"]
+[quantization]
+weights = "{weights}"
+[training]
+steps = {steps}
+batch_size = {batch}
+optimizer = "muon"
+learning_rate = 8e-3
+embedding_learning_rate = 8e-3
+warmup_steps = {warmup}
+decay_fraction = 0.3
+weight_decay = 0.1
+seed = {seed}
+eval_steps = 1000000
+eval_bytes = 20000
+[watch]
+sample_tokens = 0
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of the models, and how long they are trained: `steps` of `batch` windows of `context` tokens."""
+
+    vocab: int
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    context: int
+    steps: int
+    batch: int
+    float_seeds: int
+    """How many models of float weights, which differ in the order of their data."""
+    items: int
+    """Items of each task."""
+
+
+FULL = Size(4096, 256, 768, 6, 4, 256, steps=4900, batch=16, float_seeds=3, items=1000)
+"""5.8 million parameters, 20 million tokens."""
+SMALL = Size(1024, 128, 384, 3, 2, 128, steps=500, batch=8, float_seeds=1, items=300)
+"""0.8 million parameters, 0.5 million tokens."""
+QUICK = Size(1024, 128, 256, 2, 2, 64, steps=40, batch=8, float_seeds=1, items=40)
+"""0.5 million parameters, 20 thousand tokens: whether everything runs, in seconds."""
+SIZES = {"full": FULL, "small": SMALL, "quick": QUICK}
+CORPUS, VALID, CALIBRATION = "corpus.txt", "valid.txt", "calibration.txt"
+CHARACTERS_A_TOKEN = 3
+VALID_CHARACTERS = 20_000
+"""Of the text that training scores at its end; the study scores more of it by itself."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: its name (`float-0`, `ternary`, `binary`), its file, and the file's SHA-256."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def names(size: Size) -> list[tuple[str, str, int]]:
+    """Name, weights and seed of each model."""
+    floats = [(f"float-{seed}", "float", seed) for seed in range(size.float_seeds)]
+    return [*floats, ("ternary", "ternary", 0), ("binary", "binary", 0)]
+
+
+def prepare(folder: Path, size: Size, texts: Iterable[str], held_out: list[str]) -> None:
+    """Writes the text that all models are trained on, the one they are not, and the one that quantisers see, where they
+    are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / CALIBRATION).exists():
+        return
+    tokens = size.steps * size.batch * size.context
+    write_corpus(folder / CORPUS, texts, CHARACTERS_A_TOKEN * tokens, seed=1)
+    (folder / VALID).write_text("\n<|endoftext|>\n".join(held_out)[:VALID_CHARACTERS], encoding="utf-8")
+    with open(folder / CORPUS, encoding="utf-8") as corpus:
+        beginning = corpus.read(1_000_000)
+    (folder / CALIBRATION).write_text(beginning.replace("<|endoftext|>\n", ""), encoding="utf-8")
+
+
+def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:
+    """Trains the models that are not there; a run that was interrupted goes on."""
+    for name, weights, seed in names(size):
+        if not path_of(folder, name).exists():
+            config = folder / f"{name}.toml"
+            values = vars(size) | {"name": name, "weights": weights, "seed": seed, "warmup": max(1, size.steps // 20)}
+            config.write_text(CONFIG.format(**values), encoding="utf-8")
+            run_training(config, report)
+
+
+def found(folder: Path, size: Size) -> list[Model]:
+    """The models of a folder. Raises NotFoundError where one is missing."""
+    models = []
+    for name, _, _ in names(size):
+        path = path_of(folder, name)
+        if not path.exists():
+            raise NotFoundError(f"{path} is not there: train the models of the study with --train.")
+        with open(path, "rb") as file:
+            models.append(Model(name, path, hashlib.file_digest(file, "sha256").hexdigest()))
+    return models
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """Where the file of a model is."""
+    return folder / name / f"{name}.gguf"

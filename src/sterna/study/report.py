@@ -1,0 +1,67 @@
+"""A study as a table and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sterna.bench.figures import new_figure, save
+from sterna.study.degradation import Row, Study
+from sterna.study.statistics import Ratio
+
+NOT_SHOWN = (
+    "these are small models of novels and generated problems, without instructions; it says nothing of models of "
+    "billions of parameters"
+)
+
+
+def lines(study: Study) -> Iterator[str]:
+    """The table, one row a precision, and what was counted."""
+    for model, sha256 in study.models.items():
+        yield f"{model:<10} sha256 {sha256}"
+    for model, tasks in study.counted.items():
+        yield f"{model}: tasks that count: {', '.join(tasks) or 'none'}"
+        if study.stand_in[model]:
+            yield f"{model}: no task of maths passes the filter; problems as four choices stand in"
+    yield f"{'precision':<20}{'model':<10}{'bytes':>12}{'bits/byte':>11}{'maths':>9}{'language':>10}  maths/language"
+    for row in study.rows:
+        yield (
+            f"{row.precision:<20}{row.model:<10}{row.bytes:>12,}{row.bits_per_byte:>11.4f}"
+            f"{_share(row.maths):>9}{_share(row.language):>10}  {_ratio(row.ratio)}"
+        )
+    if study.missing:
+        yield f"not measured, for sterna quantize does not have them: {', '.join(study.missing)}"
+    yield f"what this does not show: {NOT_SHOWN}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _ratio(ratio: Ratio) -> str:
+    if ratio.value is None:
+        return f"none: {ratio.reason}"
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def plot(study: Study, path: Path) -> Path:
+    """Retention and bits per byte over bytes; returns the path. Raises UnsupportedError without matplotlib."""
+    figure, axes = new_figure(1, 2, 13, 5)
+    kept, text = axes[0]
+    for kind, color in (("maths", "C0"), ("language", "C1")):
+        points = [(row.bytes / 1e6, value) for row in study.rows if (value := getattr(row, kind)) is not None]
+        kept.plot(*zip(*points, strict=True) if points else ([], []), "o", color=color, label=kind)
+    kept.axhline(1.0, color="0.7", linewidth=0.8)
+    kept.set(xlabel="MB", ylabel="retention", title="what is left of the float model's lead over chance")
+    kept.legend()
+    for row in study.rows:
+        text.plot([row.bytes / 1e6], [row.bits_per_byte], _mark(row), color="C2")
+        text.annotate(
+            row.precision, (row.bytes / 1e6, row.bits_per_byte), fontsize=7, xytext=(3, 3), textcoords="offset points"
+        )
+    text.set(xlabel="MB", ylabel="bits per byte", title="unseen text (squares: trained with few bits)")
+    return save(figure, path)
+
+
+def _mark(row: Row) -> str:
+    return "s" if row.trained else "o"
