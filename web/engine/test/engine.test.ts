@@ -144,10 +144,6 @@ describe.skipIf(!gpu)("texts", () => {
     };
     const seen = new Set<unknown>();
     for (let seed = 0; seed < 24; seed++) seen.add(await choose({ temperature: 100, topK: 3, seed }));
-    console.log(
-      order.slice(0, 3).map((id) => row[id]),
-      [...seen],
-    );
     expect(seen).toEqual(new Set(order.slice(0, 3)));
     expect(await choose({ temperature: 5, topP: 1e-6, seed: 1 })).toBe(order[0]);
     expect(await choose({ temperature: 5, minP: 1, seed: 2 })).toBe(order[0]);
