@@ -7,6 +7,7 @@ export default defineConfig({
   root: "demo",
   base: "/web/",
   server: { proxy: { "/web/sterna-tern.gguf": { target: SERVER } } },
+  worker: { format: "es", rolldownOptions: { output: { entryFileNames: "worker.js" } } },
   build: {
     outDir: "../../../src/sterna/server/page/web",
     emptyOutDir: true,

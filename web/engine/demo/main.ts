@@ -1,6 +1,6 @@
 /** The demo: load a model, talk with it, see how fast it is. */
 
-import { type Message, type Model, Sterna } from "../src/index.ts";
+import { DeviceLost, type Message, RemoteModel } from "../src/index.ts";
 
 function element<K extends HTMLElement>(id: string): K {
   return document.getElementById(id) as K;
@@ -18,7 +18,8 @@ const open = element<HTMLButtonElement>("open");
 const send = element<HTMLButtonElement>("send");
 const stop = element<HTMLButtonElement>("stop");
 
-let model: Model | undefined;
+let worker: Worker | undefined;
+let model: RemoteModel | undefined;
 let conversation: Message[] = [];
 let controller = new AbortController();
 
@@ -44,26 +45,21 @@ function ready(isReady: boolean): void {
 async function load(): Promise<void> {
   open.disabled = true;
   ready(false);
-  model?.dispose();
+  worker?.terminate();
+  worker = new Worker(new URL("../src/worker_entry.ts", import.meta.url), { type: "module" });
   model = undefined;
   conversation = [];
   progress.hidden = false;
   try {
-    const loaded = await Sterna.load(file.files?.[0] ?? url.value, {
+    model = await RemoteModel.load(worker, file.files?.[0] ?? url.value, {
       onProgress: ({ phase, bytes, total }) => {
         progress.max = total;
         progress.value = bytes;
         say(`${phase}: ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
       },
     });
-    model = loaded;
-    loaded.lost.then((error) => {
-      if (model !== loaded) return;
-      ready(false);
-      say(error.message, true);
-    });
-    say(`${loaded.name} on ${loaded.device}`);
-    mode.checked = loaded.tokenizer.chatTemplate === null;
+    say(`${model.name} on ${model.device}`);
+    mode.checked = !model.hasTemplate;
     ready(true);
   } catch (error) {
     say(error instanceof Error ? error.message : String(error), true);
@@ -73,7 +69,7 @@ async function load(): Promise<void> {
   }
 }
 
-async function answer(current: Model, text: string): Promise<void> {
+async function answer(current: RemoteModel, text: string): Promise<void> {
   bubble("user", text);
   const box = bubble("assistant", "");
   controller = new AbortController();
@@ -99,6 +95,7 @@ async function answer(current: Model, text: string): Promise<void> {
     if (!mode.checked) conversation = [...asked, { role: "assistant", content: said }];
   } catch (error) {
     if (!controller.signal.aborted) say(error instanceof Error ? error.message : String(error), true);
+    if (error instanceof DeviceLost) model = undefined;
   } finally {
     stop.hidden = true;
     ready(model === current);
@@ -125,5 +122,5 @@ prompt.addEventListener("keydown", (event) => {
 file.addEventListener("change", () => void load());
 stop.addEventListener("click", () => controller.abort());
 
-// The page opens without a network once it was loaded; models are kept by Sterna.load.
+// The page opens without a network once it was loaded; models are kept when they are loaded.
 navigator.serviceWorker?.register("./offline.js").catch(() => {});

@@ -27,5 +27,6 @@ export type {
   Usage,
 } from "./model.ts";
 export { type ChatChunk, type ChatCompletion, type ChatRequest, openai } from "./openai.ts";
+export { type RemoteGeneration, RemoteModel } from "./remote.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { Message } from "./tokenizer/chat.ts";

@@ -1,0 +1,1148 @@
+var e=class extends Error{name=`SternaError`},t=class extends e{name=`FormatError`},n=class extends e{name=`UnsupportedError`},r=class extends e{name=`ArgumentError`},i=class extends e{name=`SourceError`},a=class extends e{name=`WebGPUUnavailable`},o=class extends e{name=`OutOfMemory`},s=class extends e{name=`DeviceLost`};function c(e,t,n,r,i=!1){return{name:e,block:t,blockBytes:n,activations:r,ternary:i}}const l={f32:c(`f32`,1,4,`none`),f16:c(`f16`,1,2,`none`),bf16:c(`bf16`,1,2,`none`),q4_0:c(`q4_0`,32,18,`int15`),q8_0:c(`q8_0`,32,34,`int15`),q6_k:c(`q6_k`,256,210,`int15`),i2_s:c(`i2_s`,128,32,`int8`,!0),tq1_0:c(`tq1_0`,256,54,`int8`,!0),tq2_0:c(`tq2_0`,256,66,`int8`,!0),q2_0:c(`q2_0`,64,18,`int15`,!0),pq2_0:c(`pq2_0`,128,34,`int15`,!0),ptq1_0:c(`ptq1_0`,128,28,`int15`,!0),q1_0:c(`q1_0`,128,18,`int15`,!0)},u={0:l.f32,1:l.f16,2:l.q4_0,8:l.q8_0,14:l.q6_k,30:l.bf16,34:l.tq1_0,35:l.tq2_0,36:l.i2_s,41:l.q1_0,142:l.pq2_0,143:l.ptq1_0},d=[l.q2_0,l.pq2_0];function f(e,n){let r=n.reduce((e,t)=>e*t,1);if((e.name===`i2_s`?r:n[n.length-1])%e.block)throw new t(`${e.name} keeps blocks of ${e.block} weights, which [${n}] does not fill.`);return r/e.block*e.blockBytes}function p(e,t,n,r){return e===42?d.find(e=>t[t.length-1]%e.block===0&&m(f(e,t),r)===n):u[e]}function m(e,t){return Math.ceil(e/t)*t}const h=1<<21,g=1<<26,_=2**44;async function v(e,n){if(e.size<24)throw new t(`${e.name} is too short to be a GGUF file.`);let r=/* @__PURE__ */ new Uint8Array;for(let i=1048576;;i*=4){let a=Math.min(i,e.size,g),o=await e.read(r.length,a,n),s=new Uint8Array(a);s.set(r),s.set(o,r.length),r=s;try{return te(new ie(r),e.size)}catch(n){if(n instanceof ee){if(a<Math.min(e.size,g))continue;throw new t(`${e.name} is no valid GGUF file: its header ends early.`)}throw n instanceof t?new t(`${e.name} is no valid GGUF file: ${n.message}`):n}}}var ee=class extends Error{};function te(e,r){if(e.u32()!==1179993927)throw new t(`it does not begin with the letters GGUF.`);let i=e.u32();if(i!==2&&i!==3)throw new n(`GGUF version ${i} is not 2 or 3.`);let a=e.count(`tensors`,131072),o=e.count(`metadata keys`,65536),s=/* @__PURE__ */ new Map;for(let n=0;n<o;n++){let n=e.name();if(s.has(n))throw new t(`the metadata key '${n}' occurs twice.`);s.set(n,e.value(e.u32(),n))}let c=Array.from({length:a},()=>e.entry());if(new Set(c.map(e=>e.name)).size!==a)throw new t(`two of its tensors have the same name.`);if(s.has(`split.count`)&&Number(s.get(`split.count`))>1)throw new n(`A model that is split into several files is not read here: merge its parts first.`);let l=s.get(`general.alignment`)??32;if(typeof l!=`number`||l<8||l>1048576||l&l-1)throw new t(`its alignment is not a power of two from 8 on.`);return{metadata:s,...ne(c,m(e.position,l),l,r)}}function ne(e,n,r,i){let a=/* @__PURE__ */ new Map,o=/* @__PURE__ */ new Map,s=[...new Set(e.map(e=>e.offset))].sort((e,t)=>e-t),c=new Map(s.map((e,t)=>[e,s[t+1]])),l=[];for(let{name:s,shape:u,type:d,offset:h}of e){let e=p(d,u,(c.get(h)??m(i-n,r))-h,r),g=e?f(e,u):1,_=h+g+(e?.name===`i2_s`?32:0);if(h%r)throw new t(`the tensor '${s}' does not lie on a multiple of ${r}.`);if(n+_>i)throw new t(`the tensor '${s}' reaches past the end of the file (a broken download?).`);l.push([h,_,s]),e?a.set(s,{name:s,shape:u,encoding:e,offset:n+h,bytes:g}):o.set(s,d)}l.sort((e,t)=>e[0]-t[0]||e[1]-t[1]);for(let e=1;e<l.length;e++)if(l[e][0]<l[e-1][1])throw new t(`the tensors '${l[e-1][2]}' and '${l[e][2]}' overlap.`);return{tensors:a,unsupported:o}}const re={0:[1,e=>new Uint8Array(e)],1:[1,e=>new Int8Array(e)],2:[2,e=>new Uint16Array(e)],3:[2,e=>new Int16Array(e)],4:[4,e=>new Uint32Array(e)],5:[4,e=>new Int32Array(e)],6:[4,e=>new Float32Array(e)],7:[1,e=>new Uint8Array(e)],10:[8,e=>Array.from(new BigUint64Array(e),Number)],11:[8,e=>Array.from(new BigInt64Array(e),Number)],12:[8,e=>new Float64Array(e)]};var ie=class{bytes;position=0;stringsLeft=h;view;text=new TextDecoder;strictText=new TextDecoder(`utf-8`,{fatal:!0});constructor(e){this.bytes=e,this.view=new DataView(e.buffer,e.byteOffset,e.length)}advance(e){let t=this.position;if(e>this.bytes.length-t)throw new ee;return this.position=t+e,t}u32(){return this.view.getUint32(this.advance(4),!0)}u64(){return Number(this.view.getBigUint64(this.advance(8),!0))}count(e,n){let r=this.u64();if(r>n)throw new t(`it claims ${r} ${e}.`);return r}name(){let e=this.u64();if(e>1024)throw new t(`a name in it claims ${e} bytes.`);let n=this.advance(e);try{return this.strictText.decode(this.bytes.subarray(n,this.position))}catch{throw new t(`a name in it is not UTF-8.`)}}value(e,t){if(e===8)return this.string();if(e===9)return this.array(t);let n=this.numbers(e,1,t)[0];return e===7?n!==0:n}string(){if(--this.stringsLeft<0)throw new t(`it has more than ${h} strings.`);let e=this.count(`bytes of one string`,g),n=this.advance(e);return this.text.decode(this.bytes.subarray(n,this.position))}array(e){let t=this.u32();if(t!==8)return this.numbers(t,this.count(`numbers in '${e}'`,g),e);let n=this.count(`strings in '${e}'`,h),r=[];for(let e=0;e<n;e++)r.push(this.string());return r}numbers(e,t,r){let i=re[e];if(!i)throw new n(`The metadata key '${r}' has the type ${e}, which is not read here.`);let a=this.advance(t*i[0]);return i[1](this.bytes.slice(a,this.position).buffer)}entry(){let e=this.name(),n=this.u32();if(n>4)throw new t(`the tensor '${e}' has ${n} dimensions.`);let r=Array.from({length:n},()=>this.u64()),i=n?r.reverse():[1];if(!i.every(e=>e>=1)||i.reduce((e,t)=>e*t,1)>_)throw new t(`the tensor '${e}' has an impossible shape.`);return{name:e,shape:i,type:this.u32(),offset:this.u64()}}},ae=`// Causal attention of one query head of one token a workgroup: tiles of positions, with the softmax corrected from tile
+// to tile (arXiv 2205.14135, algorithm 1).
+@group(0) @binding(0) var<storage, read> state: State;
+@group(0) @binding(1) var<storage, read> q: array<f32>;
+@group(0) @binding(2) var<storage, read> keys: array<u32>;
+@group(0) @binding(3) var<storage, read> values: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+
+const TILE = 64u;
+//#if INT8_KV
+const PARTS = 4u;  // values in a word
+//#else
+const PARTS = 2u;
+//#endif
+const WORDS = HEAD_DIM / PARTS;
+const OWN = (WORDS + TILE - 1u) / TILE;  // words of the output that a thread computes
+var<workgroup> query: array<f32, HEAD_DIM>;
+var<workgroup> weight: array<f32, TILE>;
+var<workgroup> reduced: array<f32, TILE>;
+
+//#if INT8_KV
+fn bytes_of(word: u32) -> vec4<f32> {
+  return vec4<f32>((vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+}
+//#endif
+
+fn reduce(own: f32, lid: u32, is_sum: bool) -> f32 {
+  workgroupBarrier();
+  reduced[lid] = own;
+  for (var width = TILE / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      let other = reduced[lid + width];
+      reduced[lid] = select(max(reduced[lid], other), reduced[lid] + other, is_sum);
+    }
+  }
+  workgroupBarrier();
+  return reduced[0];
+}
+
+fn score(position: u32, kv_head: u32) -> f32 {
+  let at = (position * KV_HEADS + kv_head) * KV_WORDS;
+  var sum = 0.0;
+  for (var i = 0u; i < WORDS; i++) {
+    //#if INT8_KV
+    sum += dot(bytes_of(keys[at + i]), vec4<f32>(query[4u * i], query[4u * i + 1u], query[4u * i + 2u], query[4u * i + 3u]));
+    //#else
+    sum += dot(unpack2x16float(keys[at + i]), vec2<f32>(query[2u * i], query[2u * i + 1u]));
+    //#endif
+  }
+  //#if INT8_KV
+  sum *= bitcast<f32>(keys[at + WORDS]);
+  //#endif
+  return sum * SCALE;
+}
+
+@compute @workgroup_size(TILE)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let head = wid.x;
+  let token = wid.y;
+  let kv_head = head / (HEADS / KV_HEADS);
+  for (var i = lid; i < HEAD_DIM; i += TILE) {
+    query[i] = q[token * Q_STRIDE + Q_AT + head * HEAD_DIM + i];
+  }
+  workgroupBarrier();
+  let end = state.position + token + 1u;
+  let begin = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
+  var sums: array<vec4<f32>, OWN>;
+  var highest = -3.0e38;
+  var total = 0.0;
+  for (var tile = begin; tile < end; tile += TILE) {
+    let position = tile + lid;
+    var own = -3.0e38;
+    if (position < end) {
+      own = score(position, kv_head);
+    }
+    let higher = max(highest, reduce(own, lid, false));
+    let correction = exp(highest - higher);
+    highest = higher;
+    let share = select(0.0, exp(own - highest), position < end);
+    //#if INT8_KV
+    var scale = 0.0;
+    if (position < end) {
+      scale = bitcast<f32>(values[(position * KV_HEADS + kv_head) * KV_WORDS + WORDS]);
+    }
+    weight[lid] = share * scale;
+    //#else
+    weight[lid] = share;
+    //#endif
+    total = total * correction + reduce(share, lid, true);
+    let count = min(TILE, end - tile);
+    for (var o = 0u; o < OWN; o++) {
+      let word = lid + o * TILE;
+      if (word < WORDS) {
+        var sum = sums[o] * correction;
+        for (var p = 0u; p < count; p++) {
+          let stored = values[((tile + p) * KV_HEADS + kv_head) * KV_WORDS + word];
+          //#if INT8_KV
+          sum += weight[p] * bytes_of(stored);
+          //#else
+          sum += weight[p] * vec4<f32>(unpack2x16float(stored), 0.0, 0.0);
+          //#endif
+        }
+        sums[o] = sum;
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var o = 0u; o < OWN; o++) {
+    let word = lid + o * TILE;
+    if (word < WORDS) {
+      for (var part = 0u; part < PARTS; part++) {
+        out[token * OUT_STRIDE + OUT_AT + head * HEAD_DIM + word * PARTS + part] = sums[o][part] / total;
+      }
+    }
+  }
+}
+`,oe=`// Four products of signed bytes, added in float32: they are whole numbers below 2^24, so the sum is exact. Processors
+// without byte products (Apple's) do this faster than integers.
+fn dot4(a: u32, b: u32) -> i32 {
+  let shift = vec4<u32>(24u, 16u, 8u, 0u);
+  let x = vec4<f32>((vec4<i32>(bitcast<i32>(a)) << shift) >> vec4<u32>(24u));
+  let y = vec4<f32>((vec4<i32>(bitcast<i32>(b)) << shift) >> vec4<u32>(24u));
+  return i32(dot(x, y));
+}
+`,se=`// Four products of signed bytes, added: the processor's own instruction.
+fn dot4(a: u32, b: u32) -> i32 {
+  return dot4I8Packed(a, b);
+}
+`,ce=`// Four products of signed bytes, added, where there is no instruction for it.
+fn dot4(a: u32, b: u32) -> i32 {
+  let shift = vec4<u32>(24u, 16u, 8u, 0u);
+  let x = (vec4<i32>(bitcast<i32>(a)) << shift) >> vec4<u32>(24u);
+  let y = (vec4<i32>(bitcast<i32>(b)) << shift) >> vec4<u32>(24u);
+  return x.x * y.x + x.y * y.y + x.z * y.z + x.w * y.w;
+}
+`,le=`// out[t] = weight[token_t] * FACTOR: rows FIRST_ROW to FIRST_ROW + ROWS of the embedding are in this buffer.
+@group(0) @binding(0) var<storage, read> state: State;
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+//#if BYTES
+@group(0) @binding(4) var<storage, read> scales: array<f32>;
+//#endif
+
+fn value(row: u32, column: u32) -> f32 {
+  //#if F32
+  return bitcast<f32>(weights[row * COLUMNS + column]);
+  //#endif
+  //#if F16
+  return unpack2x16float(weights[(row * COLUMNS + column) / 2u])[column % 2u];
+  //#endif
+  //#if BYTES
+  let word = weights[(row * COLUMNS + column) / 4u];
+  let code = extractBits(bitcast<i32>(word), 8u * (column % 4u), 8u);
+  return f32(code) * scales[(row * COLUMNS + column) / GROUP];
+  //#endif
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let column = id.x;
+  let row = tokens[id.y] - FIRST_ROW;  // wraps around for rows before this part
+  if (column >= COLUMNS || id.y >= state.n || row >= ROWS) {
+    return;
+  }
+  out[id.y * OUT_STRIDE + OUT_AT + column] = value(row, column) * FACTOR;
+}
+`,ue=`// The normalised Walsh-Hadamard transform of one run of BLOCK columns of one token a workgroup, in workgroup memory.
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+//#if HAS_INPUT
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+//#endif
+//#if SIGNS
+@group(0) @binding(3) var<storage, read> signs: array<f32>;
+//#endif
+
+const THREADS = 64u;
+var<workgroup> row: array<f32, BLOCK>;
+
+fn sign_of(column: u32) -> f32 {
+  //#if SIGNS
+  return signs[column];
+  //#else
+  return 1.0;
+  //#endif
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let token = wid.y;
+  let first = wid.x * BLOCK;
+  for (var i = lid; i < BLOCK; i += THREADS) {
+    //#if HAS_INPUT
+    var value = x[token * X_STRIDE + X_AT + first + i];
+    //#else
+    var value = out[token * OUT_STRIDE + OUT_AT + first + i];
+    //#endif
+    //#if FORWARD
+    value *= sign_of(first + i);
+    //#endif
+    row[i] = value;
+  }
+  for (var width = 1u; width < BLOCK; width *= 2u) {
+    workgroupBarrier();
+    for (var pair = lid; pair < BLOCK / 2u; pair += THREADS) {
+      let a = (pair / width) * 2u * width + pair % width;
+      let sum = row[a] + row[a + width];
+      row[a + width] = row[a] - row[a + width];
+      row[a] = sum;
+    }
+  }
+  workgroupBarrier();
+  for (var i = lid; i < BLOCK; i += THREADS) {
+    var value = row[i] * NORMALIZER;
+    //#if INVERSE
+    value *= sign_of(first + i);
+    //#endif
+    out[token * OUT_STRIDE + OUT_AT + first + i] = value;
+  }
+}
+`,de=`// One head of q, k or v of one token a workgroup: the norm of a head, the rotary embedding, and the place of keys and
+// values in the cache. Heads are numbered q first, then k, then v.
+@group(0) @binding(0) var<storage, read> state: State;
+@group(0) @binding(1) var<storage, read_write> qkv: array<f32>;
+// cos and sin of each position's pairs.
+@group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(4) var<storage, read_write> values: array<u32>;
+//#if NORM
+@group(0) @binding(5) var<storage, read> q_weight: array<f32>;
+@group(0) @binding(6) var<storage, read> k_weight: array<f32>;
+//#endif
+
+const THREADS = 64u;
+const HALF = HEAD_DIM / 2u;
+var<workgroup> row: array<f32, HEAD_DIM>;
+var<workgroup> shared_values: array<f32, THREADS>;
+
+//#if INT8_KV
+fn largest_of_all(own: f32, lid: u32) -> f32 {
+  workgroupBarrier();
+  shared_values[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      shared_values[lid] = max(shared_values[lid], shared_values[lid + width]);
+    }
+  }
+  workgroupBarrier();
+  return shared_values[0];
+}
+//#endif
+
+fn keep(is_key: bool, at: u32, word: u32) {
+  if (is_key) {
+    keys[at] = word;
+  } else {
+    values[at] = word;
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let token = wid.y;
+  let is_q = wid.x < HEADS;
+  let is_v = wid.x >= HEADS + KV_HEADS;
+  let kv_head = select(wid.x - HEADS, wid.x - HEADS - KV_HEADS, is_v);
+  let at = token * STRIDE + select(select(K_AT, V_AT, is_v) + kv_head * HEAD_DIM, Q_AT + wid.x * HEAD_DIM, is_q);
+  for (var i = lid; i < HEAD_DIM; i += THREADS) {
+    row[i] = qkv[at + i];
+  }
+  workgroupBarrier();
+  //#if NORM
+  var squares = 0.0;
+  for (var i = lid; i < HEAD_DIM; i += THREADS) {
+    squares += row[i] * row[i];
+  }
+  shared_values[lid] = squares;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      shared_values[lid] += shared_values[lid + width];
+    }
+  }
+  workgroupBarrier();
+  let inverse = 1.0 / sqrt(shared_values[0] / f32(HEAD_DIM) + EPS);
+  if (!is_v) {
+    for (var i = lid; i < HEAD_DIM; i += THREADS) {
+      row[i] = row[i] * inverse * select(k_weight[i], q_weight[i], is_q);
+    }
+  }
+  workgroupBarrier();
+  //#endif
+  let position = state.position + token;
+  if (!is_v) {
+    for (var i = lid; i < HALF; i += THREADS) {
+      //#if INTERLEAVED
+      let first = 2u * i;
+      let second = 2u * i + 1u;
+      //#else
+      let first = i;
+      let second = i + HALF;
+      //#endif
+      let turn = turns[position * HALF + i];
+      let a = row[first];
+      let b = row[second];
+      row[first] = a * turn.x - b * turn.y;
+      row[second] = b * turn.x + a * turn.y;
+    }
+  }
+  workgroupBarrier();
+  if (is_q) {
+    for (var i = lid; i < HEAD_DIM; i += THREADS) {
+      qkv[at + i] = row[i];
+    }
+    return;
+  }
+  let place = (position * KV_HEADS + kv_head) * KV_WORDS;
+  //#if INT8_KV
+  // The last word is the scale: absmax of the head.
+  var largest = 1e-5;
+  for (var i = lid; i < HEAD_DIM; i += THREADS) {
+    largest = max(largest, abs(row[i]));
+  }
+  let s = 127.0 / largest_of_all(largest, lid);
+  for (var i = lid; i < HEAD_DIM / 4u; i += THREADS) {
+    var word = 0u;
+    for (var byte = 0u; byte < 4u; byte++) {
+      let q = i32(clamp(round(row[4u * i + byte] * s), -128.0, 127.0));
+      word = insertBits(word, bitcast<u32>(q), 8u * byte, 8u);
+    }
+    keep(!is_v, place + i, word);
+  }
+  if (lid == 0u) {
+    keep(!is_v, place + HEAD_DIM / 4u, bitcast<u32>(1.0 / s));
+  }
+  //#else
+  for (var i = lid; i < HALF; i += THREADS) {
+    keep(!is_v, place + i, pack2x16float(vec2<f32>(row[2u * i], row[2u * i + 1u])));
+  }
+  //#endif
+}
+`,fe=`// out = W · x for W in signed bytes (Q8_0, Q6_K, Q4_0), GROUP columns of which share a scale; x in int15.
+// One row of one token for LANES threads.
+//#if LAST
+@group(0) @binding(0) var<storage, read> state: State;
+//#endif
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> info: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+//#if BIAS
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+//#endif
+
+const THREADS = 64u;
+const GROUPS = COLUMNS / GROUP;
+const QUADS = PADDED / 16u;  // vectors of words in a plane of codes
+const INFO = PADDED / 32u + 2u;
+
+//#if SHARED
+var<workgroup> partial: array<f32, THREADS>;
+//#endif
+
+fn products(w: vec4<u32>, x: vec4<u32>) -> i32 {
+  return dot4(w.x, x.x) + dot4(w.y, x.y) + dot4(w.z, x.z) + dot4(w.w, x.w);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let lane = lid % LANES;
+  let row = wid.x * (THREADS / LANES) + lid / LANES;
+  let own = min(row, ROWS - 1u);
+  //#if LAST
+  let token = state.n - 1u;
+  //#else
+  let token = wid.y;
+  //#endif
+  var sum = 0.0;
+  for (var g = lane; g < GROUPS; g += LANES) {
+    var whole = 0;
+    for (var quad = g * (GROUP / 16u); quad < (g + 1u) * (GROUP / 16u); quad++) {
+      let w = weights[own * (COLUMNS / 16u) + quad];
+      let at = token * 2u * QUADS + quad;
+      whole += 128 * products(w, codes[at + QUADS]) + products(w, codes[at]);
+    }
+    sum += f32(whole) * scales[own * GROUPS + g];
+  }
+  //#if SHARED
+  partial[lid] = sum;
+  workgroupBarrier();
+  if (lane == 0u) {
+    for (var other = 1u; other < LANES; other++) {
+      sum += partial[lid + other];
+    }
+  }
+  //#endif
+  if (lane != 0u || row >= ROWS) {
+    return;
+  }
+  var value = sum * (1.0 / bitcast<f32>(info[token * INFO]));
+  //#if BIAS
+  value += bias[row];
+  //#endif
+  //#if LAST
+  let place = FIRST_ROW + row;
+  //#else
+  let place = token * OUT_STRIDE + OUT_AT + FIRST_ROW + row;
+  //#endif
+  //#if RESIDUAL
+  value += out[place];
+  //#endif
+  out[place] = value;
+}
+`,pe=`// out = W · x for W in F16 or F32 and x in float32.
+// One row of one token for LANES threads.
+//#if LAST
+@group(0) @binding(0) var<storage, read> state: State;
+//#endif
+@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+//#if BIAS
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+//#endif
+
+const THREADS = 64u;
+
+//#if SHARED
+var<workgroup> partial: array<f32, THREADS>;
+//#endif
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let lane = lid % LANES;
+  let row = wid.x * (THREADS / LANES) + lid / LANES;
+  let own = min(row, ROWS - 1u);
+  //#if LAST
+  let token = state.n - 1u;
+  //#else
+  let token = wid.y;
+  //#endif
+  var sum = 0.0;
+  // Two columns at a time.
+  for (var pair = lane; pair < COLUMNS / 2u; pair += LANES) {
+    //#if F16
+    let w = unpack2x16float(weights[own * (COLUMNS / 2u) + pair]);
+    //#else
+    let w = bitcast<vec2<f32>>(vec2<u32>(weights[own * COLUMNS + 2u * pair], weights[own * COLUMNS + 2u * pair + 1u]));
+    //#endif
+    let at = token * X_STRIDE + X_AT + 2u * pair;
+    sum += dot(w, vec2<f32>(x[at], x[at + 1u]));
+  }
+  //#if SHARED
+  partial[lid] = sum;
+  workgroupBarrier();
+  if (lane == 0u) {
+    for (var other = 1u; other < LANES; other++) {
+      sum += partial[lid + other];
+    }
+  }
+  //#endif
+  if (lane != 0u || row >= ROWS) {
+    return;
+  }
+  var value = sum;
+  //#if BIAS
+  value += bias[row];
+  //#endif
+  //#if LAST
+  let place = FIRST_ROW + row;
+  //#else
+  let place = token * OUT_STRIDE + OUT_AT + FIRST_ROW + row;
+  //#endif
+  //#if RESIDUAL
+  value += out[place];
+  //#endif
+  out[place] = value;
+}
+`,me=`// out = W · x for ternary W in I2_S blocks: word c of a block of 128 weights has, at the shifts 6, 4, 2 and 0, the
+// fields (weight + 1) of four columns in each of the block's runs of 32. Sums of whole numbers are exact.
+// One row of one token for LANES threads, or for a subgroup.
+//#if LAST
+@group(0) @binding(0) var<storage, read> state: State;
+//#endif
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> info: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+//#if BIAS
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+//#endif
+
+const THREADS = 64u;
+const BLOCKS = COLUMNS / 128u;
+const QUADS = COLUMNS / 16u;  // vectors of words in a plane of codes
+const INFO = COLUMNS / 32u + 2u;
+const RUNS = 4u / PARTS;  // runs of a block that share a scale
+const FIELDS = vec4<u32>(0x03030303u);
+
+//#if GROUPED
+alias Sum = f32;
+//#else
+alias Sum = i32;
+//#endif
+
+//#if SHARED
+var<workgroup> partial: array<Sum, THREADS>;
+//#endif
+
+fn products(fields: vec4<u32>, at: u32) -> i32 {
+  let x = codes[at];
+  let sum = dot4(fields.x, x.x) + dot4(fields.y, x.y) + dot4(fields.z, x.z) + dot4(fields.w, x.w);
+  //#if INT15
+  let y = codes[at + QUADS];
+  return sum + 128 * (dot4(fields.x, y.x) + dot4(fields.y, y.y) + dot4(fields.z, y.z) + dot4(fields.w, y.w));
+  //#else
+  return sum;
+  //#endif
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) wid: vec3<u32>,
+  @builtin(local_invocation_index) lid: u32,
+  //#if SUBGROUPS
+  @builtin(subgroup_size) subgroup_size: u32,
+  @builtin(subgroup_invocation_id) subgroup_lane: u32,
+  //#endif
+) {
+  //#if SUBGROUPS
+  let lanes = subgroup_size;
+  let lane = subgroup_lane;
+  //#else
+  let lanes = LANES;
+  let lane = lid % LANES;
+  //#endif
+  let row = wid.x * (THREADS / lanes) + lid / lanes;
+  //#if LAST
+  let token = state.n - 1u;
+  //#else
+  let token = wid.y;
+  //#endif
+  var sum = Sum();
+  let first = min(row, ROWS - 1u) * BLOCKS;
+  for (var b = lane; b < BLOCKS; b += lanes) {
+    let at = token * PLANES * QUADS + b * 8u;
+    //#if GROUPED
+    for (var part = 0u; part < PARTS; part++) {
+      var whole = 0;
+      for (var run = part * RUNS; run < (part + 1u) * RUNS; run++) {
+        let shift = vec4<u32>(6u - 2u * run);
+        whole += products((weights[(first + b) * 2u] >> shift) & FIELDS, at + 2u * run);
+        whole += products((weights[(first + b) * 2u + 1u] >> shift) & FIELDS, at + 2u * run + 1u);
+        whole -= bitcast<i32>(info[token * INFO + 2u + b * 4u + run]);
+      }
+      sum += f32(whole) * scales[min(row, ROWS - 1u) * (COLUMNS / GROUP) + (b * 128u + part * RUNS * 32u) / GROUP];
+    }
+    //#else
+    for (var half = 0u; half < 2u; half++) {
+      let w = weights[(first + b) * 2u + half];
+      sum += products((w >> vec4<u32>(6u)) & FIELDS, at + half) + products((w >> vec4<u32>(4u)) & FIELDS, at + 2u + half);
+      sum += products((w >> vec4<u32>(2u)) & FIELDS, at + 4u + half) + products(w & FIELDS, at + 6u + half);
+    }
+    //#endif
+  }
+  //#if SUBGROUPS
+  sum = subgroupAdd(sum);
+  //#endif
+  //#if SHARED
+  partial[lid] = sum;
+  workgroupBarrier();
+  if (lane == 0u) {
+    for (var other = 1u; other < LANES; other++) {
+      sum += partial[lid + other];
+    }
+  }
+  //#endif
+  if (lane != 0u || row >= ROWS) {
+    return;
+  }
+  let s = bitcast<f32>(info[token * INFO]);
+  //#if GROUPED
+  var value = sum * (1.0 / s);
+  //#else
+  var value = f32(sum - bitcast<i32>(info[token * INFO + 1u])) * (scales[row] / s);
+  //#endif
+  //#if BIAS
+  value += bias[row];
+  //#endif
+  //#if LAST
+  let place = FIRST_ROW + row;
+  //#else
+  let place = token * OUT_STRIDE + OUT_AT + FIRST_ROW + row;
+  //#endif
+  //#if RESIDUAL
+  value += out[place];
+  //#endif
+  out[place] = value;
+}
+`,he=`// As linear_ternary, four rows of four tokens a thread: each weight that is read is used four times, and each code too.
+@group(0) @binding(0) var<storage, read> state: State;
+@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read> codes: array<u32>;
+@group(0) @binding(4) var<storage, read> info: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+//#if BIAS
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+//#endif
+
+const THREADS = 64u;
+const BLOCKS = COLUMNS / 128u;
+const WORDS = COLUMNS / 4u;  // words in a plane of codes
+const INFO = COLUMNS / 32u + 2u;
+const RUNS = 4u / PARTS;  // runs of a block that share a scale
+const FIELDS = vec4<u32>(0x03030303u);
+
+//#if GROUPED
+alias Sums = vec4<f32>;
+//#else
+alias Sums = vec4<i32>;
+//#endif
+
+// The products of a word of each row with the word of codes at a place.
+fn products(fields: vec4<u32>, at: u32) -> vec4<i32> {
+  let x = codes[at];
+  let sums = vec4<i32>(dot4(fields.x, x), dot4(fields.y, x), dot4(fields.z, x), dot4(fields.w, x));
+  //#if INT15
+  let y = codes[at + WORDS];
+  return sums + 128 * vec4<i32>(dot4(fields.x, y), dot4(fields.y, y), dot4(fields.z, y), dot4(fields.w, y));
+  //#else
+  return sums;
+  //#endif
+}
+
+fn word(rows: vec4<u32>, at: u32) -> vec4<u32> {
+  let places = rows * (COLUMNS / 16u) + at;
+  return vec4<u32>(weights[places.x], weights[places.y], weights[places.z], weights[places.w]);
+}
+
+fn write(token: u32, row0: u32, sums: Sums) {
+  if (token >= state.n) {
+    return;
+  }
+  let s = bitcast<f32>(info[token * INFO]);
+  for (var r = 0u; r < 4u; r++) {
+    let row = row0 + r;
+    if (row >= ROWS) {
+      return;
+    }
+    //#if GROUPED
+    var value = sums[r] * (1.0 / s);
+    //#else
+    var value = f32(sums[r] - bitcast<i32>(info[token * INFO + 1u])) * (scales[row] / s);
+    //#endif
+    //#if BIAS
+    value += bias[row];
+    //#endif
+    let place = token * OUT_STRIDE + OUT_AT + FIRST_ROW + row;
+    //#if RESIDUAL
+    value += out[place];
+    //#endif
+    out[place] = value;
+  }
+}
+
+//#if GROUPED
+fn minus(token: u32, run: u32) -> i32 {
+  return bitcast<i32>(info[token * INFO + 2u + run]);
+}
+//#endif
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let row0 = id.x * 4u;
+  let token = id.y * 4u;
+  let rows = min(vec4<u32>(row0, row0 + 1u, row0 + 2u, row0 + 3u), vec4<u32>(ROWS - 1u));
+  let stride = PLANES * WORDS;
+  var a = Sums();
+  var b = Sums();
+  var c = Sums();
+  var d = Sums();
+  for (var block = 0u; block < BLOCKS; block++) {
+    let at = token * stride + block * 32u;
+    //#if GROUPED
+    for (var part = 0u; part < PARTS; part++) {
+      var e = vec4<i32>();
+      var f = vec4<i32>();
+      var g = vec4<i32>();
+      var h = vec4<i32>();
+      for (var run = part * RUNS; run < (part + 1u) * RUNS; run++) {
+        for (var k = 0u; k < 8u; k++) {
+          let fields = (word(rows, block * 8u + k) >> vec4<u32>(6u - 2u * run)) & FIELDS;
+          let place = at + 8u * run + k;
+          e += products(fields, place);
+          f += products(fields, place + stride);
+          g += products(fields, place + 2u * stride);
+          h += products(fields, place + 3u * stride);
+        }
+        e -= minus(token, block * 4u + run);
+        f -= minus(token + 1u, block * 4u + run);
+        g -= minus(token + 2u, block * 4u + run);
+        h -= minus(token + 3u, block * 4u + run);
+      }
+      let places = rows * (COLUMNS / GROUP) + (block * 128u + part * RUNS * 32u) / GROUP;
+      let scale = vec4<f32>(scales[places.x], scales[places.y], scales[places.z], scales[places.w]);
+      a += vec4<f32>(e) * scale;
+      b += vec4<f32>(f) * scale;
+      c += vec4<f32>(g) * scale;
+      d += vec4<f32>(h) * scale;
+    }
+    //#else
+    for (var k = 0u; k < 8u; k++) {
+      let w = word(rows, block * 8u + k);
+      for (var run = 0u; run < 4u; run++) {
+        let fields = (w >> vec4<u32>(6u - 2u * run)) & FIELDS;
+        let place = at + 8u * run + k;
+        a += products(fields, place);
+        b += products(fields, place + stride);
+        c += products(fields, place + 2u * stride);
+        d += products(fields, place + 3u * stride);
+      }
+    }
+    //#endif
+  }
+  write(token, row0, a);
+  write(token + 1u, row0, b);
+  write(token + 2u, row0, c);
+  write(token + 3u, row0, d);
+}
+`,y=`// out += x / sqrt(mean(x²) + EPS) * weight, one row a workgroup.
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+const THREADS = 128u;
+var<workgroup> squares: array<f32, THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let row = wid.x * X_STRIDE + X_AT;
+  var own = 0.0;
+  for (var column = lid; column < COLUMNS; column += THREADS) {
+    own += x[row + column] * x[row + column];
+  }
+  squares[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      squares[lid] += squares[lid + width];
+    }
+  }
+  workgroupBarrier();
+  let inverse = 1.0 / sqrt(squares[0] / f32(COLUMNS) + EPS);
+  for (var column = lid; column < COLUMNS; column += THREADS) {
+    out[wid.x * OUT_STRIDE + OUT_AT + column] += x[row + column] * inverse * weight[column];
+  }
+}
+`,ge=`// One row a workgroup: what an operation gives, a norm of it, and the quantisation that the next
+// matrices want. Each part is there only where a plan asks for it.
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+//#if HAS_INPUT
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+//#endif
+//#if NORM
+@group(0) @binding(3) var<storage, read> weight: array<f32>;
+//#endif
+//#if QUANTIZE
+@group(0) @binding(4) var<storage, read_write> codes: array<u32>;
+// For each token: the scale s as bits, the sum of all codes, the sums of runs of 32 columns.
+@group(0) @binding(5) var<storage, read_write> info: array<u32>;
+//#endif
+
+const THREADS = 128u;
+var<workgroup> shared_values: array<f32, THREADS>;
+
+//#if GATED
+fn activation(g: f32) -> f32 {
+  //#if RELU2
+  let positive = max(g, 0.0);
+  return positive * positive;
+  //#endif
+  //#if SILU
+  return g / (1.0 + exp(-g));
+  //#endif
+  //#if GELU
+  // g / 2 * (1 + tanh(u)) = g / (1 + e^(-2u)), arXiv 1606.08415, section 2.
+  return g / (1.0 + exp(-1.5957691216 * (g + 0.044715 * (g * g * g))));
+  //#endif
+}
+//#endif
+
+fn input(token: u32, column: u32) -> f32 {
+  //#if GATED
+  let gate = token * X_STRIDE + X_AT + column;
+  let up = token * X_STRIDE + UP_AT + column;
+  //#if HAS_INPUT
+  return activation(x[gate]) * x[up];
+  //#else
+  return activation(out[gate]) * out[up];
+  //#endif
+  //#endif
+  //#if PLAIN
+  return x[token * X_STRIDE + X_AT + column];
+  //#endif
+  //#if IN_PLACE
+  return out[token * OUT_STRIDE + OUT_AT + column];
+  //#endif
+}
+
+fn sum_of_all(own: f32, lid: u32) -> f32 {
+  shared_values[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      shared_values[lid] += shared_values[lid + width];
+    }
+  }
+  workgroupBarrier();
+  return shared_values[0];
+}
+
+fn largest_of_all(own: f32, lid: u32) -> f32 {
+  shared_values[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      shared_values[lid] = max(shared_values[lid], shared_values[lid + width]);
+    }
+  }
+  workgroupBarrier();
+  return shared_values[0];
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let token = wid.x;
+  let base = token * OUT_STRIDE + OUT_AT;
+  var squares = 0.0;
+  for (var column = lid; column < COLUMNS; column += THREADS) {
+    let value = input(token, column);
+    squares += value * value;
+    out[base + column] = value;
+  }
+  var largest = 1e-5;
+  //#if NORM
+  let inverse = 1.0 / sqrt(sum_of_all(squares, lid) / f32(COLUMNS) + EPS);
+  workgroupBarrier();
+  //#endif
+  for (var column = lid; column < COLUMNS; column += THREADS) {
+    var value = out[base + column];
+    //#if NORM
+    value = value * inverse * weight[column];
+    //#endif
+    out[base + column] = value;
+    largest = max(largest, abs(value));
+  }
+  //#if QUANTIZE
+  let s = LIMIT / largest_of_all(largest, lid);
+  storageBarrier();
+  workgroupBarrier();
+  let words = PADDED / 4u;
+  let runs = PADDED / 32u;
+  var total = 0;
+  for (var run = lid; run < runs; run += THREADS) {
+    var sum = 0;
+    for (var k = 0u; k < 8u; k++) {
+      var low = 0u;
+      var high = 0u;
+      for (var byte = 0u; byte < 4u; byte++) {
+        let column = run * 32u + k * 4u + byte;
+        if (column < COLUMNS) {
+          let q = i32(clamp(round(out[base + column] * s), LEAST, LIMIT));
+          sum += q;
+          //#if INT8
+          low = insertBits(low, bitcast<u32>(q), 8u * byte, 8u);
+          //#endif
+          //#if INT15
+          // q = 128 * h + l with both in signed bytes.
+          let h = (q + 64) >> 7u;
+          high = insertBits(high, bitcast<u32>(h), 8u * byte, 8u);
+          low = insertBits(low, bitcast<u32>(q - 128 * h), 8u * byte, 8u);
+          //#endif
+        }
+      }
+      codes[token * PLANES * words + run * 8u + k] = low;
+      //#if INT15
+      codes[(token * PLANES + 1u) * words + run * 8u + k] = high;
+      //#endif
+    }
+    info[token * (runs + 2u) + 2u + run] = bitcast<u32>(sum);
+    total += sum;
+  }
+  let all = i32(sum_of_all(f32(total), lid));
+  if (lid == 0u) {
+    info[token * (runs + 2u)] = bitcast<u32>(s);
+    info[token * (runs + 2u) + 1u] = bitcast<u32>(all);
+  }
+  //#endif
+}
+`,_e=`// Chooses the next token of one row of logits, and makes it the input of the next pass. One workgroup: penalties and the
+// best token, then what top-k, top-p and min-p leave, then a random choice among it.
+// Thresholds are found by bisection over the order of float32 numbers, so nothing is sorted.
+@group(0) @binding(0) var<storage, read_write> state: State;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(3) var<storage, read_write> results: array<u32>;
+// For each token: how often the text has it, and IN_PROMPT where the prompt has it.
+@group(0) @binding(4) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(5) var<storage, read> sampling: Sampling;
+
+struct Sampling {
+  temperature: f32,
+  top_k: u32,
+  top_p: f32,
+  min_p: f32,
+  repetition_penalty: f32,
+  presence_penalty: f32,
+  frequency_penalty: f32,
+  seed_low: u32,
+  seed_high: u32,
+}
+
+const THREADS = 256u;
+const IN_PROMPT = 0x80000000u;
+const NEVER = -3.4e38;
+const CHUNK = (VOCABULARY + THREADS - 1u) / THREADS;
+var<workgroup> values: array<f32, THREADS>;
+var<workgroup> ids: array<u32, THREADS>;
+var<workgroup> chosen: u32;
+
+// Float32 numbers in the order of unsigned numbers.
+fn key(value: f32) -> u32 {
+  let bits = bitcast<u32>(value);
+  return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+}
+
+fn sum_of_all(own: f32, lid: u32) -> f32 {
+  workgroupBarrier();
+  values[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      values[lid] += values[lid + width];
+    }
+  }
+  return workgroupUniformLoad(&values[0]);
+}
+
+fn adjusted(id: u32) -> f32 {
+  var logit = logits[id];
+  if (!(abs(logit) < 3.4e38)) {  // true for NaN, too
+    return NEVER;
+  }
+  let count = seen[id];
+  if (count != 0u && sampling.repetition_penalty != 1.0) {
+    logit = select(logit * sampling.repetition_penalty, logit / sampling.repetition_penalty, logit > 0.0);
+  }
+  let times = count & ~IN_PROMPT;
+  if (times != 0u) {
+    logit -= sampling.presence_penalty + sampling.frequency_penalty * f32(times);
+  }
+  return logit;
+}
+
+fn best(lid: u32) -> u32 {
+  var highest = NEVER;
+  var own = 0u;
+  for (var id = lid; id < VOCABULARY; id += THREADS) {
+    let logit = adjusted(id);
+    logits[id] = logit;
+    if (logit > highest) {
+      highest = logit;
+      own = id;
+    }
+  }
+  values[lid] = highest;
+  ids[lid] = own;
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lid < width) {
+      let other = values[lid + width];
+      if (other > values[lid] || (other == values[lid] && ids[lid + width] < ids[lid])) {
+        values[lid] = other;
+        ids[lid] = ids[lid + width];
+      }
+    }
+  }
+  storageBarrier();
+  return workgroupUniformLoad(&ids[0]);
+}
+
+fn multiply64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+  let a0 = a.x & 0xffffu;
+  let a1 = a.x >> 16u;
+  let b0 = b.x & 0xffffu;
+  let b1 = b.x >> 16u;
+  let middle = a1 * b0 + ((a0 * b0) >> 16u);
+  let other = a0 * b1 + (middle & 0xffffu);
+  let high = a1 * b1 + (middle >> 16u) + (other >> 16u);
+  return vec2<u32>(a.x * b.x, high + a.x * b.y + a.y * b.x);
+}
+
+fn add64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+  let low = a.x + b.x;
+  return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < a.x));
+}
+
+fn xor_shifted(z: vec2<u32>, shift: u32) -> vec2<u32> {
+  return z ^ vec2<u32>((z.x >> shift) | (z.y << (32u - shift)), z.y >> shift);
+}
+
+// SplitMix64 (Steele et al., 2014) of a counter: a number in [0, 1) that depends on the seed and the step alone.
+fn uniform_number(step: u32) -> f32 {
+  let seed = vec2<u32>(sampling.seed_low, sampling.seed_high);
+  var z = add64(
+    multiply64(seed, vec2<u32>(0x7f4a7c15u, 0x9e3779b9u)),
+    multiply64(vec2<u32>(step + 1u, 0u), vec2<u32>(0xd192ed03u, 0xd1b54a32u)),
+  );
+  z = multiply64(xor_shifted(z, 30u), vec2<u32>(0x1ce4e5b9u, 0xbf58476du));
+  z = multiply64(xor_shifted(z, 27u), vec2<u32>(0x133111ebu, 0x94d049bbu));
+  z = xor_shifted(z, 31u);
+  return f32(z.y >> 8u) * 0x1p-24;
+}
+
+fn chance(id: u32, highest: f32) -> f32 {
+  return exp((logits[id] - highest) / sampling.temperature);
+}
+
+// How many tokens, or how much of the chances, have a key from \`least\` on.
+fn reaching(least: u32, highest: f32, lid: u32, is_count: bool) -> f32 {
+  var own = 0.0;
+  for (var id = lid; id < VOCABULARY; id += THREADS) {
+    if (key(logits[id]) >= least) {
+      own += select(chance(id, highest), 1.0, is_count);
+    }
+  }
+  return sum_of_all(own, lid);
+}
+
+// The highest key from \`least\` on that still reaches \`wanted\`.
+fn threshold(least: u32, wanted: f32, highest: f32, lid: u32, is_count: bool) -> u32 {
+  var low = least;
+  var high = key(highest);
+  for (var round = 0u; round < 32u; round++) {
+    let middle = high - (high - low) / 2u;
+    let enough = reaching(middle, highest, lid, is_count) >= wanted;
+    low = select(low, middle, enough);
+    high = select(max(middle, 1u) - 1u, high, enough || low == high);
+  }
+  return low;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(local_invocation_index) lid: u32) {
+  let first = best(lid);
+  if (lid == 0u) {
+    chosen = first;
+  }
+  let random = workgroupUniformLoad(&chosen) < VOCABULARY && sampling.temperature > 0.0;
+  if (random) {
+    let highest = logits[first];
+    var least = key(NEVER) + 1u;
+    if (sampling.top_k > 0u && sampling.top_k < VOCABULARY) {
+      least = threshold(least, f32(sampling.top_k), highest, lid, true);
+    }
+    if (sampling.top_p < 1.0) {
+      let all = reaching(least, highest, lid, false);
+      least = threshold(least, sampling.top_p * all, highest, lid, false);
+    }
+    if (sampling.min_p > 0.0) {
+      least = max(least, key(highest + sampling.temperature * log(sampling.min_p)));
+    }
+    // Each thread has a run of tokens; the first thread finds the run, and its thread the token.
+    let begin = min(lid * CHUNK, VOCABULARY);
+    let end = min(begin + CHUNK, VOCABULARY);
+    var own = 0.0;
+    for (var id = begin; id < end; id++) {
+      if (key(logits[id]) >= least) {
+        own += chance(id, highest);
+      }
+    }
+    workgroupBarrier();
+    values[lid] = own;
+    workgroupBarrier();
+    var all = 0.0;
+    var before = 0.0;
+    for (var thread = 0u; thread < THREADS; thread++) {
+      if (thread == lid) {
+        before = all;
+      }
+      all += values[thread];
+    }
+    let wanted = uniform_number(state.sampled) * all;
+    if (own > 0.0 && before <= wanted && wanted < before + own) {
+      var left = wanted - before;
+      var last = begin;
+      for (var id = begin; id < end; id++) {
+        if (key(logits[id]) >= least) {
+          last = id;
+          left -= chance(id, highest);
+          if (left < 0.0) {
+            break;
+          }
+        }
+      }
+      chosen = last;
+    }
+  }
+  workgroupBarrier();
+  if (lid == 0u) {
+    tokens[0] = chosen;
+    results[state.step] = chosen;
+    seen[chosen] += 1u;
+    state.step += 1u;
+    state.sampled += 1u;
+    state.position += state.n;
+    state.n = 1u;
+  }
+}
+`,ve=`// A pass has \`n\` tokens, the first at \`position\` of the sequence. \`step\` counts the tokens that were sampled in this
+// submission, \`sampled\` those of the whole text.
+struct State {
+  n: u32,
+  position: u32,
+  step: u32,
+  sampled: u32,
+}
+`;const ye={attention:ae,embed:le,hadamard:ue,heads:de,linear_bytes:fe,linear_float:pe,linear_ternary:me,linear_ternary_tile:he,norm_add:y,row:ge,sample:_e},be={packed:se,shifts:ce,float:oe},xe=/* @__PURE__ */ new Set([`EPS`,`SCALE`,`FACTOR`,`LIMIT`,`LEAST`,`NORMALIZER`]);function Se(e,t,n){let r=Object.entries(t).flatMap(([e,t])=>typeof t==`boolean`?[]:`const ${e} = ${xe.has(e)?`f32(${t})`:`${t}u`};`),i=new Set(Object.entries(t).flatMap(([e,t])=>t===!0?[e]:[]));return[n===`packed`?`requires packed_4x8_integer_dot_product;`:``,i.has(`SUBGROUPS`)?`enable subgroups;`:``,...r,ve,n?be[n]:``,Ce(ye[e],i)].join(`
+`)}function Ce(e,t){let n=[];return e.split(`
+`).filter(e=>{let[,r,i]=/^\s*\/\/#(if|else|endif)\s*(\w*)/.exec(e)??[];return r===`if`?n.push(t.has(i)):r===`else`?n.push(!n.pop()):r===`endif`&&n.pop(),!r&&n.every(Boolean)}).join(`
+`)}function we(e,t){let n=Se(e,t).matchAll(/@binding\((\d+)\)\s*var<[^>]*>\s*(\w+)/g);return new Map(Array.from(n,e=>[e[2],Number(e[1])]))}function Te(e,t,r,i){let{matrix:a,x:o,form:s,out:c,residual:l,bias:u}=t,{kind:d}=a.layout,f=d===`f16`||d===`f32`;if(f===!!s)throw new n(`A matrix in ${d} is multiplied with other activations.`);if(u&&a.parts.length>1)throw new n(`A matrix with a bias is larger than a buffer.`);let p=i===`many`&&d===`ternary`,m=r.subgroups&&d===`ternary`&&!p,{lanes:h}=r;return a.parts.map(t=>{let n={COLUMNS:a.layout.columns,ROWS:t.rows,FIRST_ROW:t.firstRow,OUT_STRIDE:c.stride,OUT_AT:c.at,X_STRIDE:o.stride,X_AT:o.at,LANES:h,SHARED:h>1&&!m,SUBGROUPS:m,LAST:i===`last`,RESIDUAL:l,BIAS:u!==void 0,...f?{[d.toUpperCase()]:!0}:Ee(a,s)},g={state:e,weights:t.words,scales:t.scales,out:c.buffer,x:o.buffer,...s&&{codes:s.codes,info:s.info},...u&&{bias:u}},_=p?256:64/h,v=e=>[Math.ceil(t.rows/_),i===`last`?1:p?Math.ceil(e/4):e];return{kernel:f?`linear_float`:p?`linear_ternary_tile`:`linear_${d}`,constants:n,...!f&&{dot:r.dot},buffers:()=>g,groups:v}})}function Ee({layout:e},t){let{group:n}=e;return{PLANES:t.activations===`int15`?2:1,INT15:t.activations===`int15`,PADDED:t.padded,GROUPED:n>0,GROUP:n||e.columns,PARTS:n>0&&n<128?128/n:1}}function De(e,t){let r=e=>Math.ceil(t/e)*e;if(t%4)throw new n(`A matrix has ${t} columns, no multiple of 4.`);switch(e.name){case`f32`:case`bf16`:return{kind:`f32`,columns:t,group:0};case`f16`:return{kind:`f16`,columns:t,group:0};case`q8_0`:case`q4_0`:return{kind:`bytes`,columns:t,group:32};case`q6_k`:return{kind:`bytes`,columns:t,group:16};case`i2_s`:return{kind:`ternary`,columns:r(128),group:0};default:return{kind:`ternary`,columns:r(128),group:e.block}}}function Oe(e,t){let[n,r]=[t,e.block];for(;r;)[n,r]=[r,n%r];return e.block/n}function ke(e){return e.columns/{ternary:16,bytes:4,f16:2,f32:1}[e.kind]}function Ae(e){return e.kind===`f16`||e.kind===`f32`?0:e.group?e.columns/e.group:1}function je(e,t,n,r,i){let a=De(e,r),o=n*r/e.block,s=new DataView(t.buffer,t.byteOffset,t.byteLength),c=/* @__PURE__ */ new Float32Array;switch(e.name){case`f32`:case`f16`:return{words:Ne(t),scales:c};case`bf16`:return{words:Uint32Array.from({length:o},(e,t)=>s.getUint16(2*t,!0)<<16),scales:c};case`i2_s`:{let e=new Float32Array(n).fill(i);if(r===a.columns)return{words:Pe(Ne(t)),scales:e};let o=new Uint8Array(n*r);for(let e=0;e<o.length;e++)o[e]=t[(e>>7)*32+(e&31)]>>6-2*(e>>5&3)&3;return{words:Pe(Fe(o,n,r,a.columns)),scales:e}}case`q8_0`:case`q4_0`:case`q6_k`:return ze(e,s,o);default:{let t=new Uint8Array(n*r),i=new Float32Array(o);for(let n=0;n<o;n++)i[n]=Re[e.name](s,n*e.blockBytes,t,n);let c=Fe(t,n,r,a.columns);return{words:e.name===`tq2_0`?Pe(c):c,scales:Me(i,n,a)}}}}function Me(e,t,n){let[r,i]=[e.length/t,Ae(n)];if(r===i)return e;let a=new Float32Array(t*i);for(let n=0;n<t;n++)a.set(e.subarray(n*r,(n+1)*r),n*i);return a}function Ne(e){if(e.byteOffset%4==0&&e.byteLength%4==0)return new Uint32Array(e.buffer,e.byteOffset,e.byteLength/4);let t=new Uint8Array(Math.ceil(e.length/4)*4);return t.set(e),new Uint32Array(t.buffer)}function Pe(e){let t=new Uint32Array(e.length);for(let n=0;n<e.length;n++){let r=e[n]&e[n]>>>1&1431655765;t[n]=e[n]^r<<1}return t}function Fe(e,t,n,r){let i=new Uint8Array(t*r/4).fill(85);for(let a=0;a<t;a++)for(let t=0;t<n;t++){let o=r/4*a+(t>>7)*32+(t&31),s=6-2*(t>>5&3);i[o]=i[o]&~(3<<s)|e[a*n+t]<<s}return new Uint32Array(i.buffer)}function Ie(e,t){let n=[1,3,9,27,81];return(r,i,a,o)=>{let s=o*e,c=i;for(let[e,i]of t){for(let t=0;t<i;t++)for(let i=0;i<e;i++)a[s++]=(r.getUint8(c+i)*n[t]&255)*3>>8;c+=e}return b(r.getUint16(c,!0))}}function Le(e,t){return(n,r,i,a)=>{for(let o=0;o<e;o++){let s=n.getUint8(r+2+(o*t>>3))>>(o*t&7)&(1<<t)-1;i[a*e+o]=t===1?2*s:s}return b(n.getUint16(r,!0))}}const Re={tq1_0:Ie(256,[[32,5],[16,5],[4,4]]),ptq1_0:Ie(128,[[16,5],[8,5],[2,4]]),tq2_0:(e,t,n,r)=>{for(let i=0;i<256;i++){let a=e.getUint8(t+(i>>7)*32+(i&31));n[r*256+i]=a>>2*(i>>5&3)&3}return b(e.getUint16(t+64,!0))},q2_0:Le(64,2),pq2_0:Le(128,2),q1_0:Le(128,1)};function ze(e,t,n){let r=new Int8Array(n*e.block),i=new Float32Array(e.name===`q6_k`?n*16:n);for(let a=0;a<n;a++){let n=a*e.blockBytes,o=a*e.block;if(e.name===`q8_0`){i[a]=b(t.getUint16(n,!0));for(let e=0;e<32;e++)r[o+e]=t.getInt8(n+2+e)}else if(e.name===`q4_0`){i[a]=b(t.getUint16(n,!0));for(let e=0;e<16;e++){let i=t.getUint8(n+2+e);r[o+e]=(i&15)-8,r[o+16+e]=(i>>4)-8}}else{let e=b(t.getUint16(n+208,!0));for(let r=0;r<16;r++)i[a*16+r]=e*t.getInt8(n+192+r);for(let e=0;e<256;e++){let[i,a,s]=[e>>7,e>>5&3,e&31],c=t.getUint8(n+i*64+32*(a&1)+s)>>4*(a>>1),l=t.getUint8(n+128+i*32+s)>>2*a;r[o+e]=(c&15|(l&3)<<4)-32}}}return{words:new Uint32Array(r.buffer),scales:i}}function b(e){let[t,n,r]=[e>>15?-1:1,e>>10&31,e&1023];return n===0?t*r*2**-24:n===31?r?NaN:t*(1/0):t*(1+r/1024)*2**(n-15)}function Be(e){let t=e.packed?`packed`:`shifts`;return{lanes:e.isProcessor?1:8,subgroups:!1,dot:t}}function Ve(e){let t=e.packed?[`packed`,`shifts`,`float`]:[`shifts`,`float`],n=Math.min(e.device.adapterInfo?.subgroupMaxSize??0,64);return t.flatMap(t=>[{lanes:1,subgroups:!1,dot:t},{lanes:8,subgroups:!1,dot:t},...e.subgroups&&n?[{lanes:n,subgroups:!0,dot:t}]:[]])}const x=1024,He=/* @__PURE__ */ new Map;async function Ue(e){let t=`${e.adapterName} ${e.packed} ${e.subgroups}`,n=He.get(t);if(n)return n;let r=new We(e),i=1/0;for(let t of Ve(e)){let e=await r.time(t);e>=i||(i=e,n=t)}return r.destroy(),n??=Be(e),He.set(t,n),n}var We=class{gpu;buffers;expected=/* @__PURE__ */ new Float32Array(256);constructor(e){this.gpu=e;let t=Uint8Array.from({length:256*x/4},(e,t)=>Ge[t*2654435761>>>24]),n=Int8Array.from({length:x},(e,t)=>(t*40503&255)-128),{words:r,scales:i}=je(l.i2_s,t,256,x,1),a=n.reduce((e,t)=>e+t,0);for(let e=0;e<256;e++)for(let r=0;r<x;r++){let i=t[e*x/4+(r>>7)*32+(r&31)];this.expected[e]+=((i>>6-2*(r>>5&3)&3)-1)*n[r]}let o=/* @__PURE__ */ new Int32Array(34);o[0]=1065353216,o[1]=a;let s=t=>{let n=e.buffer(t.byteLength,`trial`);return e.device.queue.writeBuffer(n,0,t),n};this.buffers={state:s(Uint32Array.of(1,0,0,0)),words:s(r),scales:s(i),codes:s(n),info:s(o),out:e.buffer(1024,`trial`)}}async time(e){let{device:t}=this.gpu,{state:n,words:r,scales:i,codes:a,info:o,out:s}=this.buffers,c={buffer:s,stride:256,at:0,width:256},[l]=Te(n,{matrix:{layout:{kind:`ternary`,columns:x,group:0},columns:x,rows:256,parts:[{firstRow:0,rows:256,words:r,scales:i}]},x:c,form:{activations:`int8`,padded:x,codes:a,info:o},out:c,residual:!1},e,`one`),u=l.buffers(),d;try{d=await this.gpu.pipeline(l.kernel,l.constants,l.dot)}catch{return 1/0}let f=Array.from(we(l.kernel,l.constants),([e,t])=>({binding:t,resource:{buffer:u[e]}})),p=t.createBindGroup({layout:d.getBindGroupLayout(0),entries:f}),m=1/0,h=t.createBuffer({size:1024,usage:GPUBufferUsage.COPY_DST|GPUBufferUsage.MAP_READ});for(let e=0;e<3;e++){let n=performance.now(),r=t.createCommandEncoder(),i=r.beginComputePass();i.setPipeline(d),i.setBindGroup(0,p);for(let e=0;e<8;e++)i.dispatchWorkgroups(...l.groups(1));i.end(),e===0&&r.copyBufferToBuffer(s,0,h,0,1024),t.queue.submit([r.finish()]),await t.queue.onSubmittedWorkDone(),m=Math.min(m,performance.now()-n)}await h.mapAsync(GPUMapMode.READ);let g=new Float32Array(h.getMappedRange()),_=this.expected.every((e,t)=>e===g[t]);return h.destroy(),_?m:1/0}destroy(){for(let e of Object.values(this.buffers))e.destroy()}};const Ge=Uint8Array.from({length:256},(e,t)=>[t%3,Math.floor(t/3)%3,Math.floor(t/9)%3,Math.floor(t/27)%3].reduce((e,t,n)=>e|t<<2*n,0));function Ke(e){switch(e.kind){case`embed`:return[];case`attention`:return[e.q,e.k,e.v];case`gated`:return[e.gate,e.up];case`add`:return[e.x,e.y];default:return[e.x]}}var qe=class{gpu;plan;views=/* @__PURE__ */ new Map;forms=/* @__PURE__ */ new Map;tokens;constructor(e,t,n){this.gpu=e,this.plan=t,this.tokens=Math.ceil(n/4)*4;for(let e of t.operations)e.kind===`attention`?this.place([e.q,e.k,e.v]):e.kind===`gated`&&this.place([e.gate,e.up]);for(let e of Object.keys(t.slots))this.place([e])}view(e){return this.views.get(e)}quantized(e,t){let n=`${e} ${t}`,r=this.forms.get(n);if(!r){let i=Math.ceil(this.plan.slots[e]/128)*128,a=t===`int15`?2:1;r={activations:t,padded:i,codes:this.gpu.buffer(this.tokens*a*i,`${n} codes`),info:this.gpu.buffer(this.tokens*(i/32+2)*4,`${n} info`)},this.forms.set(n,r)}return r}place(e){let t=e.filter(e=>!this.views.has(e)),n=t.reduce((e,t)=>e+this.plan.slots[t],0);if(!n)return;let r=this.gpu.buffer(this.tokens*n*4,t.join(` `)),i=0;for(let e of t){let t=this.plan.slots[e];this.views.set(e,{buffer:r,stride:n,at:i,width:t}),i+=t}}};async function Je(e,t,n,r,i,a,o,s){let c=new Ye(e,t,n,r,i,a,o,s);return await c.run(),c}var Ye=class{gpu;plan;tensors;loader;kv;frame;tuning;prefill=[];decode=[];head=[];slots;matrices=/* @__PURE__ */ new Map;fresh=/* @__PURE__ */ new Map;at=0;constructor(e,t,n,r,i,a,o,s){this.gpu=e,this.plan=t,this.tensors=n,this.loader=r,this.kv=i,this.frame=a,this.tuning=o,this.slots=new qe(e,t,s)}async run(){let{operations:e}=this.plan;for(;this.at<e.length;)await this.next(e[this.at]);await this.addHead()}async next(e){let t=this.attentionAfter();if(t)return this.addAttention(t);switch(e.kind){case`embed`:return this.addEmbed(e.weight,e.out);case`linear`:return this.addLinears();case`norm`:if(e.heads!==1)throw new n(`A norm of heads stands where no attention follows.`);return this.addRow(e.x,e.out,{});case`gated`:return this.addRow(e.gate,e.out,{up:e.up,activation:e.activation});case`hadamard`:return this.addHadamard(e);default:throw new n(`The browser's engine has no kernel for '${e.kind}' at this place.`)}}add(e,t=!0){this.decode.push(e),t&&this.prefill.push(e)}get following(){return this.plan.operations[this.at]}readers(e){let t=[];for(let n of this.plan.operations.slice(this.at))if(Ke(n).includes(e)&&t.push(n),n.out===e)return t;return e===this.plan.output?[...t,`head`]:t}wanted(e){let t=/* @__PURE__ */ new Set;for(let n of this.readers(e))n===`head`?t.add(this.plan.head.activations):n.kind===`linear`&&t.add(n.activations);return t.delete(`none`),t.size===1?[...t][0]:void 0}async loaded(e){let t=e.join(` `),n=this.matrices.get(t)??await this.loader.matrix(e);return this.matrices.set(t,n),n}async vector(e){return this.upload(await this.loader.vector(e),e)}upload(e,t){let n=this.gpu.buffer(e.byteLength,t);return this.gpu.device.queue.writeBuffer(n,0,e),n}async addEmbed(e,t){this.at++;let r=1,i=this.following;i?.kind===`scale`&&i.x===t&&i.out===t&&(r=i.factor,this.at++);let{layout:a,columns:o,parts:s}=await this.loaded([e]);if(a.kind===`ternary`)throw new n(`An embedding in a ternary encoding does not run in a browser yet.`);let c=this.slots.view(t);for(let e of s){let t={...Xe(c),COLUMNS:o,ROWS:e.rows,FIRST_ROW:e.firstRow,FACTOR:r,GROUP:a.group,[a.kind.toUpperCase()]:!0},{state:n,tokens:i}=this.frame,s={state:n,tokens:i,weights:e.words,out:c.buffer,scales:e.scales};this.add({kernel:`embed`,constants:t,buffers:()=>s,groups:e=>[Math.ceil(o/64),e]})}this.fresh.delete(t)}async addRow(e,t,n){let r=this.following;this.at++;let i=r.kind===`norm`?r:void 0,a=this.following;if(!i&&a?.kind===`norm`&&a.heads===1&&a.x===t&&a.out===t)i=a,this.at++;else if(i&&a?.kind===`add`&&a.out===a.x&&a.y===t&&a.x!==t){if(this.at++,!this.readers(t).length)return this.normAdd(e,a.out,i);this.at--}await this.row(e,t,{...n,...i&&{norm:i}})}async row(e,t,n){let r=this.slots.view(e),i=this.slots.view(t),a=n.quantize??this.wanted(t),o=r.buffer===i.buffer,s={...Xe(i),COLUMNS:r.width,X_STRIDE:r.stride,X_AT:r.at,HAS_INPUT:!o,IN_PLACE:o&&!n.up,PLAIN:!o&&!n.up,...n.up&&{GATED:!0,UP_AT:this.slots.view(n.up).at},...n.activation&&{[n.activation.toUpperCase()]:!0},...n.norm&&{NORM:!0,EPS:n.norm.eps},...a&&this.quantization(t,a)},c=a&&this.slots.quantized(t,a),l=n.norm&&await this.vector(n.norm.weight),u={out:i.buffer,x:r.buffer,...l&&{weight:l},...c&&{codes:c.codes,info:c.info}};this.add({kernel:`row`,constants:s,buffers:()=>u,groups:e=>[e,1]}),this.fresh.delete(t),a&&this.fresh.set(t,a)}async normAdd(e,t,n){let[r,i]=[this.slots.view(e),this.slots.view(t)],a=await this.vector(n.weight),o={...Xe(i),COLUMNS:r.width,X_STRIDE:r.stride,X_AT:r.at,EPS:n.eps},s={x:r.buffer,out:i.buffer,weight:a};this.add({kernel:`norm_add`,constants:o,buffers:()=>s,groups:e=>[e,1]}),this.fresh.delete(t)}quantization(e,t){let{padded:n}=this.slots.quantized(e,t),r=t===`int8`?{LIMIT:127,LEAST:-128,PLANES:1}:{LIMIT:16256,LEAST:-16256,PLANES:2};return{QUANTIZE:!0,[t.toUpperCase()]:!0,PADDED:n,...r}}async ensureQuantized(e,t){this.fresh.get(e)!==t&&await this.row(e,e,{quantize:t})}async addLinears(){let e=this.following,t=[e];for(this.at++;this.following?.kind===`linear`;this.at++){let n=this.following;if(n.x!==e.x||n.activations!==e.activations||this.layoutKey(n.weight)!==this.layoutKey(e.weight))break;let r=this.slots.view(t[t.length-1].out),i=this.slots.view(n.out);if(i.buffer!==r.buffer||i.at!==r.at+r.width)break;t.push(n)}let n=this.slots.view(e.out),r=!1,i=this.following;t.length===1&&i?.kind===`add`&&i.x===i.out&&i.y===e.out&&(this.at++,this.readers(e.out).length?this.at--:(n=this.slots.view(i.out),r=!0,this.fresh.delete(i.out)));let{activations:a}=e;a!==`none`&&await this.ensureQuantized(e.x,a);let o=await this.loaded(t.map(e=>e.weight)),s=await this.biases(t),c={matrix:o,x:this.slots.view(e.x),out:n,residual:r,...s&&{bias:s}},l=a===`none`?void 0:this.slots.quantized(e.x,a);this.decode.push(...Te(this.frame.state,{...c,...l&&{form:l}},this.tuning,`one`)),this.prefill.push(...Te(this.frame.state,{...c,...l&&{form:l}},this.tuning,`many`));for(let e of t)this.fresh.delete(e.out)}layoutKey(e){let{encoding:t,shape:n}=this.tensors.get(e);return JSON.stringify(De(t,n[1]))}async biases(e){if(e.every(e=>e.bias===null))return;let t=[];for(let n of e){let e=this.tensors.get(n.weight).shape[0];t.push(...n.bias===null?new Float32Array(e):await this.loader.vector(n.bias))}return this.upload(Float32Array.from(t),`biases`)}attentionAfter(){let{operations:e}=this.plan,t=this.at;for(;e[t]?.kind===`norm`||e[t]?.kind===`rope`;)t++;let n=e[t];if(n?.kind===`attention`)return e.slice(this.at,t).every(e=>e.out===e.x&&(e.out===n.q||e.out===n.k))?n:void 0}async addAttention(e){let t=[];for(;this.following!==e;this.at++)t.push(this.following);this.at++;let[r,i,a]=[e.q,e.k,e.v].map(e=>this.slots.view(e)),o=t.filter(e=>e.kind===`rope`),s=t.filter(e=>e.kind===`norm`),c=o[0];if(o.length!==2||s.length%2||r.buffer!==i.buffer||r.buffer!==a.buffer)throw new n(`The attention of this plan is none that the browser's engine computes.`);let l=this.plan.caches[e.cache],u={HEADS:e.heads,KV_HEADS:l.kv_heads,HEAD_DIM:l.head_dim,KV_WORDS:this.kv.words(e.cache),INT8_KV:this.kv.type===`int8`},d={...u,STRIDE:r.stride,Q_AT:r.at,K_AT:i.at,V_AT:a.at,INTERLEAVED:c.style===`interleaved`,...s.length&&{NORM:!0,EPS:s[0].eps}},f={};for(let t of s)f[t.x===e.q?`q_weight`:`k_weight`]=await this.vector(t.weight);let p=()=>({state:this.frame.state,keys:this.kv.buffer(e.cache,e.layer,`keys`),values:this.kv.buffer(e.cache,e.layer,`values`)});this.add({kernel:`heads`,constants:d,buffers:()=>({...p(),...f,qkv:r.buffer,turns:this.kv.turns(c.frequencies)}),groups:t=>[e.heads+2*l.kv_heads,t]});let m=this.slots.view(e.out),h={...u,...Xe(m),Q_STRIDE:r.stride,Q_AT:r.at,SCALE:e.scale,WINDOW:l.window??0};this.add({kernel:`attention`,constants:h,buffers:()=>({...p(),q:r.buffer,out:m.buffer}),groups:t=>[e.heads,t]});for(let t of[e.out,e.q,e.k])this.fresh.delete(t)}addHadamard(e){this.at++;let[t,n]=[this.slots.view(e.x),this.slots.view(e.out)],r=t.buffer===n.buffer,i=e.signs===null?void 0:this.plan.signs[e.signs],a={...Xe(n),X_STRIDE:t.stride,X_AT:t.at,BLOCK:e.block,NORMALIZER:e.block**-.5,HAS_INPUT:!r,SIGNS:i!==void 0,FORWARD:e.direction===`forward`,INVERSE:e.direction===`inverse`},o=i&&this.upload(Float32Array.from(i),`signs`),s={state:this.frame.state,out:n.buffer,x:t.buffer,...o&&{signs:o}},c=t.width/e.block;this.add({kernel:`hadamard`,constants:a,buffers:()=>s,groups:e=>[c,e]}),this.fresh.delete(e.out)}async addHead(){let{head:e,output:t,vocab_size:n}=this.plan;e.activations!==`none`&&await this.ensureQuantized(t,e.activations);let r=await this.loaded([e.weight]),i=e.activations===`none`?void 0:this.slots.quantized(t,e.activations),a={buffer:this.frame.logits,stride:n,at:0,width:n},o={matrix:r,x:this.slots.view(t),out:a,residual:!1,...i&&{form:i}};this.head.push(...Te(this.frame.state,o,this.tuning,`last`))}};function Xe(e){return{OUT_STRIDE:e.stride,OUT_AT:e.at}}var Ze=class e{device;adapterName;subgroups;packed;isProcessor;maxBytes;pipelines=/* @__PURE__ */ new Map;lost;error;constructor(e,t,n,r,i,a){this.device=e,this.adapterName=t,this.subgroups=n,this.packed=r,this.isProcessor=i,this.maxBytes=a,this.lost=e.lost.then(e=>(this.error=new s(`The GPU went away (${e.message||e.reason}); load the model again.`),this.error))}static async open(t={}){let n=t.gpu??(typeof navigator>`u`?void 0:navigator.gpu);if(!n)throw new a(`This browser has no WebGPU: use a new Chrome, Edge, Safari or Firefox.`);let r=await n.requestAdapter({powerPreference:t.powerPreference??`high-performance`});if(!r)throw new a(`WebGPU finds no GPU on this machine, or it is turned off.`);let{info:i,limits:o,features:s}=r,c=t.without??[],l=s.has(`subgroups`)&&!c.includes(`subgroups`),u=n.wgslLanguageFeatures.has(`packed_4x8_integer_dot_product`)&&!c.includes(`packed`),d=await r.requestDevice({requiredFeatures:l?[`subgroups`]:[],requiredLimits:{maxStorageBufferBindingSize:o.maxStorageBufferBindingSize,maxBufferSize:o.maxBufferSize}}),f=i.architecture===`swiftshader`||/swiftshader|llvmpipe/i.test(i.description),p=[i.vendor,i.architecture,i.description].filter(Boolean).join(` `)||`GPU`,m=Math.min(d.limits.maxStorageBufferBindingSize,d.limits.maxBufferSize);return new e(d,p,l,u,f,Math.min(m,t.maxBindingBytes??m))}pipeline(e,t,n){let r=Se(e,t,n),i=this.pipelines.get(r);if(!i){let t={module:this.device.createShaderModule({code:r,label:e}),entryPoint:`main`};i=this.device.createComputePipelineAsync({layout:`auto`,compute:t,label:e}),this.pipelines.set(r,i)}return i}buffer(e,t,n=0){let r=GPUBufferUsage.STORAGE|GPUBufferUsage.COPY_DST|GPUBufferUsage.COPY_SRC|n;return this.device.createBuffer({size:Math.max(16,Math.ceil(e/4)*4),usage:r,label:t})}async allocating(e,t){this.device.pushErrorScope(`out-of-memory`);let[n]=await Promise.allSettled([t()]);if(await this.device.popErrorScope().catch(()=>null))throw new o(`The GPU has too little memory for ${e}.`);if(n.status===`rejected`)throw n.reason;return n.value}check(){if(this.error)throw this.error}},Qe=class e{gpu;program;kv;frame;vocabulary;chunk;context;results;seen;sampling;counters={dispatches:0,passes:0,submits:0,bindGroups:0,bytesRead:0};pipelines=/* @__PURE__ */ new Map;bound=/* @__PURE__ */ new Map;sampleStep;constructor(e,t,n,r,i,a,o,s,c,l){this.gpu=e,this.program=t,this.kv=n,this.frame=r,this.vocabulary=i,this.chunk=a,this.context=o,this.results=s,this.seen=c,this.sampling=l;let{state:u,logits:d,tokens:f}=r,p={state:u,logits:d,tokens:f,results:s,seen:c,sampling:l};this.sampleStep={kernel:`sample`,constants:{VOCABULARY:i},buffers:()=>p,groups:()=>[1,1]}}static async make(t,n,r,i,a,o,s){let c=t.buffer(32,`results`),l=t.buffer(a*4,`seen`),u=t.buffer(36,`sampling`),d=new e(t,n,r,i,a,o,s,c,l,u);return await d.makePipelines(),d}get steps(){return[.../* @__PURE__ */ new Set([...this.program.prefill,...this.program.decode,...this.program.head,this.sampleStep])]}async makePipelines(){await Promise.all(this.steps.map(async e=>{this.pipelines.set(e,await this.gpu.pipeline(e.kernel,e.constants,e.dot))}))}async reserve(e){if(e>this.context)throw new r(`The text has ${e} tokens, and the context ${this.context}.`);(await this.kv.grow(e,this.context)||!this.bound.size)&&(this.bound=new Map(this.steps.map(e=>[e,this.bind(e)])))}bind(e){let t=this.pipelines.get(e),n=e.buffers(),r=Array.from(we(e.kernel,e.constants),([e,t])=>({binding:t,resource:{buffer:n[e]}}));return this.counters.bindGroups++,{step:e,pipeline:t,group:this.gpu.device.createBindGroup({layout:t.getBindGroupLayout(0),entries:r})}}dispatch(e,t,n){for(let r of t){let{pipeline:t,group:i}=this.bound.get(r);e.setPipeline(t),e.setBindGroup(0,i);let[a,o]=r.groups(n);e.dispatchWorkgroups(a,o),this.counters.dispatches++}}submit(e,t){this.gpu.check();let n=this.gpu.device.createCommandEncoder(),r=n.beginComputePass();e(r),r.end(),t?.(n),this.gpu.device.queue.submit([n.finish()]),this.counters.passes++,this.counters.submits++}write(e,t){this.gpu.device.queue.writeBuffer(e,0,t)}async prefill(e,t,n){await this.reserve(t+e.length);for(let r=0;r<e.length;r+=this.chunk){n?.throwIfAborted();let i=e.slice(r,r+this.chunk);this.pass(i,t+r),r+this.chunk<e.length&&await this.gpu.device.queue.onSubmittedWorkDone()}}pass(e,t){this.write(this.frame.tokens,Uint32Array.from(e)),this.write(this.frame.state,Uint32Array.of(e.length,t,0,0));let n=e.length===1?this.program.decode:this.program.prefill;this.submit(t=>this.dispatch(t,n,e.length))}async logits(e,t){await this.reserve(e.length);let n=[];for(let r=0;r<e.length;r+=this.chunk){t?.throwIfAborted();let i=e.slice(r,r+this.chunk);this.pass(i,r);for(let e=0;e<i.length;e++)this.write(this.frame.state,Uint32Array.of(e+1,r,0,0)),this.submit(e=>this.dispatch(e,this.program.head,1)),n.push(new Float32Array(await this.read(this.frame.logits,this.vocabulary*4)))}return n}async read(e,t){let{device:n}=this.gpu,r=n.createBuffer({size:t,usage:GPUBufferUsage.COPY_DST|GPUBufferUsage.MAP_READ}),i=n.createCommandEncoder();return i.copyBufferToBuffer(e,0,r,0,t),n.queue.submit([i.finish()]),this.take(r,t)}async take(e,t){try{await e.mapAsync(GPUMapMode.READ)}catch(e){throw await Promise.race([this.gpu.lost,new Promise(e=>setTimeout(e,100))]),this.gpu.check(),e}let n=e.getMappedRange().slice(0);return e.destroy(),this.counters.bytesRead+=t,n}setSampling(e,t){let n=/* @__PURE__ */ new Uint32Array(9),r=new Float32Array(n.buffer);r[0]=e.temperature,n[1]=e.topK,r[2]=e.topP,r[3]=e.minP,r[4]=e.repetitionPenalty,r[5]=e.presencePenalty,r[6]=e.frequencyPenalty,n[7]=Number(e.seed&4294967295n),n[8]=Number(e.seed>>32n&4294967295n),this.write(this.sampling,n);let i=new Uint32Array(this.vocabulary);for(let e of t)i[e]=2147483648;this.write(this.seen,i)}sample(e,t,n,r,i){this.write(this.frame.state,Uint32Array.of(e,t,0,r));let a=n*4,o=GPUBufferUsage.COPY_DST|GPUBufferUsage.MAP_READ,s=this.gpu.device.createBuffer({size:a,usage:o}),c=[...this.program.head,this.sampleStep];return this.submit(e=>{for(let t=0;t<n;t++)(t||!i)&&this.dispatch(e,this.program.decode,1),this.dispatch(e,c,1)},e=>e.copyBufferToBuffer(this.results,0,s,0,a)),this.take(s,a).then(e=>Array.from(new Uint32Array(e)))}dispose(){this.gpu.device.destroy()}},$e=class{gpu;plan;type;capacity=0;buffers=/* @__PURE__ */ new Map;constructor(e,t,n){this.gpu=e,this.plan=t,this.type=n}words(e){let{head_dim:t}=this.plan.caches[e];return this.type===`f16`?t/2:t/4+1}buffer(e,t,n){return this.buffers.get(`${e} ${t} ${n}`)}turns(e){return this.buffers.get(`turns ${e}`)}get positionBytes(){return Object.entries(this.plan.caches).reduce((e,[t,n])=>e+n.layers*2*n.kv_heads*this.words(t)*4,0)}async grow(e,t){if(e<=this.capacity)return!1;let n=Math.min(Math.max(e,2*this.capacity),Math.max(t,e)),r=Math.ceil(n/64)*64;return await this.gpu.allocating(`${r} positions of context`,async()=>{let e=this.gpu.device.createCommandEncoder(),t=[];for(let[n,i]of Object.entries(this.plan.caches))for(let a=0;a<i.layers;a++)for(let o of[`keys`,`values`]){let s=`${n} ${a} ${o}`,c=this.gpu.buffer(r*i.kv_heads*this.words(n)*4,s),l=this.buffers.get(s);l&&(e.copyBufferToBuffer(l,0,c,0,l.size),t.push(l)),this.buffers.set(s,c)}this.gpu.device.queue.submit([e.finish()]);for(let e of t)e.destroy();for(let[e,t]of Object.entries(this.plan.frequencies)){this.buffers.get(`turns ${e}`)?.destroy();let n=et(t,r),i=this.gpu.buffer(n.byteLength,`turns ${e}`);this.gpu.device.queue.writeBuffer(i,0,n),this.buffers.set(`turns ${e}`,i)}}),this.capacity=r,!0}};function et(e,t){let n=new Float32Array(t*e.length*2),r=0;for(let i=0;i<t;i++)for(let t of e)n[r++]=Math.cos(i*t),n[r++]=Math.sin(i*t);return n}var tt=class{gpu;source;tensors;scaleTensors;progress;signal;done=0;constructor(e,t,n,r,i,a){this.gpu=e,this.source=t,this.tensors=n,this.scaleTensors=r,this.progress=i,this.signal=a}async vector(e){let t=this.info(e);return rt(t,await this.read(t.offset,t.offset+t.bytes))}async matrix(e){let t=e.map(e=>this.info(e)),r=t[0].shape[1],i=De(t[0].encoding,r),a=t.reduce((e,t)=>e+t.shape[0],0),o=Math.max(ke(i),Ae(i))*4,s=Math.floor(this.gpu.maxBytes/o);if(!s)throw new n(`A row of '${e[0]}' is larger than the buffers of this GPU.`);let c=[];for(let t=0;t<a;t+=s){let n=Math.min(s,a-t);c.push({firstRow:t,rows:n,words:this.gpu.buffer(n*ke(i)*4,e[0]),scales:this.gpu.buffer(n*Ae(i)*4,`${e[0]} scales`)})}let l=0;for(let e of t)await this.fill(e,i,c,l),l+=e.shape[0];return{layout:i,columns:r,rows:a,parts:c}}info(e){return this.tensors.get(e)}async fill(e,t,n,r){let[i,a]=e.shape,o=e.bytes/i,s=Oe(e.encoding,a),c=Math.max(s,Math.floor(4194304/o/s)*s),l=await this.scale(e);for(let s=0;s<i;s+=c){let u=Math.min(c,i-s),d=e.offset+Math.round(s*o),f=await this.read(d,d+Math.round(u*o)),p=je(e.encoding,f,u,a,l);for(let e of n){let n=Math.max(r+s,e.firstRow),i=Math.min(r+s+u,e.firstRow+e.rows);if(n>=i)continue;let a=(t,a,o)=>{let c=(n-r-s)*o,l=(i-n)*o;l&&this.gpu.device.queue.writeBuffer(t,(n-e.firstRow)*o*4,a,c,l)};a(e.words,p.words,ke(t)),a(e.scales,p.scales,Ae(t))}await this.gpu.device.queue.onSubmittedWorkDone(),this.gpu.check()}}async scale(e){let t=1;if(e.encoding.name===`i2_s`){let n=e.offset+e.bytes;t=nt(await this.read(n,n+4),e.name)}let r=this.scaleTensors.get(e.name);if(!r)return t;if(e.encoding.name!==`i2_s`||r.encoding.name!==`f32`||r.bytes!==4)throw new n(`The tensor '${r.name}' is no scale of an I2_S matrix.`);return t*nt(await this.read(r.offset,r.offset+4),r.name)}async read(e,t){this.signal?.throwIfAborted();let n=await this.source.read(e,t,this.signal);return this.done+=n.length,this.progress(this.done),n}};function nt(e,n){let r=new DataView(e.buffer,e.byteOffset).getFloat32(0,!0);if(!Number.isFinite(r))throw new t(`The scale of the tensor '${n}' is ${r}.`);return r}function rt(e,r){let i=new DataView(r.buffer,r.byteOffset,r.byteLength),a=r.length/e.encoding.blockBytes,o={[l.f32.name]:e=>i.getFloat32(4*e,!0),[l.f16.name]:e=>b(i.getUint16(2*e,!0)),[l.bf16.name]:e=>it(i.getUint16(2*e,!0))}[e.encoding.name];if(!o)throw new n(`The tensor '${e.name}' is stored as ${e.encoding.name}.`);let s=Float32Array.from({length:a},(e,t)=>o(t));if(!s.every(Number.isFinite))throw new t(`The tensor '${e.name}' has values that are not finite.`);return s}function it(e){return new Float32Array(Uint32Array.of(e<<16).buffer)[0]}function at(e,t){let{hidden_size:n,intermediate_size:r,head_dim:i}=t,a=t.num_heads*i,o=t.num_kv_heads*i,s={attn_q:[a,n],attn_k:[o,n],attn_v:[o,n],attn_output:[n,a],ffn_gate:[r,n],ffn_up:[r,n],ffn_down:[n,r]},c={ffn_sub_norm:r,attn_sub_norm:a,attn_q_norm:i,attn_k_norm:i};return new Map([...e.norms.map(e=>[`${e}.weight`,[c[e]??n]]),...Object.entries(s).map(([e,t])=>[`${e}.weight`,t]),...(e.biases??[]).map(e=>[`${e}.bias`,[s[e][0]]])])}function ot(e,t){let n=[...at(e,t)].filter(([,e])=>e.length===2);return new Map(n.map(([e,t])=>[e.replace(/\.weight$/,`_norm_in.weight`),[t[1]]]))}function st(e){let{config:t}=e;e.embed(`x`,`token_embd.weight`);for(let n=0;n<t.num_layers;n++){let r=`blk.${n}`;e.norm(`n`,`x`,`${r}.attn_norm.weight`),e.linears(`n`,{q:`${r}.attn_q`,k:`${r}.attn_k`,v:`${r}.attn_v`}),e.rope(`q`,t.num_heads,n),e.rope(`k`,t.num_kv_heads,n),e.attention(`a`,`q`,`k`,`v`,n),e.norm(`a`,`a`,`${r}.attn_sub_norm.weight`),e.linears(`a`,{o:`${r}.attn_output`}),e.add(`x`,`x`,`o`),e.norm(`n`,`x`,`${r}.ffn_norm.weight`),e.linears(`n`,{gate:`${r}.ffn_gate`,up:`${r}.ffn_up`}),e.gated(`gate`,`gate`,`up`),e.norm(`gate`,`gate`,`${r}.ffn_sub_norm.weight`),e.linears(`gate`,{o:`${r}.ffn_down`}),e.add(`x`,`x`,`o`)}e.norm(`hidden`,`x`,`output_norm.weight`)}const ct=[`attn_norm`,`ffn_norm`,`attn_sub_norm`,`ffn_sub_norm`],lt={name:`bitnet-b1.58`,gguf:{"bitnet-b1.58":{activation:`relu2`,tied_head:!0},"bitnet-25":{activation:`relu2`,tied_head:!0}},plan:st,norms:ct},ut={name:`bitnet`,gguf:{bitnet:{activation:`silu`,tied_head:!0}},plan:st,norms:ct,read:(e,t)=>t.vocab_size===128256&&e.get(`hidden_activation`)===void 0?{activation:`relu2`}:{}};function dt(e){let{config:t}=e;e.embed(`x`,`token_embd.weight`),e.scale(`x`,`x`,t.embedding_scale);for(let n=0;n<t.num_layers;n++){let r=`blk.${n}`;e.norm(`n`,`x`,`${r}.attn_norm.weight`),e.linears(`n`,{q:`${r}.attn_q`,k:`${r}.attn_k`,v:`${r}.attn_v`}),e.norm(`q`,`q`,`${r}.attn_q_norm.weight`,{heads:t.num_heads}),e.norm(`k`,`k`,`${r}.attn_k_norm.weight`,{heads:t.num_kv_heads}),e.rope(`q`,t.num_heads,n),e.rope(`k`,t.num_kv_heads,n),e.attention(`a`,`q`,`k`,`v`,n),e.linears(`a`,{o:`${r}.attn_output`}),e.norm(`o`,`o`,`${r}.post_attention_norm.weight`),e.add(`x`,`x`,`o`),e.norm(`n`,`x`,`${r}.ffn_norm.weight`),e.linears(`n`,{gate:`${r}.ffn_gate`,up:`${r}.ffn_up`}),e.gated(`gate`,`gate`,`up`),e.linears(`gate`,{o:`${r}.ffn_down`}),e.norm(`o`,`o`,`${r}.post_ffw_norm.weight`),e.add(`x`,`x`,`o`)}e.norm(`hidden`,`x`,`output_norm.weight`)}const ft={name:`gemma3`,gguf:{gemma3:{activation:`gelu`}},plan:dt,norms:[`attn_norm`,`ffn_norm`,`attn_q_norm`,`attn_k_norm`,`post_attention_norm`,`post_ffw_norm`],read(e,{hidden_size:t,num_heads:n,num_layers:r,sliding_window:i}){let a=e.integer(`attention.sliding_window_pattern`,6),o=i!==null,s=Array.from({length:r},(e,t)=>t);return{embedding_scale:t**.5,query_scale:r===62?(t/Math.max(n,1))**-.5:null,sliding_layers:o?s.filter(e=>a>0&&(e+1)%a>0):[],local_rope_theta:o?e.number(`rope.freq_base_swa`,1e4):null}}};function pt(e,t=!1){let{config:n}=e;e.embed(`x`,`token_embd.weight`);for(let r=0;r<n.num_layers;r++){let i=`blk.${r}`;e.norm(`n`,`x`,`${i}.attn_norm.weight`),e.linears(`n`,{q:`${i}.attn_q`,k:`${i}.attn_k`,v:`${i}.attn_v`}),t&&(e.norm(`q`,`q`,`${i}.attn_q_norm.weight`,{heads:n.num_heads}),e.norm(`k`,`k`,`${i}.attn_k_norm.weight`,{heads:n.num_kv_heads})),e.rope(`q`,n.num_heads,r),e.rope(`k`,n.num_kv_heads,r),e.attention(`a`,`q`,`k`,`v`,r),e.linears(`a`,{o:`${i}.attn_output`}),e.add(`x`,`x`,`o`),e.norm(`n`,`x`,`${i}.ffn_norm.weight`),e.linears(`n`,{gate:`${i}.ffn_gate`,up:`${i}.ffn_up`}),e.gated(`gate`,`gate`,`up`),e.linears(`gate`,{o:`${i}.ffn_down`}),e.add(`x`,`x`,`o`)}e.norm(`hidden`,`x`,`output_norm.weight`)}const mt={name:`llama`,gguf:{llama:{activation:`silu`,rope_style:`interleaved`}},plan:pt,norms:[`attn_norm`,`ffn_norm`]},ht={name:`qwen2`,gguf:{qwen2:{activation:`silu`}},plan:pt,norms:[`attn_norm`,`ffn_norm`],biases:[`attn_q`,`attn_k`,`attn_v`]},gt={name:`qwen3`,gguf:{qwen3:{activation:`silu`}},plan:e=>pt(e,!0),norms:[`attn_norm`,`ffn_norm`,`attn_q_norm`,`attn_k_norm`]};function _t(e,t){return e.sliding_layers.includes(t)?e.sliding_window:null}function vt(e,t){return e.local_rope_theta!==null&&e.sliding_layers.includes(t)}function yt(e,t){if(vt(e,t))return bt(e.local_rope_theta,e.head_dim);let n=bt(e.rope_theta,e.head_dim),{rope_divisors:r}=e;return r?n.map((e,t)=>e/r[t]):n}function bt(e,t){return Array.from({length:t/2},(n,r)=>e**(-2*r/t))}const xt=[[`vocab_size`,1,1<<22],[`hidden_size`,2,1<<20],[`intermediate_size`,1,1<<20],[`num_layers`,1,1024],[`num_heads`,1,4096],[`num_kv_heads`,1,4096],[`head_dim`,2,4096],[`context_length`,1,1<<24],[`sliding_window`,1,1<<24],[`rms_norm_eps`,1e-30,1],[`rope_theta`,1,0xe8d4a51000],[`local_rope_theta`,1,0xe8d4a51000],[`rope_attention_factor`,1e-6,1e6],[`embedding_scale`,1e-6,1e6],[`query_scale`,1e-6,1e6]];function St(e){for(let[t,n,r]of xt){let i=e[t];if(i!==null&&!(typeof i==`number`&&i>=n&&i<=r))return`The model's ${t} is ${i}, which is out of bounds.`}if(e.num_heads%e.num_kv_heads)return`${e.num_heads} heads cannot share ${e.num_kv_heads} key and value heads evenly.`;if(e.head_dim%2)return`The head size ${e.head_dim} is odd, so RoPE cannot pair its dimensions.`;let t=e.rope_divisors;if(t&&!(t.length===e.head_dim/2&&t.every(e=>e>=1e-6&&e<=1e6)))return`The model's RoPE factors are not ${e.head_dim/2} numbers within bounds.`}var Ct=class{config;tensors;plan;constructor(e,t){this.config=e,this.tensors=t;let n=e.tied_head?`token_embd.weight`:`output.weight`;this.plan={vocab_size:e.vocab_size,head:{weight:n,...this.activations(n)},output:`hidden`,slots:{},caches:{},states:{},frequencies:{},signs:{},operations:[],version:1}}embed(e,t){this.append({kind:`embed`,out:e,weight:t},this.config.hidden_size),this.config.hadamard?.inverse.has(t)&&this.hadamard(e,e,`inverse`)}norm(e,t,n,{eps:r=this.config.rms_norm_eps,heads:i=1}={}){this.append({kind:`norm`,out:e,x:t,weight:n,eps:r,heads:i},this.plan.slots[t])}linears(e,t){let n=/* @__PURE__ */ new Map;for(let[r,i]of Object.entries(t)){n.set(r,e);let t=`${i}_norm_in.weight`;if(!this.tensors.has(t))continue;let a=`${i.slice(i.lastIndexOf(`.`)+1)}_norm_in`;this.norm(a,e,t,{eps:this.config.input_norm_eps??this.config.rms_norm_eps}),n.set(r,a)}let r=Object.keys(t).filter(e=>this.isRotated(`${t[e]}.weight`));for(let e of new Set(r.map(e=>n.get(e))))this.hadamard(`${e}_rotated`,e,`forward`);for(let e of r)n.set(e,`${n.get(e)}_rotated`);for(let[e,r]of Object.entries(t)){let t=`${r}.weight`,i=this.tensors.has(`${r}.bias`)?`${r}.bias`:null,a=n.get(e),o=this.tensors.get(t).shape[0];this.append({kind:`linear`,out:e,x:a,weight:t,bias:i,...this.activations(t)},o)}}rope(e,t,n){let r=vt(this.config,n)?`rope_local`:`rope`;this.plan.frequencies[r]=yt(this.config,n),this.append({kind:`rope`,out:e,x:e,heads:t,style:this.config.rope_style,frequencies:r},this.plan.slots[e])}attention(e,t,n,r,i){let{config:a}=this,o=_t(a,i),s=o===null?`full`:`sliding`,c=this.plan.caches[s]?.layers??0;this.plan.caches[s]={layers:c+1,kv_heads:a.num_kv_heads,head_dim:a.head_dim,window:o};let l=(a.query_scale??a.head_dim**-.5)*a.rope_attention_factor**2;this.append({kind:`attention`,out:e,q:t,k:n,v:r,cache:s,layer:c,heads:a.num_heads,scale:l},a.num_heads*a.head_dim)}gated(e,t,n){this.append({kind:`gated`,out:e,gate:t,up:n,activation:this.config.activation},this.plan.slots[t])}add(e,t,n){this.append({kind:`add`,out:e,x:t,y:n},this.plan.slots[t])}scale(e,t,n){this.append({kind:`scale`,out:e,x:t,factor:n},this.plan.slots[t])}finish(){return this.isRotated(this.plan.head.weight)&&this.hadamard(this.plan.output,this.plan.output,`forward`),this.plan}hadamard(e,t,n){let r=this.config.hadamard;if(!r)return;let i=this.plan.slots[t],a=r.signs.get(i);a&&(this.plan.signs[`signs_${i}`]=[...a]);let o=a?`signs_${i}`:null;this.append({kind:`hadamard`,out:e,x:t,block:r.block_size,direction:n,signs:o},i)}isRotated(e){return this.config.hadamard?.weights.has(e)??!1}activations(e){return{activations:this.tensors.get(e).encoding.activations,group_size:0}}append(e,t){this.plan.slots[e.out]??=t,this.plan.operations.push(e)}},wt=class{metadata;prefix;constructor(e,t){this.metadata=e,this.prefix=t}get(e){let t=this.metadata.get(`${this.prefix}.${e}`);if(typeof t==`object`)throw new n(`${this.prefix}.${e} is a list, where one value for all layers is needed.`);return t}number(e,n){let r=this.get(e)??n;if(r===void 0)throw new t(`The file has no metadata key ${this.prefix}.${e}.`);if(typeof r!=`number`)throw new t(`${this.prefix}.${e} is no number.`);return r}integer(e,n){let r=this.number(e,n);if(!Number.isSafeInteger(r)||r<0)throw new t(`${this.prefix}.${e} is ${r}, and must be a whole number.`);return r}};const Tt=`prism.hadamard`,Et={transform:`normalized-sylvester-walsh-hadamard`,axis:`input-last-dimension`},Dt=[`weight_names`,`inverse_weight_names`,`sign_widths`,`sign_values`],Ot=/* @__PURE__ */ new Set([...Object.keys(Et),...Dt,`version`,`block_size`,`sign_mode`,`gdn_v_grouped`,`tied_output`]),kt=4096,At=`token_embd.weight`,jt=/^(?:blk\.\d+\.(?:attn_[qkv]|attn_output|ffn_gate|ffn_up|ffn_down)|output)\.weight$/;function Mt(e,r){let i=[...e.keys()].filter(e=>e.startsWith(`${Tt}.`));if(!i.length)return null;let a=new wt(e,Tt),o=a.get(`version`);if(o!==1&&o!==2)throw new n(`The file's rotation has the version ${o}; 1 and 2 are known.`);for(let e of i.map(e=>e.slice(15)))if(!Ot.has(e))throw new n(`The file's rotation has a key '${e}', which is not known.`);for(let[e,t]of Object.entries(Et))if((a.get(e)??t)!==t)throw new n(`The file's rotation has the ${e} '${a.get(e)}', which is not known.`);if((a.get(`gdn_v_grouped`)??!1)!==!1)throw new n(`The file's rotation is that of gated delta nets, which do not run in a browser yet.`);let s=a.integer(`block_size`);if(s<2||s>kt||s&s-1)throw new t(`The file's rotation has blocks of ${s}, no power of two up to ${kt}.`);let c=new Set(Nt(e,`weight_names`,r)),l=new Set(Nt(e,`inverse_weight_names`,r)),u=a.get(`tied_output`)??!1;if(u!==(o===2)||u&&(r.has(`output.weight`)||!l.has(At)))throw new t(`The file's rotation contradicts itself about the output matrix.`);if([...l].some(e=>e!==At)||![...c].every(e=>jt.test(e)))throw new n(`The file's rotation names a tensor that is not rotated here.`);u&&c.add(At);for(let e of[...c,...l]){let n=r.get(e).shape;if(n[n.length-1]%s)throw new t(`The file's rotation has blocks of ${s}, which do not fill the rows of '${e}'.`)}return{block_size:s,weights:c,inverse:l,signs:Pt(e,a)}}function Nt(e,n,r){let i=e.get(`${Tt}.${n}`)??[];if(!Array.isArray(i)||!i.every(e=>typeof e==`string`))throw new t(`The file's rotation has no list of names as its ${n}.`);for(let e of i)if(!r.has(e))throw new t(`The file's rotation names '${e}', a tensor that is not there.`);return i}function Pt(e,r){let i=r.get(`sign_mode`)??`identity`,a=/* @__PURE__ */ new Map;if(i===`identity`)return a;if(i!==`explicit`)throw new n(`The file's rotation has the sign_mode '${i}'.`);let[o,s]=[`sign_widths`,`sign_values`].map(n=>{let r=e.get(`${Tt}.${n}`);if(typeof r!=`object`)throw new t(`The file's rotation has no lists of signs.`);return Array.from(r,Number)});if(!s.every(e=>e===1||e===-1))throw new t(`The file's rotation has a sign that is neither 1 nor -1.`);let c=0;for(let e of o){if(a.has(e)||!(e>=1))throw new t(`The file's rotation has signs that do not fit.`);a.set(e,s.slice(c,c+e)),c+=e}if(c!==s.length)throw new t(`The file's rotation has signs that do not fit their widths.`);return a}function Ft(e,r,i,a,o){let s=e.get(`rope.scaling.type`)??`linear`,c=e.number(`rope.scaling.factor`,e.number(`rope.scale_linear`,0))||1,l=e.number(`rope.scaling.attn_factor`,1);if(s!==`none`&&s!==`linear`&&s!==`yarn`)throw new n(`The file's rope.scaling.type is '${s}'; none, linear and yarn are known.`);if(!r&&(s===`none`||s===`linear`&&c===1))return{rope_divisors:null,rope_attention_factor:l};if(!(c>0&&c<1/0&&i>1&&i<1/0&&a>0&&a<=4096))throw new t(`The file's rope.scaling.factor, rope.freq_base or head size is out of bounds.`);let u=Array(a/2).fill(s===`linear`?c:1);if(s===`yarn`){let n=e.number(`rope.scaling.original_context_length`,o),r=e.number(`rope.scaling.yarn_beta_fast`,32),s=e.number(`rope.scaling.yarn_beta_slow`,1);if(![n,r,s].every(e=>e>0&&e<1/0))throw new t(`The file's rope.scaling keys for yarn are out of bounds.`);u=It(i,a,c,n,r,s),l*=e.number(`rope.scaling.yarn_attn_factor`,1)*(c>1?.1*Math.log(c)+1:1)}if(r){if(r.length!==a/2)throw new t(`The tensor rope_freqs.weight is no list of ${a/2} floats.`);u=u.map((e,t)=>e*r[t])}return{rope_divisors:u,rope_attention_factor:l}}function It(e,t,n,r,i,a){let o=n=>t*(Math.log(r)-Math.log(n)-Math.log(2*Math.PI))/(2*Math.log(e)),s=Math.max(Math.floor(o(i)),0),c=Math.min(Math.ceil(o(a)),t-1),l=c===s?.001:c-s;return Array.from({length:t/2},(e,t)=>{let r=Math.min(Math.max((t-s)/l,0),1);return 1/(1-r+r/n)})}const Lt=[lt,ut,ft,mt,ht,gt],Rt={"rope.scaling.yarn_ext_factor":[1],"rope.scaling.yarn_log_multiplier":[0],"attention.causal":[!0],"attention.scale":[0],"attention.clamp_kqv":[0],"attention.max_alibi_bias":[0],attn_logit_softcapping:[0],final_logit_softcapping:[0],logit_scale:[0,1],residual_scale:[0,1],embedding_scale:[0,1],expert_count:[0],use_parallel_residual:[!1]},zt=`rope_freqs.weight`,Bt=`token_embd.weight`,Vt=`output.weight`;function Ht(e){let t=Lt.find(t=>typeof e==`string`&&Object.hasOwn(t.gguf,e));if(t)return t;throw new n(`The file's architecture is '${e}', and the browser's engine knows ${Lt.flatMap(e=>Object.keys(e.gguf)).join(`, `)}.`)}function Ut(e,r,i){let a=e.get(`general.architecture`),o=Ht(a),s=o.gguf[a],c=new wt(e,a);for(let[e,t]of Object.entries(Rt)){let r=c.get(e);if(r!==void 0&&!t.includes(r))throw new n(`This engine does not do what ${a}.${e} = ${r} asks for.`)}let l=r.get(Bt);if(!l)throw new t(`The file has no tensor ${Bt} (a vocabulary without a model?).`);let u=l.shape[0];if(c.integer(`vocab_size`,u)!==u)throw new t(`The file's vocabulary size is not that of its embedding, ${u}.`);let d=c.integer(`embedding_length`),f=c.integer(`attention.head_count`),p=c.integer(`attention.key_length`,Math.floor(d/Math.max(f,1)));for(let e of[`rope.dimension_count`,`attention.value_length`])if(c.integer(e,p)!==p)throw new n(`The file's ${e} is ${c.integer(e)}, and must be the head size, ${p}.`);let m=c.integer(`context_length`),h=c.integer(`block_count`),g=c.integer(`attention.sliding_window`,0)||null,_=c.number(`rope.freq_base`,1e4),v=c.get(`hidden_activation`)??s.activation;if(![`relu2`,`silu`,s.activation].includes(v))throw new n(`The file's hidden_activation is '${v}', which is not known.`);let ee={architecture:o.name,vocab_size:u,hidden_size:d,intermediate_size:c.integer(`feed_forward_length`),num_layers:h,num_heads:f,num_kv_heads:c.integer(`attention.head_count_kv`,f),head_dim:p,context_length:m,rms_norm_eps:c.number(`attention.layer_norm_rms_epsilon`),rope_theta:_,rope_style:s.rope_style??`half`,activation:v,tied_head:s.tied_head||!r.has(Vt),input_norm_eps:null,embedding_scale:1,...Ft(c,i,_,p,m),query_scale:null,sliding_window:g,sliding_layers:g?Array.from({length:Math.min(h,1024)},(e,t)=>t):[],local_rope_theta:null,hadamard:Mt(e,r)},te={...ee,...o.read?.(c,ee)},ne=St(te);if(ne)throw new t(ne);if(o.norms.includes(`attn_sub_norm`)&&f*p!==d)throw new t(`${o.name} needs heads x head size = ${d}, the hidden size.`);return te}function Wt(e,t){let n=new Map(e.tensors);n.delete(zt),t.tied_head&&n.delete(Vt);for(let e of[...n.keys()])Gt(e)&&n.delete(e);return n}function Gt(e){return e.endsWith(`.scale`)?e.replace(/scale$/,`weight`):void 0}function Kt(e,r){let i=Ht(e.architecture),a=[e.vocab_size,e.hidden_size],o=/* @__PURE__ */ new Map([[Bt,a],[`output_norm.weight`,[e.hidden_size]]]);e.tied_head||o.set(Vt,a);let s=new Map(o);for(let t=0;t<e.num_layers;t++){for(let[n,r]of at(i,e))o.set(`blk.${t}.${n}`,r);for(let[n,r]of ot(i,e))s.set(`blk.${t}.${n}`,r)}for(let[n,i]of o){if(!r.has(n))throw new t(`The model has no tensor '${n}', which ${e.architecture} needs.`);s.set(n,i)}for(let[i,{shape:a,encoding:o}]of r){let r=s.get(i);if(!r)throw new n(`The model has a tensor '${i}', unknown for ${e.architecture}.`);if(a.length!==r.length||a.some((e,t)=>e!==r[t]))throw new t(`The tensor '${i}' has the shape [${a}] instead of [${r}].`);if(r.length===1&&o.block!==1)throw new n(`The norm or bias '${i}' is stored as ${o.name}, and must be floats.`)}}function qt(e,t){let n=new Ct(e,t);return Ht(e.architecture).plan(n),n.finish()}var Jt=class e{file;config;context;gpu;tuning;executor;cached=[];last=Promise.resolve();constructor(e,t,n,r,i,a){this.file=e,this.config=t,this.context=n,this.gpu=r,this.tuning=i,this.executor=a}static async load(t,n={}){let{signal:i}=n,a=(e,t,r)=>n.onProgress?.({phase:e,bytes:t,total:r});a(`header`,0,t.size);let o=await v(t,i),s=o.tensors.get(zt),c=s&&Array.from(rt(s,await t.read(s.offset,s.offset+s.bytes,i))),l=Ut(o.metadata,o.tensors,c??null),u=Wt(o,l);Kt(l,u);let d=qt(l,u),f=n.context??Math.min(l.context_length,4096);if(!(Number.isInteger(f)&&f>0&&f<=l.context_length))throw new r(`The context is a whole number up to the model's, ${l.context_length}.`);let p=new Map([...o.tensors.values()].flatMap(e=>{let t=Gt(e.name);return t?[[t,e]]:[]})),m=n.chunk??64,h=await Ze.open(n.device);try{let r=[...u.values()].reduce((e,t)=>e+t.bytes,0),s=new tt(h,t,u,p,e=>a(`weights`,e,r),i),c=n.tuning??(h.isProcessor?Be(h):await Ue(h)),g={state:h.buffer(16,`state`),tokens:h.buffer(m*4,`tokens`),logits:h.buffer(l.vocab_size*4,`logits`)},_=new $e(h,d,n.kv??`f16`),v=await h.allocating(`the model`,()=>Je(h,d,u,s,_,g,c,m));a(`kernels`,r,r);let ee=await Qe.make(h,v,_,g,l.vocab_size,m,f);return new e(o,l,f,h,c,ee)}catch(e){throw h.device.destroy(),e}}get counters(){return this.executor.counters}async*generate(e,t,n,r,i){this.checkIds(e);let a=await this.turn(),o=[...e],s=[];try{let a=this.common(e);i?.(a),this.cached=e.slice(0,a);let c=e.slice(a);await this.executor.prefill(c,a,r),this.executor.setSampling(t,e);let l=c.length%this.executor.chunk||this.executor.chunk,u=Math.min(n,this.context-e.length+1),d=0,f=async()=>{let t=Math.min(d?4:1,u-d,8);if(t<=0)return;await this.executor.reserve(Math.min(e.length+d+t,this.context));let[n,r]=d?[1,e.length+d-1]:[l,e.length-l],i=this.executor.sample(n,r,t,d,d===0);i.catch(()=>{}),s.push(i),d+=t};for(await f();s.length;){r?.throwIfAborted(),s.length<2&&await f();for(let e of await s.shift()??[])r?.throwIfAborted(),o.push(e),yield e}}finally{this.gpu.error||(this.cached=o.slice(0,Math.max(o.length-1,this.cached.length))),a()}}async logits(e,t){this.checkIds(e);let n=await this.turn();try{return this.cached=[],await this.executor.logits(e,t)}finally{n()}}dispose(){this.executor.dispose()}checkIds(e){let{vocab_size:t}=this.config;if(!e.length)throw new r(`A prompt has at least one token.`);if(e.length>=this.context+1)throw new r(`The prompt has ${e.length} tokens, and the context ${this.context}.`);for(let n of e)if(!(Number.isInteger(n)&&n>=0&&n<t))throw new r(`Token id ${n} is outside the vocabulary of ${t} tokens.`)}common(e){let t=Math.min(e.length-1,this.cached.length),n=0;for(;n<t&&e[n]===this.cached[n];)n++;return n}async turn(){let e=this.last,t=()=>{};return this.last=new Promise(e=>{t=e}),await e,t}},Yt=class{blob;name;size;constructor(e,t=e instanceof File?e.name:`the file`){this.blob=e,this.name=t,this.size=e.size}async read(e,t,n){return n?.throwIfAborted(),new Uint8Array(await this.blob.slice(e,t).arrayBuffer())}},Xt=class{bytes;name;size;constructor(e,t=`the file`){this.bytes=e,this.name=t,this.size=e.length}async read(e,t){return this.bytes.subarray(e,t)}},Zt=class e{url;size;version;constructor(e,t,n){this.url=e,this.size=t,this.version=n}get name(){return this.url}static async open(t,n){let r=String(t),a=await en(r,0,1,n);await a.body?.cancel();let o=/\/(\d+)$/.exec(a.headers.get(`content-range`)??``)?.[1];if(a.status!==206||o===void 0)throw new i(`${r} comes from a server that sends no parts of files, which loading needs.`);return new e(r,Number(o),$t(a))}async read(e,t,n){for(let r=1;;r++)try{let r=await en(this.url,e,t,n);if(r.status!==206||$t(r)!==this.version)throw new Qt(`${this.url} changed while it was loaded: load it again.`);let a=new Uint8Array(await r.arrayBuffer());if(a.length!==t-e)throw new i(`${this.url} sent too few bytes.`);return a}catch(e){if(n?.throwIfAborted(),r===4||e instanceof Qt)throw e;await new Promise(e=>setTimeout(e,250*2**(r-1)))}}},Qt=class extends i{};function $t(e){return e.headers.get(`etag`)??e.headers.get(`last-modified`)??``}async function en(e,t,n,r){let a;try{a=await fetch(e,{headers:{Range:`bytes=${t}-${n-1}`},...r&&{signal:r}})}catch(t){throw r?.throwIfAborted(),new i(`${e} cannot be reached: ${t instanceof Error?t.message:t}.`)}if(!a.ok)throw new i(`${e} cannot be loaded: the server answered ${a.status}.`);return a}const tn=1<<22;async function nn(){try{return await(await navigator.storage.getDirectory()).getDirectoryHandle(`sterna-models`,{create:!0})}catch{return null}}async function rn(e){let t=await crypto.subtle.digest(`SHA-256`,new TextEncoder().encode(e));return Array.from(new Uint8Array(t).subarray(0,16),e=>e.toString(16).padStart(2,`0`)).join(``)}async function an(e,t){try{let n=await(await e.getFileHandle(`${t}.json`)).getFile();return JSON.parse(await n.text())}catch{return null}}async function on(e){let t=await nn();return t?new ln(e,t):e}async function sn(e){let t=await nn();if(!t)return null;let n=await rn(e),r=await an(t,n),i=await cn(t,n);return r&&i&&i.size===r.size?new Yt(i,e):null}async function cn(e,t){try{return await(await e.getFileHandle(`${t}.gguf`)).getFile()}catch{return null}}var ln=class{url;directory;name;size;file;constructor(e,t){this.url=e,this.directory=t,this.name=e.name,this.size=e.size}async read(e,t,n){this.file??=this.download(n);try{return await new Yt(await this.file,this.name).read(e,t,n)}catch(e){throw this.file=void 0,e}}async download(e){let t=await rn(this.url.url),n=await an(this.directory,t),r=n?.version===this.url.version&&n.size===this.size,i=await this.directory.getFileHandle(`${t}.gguf`,{create:!0}),a=r?Math.min((await i.getFile()).size,this.size):0;for(await un(await this.directory.getFileHandle(`${t}.json`,{create:!0}),{url:this.url.url,version:this.url.version,size:this.size});a<this.size;){let t=await i.createWritable({keepExistingData:a>0});try{let n=Math.min(a+16*tn,this.size);for(;a<n;a=Math.min(a+tn,n)){let r=await this.url.read(a,Math.min(a+tn,n),e);await t.write({type:`write`,position:a,data:r})}}finally{await t.close()}}return i.getFile()}};async function un(e,t){let n=await e.createWritable();await n.write(JSON.stringify(t)),await n.close()}const dn={temperature:0,topK:0,topP:1,minP:0,repetitionPenalty:1,presencePenalty:0,frequencyPenalty:0,seed:0n},fn={temperature:[0,100],topK:[0,2**31-1],topP:[1e-6,1],minP:[0,1],repetitionPenalty:[.001,1e3],presencePenalty:[-1e3,1e3],frequencyPenalty:[-1e3,1e3]};function pn(e){let t={...dn,...e,seed:BigInt(e.seed??mn())};for(let[e,[n,i]]of Object.entries(fn)){let a=t[e];if(!(typeof a==`number`&&a>=n&&a<=i))throw new r(`${e} is a number from ${n} to ${i}, not ${a}.`)}return t}function mn(){let[e,t]=crypto.getRandomValues(/* @__PURE__ */ new Uint32Array(2));return BigInt(t)<<32n|BigInt(e)}var hn=Object.defineProperty,gn=(e,t,n)=>t in e?hn(e,t,{enumerable:!0,configurable:!0,writable:!0,value:n}):e[t]=n,_n=(e,t,n)=>(gn(e,typeof t==`symbol`?t:t+``,n),n),S=Object.freeze({Text:`Text`,NumericLiteral:`NumericLiteral`,StringLiteral:`StringLiteral`,Identifier:`Identifier`,Equals:`Equals`,OpenParen:`OpenParen`,CloseParen:`CloseParen`,OpenStatement:`OpenStatement`,CloseStatement:`CloseStatement`,OpenExpression:`OpenExpression`,CloseExpression:`CloseExpression`,OpenSquareBracket:`OpenSquareBracket`,CloseSquareBracket:`CloseSquareBracket`,OpenCurlyBracket:`OpenCurlyBracket`,CloseCurlyBracket:`CloseCurlyBracket`,Comma:`Comma`,Dot:`Dot`,Colon:`Colon`,Pipe:`Pipe`,CallOperator:`CallOperator`,AdditiveBinaryOperator:`AdditiveBinaryOperator`,MultiplicativeBinaryOperator:`MultiplicativeBinaryOperator`,ExponentiationBinaryOperator:`ExponentiationBinaryOperator`,ComparisonBinaryOperator:`ComparisonBinaryOperator`,UnaryOperator:`UnaryOperator`,Comment:`Comment`}),C=class{constructor(e,t){this.value=e,this.type=t}};function vn(e){return/\w/.test(e)}function yn(e){return/[0-9]/.test(e)}function bn(e){return/\s/.test(e)}var xn=[[`{%`,S.OpenStatement],[`%}`,S.CloseStatement],[`{{`,S.OpenExpression],[`}}`,S.CloseExpression],[`(`,S.OpenParen],[`)`,S.CloseParen],[`{`,S.OpenCurlyBracket],[`}`,S.CloseCurlyBracket],[`[`,S.OpenSquareBracket],[`]`,S.CloseSquareBracket],[`,`,S.Comma],[`.`,S.Dot],[`:`,S.Colon],[`|`,S.Pipe],[`<=`,S.ComparisonBinaryOperator],[`>=`,S.ComparisonBinaryOperator],[`==`,S.ComparisonBinaryOperator],[`!=`,S.ComparisonBinaryOperator],[`<`,S.ComparisonBinaryOperator],[`>`,S.ComparisonBinaryOperator],[`+`,S.AdditiveBinaryOperator],[`-`,S.AdditiveBinaryOperator],[`~`,S.AdditiveBinaryOperator],[`**`,S.ExponentiationBinaryOperator],[`*`,S.MultiplicativeBinaryOperator],[`//`,S.MultiplicativeBinaryOperator],[`/`,S.MultiplicativeBinaryOperator],[`%`,S.MultiplicativeBinaryOperator],[`=`,S.Equals]],Sn=/* @__PURE__ */ new Map([[`n`,`
+`],[`t`,`	`],[`r`,`\r`],[`b`,`\b`],[`f`,`\f`],[`v`,`\v`],[`'`,`'`],[`"`,`"`],[`\\`,`\\`]]);function Cn(e,t={}){return e.endsWith(`
+`)&&(e=e.slice(0,-1)),t.lstrip_blocks&&(e=e.replace(/^[ \t]*({[#%-])/gm,`$1`)),t.trim_blocks&&(e=e.replace(/([#%-]})\n/g,`$1`)),e.replace(/(\s*){%(-?)\s*(?:end)?generation\s*(-?)%}(\s*)/gs,(e,t,n,r,i)=>(n?``:t)+(r?``:i))}function wn(e,t={}){let n=[],r=Cn(e,t),i=0,a=0,o=e=>{let t=``;for(;e(r[i]);)if(r[i]===`\\`){if(++i,i>=r.length)throw SyntaxError(`Unexpected end of input`);let e=r[i++];if(e===`x`||e===`u`){let n=e===`x`?2:4,a=r.slice(i,i+n);if(a.length!==n||/[^0-9a-f]/i.test(a))throw SyntaxError(`Invalid hexadecimal escape sequence: \\${e}${a}`);t+=String.fromCharCode(parseInt(a,16)),i+=n;continue}let n=Sn.get(e);if(n===void 0)throw SyntaxError(`Unexpected escaped character: ${e}`);t+=n}else if(t+=r[i++],i>=r.length)throw SyntaxError(`Unexpected end of input`);return t},s=()=>{let e=n.at(-1);e&&e.type===S.Text&&(e.value=e.value.trimEnd(),e.value===``&&n.pop())},c=()=>{for(;i<r.length&&bn(r[i]);)++i};main:for(;i<r.length;){let e=n.at(-1)?.type;if(e===void 0||e===S.CloseStatement||e===S.CloseExpression||e===S.Comment){let e=``;for(;i<r.length&&(r[i]!==`{`||r[i+1]!==`%`&&r[i+1]!==`{`&&r[i+1]!==`#`);)e+=r[i++];if(e.length>0){n.push(new C(e,S.Text));continue}}if(r[i]===`{`&&r[i+1]===`#`){i+=2;let e=r[i]===`-`;e&&++i;let t=``;for(;r[i]!==`#`||r[i+1]!==`}`;){if(i+2>=r.length)throw SyntaxError(`Missing end of comment tag`);t+=r[i++]}let a=t.endsWith(`-`);a&&(t=t.slice(0,-1)),e&&s(),n.push(new C(t,S.Comment)),i+=2,a&&c();continue}if(r.slice(i,i+3)===`{%-`){s(),n.push(new C(`{%`,S.OpenStatement)),i+=3;continue}if(r.slice(i,i+3)===`{{-`){s(),n.push(new C(`{{`,S.OpenExpression)),a=0,i+=3;continue}if(o(bn),r.slice(i,i+3)===`-%}`){n.push(new C(`%}`,S.CloseStatement)),i+=3,c();continue}if(r.slice(i,i+3)===`-}}`){n.push(new C(`}}`,S.CloseExpression)),i+=3,c();continue}let t=r[i];if(t===`-`||t===`+`){let e=n.at(-1)?.type;if(e===S.Text||e===void 0)throw SyntaxError(`Unexpected character: ${t}`);switch(e){case S.Identifier:case S.NumericLiteral:case S.StringLiteral:case S.CloseParen:case S.CloseSquareBracket:break;default:{++i;let e=o(yn);if(e.length>0&&r[i]===`.`&&yn(r[i+1])){++i;let t=o(yn);e=`${e}.${t}`}n.push(new C(`${t}${e}`,e.length>0?S.NumericLiteral:S.UnaryOperator));continue}}}for(let[e,t]of xn)if(!(e===`}}`&&a>0)&&r.slice(i,i+e.length)===e){n.push(new C(e,t)),t===S.OpenExpression?a=0:t===S.OpenCurlyBracket?++a:t===S.CloseCurlyBracket&&--a,i+=e.length;continue main}if(t===`'`||t===`"`){++i;let e=o(e=>e!==t);n.push(new C(e,S.StringLiteral)),++i}else if(yn(t)){let e=o(yn);if(n.at(-1)?.type!==S.Dot&&r[i]===`.`&&yn(r[i+1])){++i;let t=o(yn);e=`${e}.${t}`}n.push(new C(e,S.NumericLiteral))}else if(vn(t)){let e=o(vn);n.push(new C(e,S.Identifier))}else throw SyntaxError(`Unexpected character: ${t}`)}return n}var w=class{type=`Statement`},Tn=class extends w{constructor(e){super(),this.body=e}type=`Program`},En=class extends w{constructor(e,t,n){super(),this.test=e,this.body=t,this.alternate=n}type=`If`},Dn=class extends w{constructor(e,t,n,r){super(),this.loopvar=e,this.iterable=t,this.body=n,this.defaultBlock=r}type=`For`},On=class extends w{type=`Break`},kn=class extends w{type=`Continue`},An=class extends w{constructor(e,t,n){super(),this.assignee=e,this.value=t,this.body=n}type=`Set`},jn=class extends w{constructor(e,t,n){super(),this.name=e,this.args=t,this.body=n}type=`Macro`},Mn=class extends w{constructor(e){super(),this.value=e}type=`Comment`},T=class extends w{type=`Expression`},Nn=class extends T{constructor(e,t,n){super(),this.object=e,this.property=t,this.computed=n}type=`MemberExpression`},Pn=class extends T{constructor(e,t){super(),this.callee=e,this.args=t}type=`CallExpression`},E=class extends T{constructor(e){super(),this.value=e}type=`Identifier`},Fn=class extends T{constructor(e){super(),this.value=e}type=`Literal`},In=class extends Fn{type=`IntegerLiteral`},Ln=class extends Fn{type=`FloatLiteral`},Rn=class extends Fn{type=`StringLiteral`},zn=class extends Fn{type=`ArrayLiteral`},Bn=class extends Fn{type=`TupleLiteral`},Vn=class extends Fn{type=`ObjectLiteral`},Hn=class extends T{constructor(e,t,n){super(),this.operator=e,this.left=t,this.right=n}type=`BinaryExpression`},Un=class extends T{constructor(e,t){super(),this.operand=e,this.filter=t}type=`FilterExpression`},Wn=class extends w{constructor(e,t){super(),this.filter=e,this.body=t}type=`FilterStatement`},Gn=class extends T{constructor(e,t){super(),this.lhs=e,this.test=t}type=`SelectExpression`},Kn=class extends T{constructor(e,t,n){super(),this.operand=e,this.negate=t,this.test=n}type=`TestExpression`},qn=class extends T{constructor(e,t){super(),this.operator=e,this.argument=t}type=`UnaryExpression`},Jn=class extends T{constructor(e=void 0,t=void 0,n=void 0){super(),this.start=e,this.stop=t,this.step=n}type=`SliceExpression`},Yn=class extends T{constructor(e,t){super(),this.key=e,this.value=t}type=`KeywordArgumentExpression`},Xn=class extends T{constructor(e){super(),this.argument=e}type=`SpreadExpression`},Zn=class extends T{constructor(e){super(),this.argument=e}type=`KeywordSpreadExpression`},Qn=class extends w{constructor(e,t,n){super(),this.call=e,this.callerArgs=t,this.body=n}type=`CallStatement`},$n=class extends T{constructor(e,t,n){super(),this.condition=e,this.trueExpr=t,this.falseExpr=n}type=`Ternary`};function er(e){let t=new Tn([]),n=0;function r(t,r){let i=e[n++];if(!i||i.type!==t)throw Error(`Parser Error: ${r}. ${i.type} !== ${t}.`);return i}function i(e){if(!c(e))throw SyntaxError(`Expected ${e}`);++n}function a(){switch(e[n].type){case S.Comment:return new Mn(e[n++].value);case S.Text:return l();case S.OpenStatement:return u();case S.OpenExpression:return d();default:throw SyntaxError(`Unexpected token type: ${e[n].type}`)}}function o(...t){return n+t.length<=e.length&&t.every((t,r)=>t===e[n+r].type)}function s(...t){return e[n]?.type===S.OpenStatement&&e[n+1]?.type===S.Identifier&&t.includes(e[n+1]?.value)}function c(...t){return n+t.length<=e.length&&t.every((t,r)=>e[n+r].type===`Identifier`&&t===e[n+r].value)}function l(){return new Rn(r(S.Text,`Expected text token`).value)}function u(){if(r(S.OpenStatement,`Expected opening statement token`),e[n].type!==S.Identifier)throw SyntaxError(`Unknown statement, got ${e[n].type}`);let t=e[n].value,c;switch(t){case`set`:++n,c=f();break;case`if`:++n,c=p(),r(S.OpenStatement,`Expected {% token`),i(`endif`),r(S.CloseStatement,`Expected %} token`);break;case`macro`:++n,c=m(),r(S.OpenStatement,`Expected {% token`),i(`endmacro`),r(S.CloseStatement,`Expected %} token`);break;case`for`:++n,c=g(),r(S.OpenStatement,`Expected {% token`),i(`endfor`),r(S.CloseStatement,`Expected %} token`);break;case`call`:{++n;let e=null;o(S.OpenParen)&&(e=se(`parameters`));let t=y();if(t.type!==`Identifier`)throw SyntaxError(`Expected identifier following call statement`);let l=se(`call`);r(S.CloseStatement,`Expected closing statement token`);let u=[];for(;!s(`endcall`);)u.push(a());r(S.OpenStatement,`Expected '{%'`),i(`endcall`),r(S.CloseStatement,`Expected closing statement token`),c=new Qn(new Pn(t,l),e,u);break}case`break`:++n,r(S.CloseStatement,`Expected closing statement token`),c=new On;break;case`continue`:++n,r(S.CloseStatement,`Expected closing statement token`),c=new kn;break;case`filter`:{++n;let e=y();e instanceof E&&o(S.OpenParen)&&(e=oe(e)),r(S.CloseStatement,`Expected closing statement token`);let t=[];for(;!s(`endfilter`);)t.push(a());r(S.OpenStatement,`Expected '{%'`),i(`endfilter`),r(S.CloseStatement,`Expected '%}'`),c=new Wn(e,t);break}default:throw SyntaxError(`Unknown statement type: ${t}`)}return c}function d(){r(S.OpenExpression,`Expected opening expression token`);let e=_();return r(S.CloseExpression,`Expected closing expression token`),e}function f(){let e=h(),t=null,c=[];if(o(S.Equals))++n,t=h();else{for(r(S.CloseStatement,`Expected %} token`);!s(`endset`);)c.push(a());r(S.OpenStatement,`Expected {% token`),i(`endset`)}return r(S.CloseStatement,`Expected closing statement token`),new An(e,t,c)}function p(){let e=_();r(S.CloseStatement,`Expected closing statement token`);let t=[],i=[];for(;!s(`elif`,`else`,`endif`);)t.push(a());if(s(`elif`)){++n,++n;let e=p();i.push(e)}else if(s(`else`))for(++n,++n,r(S.CloseStatement,`Expected closing statement token`);!s(`endif`);)i.push(a());return new En(e,t,i)}function m(){let e=y();if(e.type!==`Identifier`)throw SyntaxError(`Expected identifier following macro statement`);let t=se(`parameters`);r(S.CloseStatement,`Expected closing statement token`);let n=[];for(;!s(`endmacro`);)n.push(a());return new jn(e,t,n)}function h(e=!1){let t=e?y:_,r=[t()],i=o(S.Comma);for(;i&&(++n,r.push(t()),o(S.Comma)););return i?new Bn(r):r[0]}function g(){let e=h(!0);if(!(e instanceof E||e instanceof Bn))throw SyntaxError(`Expected identifier/tuple for the loop variable, got ${e.type} instead`);if(!c(`in`))throw SyntaxError("Expected `in` keyword following loop variable");++n;let t=_();r(S.CloseStatement,`Expected closing statement token`);let i=[];for(;!s(`endfor`,`else`);)i.push(a());let o=[];if(s(`else`))for(++n,++n,r(S.CloseStatement,`Expected closing statement token`);!s(`endfor`);)o.push(a());return new Dn(e,t,i,o)}function _(){return v()}function v(){let e=ee();if(c(`if`)){++n;let t=ee();return c(`else`)?(++n,new $n(t,e,v())):new Gn(e,t)}return e}function ee(){let t=te();for(;c(`or`);){let r=e[n];++n;let i=te();t=new Hn(r,t,i)}return t}function te(){let t=ne();for(;c(`and`);){let r=e[n];++n;let i=ne();t=new Hn(r,t,i)}return t}function ne(){let t;for(;c(`not`);){let r=e[n];++n,t=new qn(r,ne())}return t??re()}function re(){let t=ie();for(;;){let r;if(c(`not`,`in`))r=new C(`not in`,S.Identifier),n+=2;else if(c(`in`))r=e[n++];else if(o(S.ComparisonBinaryOperator))r=e[n++];else break;let i=ie();t=new Hn(r,t,i)}return t}function ie(){let t=de();for(;o(S.AdditiveBinaryOperator);){let r=e[n];++n;let i=de();t=new Hn(r,t,i)}return t}function ae(){let e=ue(y());return o(S.OpenParen)?oe(e):e}function oe(e){let t=new Pn(e,se(`call`));return t=ue(t),o(S.OpenParen)&&(t=oe(t)),t}function se(e){r(S.OpenParen,`Expected opening parenthesis for arguments list`);let t=ce(e);return r(S.CloseParen,`Expected closing parenthesis for arguments list`),t}function ce(t){let r=[],i=/* @__PURE__ */ new Set,a=!1,s=!1;for(;!o(S.CloseParen);){let c=o(S.ExponentiationBinaryOperator),l=o(S.MultiplicativeBinaryOperator)&&e[n].value===`*`;if(t===`parameters`&&(c||l))throw SyntaxError(`Argument unpacking is not allowed in parameter declarations`);if(c){if(++n,r.push(new Zn(_())),o(S.Comma)&&++n,!o(S.CloseParen))throw SyntaxError("Expected closing parenthesis: `**` must be applied to the final argument");break}let u;if(l){if(s)throw SyntaxError("Only one `*` argument unpacking is allowed");s=!0,++n,u=new Xn(_())}else{if(u=_(),o(S.Equals)){if(++n,!(u instanceof E))throw SyntaxError(t===`parameters`?`Expected identifier for parameter declaration`:`Expected identifier for keyword argument`);let e=_();u=new Yn(u,e)}if(t===`parameters`){if(!(u instanceof E||u instanceof Yn))throw SyntaxError(`Expected identifier for parameter declaration`);let e=u instanceof E?u.value:u.key.value;if(i.has(e))throw SyntaxError(`Duplicate parameter name: ${e}`);i.add(e)}if(u instanceof Yn)a=!0;else if(a)throw SyntaxError(t===`call`?`Positional arguments must come before keyword arguments`:`Non-default argument follows default argument`);else if(s)throw SyntaxError("Positional arguments must not follow `*` argument unpacking")}r.push(u),o(S.Comma)&&++n}return r}function le(){let e=[],t=!1;for(;!o(S.CloseSquareBracket);)o(S.Colon)?(e.push(void 0),++n,t=!0):(e.push(_()),o(S.Colon)&&(++n,t=!0));if(e.length===0)throw SyntaxError(`Expected at least one argument for member/slice expression`);if(t){if(e.length>3)throw SyntaxError(`Expected 0-3 arguments for slice expression`);return new Jn(...e)}return e[0]}function ue(t){for(;o(S.Dot)||o(S.OpenSquareBracket);){let i=e[n];++n;let a,o=i.type===S.OpenSquareBracket;if(o)a=le(),r(S.CloseSquareBracket,`Expected closing square bracket`);else if(a=y(),a.type!==`Identifier`&&a.type!==`IntegerLiteral`)throw SyntaxError(`Expected identifier or integer following dot operator`);t=new Nn(t,a,o)}return t}function de(){let t=fe();for(;o(S.MultiplicativeBinaryOperator);){let r=e[n++],i=fe();t=new Hn(r,t,i)}return t}function fe(){let t=pe();for(;o(S.ExponentiationBinaryOperator);){let r=e[n++],i=pe();t=new Hn(r,t,i)}return t}function pe(){let e=me();for(;c(`is`);){++n;let t=c(`not`);t&&++n;let r=y();if(!(r instanceof E))throw SyntaxError(`Expected identifier for the test`);e=new Kn(e,t,r)}return e}function me(){let e=he();for(;o(S.Pipe);){++n;let t=y();if(!(t instanceof E))throw SyntaxError(`Expected identifier for the filter`);o(S.OpenParen)&&(t=oe(t)),e=new Un(e,t)}return e}function he(){let t=e[n];if(t&&(t.type===S.UnaryOperator||t.type===S.AdditiveBinaryOperator)&&(t.value===`-`||t.value===`+`)){let t=e[n++];return new qn(t,he())}return ae()}function y(){let t=e[n++];switch(t.type){case S.NumericLiteral:{let e=t.value;return e.includes(`.`)?new Ln(Number(e)):new In(Number(e))}case S.StringLiteral:{let r=t.value;for(;o(S.StringLiteral);)r+=e[n++].value;return new Rn(r)}case S.Identifier:return new E(t.value);case S.OpenParen:{let e=h();return r(S.CloseParen,"Expected closing parenthesis, got ${tokens[current].type} instead."),e}case S.OpenSquareBracket:{let e=[];for(;!o(S.CloseSquareBracket);)e.push(_()),o(S.Comma)&&++n;return++n,new zn(e)}case S.OpenCurlyBracket:{let e=/* @__PURE__ */ new Map;for(;!o(S.CloseCurlyBracket);){let t=_();r(S.Colon,`Expected colon between key and value in object literal`);let i=_();e.set(t,i),o(S.Comma)&&++n}return++n,new Vn(e)}default:throw SyntaxError(`Unexpected token: ${t.type}`)}}for(;n<e.length;)t.body.push(a());return t}function tr(e,t,n=1){if(t===void 0&&(t=e,e=0),n===0)throw Error(`range() step must not be zero`);let r=[];if(n>0)for(let i=e;i<t;i+=n)r.push(i);else for(let i=e;i>t;i+=n)r.push(i);return r}function nr(e,t,n,r=1){let i=Math.sign(r);i>=0?(t=(t??=0)<0?Math.max(e.length+t,0):Math.min(t,e.length),n=(n??=e.length)<0?Math.max(e.length+n,0):Math.min(n,e.length)):(t=(t??=e.length-1)<0?Math.max(e.length+t,-1):Math.min(t,e.length-1),n=(n??=-1)<-1?Math.max(e.length+n,-1):Math.min(n,e.length-1));let a=[];for(let o=t;i*o<i*n;o+=r)a.push(e[o]);return a}function rr(e){return e.replace(/\b\w/g,e=>e.toUpperCase())}function ir(e){return ar(/* @__PURE__ */ new Date,e)}function ar(e,t){let n=new Intl.DateTimeFormat(void 0,{month:`long`}),r=new Intl.DateTimeFormat(void 0,{month:`short`}),i=e=>e<10?`0`+e:e.toString();return t.replace(/%[YmdbBHM%]/g,t=>{switch(t){case`%Y`:return e.getFullYear().toString();case`%m`:return i(e.getMonth()+1);case`%d`:return i(e.getDate());case`%b`:return r.format(e);case`%B`:return n.format(e);case`%H`:return i(e.getHours());case`%M`:return i(e.getMinutes());case`%%`:return`%`;default:return t}})}function or(e){return e.replace(/[.*+?^${}()|[\]\\]/g,`\\$&`)}function sr(e,t,n,r){if(r===0)return e;let i=r==null||r<0?1/0:r,a=t.length===0?/* @__PURE__ */ RegExp(`(?=)`,`gu`):new RegExp(or(t),`gu`);return e.replaceAll(a,e=>i>0?(--i,n):e)}var cr=class extends Error{},lr=class extends Error{},ur=/* @__PURE__ */ new Map,D=class{type=`RuntimeValue`;value;get builtins(){return ur}constructor(e=void 0){this.value=e}__bool__(){return new j(!!this.value)}toString(){return String(this.value)}},O=class extends D{type=`IntegerValue`},k=class extends D{type=`FloatValue`;toString(){return Object.is(this.value,-0)?`-0.0`:this.value%1==0?this.value.toFixed(1):this.value.toString()}},A=class extends D{type=`StringValue`;_builtins;get builtins(){return this._builtins??=/* @__PURE__ */ new Map([[`upper`,new I(()=>new A(this.value.toUpperCase()))],[`lower`,new I(()=>new A(this.value.toLowerCase()))],[`strip`,new I(()=>new A(this.value.trim()))],[`title`,new I(()=>new A(rr(this.value)))],[`capitalize`,new I(()=>new A(this.value.charAt(0).toUpperCase()+this.value.slice(1)))],[`length`,new O(this.value.length)],[`rstrip`,new I(()=>new A(this.value.trimEnd()))],[`lstrip`,new I(()=>new A(this.value.trimStart()))],[`startswith`,new I(e=>{if(e.length===0)throw Error(`startswith() requires at least one argument`);let t=e[0];if(t instanceof A)return new j(this.value.startsWith(t.value));if(t instanceof F){for(let e of t.value){if(!(e instanceof A))throw Error(`startswith() tuple elements must be strings`);if(this.value.startsWith(e.value))return new j(!0)}return new j(!1)}throw Error(`startswith() argument must be a string or tuple of strings`)})],[`endswith`,new I(e=>{if(e.length===0)throw Error(`endswith() requires at least one argument`);let t=e[0];if(t instanceof A)return new j(this.value.endsWith(t.value));if(t instanceof F){for(let e of t.value){if(!(e instanceof A))throw Error(`endswith() tuple elements must be strings`);if(this.value.endsWith(e.value))return new j(!0)}return new j(!1)}throw Error(`endswith() argument must be a string or tuple of strings`)})],[`split`,new I(e=>{let t=e[0]??new L;if(!(t instanceof A||t instanceof L))throw Error(`sep argument must be a string or null`);let n=e[1]??new O(-1);if(!(n instanceof O))throw Error(`maxsplit argument must be a number`);let r=[];if(t instanceof L){let e=this.value.trimStart();for(let{0:t,index:i}of e.matchAll(/\S+/g)){if(n.value!==-1&&r.length>=n.value&&i!==void 0){r.push(t+e.slice(i+t.length));break}r.push(t)}}else{if(t.value===``)throw Error(`empty separator`);r=this.value.split(t.value),n.value!==-1&&r.length>n.value&&r.push(r.splice(n.value).join(t.value))}return new F(r.map(e=>new A(e)))})],[`replace`,new I(e=>{if(e.length<2)throw Error(`replace() requires at least two arguments`);let t=e[0],n=e[1];if(!(t instanceof A&&n instanceof A))throw Error(`replace() arguments must be strings`);let r;if(r=e.length>2?e[2].type===`KeywordArgumentsValue`?e[2].value.get(`count`)??new L:e[2]:new L,!(r instanceof O||r instanceof L))throw Error(`replace() count argument must be a number or null`);return new A(sr(this.value,t.value,n.value,r.value))})]])}},j=class extends D{type=`BooleanValue`},dr=/[\x7f-\uffff]/g;function fr(e){return e.replace(dr,e=>`\\u`+e.charCodeAt(0).toString(16).padStart(4,`0`))}function M(e,t={},n=0,r=!0){let{indent:i=null,ensureAscii:a=!1,separators:o=null,sortKeys:s=!1}=t,c,l;switch(o?[c,l]=o:i?(c=`,`,l=`: `):(c=`, `,l=`: `),e.type){case`NullValue`:return`null`;case`UndefinedValue`:return r?`null`:`undefined`;case`IntegerValue`:case`FloatValue`:case`BooleanValue`:return JSON.stringify(e.value);case`StringValue`:{let t=JSON.stringify(e.value);return a&&(t=fr(t)),t}case`ArrayValue`:case`NamespaceValue`:case`ObjectValue`:{let o=i?` `.repeat(i):``,u=`
+`+o.repeat(n),d=u+o;if(e.type===`ArrayValue`){let a=e.value.map(e=>M(e,t,n+1,r));return i&&a.length>0?`[${d}${a.join(`${c}${d}`)}${u}]`:`[${a.join(c)}]`}{let o=Array.from(e.value.entries());s&&(o=o.sort(([e],[t])=>e.localeCompare(t)));let f=o.map(([e,o])=>{let s=JSON.stringify(e);a&&(s=fr(s));let c=`${s}${l}${M(o,t,n+1,r)}`;return i?`${d}${c}`:c});return i&&f.length>0?`{${f.join(c)}${u}}`:`{${f.join(c)}}`}}default:throw Error(`Cannot convert to JSON: ${e.type}`)}}var N=class extends D{type=`ObjectValue`;_builtins;__bool__(){return new j(this.value.size>0)}get builtins(){return this._builtins??=/* @__PURE__ */ new Map([[`get`,new I(([e,t])=>{if(!(e instanceof A))throw Error(`Object key must be a string: got ${e.type}`);return this.value.get(e.value)??t??new L})],[`items`,new I(()=>this.items())],[`keys`,new I(()=>this.keys())],[`values`,new I(()=>this.values())],[`dictsort`,new I(e=>{let t=/* @__PURE__ */ new Map,n=e.filter(e=>e instanceof P?(t=e.value,!1):!0),r=n.at(0)??t.get(`case_sensitive`)??new j(!1);if(!(r instanceof j))throw Error(`case_sensitive must be a boolean`);let i=n.at(1)??t.get(`by`)??new A(`key`);if(!(i instanceof A))throw Error(`by must be a string`);if(![`key`,`value`].includes(i.value))throw Error(`by must be either 'key' or 'value'`);let a=n.at(2)??t.get(`reverse`)??new j(!1);if(!(a instanceof j))throw Error(`reverse must be a boolean`);return new F(Array.from(this.value.entries()).map(([e,t])=>new F([new A(e),t])).sort((e,t)=>{let n=i.value===`key`?0:1,o=e.value[n],s=t.value[n],c=Sr(o,s,r.value);return a.value?-c:c}))})]])}items(){return new F(Array.from(this.value.entries()).map(([e,t])=>new F([new A(e),t])))}keys(){return new F(Array.from(this.value.keys()).map(e=>new A(e)))}values(){return new F(Array.from(this.value.values()))}toString(){return M(this,{},0,!1)}},P=class extends N{type=`KeywordArgumentsValue`},pr=class extends D{type=`NamespaceValue`;toString(){return M(this,{},0,!1)}},F=class extends D{type=`ArrayValue`;_builtins;get builtins(){return this._builtins??=/* @__PURE__ */ new Map([[`length`,new O(this.value.length)]])}__bool__(){return new j(this.value.length>0)}toString(){return M(this,{},0,!1)}},mr=class extends F{type=`TupleValue`},I=class extends D{type=`FunctionValue`},L=class extends D{type=`NullValue`},R=class extends D{type=`UndefinedValue`};function hr(e){let t;if(e instanceof F?t=e.value:e instanceof A&&(t=Array.from(e.value,e=>new A(e))),!t||t.length!==2)throw Error(`namespace expected an object or an iterable of [key, value] pairs`);let[n,r]=t;if(!(n instanceof A))throw Error(`namespace keys must be strings`);return[n,r]}var gr=class{constructor(e){this.parent=e}variables=/* @__PURE__ */ new Map([[`namespace`,new I(e=>{let t=e.slice(),n;if(t.at(-1)instanceof P&&(n=t.pop()),t.length>1)throw Error(`namespace expected at most 1 argument, got ${t.length}`);let r=/* @__PURE__ */ new Map;if(t.length===1){let e=t[0];if(e instanceof N)for(let[t,n]of e.value)r.set(t,n);else if(e instanceof F)for(let t of e.value){let[e,n]=hr(t);r.set(e.value,n)}else throw Error(`'${e.type}' object is not iterable`)}if(n)for(let[e,t]of n.value)r.set(e,t);return new pr(r)})]]);tests=gr.TESTS;set(e,t){return this.declareVariable(e,Dr(t))}declareVariable(e,t){if(this.variables.has(e))throw SyntaxError(`Variable already declared: ${e}`);return this.variables.set(e,t),t}setVariable(e,t){return this.variables.set(e,t),t}resolve(e){if(this.variables.has(e))return this;if(this.parent)return this.parent.resolve(e);throw Error(`Unknown variable: ${e}`)}lookupVariable(e){try{return this.resolve(e).variables.get(e)??new R}catch{return new R}}},z=gr;_n(z,`TESTS`,/* @__PURE__ */ new Map([[`boolean`,e=>e.type===`BooleanValue`],[`callable`,e=>e instanceof I],[`odd`,e=>{if(!(e instanceof O))throw Error(`cannot odd on ${e.type}`);return e.value%2!=0}],[`even`,e=>{if(!(e instanceof O))throw Error(`cannot even on ${e.type}`);return e.value%2==0}],[`false`,e=>e.type===`BooleanValue`&&!e.value],[`true`,e=>e.type===`BooleanValue`&&e.value],[`none`,e=>e.type===`NullValue`],[`string`,e=>e.type===`StringValue`],[`number`,e=>e instanceof O||e instanceof k],[`integer`,e=>e instanceof O],[`iterable`,e=>e.type===`ArrayValue`||e.type===`StringValue`],[`mapping`,e=>e instanceof N],[`sequence`,e=>e instanceof F||e instanceof N||e instanceof A],[`lower`,e=>{let t=e.value;return e.type===`StringValue`&&t===t.toLowerCase()}],[`upper`,e=>{let t=e.value;return e.type===`StringValue`&&t===t.toUpperCase()}],[`none`,e=>e.type===`NullValue`],[`defined`,e=>e.type!==`UndefinedValue`],[`undefined`,e=>e.type===`UndefinedValue`],[`equalto`,(e,t)=>e.value===t.value],[`eq`,(e,t)=>e.value===t.value]]));function _r(e){e.set(`false`,!1),e.set(`true`,!0),e.set(`none`,null),e.set(`raise_exception`,e=>{throw Error(e)}),e.set(`range`,tr),e.set(`strftime_now`,ir),e.set(`True`,!0),e.set(`False`,!1),e.set(`None`,null)}function vr(e){return e instanceof N||e instanceof pr}function yr(e){return e instanceof O||e instanceof k||e instanceof j}function br(e){return e instanceof j?Number(e.value):e.value}function xr(e,t){let n=t.split(`.`),r=e;for(let e of n)if(vr(r))r=r.value.get(e)??new R;else if(r instanceof F){let t=parseInt(e,10);if(!isNaN(t)&&t>=0&&t<r.value.length)r=r.value[t];else return new R}else return new R;return r}function Sr(e,t,n=!1){if(e instanceof L&&t instanceof L)return 0;if(e instanceof L||t instanceof L)throw Error(`Cannot compare ${e.type} with ${t.type}`);if(e instanceof R&&t instanceof R)return 0;if(e instanceof R||t instanceof R)throw Error(`Cannot compare ${e.type} with ${t.type}`);if(yr(e)&&yr(t)){let n=br(e),r=br(t);return n<r?-1:+(n>r)}if(e.type!==t.type)throw Error(`Cannot compare different types: ${e.type} and ${t.type}`);switch(e.type){case`StringValue`:{let r=e.value,i=t.value;return n||(r=r.toLowerCase(),i=i.toLowerCase()),r<i?-1:+(r>i)}default:throw Error(`Cannot compare type: ${e.type}`)}}function Cr(e){if(e.type===`Identifier`)return{name:e.value};let t=e;return{name:t.key.value,defaultValue:t.value}}function wr(e){return e===`kwargs`||e===`varargs`}function Tr(e,t){let n=/* @__PURE__ */ new Set,r=/* @__PURE__ */ new Set,i=e=>{wr(e)&&n.add(e)},a=e=>{if(e.type===`Identifier`)i(e.value);else if(e.type===`TupleLiteral`)for(let t of e.value)a(t)},o=e=>{i(Cr(e).name)},s=e=>{for(let t of e){let e=Cr(t);e.defaultValue&&l(e.defaultValue)}},c=e=>{e.type===`CallExpression`&&l(e.args)},l=e=>{if(Array.isArray(e))for(let t of e)l(t);else if(e instanceof Map)for(let[t,n]of e)l(t),l(n);else if(e instanceof w)switch(e.type){case`For`:{let t=e;if(a(t.loopvar),t.iterable.type===`SelectExpression`){let e=t.iterable;l(e.lhs),l(t.body),l(t.defaultBlock),l(e.test);return}l(t.iterable),l(t.body),l(t.defaultBlock);return}case`Set`:{let t=e;a(t.assignee),l(t.value),l(t.body);return}case`Macro`:{let t=e;for(let e of t.args)o(e);s(t.args),l(t.body);return}case`CallStatement`:{let t=e;l(t.call);for(let e of t.callerArgs??[])o(e);s(t.callerArgs??[]),l(t.body);return}case`FilterStatement`:{let t=e;l(t.body),c(t.filter);return}case`Identifier`:{let t=e.value;wr(t)&&!n.has(t)&&r.add(t);return}case`MemberExpression`:{let t=e;l(t.object),t.computed&&l(t.property);return}case`FilterExpression`:{let t=e;l(t.operand),c(t.filter);return}case`TestExpression`:l(e.operand);return;case`SelectExpression`:{let t=e;l(t.test),l(t.lhs);return}case`KeywordArgumentExpression`:l(e.value);return;default:for(let t of Object.values(e))l(t)}};for(let t of e)o(t);return l(t),r}var Er=class{global;constructor(e){this.global=e??new z}run(e){return this.evaluate(e,this.global)}evaluateBinaryExpression(e,t){let n=this.evaluate(e.left,t);switch(e.operator.value){case`and`:return n.__bool__().value?this.evaluate(e.right,t):n;case`or`:return n.__bool__().value?n:this.evaluate(e.right,t)}let r=this.evaluate(e.right,t);switch(e.operator.value){case`==`:return new j(n.value==r.value);case`!=`:return new j(n.value!=r.value)}if(n instanceof R||r instanceof R){if(r instanceof R&&[`in`,`not in`].includes(e.operator.value))return new j(e.operator.value===`not in`);throw Error(`Cannot perform operation ${e.operator.value} on undefined values`)}if(n instanceof L||r instanceof L)throw Error(`Cannot perform operation on null values`);if(e.operator.value===`~`)return new A(n.value.toString()+r.value.toString());if(e.operator.value===`**`&&yr(n)&&yr(r)){let e=br(n),t=br(r);if(e===0&&t<0)throw Error(`0.0 cannot be raised to a negative power`);let i=e**t;if(!Number.isFinite(i))throw Error(`Exponentiation result is not a finite real number`);return n instanceof k||r instanceof k||t<0?new k(i):new O(i)}if((n instanceof O||n instanceof k)&&(r instanceof O||r instanceof k)){let t=n.value,i=r.value;switch(e.operator.value){case`+`:case`-`:case`*`:{let a=e.operator.value===`+`?t+i:e.operator.value===`-`?t-i:t*i;return n instanceof k||r instanceof k?new k(a):new O(a)}case`/`:return new k(t/i);case`//`:{let e=Math.floor(t/i);return n instanceof k||r instanceof k?new k(e):new O(e)}case`%`:{let e=t%i;return n instanceof k||r instanceof k?new k(e):new O(e)}case`<`:return new j(t<i);case`>`:return new j(t>i);case`>=`:return new j(t>=i);case`<=`:return new j(t<=i)}}else if(n instanceof F&&r instanceof F)switch(e.operator.value){case`+`:return new F(n.value.concat(r.value))}else if(r instanceof F){let t=r.value.find(e=>e.value===n.value)!==void 0;switch(e.operator.value){case`in`:return new j(t);case`not in`:return new j(!t)}}if(n instanceof A||r instanceof A)switch(e.operator.value){case`+`:return new A(n.value.toString()+r.value.toString())}if(n instanceof A&&r instanceof A)switch(e.operator.value){case`in`:return new j(r.value.includes(n.value));case`not in`:return new j(!r.value.includes(n.value))}if(n instanceof A&&r instanceof N)switch(e.operator.value){case`in`:return new j(r.value.has(n.value));case`not in`:return new j(!r.value.has(n.value))}throw SyntaxError(`Unknown operator "${e.operator.value}" between ${n.type} and ${r.type}`)}evaluateArguments(e,t){let n=[],r=/* @__PURE__ */ new Map,i=(e,t)=>{if(r.has(e))throw Error(`Got multiple values for keyword argument '${e}'`);r.set(e,t)};for(let r of e)if(r.type===`SpreadExpression`){let e=r,i=this.evaluate(e.argument,t);if(!(i instanceof F))throw Error(`Cannot unpack non-iterable type: ${i.type}`);for(let e of i.value)n.push(e)}else r.type!==`KeywordArgumentExpression`&&r.type!==`KeywordSpreadExpression`&&n.push(this.evaluate(r,t));for(let n of e)if(n.type===`KeywordArgumentExpression`){let e=n;i(e.key.value,this.evaluate(e.value,t))}else if(n.type===`KeywordSpreadExpression`){let e=n,r=this.evaluate(e.argument,t);if(!(r instanceof N))throw Error(`Argument after ** must be a mapping, not ${r.type}`);for(let[e,t]of r.value)i(e,t)}return[n,r]}applyFilter(e,t,n){if(t.type===`Identifier`){let r=t;if(r.value===`safe`)return e;if(r.value===`tojson`)return new A(M(e,{}));if(e instanceof F)switch(r.value){case`list`:return e;case`first`:return e.value[0];case`last`:return e.value[e.value.length-1];case`length`:return new O(e.value.length);case`reverse`:return new F(e.value.slice().reverse());case`sort`:return new F(e.value.slice().sort((e,t)=>Sr(e,t,!1)));case`join`:return new A(e.value.map(e=>e.value).join(``));case`string`:return new A(M(e,{},0,!1));case`unique`:{let t=/* @__PURE__ */ new Set,n=[];for(let r of e.value)t.has(r.value)||(t.add(r.value),n.push(r));return new F(n)}default:throw Error(`Unknown ArrayValue filter: ${r.value}`)}else if(e instanceof A)switch(r.value){case`length`:case`upper`:case`lower`:case`title`:case`capitalize`:{let t=e.builtins.get(r.value);if(t instanceof I)return t.value([],n);if(t instanceof O)return t;throw Error(`Unknown StringValue filter: ${r.value}`)}case`trim`:return new A(e.value.trim());case`indent`:return new A(e.value.split(`
+`).map((e,t)=>t===0||e.length===0?e:`    `+e).join(`
+`));case`join`:case`string`:return e;case`int`:{let t=parseInt(e.value,10);return new O(isNaN(t)?0:t)}case`float`:{let t=parseFloat(e.value);return new k(isNaN(t)?0:t)}default:throw Error(`Unknown StringValue filter: ${r.value}`)}else if(e instanceof O||e instanceof k)switch(r.value){case`abs`:return e instanceof O?new O(Math.abs(e.value)):new k(Math.abs(e.value));case`int`:return new O(Math.floor(e.value));case`float`:return new k(e.value);case`string`:return new A(e.toString());default:throw Error(`Unknown NumericValue filter: ${r.value}`)}else if(e instanceof N)switch(r.value){case`items`:return new F(Array.from(e.value.entries()).map(([e,t])=>new F([new A(e),t])));case`length`:return new O(e.value.size);default:{let t=e.builtins.get(r.value);if(t)return t instanceof I?t.value([],n):t;throw Error(`Unknown ObjectValue filter: ${r.value}`)}}else if(e instanceof j)switch(r.value){case`bool`:return new j(e.value);case`int`:return new O(+!!e.value);case`float`:return new k(+!!e.value);case`string`:return new A(e.value?`true`:`false`);default:throw Error(`Unknown BooleanValue filter: ${r.value}`)}throw Error(`Cannot apply filter "${r.value}" to type: ${e.type}`)}if(t.type===`CallExpression`){let r=t;if(r.callee.type!==`Identifier`)throw Error(`Unknown filter: ${r.callee.type}`);let i=r.callee.value;if(i===`tojson`){let[,t]=this.evaluateArguments(r.args,n),i=t.get(`indent`)??new L;if(!(i instanceof O||i instanceof L))throw Error(`If set, indent must be a number`);let a=t.get(`ensure_ascii`)??new j(!1);if(!(a instanceof j))throw Error(`If set, ensure_ascii must be a boolean`);let o=t.get(`sort_keys`)??new j(!1);if(!(o instanceof j))throw Error(`If set, sort_keys must be a boolean`);let s=t.get(`separators`)??new L,c=null;if(s instanceof F||s instanceof mr){if(s.value.length!==2)throw Error(`separators must be a tuple of two strings`);let[e,t]=s.value;if(!(e instanceof A)||!(t instanceof A))throw Error(`separators must be a tuple of two strings`);c=[e.value,t.value]}else if(!(s instanceof L))throw Error(`If set, separators must be a tuple of two strings`);return new A(M(e,{indent:i.value,ensureAscii:a.value,sortKeys:o.value,separators:c}))}if(i===`join`){let t;if(e instanceof A)t=Array.from(e.value);else if(e instanceof F)t=e.value.map(e=>e.value);else throw Error(`Cannot apply filter "${i}" to type: ${e.type}`);let[a,o]=this.evaluateArguments(r.args,n),s=a.at(0)??o.get(`separator`)??new A(``);if(!(s instanceof A))throw Error(`separator must be a string`);return new A(t.join(s.value))}if(i===`int`||i===`float`){let[t,a]=this.evaluateArguments(r.args,n),o=t.at(0)??a.get(`default`)??(i===`int`?new O(0):new k(0));if(e instanceof A){let t=i===`int`?parseInt(e.value,10):parseFloat(e.value);return isNaN(t)?o:i===`int`?new O(t):new k(t)}if(e instanceof O||e instanceof k)return e;if(e instanceof j)return i===`int`?new O(+!!e.value):new k(+!!e.value);throw Error(`Cannot apply filter "${i}" to type: ${e.type}`)}if(i==="default"){let[t,i]=this.evaluateArguments(r.args,n),a=t[0]??new A(``),o=t[1]??i.get(`boolean`)??new j(!1);if(!(o instanceof j))throw Error("`default` filter flag must be a boolean");return e instanceof R||o.value&&!e.__bool__().value?a:e}if(e instanceof F){switch(i){case`sort`:{let[t,i]=this.evaluateArguments(r.args,n),a=t.at(0)??i.get(`reverse`)??new j(!1);if(!(a instanceof j))throw Error(`reverse must be a boolean`);let o=t.at(1)??i.get(`case_sensitive`)??new j(!1);if(!(o instanceof j))throw Error(`case_sensitive must be a boolean`);let s=t.at(2)??i.get(`attribute`)??new L;if(!(s instanceof A||s instanceof O||s instanceof L))throw Error(`attribute must be a string, integer, or null`);let c=e=>s instanceof L?e:xr(e,s instanceof O?String(s.value):s.value);return new F(e.value.slice().sort((e,t)=>{let n=Sr(c(e),c(t),o.value);return a.value?-n:n}))}case`selectattr`:case`rejectattr`:{let t=i===`selectattr`;if(e.value.some(e=>!vr(e)))throw Error(`\`${i}\` can only be applied to array of objects`);if(r.args.some(e=>e.type!==`StringLiteral`))throw Error(`arguments of \`${i}\` must be strings`);let[a,o,s]=r.args.map(e=>this.evaluate(e,n)),c;if(o){let e=n.tests.get(o.value);if(!e)throw Error(`Unknown test: ${o.value}`);c=e}else c=(...e)=>e[0].__bool__().value;return new F(e.value.filter(e=>{let n=e.value.get(a.value),r=n?c(n,s):!1;return t?r:!r}))}case`map`:{let[,t]=this.evaluateArguments(r.args,n);if(t.has(`attribute`)){let n=t.get(`attribute`);if(!(n instanceof A))throw Error(`attribute must be a string`);let r=t.get(`default`);return new F(e.value.map(e=>{if(!vr(e))throw Error(`items in map must be an object`);let t=xr(e,n.value);return t instanceof R?r??new R:t}))}throw Error("`map` expressions without `attribute` set are not currently supported.")}}throw Error(`Unknown ArrayValue filter: ${i}`)}if(e instanceof A){switch(i){case`indent`:{let[t,i]=this.evaluateArguments(r.args,n),a=t.at(0)??i.get(`width`)??new O(4);if(!(a instanceof O))throw Error(`width must be a number`);let o=t.at(1)??i.get(`first`)??new j(!1),s=t.at(2)??i.get(`blank`)??new j(!1),c=e.value.split(`
+`),l=` `.repeat(a.value);return new A(c.map((e,t)=>!o.value&&t===0||!s.value&&e.length===0?e:l+e).join(`
+`))}case`replace`:{let t=e.builtins.get(`replace`);if(!(t instanceof I))throw Error(`replace filter not available`);let[i,a]=this.evaluateArguments(r.args,n);return t.value([...i,new P(a)],n)}}throw Error(`Unknown StringValue filter: ${i}`)}if(e instanceof N){let t=e.builtins.get(i);if(t&&t instanceof I){let[e,i]=this.evaluateArguments(r.args,n);return i.size>0&&e.push(new P(i)),t.value(e,n)}throw Error(`Unknown ObjectValue filter: ${i}`)}throw Error(`Cannot apply filter "${i}" to type: ${e.type}`)}throw Error(`Unknown filter: ${t.type}`)}evaluateFilterExpression(e,t){let n=this.evaluate(e.operand,t);return this.applyFilter(n,e.filter,t)}evaluateTestExpression(e,t){let n=this.evaluate(e.operand,t),r=t.tests.get(e.test.value);if(!r)throw Error(`Unknown test: ${e.test.value}`);let i=r(n);return new j(e.negate?!i:i)}evaluateSelectExpression(e,t){return this.evaluate(e.test,t).__bool__().value?this.evaluate(e.lhs,t):new R}evaluateUnaryExpression(e,t){let n=this.evaluate(e.argument,t);switch(e.operator.value){case`not`:return new j(!n.__bool__().value);case`+`:case`-`:{let t=e.operator.value===`-`?-1:1;if(n instanceof O||n instanceof k||n instanceof j){let e=t*(n instanceof j?+!!n.value:n.value);return n instanceof k?new k(e):new O(e)}throw SyntaxError(`Unknown operator "${e.operator.value}" for ${n.type}`)}default:throw SyntaxError(`Unknown operator: ${e.operator.value}`)}}evaluateTernaryExpression(e,t){return this.evaluate(e.condition,t).__bool__().value?this.evaluate(e.trueExpr,t):this.evaluate(e.falseExpr,t)}evalProgram(e,t){return this.evaluateBlock(e.body,t)}evaluateBlock(e,t){let n=``;for(let r of e){let e=this.evaluate(r,t);e.type!==`NullValue`&&e.type!==`UndefinedValue`&&(n+=e.toString())}return new A(n)}evaluateIdentifier(e,t){return t.lookupVariable(e.value)}evaluateCallExpression(e,t){let[n,r]=this.evaluateArguments(e.args,t);r.size>0&&n.push(new P(r));let i=this.evaluate(e.callee,t);if(i.type!==`FunctionValue`)throw Error(`Cannot call something that is not a function: got ${i.type}`);return i.value(n,t)}evaluateSliceExpression(e,t,n){if(!(e instanceof F||e instanceof A))throw Error(`Slice object must be an array or string`);let r=this.evaluate(t.start,n),i=this.evaluate(t.stop,n),a=this.evaluate(t.step,n);if(!(r instanceof O||r instanceof R))throw Error(`Slice start must be numeric or undefined`);if(!(i instanceof O||i instanceof R))throw Error(`Slice stop must be numeric or undefined`);if(!(a instanceof O||a instanceof R))throw Error(`Slice step must be numeric or undefined`);return e instanceof F?new F(nr(e.value,r.value,i.value,a.value)):new A(nr(Array.from(e.value),r.value,i.value,a.value).join(``))}evaluateMemberExpression(e,t){let n=this.evaluate(e.object,t),r;if(e.computed){if(e.property.type===`SliceExpression`)return this.evaluateSliceExpression(n,e.property,t);r=this.evaluate(e.property,t)}else r=e.property.type===`IntegerLiteral`?new O(e.property.value):new A(e.property.value);let i;if(vr(n)){if(!(r instanceof A))throw Error(`Cannot access property with non-string: got ${r.type}`);i=n.value.get(r.value)??(n instanceof N?n.builtins.get(r.value):void 0)}else if(n instanceof F||n instanceof A){if(r instanceof O){if(n instanceof A){let e=n.value.at(r.value);i=e===void 0?void 0:new A(e)}else i=n.value.at(r.value)}else if(r instanceof A)i=n.builtins.get(r.value);else throw Error(`Cannot access property with non-string/non-number: got ${r.type}`)}else{if(!(r instanceof A))throw Error(`Cannot access property with non-string: got ${r.type}`);i=n.builtins.get(r.value)}return i instanceof D?i:new R}evaluateSet(e,t){let n=e.value?this.evaluate(e.value,t):this.evaluateBlock(e.body,t);if(e.assignee.type===`Identifier`){let r=e.assignee.value;t.setVariable(r,n)}else if(e.assignee.type===`TupleLiteral`){let r=e.assignee;if(!(n instanceof F))throw Error(`Cannot unpack non-iterable type in set: ${n.type}`);let i=n.value;if(i.length!==r.value.length)throw Error(`Too ${r.value.length>i.length?`few`:`many`} items to unpack in set`);for(let e=0;e<r.value.length;++e){let n=r.value[e];if(n.type!==`Identifier`)throw Error(`Cannot unpack to non-identifier in set: ${n.type}`);t.setVariable(n.value,i[e])}}else if(e.assignee.type===`MemberExpression`){let r=e.assignee,i=this.evaluate(r.object,t);if(!(i instanceof pr))throw Error(`cannot assign attribute on non-namespace object`);if(r.property.type!==`Identifier`)throw Error(`Cannot assign to member with non-identifier property`);i.value.set(r.property.value,n)}else throw Error(`Invalid LHS inside assignment expression: ${JSON.stringify(e.assignee)}`);return new L}evaluateIf(e,t){let n=this.evaluate(e.test,t);return this.evaluateBlock(n.__bool__().value?e.body:e.alternate,t)}evaluateFor(e,t){let n=new z(t),r,i;if(e.iterable.type===`SelectExpression`){let t=e.iterable;i=this.evaluate(t.lhs,n),r=t.test}else i=this.evaluate(e.iterable,n);if(!(i instanceof F||i instanceof N))throw Error(`Expected iterable or object type in for loop: got ${i.type}`);i instanceof N&&(i=i.keys());let a=[],o=[];for(let t=0;t<i.value.length;++t){let s=new z(n),c=i.value[t],l;if(e.loopvar.type===`Identifier`)l=t=>t.setVariable(e.loopvar.value,c);else if(e.loopvar.type===`TupleLiteral`){let t=e.loopvar;if(c.type!==`ArrayValue`)throw Error(`Cannot unpack non-iterable type: ${c.type}`);let n=c;if(t.value.length!==n.value.length)throw Error(`Too ${t.value.length>n.value.length?`few`:`many`} items to unpack`);l=e=>{for(let r=0;r<t.value.length;++r){if(t.value[r].type!==`Identifier`)throw Error(`Cannot unpack non-identifier type: ${t.value[r].type}`);e.setVariable(t.value[r].value,n.value[r])}}}else throw Error(`Invalid loop variable(s): ${e.loopvar.type}`);r&&(l(s),!this.evaluate(r,s).__bool__().value)||(a.push(c),o.push(l))}let s=``,c=!0;for(let t=0;t<a.length;++t){let r=/* @__PURE__ */ new Map([[`index`,new O(t+1)],[`index0`,new O(t)],[`revindex`,new O(a.length-t)],[`revindex0`,new O(a.length-t-1)],[`first`,new j(t===0)],[`last`,new j(t===a.length-1)],[`length`,new O(a.length)],[`previtem`,t>0?a[t-1]:new R],[`nextitem`,t<a.length-1?a[t+1]:new R]]);n.setVariable(`loop`,new N(r)),o[t](n);try{let t=this.evaluateBlock(e.body,n);s+=t.value}catch(e){if(e instanceof lr)continue;if(e instanceof cr)break;throw e}c=!1}if(c){let t=this.evaluateBlock(e.defaultBlock,n);s+=t.value}return new A(s)}bindMacroArguments(e,t,n,r,i){let a=r.slice(),o=/* @__PURE__ */ new Map;a.at(-1)instanceof P&&(o=new Map(a.pop().value));let s=[];for(let e=0;e<t.length;++e){let{name:n,defaultValue:r}=Cr(t[e]),c=a[e];c===void 0&&o.has(n)&&(c=o.get(n),o.delete(n)),c===void 0&&r!==void 0&&s.push([n,r]),i.setVariable(n,c??new R)}if(n.has(`kwargs`))i.setVariable(`kwargs`,new N(o));else if(o.size>0)throw Error(`macro ${e} takes no keyword argument '${o.keys().next().value}'`);if(n.has(`varargs`))i.setVariable(`varargs`,new F(a.slice(t.length)));else if(a.length>t.length)throw Error(`macro ${e} takes not more than ${t.length} argument(s)`);for(let[e,t]of s)i.setVariable(e,this.evaluate(t,i))}evaluateMacro(e,t){let n=Tr(e.args,e.body);return t.setVariable(e.name.value,new I((t,r)=>{let i=new z(r);return this.bindMacroArguments(`'${e.name.value}'`,e.args,n,t,i),this.evaluateBlock(e.body,i)})),new L}evaluateCallStatement(e,t){let n=e.callerArgs??[],r=Tr(n,e.body),i=new I(i=>{let a=new z(t);return this.bindMacroArguments(`None`,n,r,i,a),this.evaluateBlock(e.body,a)}),[a,o]=this.evaluateArguments(e.call.args,t);a.push(new P(o));let s=this.evaluate(e.call.callee,t);if(s.type!==`FunctionValue`)throw Error(`Cannot call something that is not a function: got ${s.type}`);let c=new z(t);return c.setVariable(`caller`,i),s.value(a,c)}evaluateFilterStatement(e,t){let n=this.evaluateBlock(e.body,t);return this.applyFilter(n,e.filter,t)}evaluate(e,t){if(!e)return new R;switch(e.type){case`Program`:return this.evalProgram(e,t);case`Set`:return this.evaluateSet(e,t);case`If`:return this.evaluateIf(e,t);case`For`:return this.evaluateFor(e,t);case`Macro`:return this.evaluateMacro(e,t);case`CallStatement`:return this.evaluateCallStatement(e,t);case`Break`:throw new cr;case`Continue`:throw new lr;case`IntegerLiteral`:return new O(e.value);case`FloatLiteral`:return new k(e.value);case`StringLiteral`:return new A(e.value);case`ArrayLiteral`:return new F(e.value.map(e=>this.evaluate(e,t)));case`TupleLiteral`:return new mr(e.value.map(e=>this.evaluate(e,t)));case`ObjectLiteral`:{let n=/* @__PURE__ */ new Map;for(let[r,i]of e.value){let e=this.evaluate(r,t);if(!(e instanceof A))throw Error(`Object keys must be strings: got ${e.type}`);n.set(e.value,this.evaluate(i,t))}return new N(n)}case`Identifier`:return this.evaluateIdentifier(e,t);case`CallExpression`:return this.evaluateCallExpression(e,t);case`MemberExpression`:return this.evaluateMemberExpression(e,t);case`UnaryExpression`:return this.evaluateUnaryExpression(e,t);case`BinaryExpression`:return this.evaluateBinaryExpression(e,t);case`FilterExpression`:return this.evaluateFilterExpression(e,t);case`FilterStatement`:return this.evaluateFilterStatement(e,t);case`TestExpression`:return this.evaluateTestExpression(e,t);case`SelectExpression`:return this.evaluateSelectExpression(e,t);case`Ternary`:return this.evaluateTernaryExpression(e,t);case`Comment`:return new L;default:throw SyntaxError(`Unknown node type: ${e.type}`)}}};function Dr(e){switch(typeof e){case`number`:return Number.isInteger(e)?new O(e):new k(e);case`string`:return new A(e);case`boolean`:return new j(e);case`undefined`:return new R;case`object`:return e===null?new L:Array.isArray(e)?new F(e.map(Dr)):new N(new Map(Object.entries(e).map(([e,t])=>[e,Dr(t)])));case`function`:return new I((t,n)=>Dr(e(...t.map(e=>e.value))??null));default:throw Error(`Cannot convert to runtime value: ${e}`)}}var B=`
+`,Or=`{%- `,kr=` -%}`,V=Object.freeze({CONDITIONAL:0,LOGICAL_OR:1,LOGICAL_AND:2,LOGICAL_NOT:3,COMPARISON:4,ADDITIVE:5,MULTIPLICATIVE:6,EXPONENTIATION:7,TEST:8,FILTER:9,UNARY_SIGN:10,ATOM:11});function Ar(e){switch(e.operator.type){case`ExponentiationBinaryOperator`:return V.EXPONENTIATION;case`MultiplicativeBinaryOperator`:return V.MULTIPLICATIVE;case`AdditiveBinaryOperator`:return V.ADDITIVE;case`ComparisonBinaryOperator`:return V.COMPARISON;case`Identifier`:return e.operator.value===`and`?V.LOGICAL_AND:e.operator.value===`in`||e.operator.value===`not in`?V.COMPARISON:V.LOGICAL_OR}return V.LOGICAL_OR}function jr(e){switch(e.type){case`SelectExpression`:case`Ternary`:return V.CONDITIONAL;case`BinaryExpression`:return Ar(e);case`UnaryExpression`:return e.operator.value===`not`?V.LOGICAL_NOT:V.UNARY_SIGN;case`TestExpression`:return V.TEST;case`FilterExpression`:return V.FILTER;default:return V.ATOM}}function H(e,t){let n=G(e);return jr(e)<t?`(${n})`:n}function Mr(e,t=`	`){let n=typeof t==`number`?` `.repeat(t):t;return W(e.body,0,n).replace(/\n$/,``)}function U(...e){return Or+e.join(` `)+kr}function W(e,t,n){return e.map(e=>Pr(e,t,n)).join(B)}function Nr(e){return e.map(e=>G(e)).join(`, `)}function Pr(e,t,n){let r=n.repeat(t);switch(e.type){case`Program`:return W(e.body,t,n);case`If`:return Fr(e,t,n);case`For`:return Ir(e,t,n);case`Set`:return Lr(e,t,n);case`Macro`:return Rr(e,t,n);case`Break`:return r+U(`break`);case`Continue`:return r+U(`continue`);case`CallStatement`:return zr(e,t,n);case`FilterStatement`:return Br(e,t,n);case`Comment`:return r+`{# `+e.value+` #}`;default:return r+`{{- `+G(e)+` -}}`}}function Fr(e,t,n){let r=n.repeat(t),i=[],a=e;for(;a&&(i.push({test:a.test,body:a.body}),a.alternate.length===1&&a.alternate[0].type===`If`);)a=a.alternate[0];let o=r+U(`if`,G(i[0].test))+B+W(i[0].body,t+1,n);for(let e=1;e<i.length;++e)o+=B+r+U(`elif`,G(i[e].test))+B+W(i[e].body,t+1,n);return a&&a.alternate.length>0&&(o+=B+r+U(`else`)+B+W(a.alternate,t+1,n)),o+=B+r+U(`endif`),o}function Ir(e,t,n){let r=n.repeat(t),i=``;if(e.iterable.type===`SelectExpression`){let t=e.iterable;i=`${G(t.lhs)} if ${G(t.test)}`}else i=G(e.iterable);let a=r+U(`for`,G(e.loopvar),`in`,i)+B+W(e.body,t+1,n);return e.defaultBlock.length>0&&(a+=B+r+U(`else`)+B+W(e.defaultBlock,t+1,n)),a+=B+r+U(`endfor`),a}function Lr(e,t,n){let r=n.repeat(t),i=G(e.assignee),a=e.value?G(e.value):``,o=r+U(`set`,`${i}${e.value?` = `+a:``}`);return e.body.length===0?o:o+B+W(e.body,t+1,n)+B+r+U(`endset`)}function Rr(e,t,n){let r=n.repeat(t),i=Nr(e.args);return r+U(`macro`,`${e.name.value}(${i})`)+B+W(e.body,t+1,n)+B+r+U(`endmacro`)}function zr(e,t,n){let r=n.repeat(t),i=e.callerArgs&&e.callerArgs.length>0?`(${Nr(e.callerArgs)})`:``,a=G(e.call),o=r+U(`call${i}`,a)+B;return o+=W(e.body,t+1,n)+B,o+=r+U(`endcall`),o}function Br(e,t,n){let r=n.repeat(t),i=r+U(`filter`,e.filter.type===`Identifier`?e.filter.value:G(e.filter))+B;return i+=W(e.body,t+1,n)+B,i+=r+U(`endfilter`),i}function G(e){switch(e.type){case`SpreadExpression`:return`*${G(e.argument)}`;case`KeywordSpreadExpression`:return`**${G(e.argument)}`;case`Identifier`:return e.value;case`IntegerLiteral`:return`${e.value}`;case`FloatLiteral`:{let t=e.value;return Object.is(t,-0)?`-0.0`:t%1==0?t.toFixed(1):t.toString()}case`StringLiteral`:return JSON.stringify(e.value);case`BinaryExpression`:{let t=e,n=Ar(t),r=H(t.left,n),i=H(t.right,n+1);return`${r} ${t.operator.value} ${i}`}case`UnaryExpression`:{let t=e,n=t.argument.type===`UnaryExpression`?jr(t):V.ATOM;return t.operator.value+(t.operator.value===`not`?` `:``)+H(t.argument,n)}case`CallExpression`:{let t=e,n=Nr(t.args);return`${G(t.callee)}(${n})`}case`MemberExpression`:{let t=e,n=H(t.object,V.ATOM),r=G(t.property);return!t.computed&&t.property.type!==`Identifier`&&t.property.type!==`IntegerLiteral`&&(r=`(${r})`),t.computed?`${n}[${r}]`:`${n}.${r}`}case`FilterExpression`:{let t=e,n=H(t.operand,V.FILTER);return t.filter.type===`CallExpression`?`${n} | ${G(t.filter)}`:`${n} | ${t.filter.value}`}case`SelectExpression`:{let t=e;return`${H(t.lhs,V.LOGICAL_OR)} if ${H(t.test,V.LOGICAL_OR)}`}case`TestExpression`:{let t=e;return`${H(t.operand,V.TEST)} is${t.negate?` not`:``} ${t.test.value}`}case`ArrayLiteral`:case`TupleLiteral`:{let t=Nr(e.value),n=e.type===`ArrayLiteral`?`[]`:`()`;return`${n[0]}${t}${n[1]}`}case`ObjectLiteral`:return`{${Array.from(e.value.entries()).map(([e,t])=>`${G(e)}: ${G(t)}`).join(`, `)}}`;case`SliceExpression`:{let t=e;return`${t.start?G(t.start):``}:${t.stop?G(t.stop):``}${t.step?`:${G(t.step)}`:``}`}case`KeywordArgumentExpression`:{let t=e;return`${t.key.value}=${G(t.value)}`}case`Ternary`:{let t=e;return`${H(t.trueExpr,V.LOGICAL_OR)} if ${H(t.condition,V.LOGICAL_OR)} else ${H(t.falseExpr,V.CONDITIONAL)}`}default:throw Error(`Unknown expression type: ${e.type}`)}}var Vr=class{parsed;constructor(e){let t=wn(e,{lstrip_blocks:!0,trim_blocks:!0});this.parsed=er(t)}render(e){let t=new z;if(_r(t),e)for(let[n,r]of Object.entries(e))t.set(n,r);return new Er(t).run(this.parsed).value}format(e){return Mr(this.parsed,e?.indent||`	`)}};const Hr=[`system`,`developer`,`user`,`assistant`,`tool`],Ur=[`
+User:`];function Wr(e,t){return e?.trim()?e.includes(`BITNETAssistant`)?t.has(`<|eot_id|>`)?`{{ bos_token }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}`:null:e:null}function Gr(e,n,i,a,o){if(!i.length)throw new r(`A conversation is a list of at least one message.`);let s=i.map(({role:e,content:t})=>{if(!Hr.includes(e))throw new r(`The role of a message is one of ${Hr.join(`, `)}.`);if(typeof t!=`string`)throw new r(`The content of a message is a text.`);return{role:e,content:a(t)}}),c=Wr(e,n);try{return{text:new Vr(c??`{% for message in messages %}{{ message['role'] | capitalize }}: {{ (message['content'] or '') | trim }}
+{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}`).render({messages:s,add_generation_prompt:!0,...o}),own:c!==null}}catch(e){throw new t(`The model's chat template does not work: ${e instanceof Error?e.message:e}.`)}}var Kr=class{stops;found=!1;held=``;constructor(e){this.stops=e}push(e){this.held+=e;let t=this.stops.map(e=>this.held.indexOf(e)).filter(e=>e>=0);if(t.length)return this.found=!0,this.take(Math.min(...t));let n=0;for(let e of this.stops)for(let t=Math.min(e.length-1,this.held.length);t>n;t--)this.held.endsWith(e.slice(0,t))&&(n=t);return this.take(this.held.length-n)}flush(){return this.found?``:this.held}take(e){let t=this.held.slice(0,e);return this.held=this.held.slice(e),t}},qr=class{constructor(e){this.trie=this._build_trie(e)}_build_trie(e){let t=/* @__PURE__ */ Object.create(null);for(let n of e){let e=t;for(let t=0;t<n.length;++t){let r=n[t];e=e[r]??=/* @__PURE__ */ Object.create(null)}e.end=n}return t}split(e){let t=[],n=e.length,r=0,i=0;for(;i<n;){let a=this.trie,o=null,s=i;for(;s<n&&(a=a[e[s]]);)a.end&&(o=a.end),++s;o?(i>r&&t.push(e.slice(r,i)),t.push(o),i+=o.length,r=i):++i}return r<n&&t.push(e.slice(r)),t}},Jr=class{constructor(e){this.content=e.content,this.id=e.id,this.single_word=e.single_word??!1,this.lstrip=e.lstrip??!1,this.rstrip=e.rstrip??!1,this.special=e.special??!1,this.normalized=e.normalized??!this.special}},Yr=(e,t)=>{try{return new RegExp(e,t)}catch(n){if(!(n instanceof SyntaxError))throw n;let r=/* @__PURE__ */ new Map,i=e.replace(/(\\[pP])\{([^}=]+)\}/g,(t,n,i,a)=>{let o=0;for(let t=a-1;t>=0&&e[t]===`\\`;--t)++o;if(o%2==1)return t;let s=r.get(i);if(s===void 0){try{RegExp(`\\p{${i}}`,`u`),s=i}catch{s=`Script=${i}`}r.set(i,s)}return`${n}{${s}}`});if(i===e)throw n;try{return new RegExp(i,t)}catch{throw n}}},Xr=e=>e.replace(/ \./g,`.`).replace(/ \?/g,`?`).replace(/ \!/g,`!`).replace(/ ,/g,`,`).replace(/ \' /g,`'`).replace(/ n't/g,`n't`).replace(/ 'm/g,`'m`).replace(/ 's/g,`'s`).replace(/ 've/g,`'ve`).replace(/ 're/g,`'re`),Zr=(e,t=!0)=>{if(e.Regex!==void 0)return Yr(Ni(Si(e.Regex)),`gu`);if(e.String!==void 0){let n=Pi(e.String);return new RegExp(t?n:`(${n})`,`gu`)}return console.warn(`Unknown pattern type:`,e),null},Qr=`\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}`,$r=`${Qr}\\u00B2\\u00B3\\u00B9\\u00BC-\\u00BE`,K=`[${$r}]`,ei=`[^${$r}]`,ti=`(?:(?<!${K})(?=${K})|(?<=${K})(?!${K}))`,ni=`(?:(?<!${K})(?!${K})|(?<=${K})(?=${K}))`,ri=`(?:(?<![\\s\\S])|(?<=\\n))`,ii=`(?:(?=\\n)|(?![\\s\\S]))`,ai=`0-9A-Fa-f`,oi=/* @__PURE__ */ new Map([[`A`,`(?<![\\s\\S])`],[`z`,`(?![\\s\\S])`],[`Z`,`(?=\\n?(?![\\s\\S]))`],[`h`,`[${ai}]`],[`H`,`[^${ai}]`],[`w`,K],[`W`,ei],[`d`,`\\p{Nd}`],[`D`,`\\P{Nd}`],[`s`,`\\p{White_Space}`],[`S`,`\\P{White_Space}`],[`b`,ti],[`B`,ni],[`a`,`\\x07`],[`e`,`\\x1B`]]),si=/* @__PURE__ */ new Map([[`h`,ai],[`w`,Qr],[`d`,`\\p{Nd}`],[`D`,`\\P{Nd}`],[`s`,`\\p{White_Space}`],[`S`,`\\P{White_Space}`],[`a`,`\\x07`],[`e`,`\\x1B`]]),ci=/* @__PURE__ */ new Map([[`W`,`[^${Qr}]`],[`H`,`[^${ai}]`]]),li=/* @__PURE__ */ new Map([[`
+`,`\\n`],[`\r`,`\\r`],[`	`,`\\t`],[`\f`,`\\f`],[`\v`,`\\v`]]),ui=/* @__PURE__ */ new Map([[`alpha`,`\\p{Alphabetic}`],[`alnum`,`\\p{Alphabetic}\\p{Nd}`],[`digit`,`\\p{Nd}`],[`lower`,`\\p{Lowercase}`],[`upper`,`\\p{Uppercase}`],[`space`,`\\p{White_Space}`],[`blank`,`\\t\\p{Zs}`],[`punct`,`\\p{P}\\p{S}`],[`cntrl`,`\\p{Cc}`],[`word`,Qr],[`xdigit`,ai]]),di=`^$\\.*+?()[]{}|/`,fi=/^\(\?(?:<[=!]|<[A-Za-z_][A-Za-z0-9_]*>|[:=!>])/,pi=/^\\([pPxu])\{([^}]*)\}/,mi=/^\{(\d+(?:,\d*)?|,\d+)\}/,hi=/^\[:(\^?)(\p{Alphabetic}+):\]/u,gi=/^\[:\^:\]/,_i=/^\[(?:\.[^\]]*\.\]|=[^\]]*=\])/,vi=/^(?:\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\c[A-Za-z])/,yi=e=>e>=`A`&&e<=`Z`||e>=`a`&&e<=`z`,bi=(e,t)=>String.fromCodePoint(e.codePointAt(t)),xi=e=>{if(!/^[0-9A-Fa-f]{1,8}$/.test(e))return null;let t=Number.parseInt(e,16);if(t>127)return null;let n=String.fromCharCode(t);return yi(n)?`[${n.toLowerCase()}${n.toUpperCase()}]`:null},Si=e=>e.replace(/\[\^\(\\s\|\[([^\]]+)\]\)\]/g,`[^()|\\s$1]`),Ci=`[\\s\\S]`,wi=256,Ti=()=>({fragment:``,alternatives:[],tail:null,contains_complex_set:!1}),Ei=e=>{throw SyntaxError(`Unsupported range with a set-valued character-class operand at index ${e}`)},Di=(e,t,n,r=!0)=>{e.tail===`range`&&Ei(n),e.alternatives.push(t),e.tail=`set`,e.contains_complex_set=e.contains_complex_set||r},q=(e,t,n=!1,r=-1)=>{n&&e.tail===`range`&&Ei(r),e.tail===`range`?(e.fragment+=t,e.tail=`complete_range`):(e.fragment+=t,e.tail=n?`set`:`scalar`,e.contains_complex_set=e.contains_complex_set||n)},Oi=(e,t,n)=>{let r=pi.exec(e.slice(t));if(r){let[e,i,a]=r;return i===`P`&&a===`Word`?Di(n,`[^${Qr}]`,t):q(n,i===`x`?`\\u{${a}}`:i===`p`&&a===`Word`?Qr:e,i===`p`||i===`P`,t),t+e.length}let i=vi.exec(e.slice(t));if(i)return q(n,i[0]),t+i[0].length;if(t+1>=e.length)throw SyntaxError(`Unterminated escape in character class at index ${t}`);let a=bi(e,t+1),o=t+1+a.length,s=li.get(a);if(s!==void 0)return q(n,s),o;let c=ci.get(a);if(c!==void 0)return Di(n,c,t),o;let l=si.get(a),u,d=!1;return l===void 0?u=/[A-Za-z0-9]/.test(a)||di.includes(a)||a===`-`?`\\${a}`:a:(u=l,d=a!==`a`&&a!==`e`),q(n,u,d,t),o},ki=e=>e.length===1?e[0]:`(?:(?=(?:${e.join(`|`)}))${Ci})`,Ai=e=>ki(e.fragment.length===0?e.alternatives:[`[${e.fragment}]`,...e.alternatives]),ji=e=>{let t=Yr(`^(?:${e})$`,`u`),n=``;for(let e=0;e<26;++e){let r=String.fromCharCode(65+e),i=String.fromCharCode(97+e),a=t.test(r);a!==t.test(i)&&(n+=a?i:r)}return n},Mi=(e,t,n,r=!0,i=1)=>{if(i>wi)throw SyntaxError(`Maximum character-class nesting depth of ${wi} exceeded at index ${t}`);let a=t+1,o=e[a]===`^`;o&&++a;let s=a,c=[Ti()],l=c[0],u=!1;for(;a<e.length;){let d=bi(e,a);if(d===`\\`)a=Oi(e,a,l);else{if(d===`]`){if(a===s){q(l,`\\]`),++a;continue}if(l.tail===null)throw c.length>1?SyntaxError(`Malformed character-class intersection with an empty operand at index ${a}`):SyntaxError(`Empty character class at index ${t}`);let e=c.some(e=>e.contains_complex_set);if(o&&c.length>1&&u)throw SyntaxError(`Unsupported outer-negated character-class intersection with a nested negated class containing a Unicode property, POSIX class, or shorthand at index ${t}`);let i=Ai(c[0]),d=i;if(c.length>1){let e=``;for(let t=1;t<c.length;++t)e+=`(?=${Ai(c[t])})`;d=`(?:${e}${i})`}let f=c.length===1&&l.alternatives.length===0,p=l.fragment;if(n&&r){let e=ji(d);e.length>0&&(f?(p+=e,d=`[${p}]`):d=ki([d,`[${e}]`]))}return{atom:o?f?`[^${p}]`:`(?:(?!${d})${Ci})`:d,end:a+1,negated:o,contains_complex_set:e,contains_nested_negated_complex_set:u}}if(e.startsWith(`&&`,a)){if(l.tail===null)throw SyntaxError(`Malformed character-class intersection with an empty operand at index ${a}`);l=Ti(),c.push(l),a+=2}else if(d===`[`){let t=e.slice(a);if(gi.test(t))throw SyntaxError(`Malformed empty negated POSIX character class at index ${a}`);let r=hi.exec(t);if(r){let[,e,t]=r,i=ui.get(t);if(i===void 0)throw SyntaxError(`Unsupported POSIX character class "${t}" at index ${a}`);if(n&&e&&(t===`lower`||t===`upper`))throw SyntaxError(`Unsupported negated POSIX ${t} class inside an inline case-insensitive group`);e?Di(l,`[^${i}]`,a):q(l,i,!0,a),a+=r[0].length;continue}if(_i.test(t))throw SyntaxError(`Unsupported POSIX collating or equivalence bracket expression at index ${a}`);let o=Mi(e,a,n,!1,i+1);Di(l,o.atom,a,o.contains_complex_set),u||=o.contains_nested_negated_complex_set||o.negated&&o.contains_complex_set,a=o.end}else if(d===`-`){let t=e[a+1]===`]`||e.startsWith(`&&`,a+1);l.tail===`set`&&!t&&Ei(a),l.tail===null||l.tail===`range`||l.tail===`complete_range`||t?q(l,`\\-`):(l.fragment+=`-`,l.tail=`range`),++a}else q(l,d===`^`&&l.fragment.length===0?`\\^`:d),a+=d.length}}throw SyntaxError(`${c.length>1?`Unterminated character-class intersection`:`Unterminated character class`} at index ${t}`)},Ni=e=>{let t=``,n=-1,r=!1,i=!1,a=[],o=e=>{n=t.length,t+=e,r=!1};for(let s=0;s<e.length;){let c=bi(e,s);if(c===`\\`){let n=pi.exec(e.slice(s));if(n){let[e,t,r]=n,a=e;if(t===`x`){let e=`\\u{${r}}`;a=i?xi(r)??e:e}else r===`Word`&&(a=t===`p`?K:ei);o(a),s+=e.length;continue}let r=vi.exec(e.slice(s));if(r){let e=r[0];o(i&&e[1]!==`c`?xi(e.slice(2))??e:e),s+=e.length;continue}if(s+1>=e.length){t+=c;break}let a=bi(e,s+1);if(s+=1+a.length,a===`G`)continue;let l=li.get(a);if(l!==void 0){o(l);continue}let u=oi.get(a),d;d=u===void 0?/[A-Za-z0-9]/.test(a)||di.includes(a)?`\\${a}`:a:u,o(d)}else switch(c){case`[`:{let t=Mi(e,s,i);o(t.atom),s=t.end;continue}case`]`:o(`\\]`),++s;continue;case`.`:o(`[^\\n]`),++s;continue;case`^`:o(ri),++s;continue;case`$`:o(ii),++s;continue;case`(`:{let n=e.startsWith(`(?i:`,s),o=n?`(?i:`:fi.exec(e.slice(s))?.[0]??`(`,c=n||o===`(?>`?`(?:`:o;a.push([t.length,i]),n&&(i=!0),t+=c,r=!1,s+=o.length;continue}case`)`:t+=c,[n,i]=a.pop()??[-1,!1],r=!1,++s;continue;case`|`:t+=c,n=-1,r=!1,++s;continue;case`{`:{let i=mi.exec(e.slice(s));if(!i||n<0){o(`\\{`),++s;continue}let a=i[1].startsWith(`,`)?`0${i[1]}`:i[1];s+=i[0].length;let c=e[s];c===`+`||c===`*`?(t=`${t.slice(0,n)}(?:${t.slice(n)}{${a}})${c}`,++s):t+=`{${a}}`,r=!0;continue}case`}`:o(`\\}`),++s;continue;case`+`:if(r){++s;continue}t+=c,r=!0,++s;continue;case`*`:case`?`:t+=c,r=!0,++s;continue;default:o(i&&yi(c)?`[${c.toLowerCase()}${c.toUpperCase()}]`:c),s+=c.length;continue}}return t},Pi=e=>e.replace(/[.*+?^${}()|[\]\\]/g,`\\$&`),Fi=(e,t,n)=>{let r=[],i=0;for(;i<e.length;)if(r.push(e[i]),(t.get(e[i])??n)!==n)++i;else for(;++i<e.length&&(t.get(e[i])??n)===n;)t.get(r.at(-1))!==n&&(r[r.length-1]+=e[i]);return r},Ii=e=>e>=19968&&e<=40959||e>=13312&&e<=19903||e>=131072&&e<=173791||e>=173824&&e<=177983||e>=177984&&e<=178207||e>=178208&&e<=183983||e>=63744&&e<=64255||e>=194560&&e<=195103,Li=e=>Number.isInteger(e)||typeof e==`bigint`,Ri=e=>{let t=0;for(let n of e)++t;return t},zi=e=>Hi(e.toLowerCase()),J=(...e)=>Array.prototype.concat.apply([],e),Bi=e=>new Map(Object.entries(e)),Vi=(e,t)=>{let n=[],r=0;for(let i of e.matchAll(t)){let t=i[0];r<i.index&&n.push(e.slice(r,i.index)),t.length>0&&n.push(t),r=i.index+t.length}return r<e.length&&n.push(e.slice(r)),n},Hi=e=>e.replace(/\p{M}/gu,``),Ui=(e,t,n=[])=>{if(!e||Array.isArray(e)||typeof e!=`object`)return`${t} must be a valid object`;for(let r of n)if(!(r in e))return`${t} must contain a "${r}" property`;return null},Wi=e=>e.match(/\S+/g)||[],Gi=class{constructor(){let e=function(...t){return e._call(...t)};return Object.setPrototypeOf(e,new.target.prototype)}},Y=class extends Gi{constructor(e){super(),this.config=e}_call(e){return this.normalize(e)}},Ki=class extends Y{tokenize_chinese_chars(e){let t=[];for(let n=0;n<e.length;++n){let r=e[n];Ii(r.charCodeAt(0))?(t.push(` `),t.push(r),t.push(` `)):t.push(r)}return t.join(``)}strip_accents(e){return e.normalize(`NFD`).replace(/\p{Mn}/gu,``)}is_control(e){switch(e){case`	`:case`
+`:case`\r`:return!1;default:return/^\p{Cc}|\p{Cf}|\p{Co}|\p{Cs}$/u.test(e)}}clean_text(e){let t=[];for(let n of e){let e=n.charCodeAt(0);e===0||e===65533||this.is_control(n)||(/^\s$/.test(n)?t.push(` `):t.push(n))}return t.join(``)}normalize(e){return this.config.clean_text&&(e=this.clean_text(e)),this.config.handle_chinese_chars&&(e=this.tokenize_chinese_chars(e)),this.config.lowercase?(e=e.toLowerCase(),this.config.strip_accents!==!1&&(e=this.strip_accents(e))):this.config.strip_accents&&(e=this.strip_accents(e)),e}},qi=class extends Y{constructor(e){super(e),this.charsmap=e.precompiled_charsmap??null}normalize(e){return e=e.replace(/[\u0001-\u0008\u000B\u000E-\u001F\u007F\u008F\u009F]/gm,``),e=e.replace(/[\u0009\u000A\u000C\u000D\u00A0\u1680\u2000-\u200F\u2028\u2029\u202F\u205F\u2581\u3000\uFEFF\uFFFD]/gm,` `),e=e.includes(`～`)?e.split(`～`).map(e=>e.normalize(`NFKC`)).join(`～`):e.normalize(`NFKC`),e}},Ji=class extends Y{constructor(e){super(e),this.normalizers=(e.normalizers??[]).map(e=>oa(e))}normalize(e){return this.normalizers.reduce((e,t)=>t?t.normalize(e):e,e)}},Yi=class extends Y{constructor(e){super(e),this.pattern=Zr(this.config.pattern??{})}normalize(e){return this.pattern===null?e:e.replaceAll(this.pattern,this.config.content??``)}},Xi=class extends Y{constructor(){super(...arguments),this.form=`NFC`}normalize(e){return e=e.normalize(this.form),e}},Zi=class extends Xi{constructor(){super(...arguments),this.form=`NFC`}},Qi=class extends Xi{constructor(){super(...arguments),this.form=`NFD`}},$i=class extends Xi{constructor(){super(...arguments),this.form=`NFKC`}},ea=class extends Xi{constructor(){super(...arguments),this.form=`NFKD`}},ta=class extends Y{normalize(e){return this.config.strip_left&&this.config.strip_right?e=e.trim():(this.config.strip_left&&(e=e.trimStart()),this.config.strip_right&&(e=e.trimEnd())),e}},na=class extends Y{normalize(e){return Hi(e)}},ra=class extends Y{normalize(e){return e.toLowerCase()}},ia=class extends Y{normalize(e){return e=this.config.prepend+e,e}};function aa(e){if(e===null)return null;switch(e.type){case`BertNormalizer`:return new Ki(e);case`Precompiled`:return new qi(e);case`Sequence`:return new Ji(e);case`Replace`:return new Yi(e);case`NFC`:return new Zi(e);case`NFD`:return new Qi(e);case`NFKC`:return new $i(e);case`NFKD`:return new ea(e);case`Strip`:return new ta(e);case`StripAccents`:return new na(e);case`Lowercase`:return new ra(e);case`Prepend`:return new ia(e);default:throw Error(`Unknown Normalizer type: ${e.type}`)}}var oa=aa,X=class extends Gi{pre_tokenize(e,t){return(Array.isArray(e)?e.map(e=>this.pre_tokenize_text(e,t)):this.pre_tokenize_text(e,t)).flat()}_call(e,t){return this.pre_tokenize(e,t)}},sa=(()=>{let e=[...Array.from({length:94},(e,t)=>t+33),...Array.from({length:12},(e,t)=>t+161),...Array.from({length:82},(e,t)=>t+174)],t=e.slice(),n=0;for(let r=0;r<256;++r)e.includes(r)||(e.push(r),t.push(256+n),n+=1);let r=t.map(e=>String.fromCharCode(e));return Object.fromEntries(e.map((e,t)=>[e,r[t]]))})(),ca=(e=>Object.fromEntries(Object.entries(e).map(([e,t])=>[t,e])))(sa),la=`\\p{P}\\u0021-\\u002F\\u003A-\\u0040\\u005B-\\u0060\\u007B-\\u007E`,ua=class extends X{constructor(e){super(),this.config=e,this.add_prefix_space=this.config.add_prefix_space??!1,this.trim_offsets=this.config.trim_offsets??!1,this.use_regex=this.config.use_regex??!0,this.pattern=/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu,this.byte_encoder=sa,this.text_encoder=new TextEncoder}pre_tokenize_text(e,t){return this.add_prefix_space&&!e.startsWith(` `)&&(e=` `+e),(this.use_regex?e.match(this.pattern)||[]:[e]).map(e=>Array.from(this.text_encoder.encode(e),e=>this.byte_encoder[e]).join(``))}},da=class extends X{pre_tokenize_text(e,t){return e.match(/\w+|[^\w\s]+/g)||[]}},fa=class extends X{constructor(e){super(),this.replacement=e.replacement??`▁`,this.str_rep=e.str_rep||this.replacement,this.prepend_scheme=e.prepend_scheme??`always`}pre_tokenize_text(e,t){let{section_index:n=void 0}=t??{},r=e.replaceAll(` `,this.str_rep);return!r.startsWith(this.replacement)&&(this.prepend_scheme===`always`||this.prepend_scheme===`first`&&n===0)&&(r=this.str_rep+r),[r]}},pa=class extends X{constructor(e){super(),this.config=e,this.pattern=Zr(this.config.pattern??{},this.config.invert??!0)}pre_tokenize_text(e){return this.pattern===null?[]:this.config.invert?(e.match(this.pattern)||[]).filter(e=>e):this.config.behavior?.toLowerCase()===`removed`?e.split(this.pattern).filter(e=>e):Vi(e,this.pattern)}},ma=class extends X{constructor(e){super(),this.config=e,this.pattern=RegExp(`[^${la}]+|[${la}]+`,`gu`)}pre_tokenize_text(e){return e.match(this.pattern)||[]}},ha=class extends X{constructor(e){super(),this.config=e;let t=`[^\\d]+|\\d${this.config.individual_digits?``:`+`}`;this.pattern=new RegExp(t,`gu`)}pre_tokenize_text(e){return e.match(this.pattern)||[]}},ga=class extends X{constructor(){super(),this.pattern=RegExp(`[^\\s${la}]+|[${la}]`,`gu`)}pre_tokenize_text(e,t){return e.trim().match(this.pattern)||[]}},_a=class extends X{constructor(e){super(),this.config=e,this.pattern=Zr(this.config.pattern??{}),this.content=this.config.content??``}pre_tokenize_text(e){return this.pattern===null?[e]:[e.replaceAll(this.pattern,this.config.content??``)]}},va=class extends X{constructor(e){super(),this.tokenizers=(e.pretokenizers??[]).map(e=>Sa(e))}pre_tokenize_text(e,t){return this.tokenizers.reduce((e,n)=>n?n.pre_tokenize(e,t):e,[e])}},ya=class extends X{pre_tokenize_text(e){return Wi(e)}},ba=class extends X{constructor(e){super(),this.config=e,this._length=e.length}pre_tokenize_text(e){let t=[];for(let n=0;n<e.length;n+=this._length)t.push(e.slice(n,n+this._length));return t}};function xa(e){if(e===null)return null;switch(e.type){case`BertPreTokenizer`:return new ga;case`Sequence`:return new va(e);case`Whitespace`:return new da;case`WhitespaceSplit`:return new ya;case`Metaspace`:return new fa(e);case`ByteLevel`:return new ua(e);case`Split`:return new pa(e);case`Punctuation`:return new ma(e);case`Digits`:return new ha(e);case`Replace`:return new _a(e);case`FixedLength`:return new ba(e);default:throw Error(`Unknown PreTokenizer type: ${e.type}`)}}var Sa=xa,Ca=class extends Gi{constructor(e){super(),this.config=e,this.vocab=[],this.tokens_to_ids=/* @__PURE__ */ new Map,this.unk_token_id=void 0,this.unk_token=void 0,this.end_of_word_suffix=void 0,this.fuse_unk=this.config.fuse_unk??!1}_call(e){let t=this.encode(e);return this.fuse_unk&&(t=Fi(t,this.tokens_to_ids,this.unk_token_id)),t}},wa=class extends Ca{constructor(e){super(e),this.max_input_chars_per_word=100,this.tokens_to_ids=Bi(e.vocab),this.unk_token_id=this.tokens_to_ids.get(e.unk_token),this.unk_token=e.unk_token,this.max_input_chars_per_word=e.max_input_chars_per_word??100,this.vocab=Array(this.tokens_to_ids.size);for(let[e,t]of this.tokens_to_ids)this.vocab[t]=e}encode(e){let t=[];for(let n of e){let e=[...n];if(e.length>this.max_input_chars_per_word){t.push(this.unk_token);continue}let r=!1,i=0,a=[];for(;i<e.length;){let t=e.length,n=null;for(;i<t;){let r=e.slice(i,t).join(``);if(i>0&&(r=this.config.continuing_subword_prefix+r),this.tokens_to_ids.has(r)){n=r;break}--t}if(n===null){r=!0;break}a.push(n),i=t}r?t.push(this.unk_token):t.push(...a)}return t}},Ta=class e{constructor(e,t){this.is_leaf=e,this.children=t}static default(){return new e(!1,/* @__PURE__ */ new Map)}},Ea=class{constructor(){this.root=Ta.default()}extend(e){for(let t of e)this.push(t)}push(e){let t=this.root;for(let n of e){let e=t.children.get(n);e===void 0&&(e=Ta.default(),t.children.set(n,e)),t=e}t.is_leaf=!0}*common_prefix_search(e,t=0){let n=this.root;if(n===void 0)return;let r=``;for(let i=t;i<e.length;++i){let t=e[i];if(r+=t,n=n.children.get(t),n===void 0)return;n.is_leaf&&(yield r)}}},Da=class e{constructor(e,t,n,r,i){this.token_id=e,this.node_id=t,this.pos=n,this.length=r,this.score=i,this.prev=null,this.backtrace_score=0}clone(){let t=new e(this.token_id,this.node_id,this.pos,this.length,this.score);return t.prev=this.prev,t.backtrace_score=this.backtrace_score,t}},Oa=class{constructor(e,t,n){this.chars=Array.from(e),this.len=this.chars.length,this.bos_token_id=t,this.eos_token_id=n,this.nodes=[],this.begin_nodes=Array.from({length:this.len+1},()=>[]),this.end_nodes=Array.from({length:this.len+1},()=>[]);let r=new Da(this.bos_token_id??0,0,0,0,0),i=new Da(this.eos_token_id??0,1,this.len,0,0);this.nodes.push(r.clone()),this.nodes.push(i.clone()),this.begin_nodes[this.len].push(i),this.end_nodes[0].push(r)}insert(e,t,n,r){let i=this.nodes.length,a=new Da(r,i,e,t,n);this.begin_nodes[e].push(a),this.end_nodes[e+t].push(a),this.nodes.push(a)}viterbi(){let e=this.len,t=0;for(;t<=e;){if(this.begin_nodes[t].length==0)return[];for(let e of this.begin_nodes[t]){e.prev=null;let n=0,r=null;for(let i of this.end_nodes[t]){let t=i.backtrace_score+e.score;(r===null||t>n)&&(r=i.clone(),n=t)}if(r!==null)e.prev=r,e.backtrace_score=n;else return[]}++t}let n=[],r=this.begin_nodes[e][0].prev;if(r===null)return[];let i=r.clone();for(;i.prev!==null;)n.push(i.clone()),i=i.clone().prev.clone();return n.reverse(),n}piece(e){return this.chars.slice(e.pos,e.pos+e.length).join(``)}tokens(){return this.viterbi().map(e=>this.piece(e))}token_ids(){return this.viterbi().map(e=>e.token_id)}};function ka(e){if(e.length===0)throw Error(`Array must not be empty`);let t=e[0],n=0;for(let r=1;r<e.length;++r)e[r]<t&&(t=e[r],n=r);return[t,n]}var Aa=class extends Ca{constructor(e,t){super(e);let n=e.vocab.length;this.vocab=Array(n),this.scores=Array(n);for(let t=0;t<n;++t)[this.vocab[t],this.scores[t]]=e.vocab[t];this.unk_token_id=e.unk_id,this.unk_token=this.vocab[e.unk_id],this.tokens_to_ids=new Map(this.vocab.map((e,t)=>[e,t])),this.bos_token=` `,this.bos_token_id=this.tokens_to_ids.get(this.bos_token),this.eos_token=t,this.eos_token_id=this.tokens_to_ids.get(this.eos_token),this.unk_token=this.vocab[this.unk_token_id],this.min_score=ka(this.scores)[0],this.unk_score=this.min_score-10,this.scores[this.unk_token_id]=this.unk_score,this.trie=new Ea,this.trie.extend(this.vocab),this.fuse_unk=!0}populate_nodes(e){let t=e.chars,n=0;for(;n<t.length;){let r=!1,i=this.trie.common_prefix_search(t,n);for(let t of i){let i=this.tokens_to_ids.get(t),a=this.scores[i],o=Ri(t);e.insert(n,o,a,i),!r&&o===1&&(r=!0)}r||e.insert(n,1,this.unk_score,this.unk_token_id),n+=1}}tokenize(e){let t=new Oa(e,this.bos_token_id,this.eos_token_id);return this.populate_nodes(t),t.tokens()}encode(e){let t=[];for(let n of e){let e=this.tokenize(n);t.push(...e)}return t}},ja=class{constructor(e=(e,t)=>e>t,t=1/0){this._heap=[],this._comparator=e,this._max_size=t}get size(){return this._heap.length}is_empty(){return this.size===0}peek(){return this._heap[0]}push(...e){return this.extend(e)}extend(e){for(let t of e)if(this.size<this._max_size)this._heap.push(t),this._sift_up();else{let e=this._smallest();this._comparator(t,this._heap[e])&&(this._heap[e]=t,this._sift_up_from(e))}return this.size}pop(){let e=this.peek(),t=this.size-1;return t>0&&this._swap(0,t),this._heap.pop(),this._sift_down(),e}replace(e){let t=this.peek();return this._heap[0]=e,this._sift_down(),t}_parent(e){return(e+1>>>1)-1}_left(e){return(e<<1)+1}_right(e){return e+1<<1}_greater(e,t){return this._comparator(this._heap[e],this._heap[t])}_swap(e,t){let n=this._heap[e];this._heap[e]=this._heap[t],this._heap[t]=n}_sift_up(){this._sift_up_from(this.size-1)}_sift_up_from(e){for(;e>0&&this._greater(e,this._parent(e));)this._swap(e,this._parent(e)),e=this._parent(e)}_sift_down(){let e=0;for(;this._left(e)<this.size&&this._greater(this._left(e),e)||this._right(e)<this.size&&this._greater(this._right(e),e);){let t=this._right(e)<this.size&&this._greater(this._right(e),this._left(e))?this._right(e):this._left(e);this._swap(e,t),e=t}}_smallest(){return 2**Math.floor(Math.log2(this.size))-1}},Ma=class{constructor(e){this.capacity=e,this.cache=/* @__PURE__ */ new Map}get(e){if(!this.cache.has(e))return;let t=this.cache.get(e);return this.cache.delete(e),this.cache.set(e,t),t}put(e,t){this.cache.has(e)&&this.cache.delete(e),this.cache.set(e,t),this.cache.size>this.capacity&&this.cache.delete(this.cache.keys().next().value)}clear(){this.cache.clear()}},Na=class extends Ca{constructor(e){super(e),this.tokens_to_ids=Bi(e.vocab),this.unk_token_id=this.tokens_to_ids.get(e.unk_token),this.unk_token=e.unk_token,this.vocab=Array(this.tokens_to_ids.size);for(let[e,t]of this.tokens_to_ids)this.vocab[t]=e;let t=Array.isArray(e.merges[0]);this.merges=t?e.merges:e.merges.map(e=>e.split(` `,2)),this.bpe_ranks=new Map(this.merges.map((e,t)=>[JSON.stringify(e),t])),this.end_of_word_suffix=e.end_of_word_suffix,this.continuing_subword_suffix=e.continuing_subword_suffix??null,this.byte_fallback=this.config.byte_fallback??!1,this.byte_fallback&&(this.text_encoder=new TextEncoder),this.ignore_merges=this.config.ignore_merges??!1,this.max_length_to_cache=256,this.cache_capacity=1e4,this.cache=new Ma(this.cache_capacity)}clear_cache(){this.cache.clear()}bpe(e){if(e.length===0)return[];let t=this.cache.get(e);if(t!==void 0)return t;let n=Array.from(e);this.end_of_word_suffix&&(n[n.length-1]+=this.end_of_word_suffix);let r=[];if(n.length>1){let e=new ja((e,t)=>e.score<t.score),t={token:n[0],bias:0,prev:null,next:null},i=t;for(let t=1;t<n.length;++t){let r={bias:t/n.length,token:n[t],prev:i,next:null};i.next=r,this.add_node(e,i),i=r}for(;!e.is_empty();){let n=e.pop();if(n.deleted||!n.next||n.next.deleted)continue;if(n.deleted=!0,n.next.deleted=!0,n.prev){let e={...n.prev};n.prev.deleted=!0,n.prev=e,e.prev?e.prev.next=e:t=e}let r={token:n.token+n.next.token,bias:n.bias,prev:n.prev,next:n.next.next};r.prev?(r.prev.next=r,this.add_node(e,r.prev)):t=r,r.next&&(r.next.prev=r,this.add_node(e,r))}for(let e=t;e!==null;e=e.next)r.push(e.token)}else r=n;if(this.continuing_subword_suffix)for(let e=0;e<r.length-1;++e)r[e]+=this.continuing_subword_suffix;return e.length<this.max_length_to_cache&&this.cache.put(e,r),r}add_node(e,t){let n=this.bpe_ranks.get(JSON.stringify([t.token,t.next.token]));n!==void 0&&(t.score=n+t.bias,e.push(t))}encode(e){let t=[];for(let n of e){if(this.ignore_merges&&this.tokens_to_ids.has(n)){t.push(n);continue}let e=this.bpe(n);for(let n of e)if(this.tokens_to_ids.has(n))t.push(n);else if(this.byte_fallback){let e=Array.from(this.text_encoder.encode(n)).map(e=>`<0x${e.toString(16).toUpperCase().padStart(2,`0`)}>`);e.every(e=>this.tokens_to_ids.has(e))?t.push(...e):this.unk_token!=null&&t.push(this.unk_token)}else this.unk_token!=null&&t.push(this.unk_token)}return t}},Pa=class extends Ca{constructor(e,t){super(e);let n=e.vocab;this.tokens_to_ids=Bi(t.target_lang?n[t.target_lang]:n),this.bos_token=t.bos_token,this.bos_token_id=this.tokens_to_ids.get(this.bos_token),this.eos_token=t.eos_token,this.eos_token_id=this.tokens_to_ids.get(this.eos_token),this.pad_token=t.pad_token,this.pad_token_id=this.tokens_to_ids.get(this.pad_token),this.unk_token=t.unk_token,this.unk_token_id=this.tokens_to_ids.get(this.unk_token),this.vocab=Array(this.tokens_to_ids.size);for(let[e,t]of this.tokens_to_ids)this.vocab[t]=e}encode(e){return e}};function Fa(e,t){switch(e.type){case`WordPiece`:return new wa(e);case`Unigram`:return new Aa(e,t.eos_token);case`BPE`:return new Na(e);default:if(e.vocab)return Array.isArray(e.vocab)?new Aa(e,t.eos_token):Object.hasOwn(e,`continuing_subword_prefix`)&&Object.hasOwn(e,`unk_token`)?Object.hasOwn(e,`merges`)?new Na(e):new wa(e):new Pa(e,{target_lang:t.target_lang,bos_token:t.bos_token,eos_token:t.eos_token,pad_token:t.pad_token,unk_token:t.unk_token});throw Error(`Unknown TokenizerModel type: ${e?.type}`)}}var Ia=Fa,La=class extends Gi{constructor(e){super(),this.config=e}_call(e,...t){return this.post_process(e,...t)}},Ra=class extends La{post_process(e,t=null,n=!0){let r=t===null?this.config.single:this.config.pair,i=[],a=[];for(let o of r)`SpecialToken`in o?n&&(i.push(o.SpecialToken.id),a.push(o.SpecialToken.type_id)):`Sequence`in o&&(o.Sequence.id===`A`?(i=J(i,e),a=J(a,Array(e.length).fill(o.Sequence.type_id))):o.Sequence.id===`B`&&(i=J(i,t),a=J(a,Array(t.length).fill(o.Sequence.type_id))));return{tokens:i,token_type_ids:a}}},za=class extends La{post_process(e,t=null){return{tokens:e,tokens_pair:t}}},Ba=class extends La{constructor(e){super(e),this.sep=e.sep,this.cls=e.cls}post_process(e,t=null,n=!0){n&&(e=J([this.cls[0]],e,[this.sep[0]]));let r=Array(e.length).fill(0);if(t){let i=[],a=n?[this.sep[0]]:[];e=J(e,i,t,a),r=J(r,Array(t.length+i.length+a.length).fill(1))}return{tokens:e,token_type_ids:r}}},Va=class extends La{constructor(e){super(e),this.sep=e.sep,this.cls=e.cls}post_process(e,t,n=!0){n&&(e=J([this.cls[0]],e,[this.sep[0]]));let r=Array(e.length).fill(0);if(t){let i=n?[this.sep[0]]:[],a=n?[this.sep[0]]:[];e=J(e,i,t,a),r=J(r,Array(t.length+i.length+a.length).fill(1))}return{tokens:e,token_type_ids:r}}},Ha=class extends La{constructor(e){super(e),this.processors=(e.processors??[]).map(e=>Wa(e))}post_process(e,t=null,n=!0){let r={tokens:e,tokens_pair:t};for(let e of this.processors)r=e.post_process(r.tokens,r.tokens_pair,n);return r}};function Ua(e){if(e===null)return null;switch(e.type){case`TemplateProcessing`:return new Ra(e);case`ByteLevel`:return new za(e);case`BertProcessing`:return new Ba(e);case`RobertaProcessing`:return new Va(e);case`Sequence`:return new Ha(e);default:throw Error(`Unknown PostProcessor type: ${e.type}`)}}var Wa=Ua,Z=class extends Gi{constructor(e){super(),this.config=e,this.added_tokens=[],this.end_of_word_suffix=null,this.trim_offsets=`trim_offsets`in e&&e.trim_offsets}_call(e){return this.decode(e)}decode(e){return this.decode_chain(e).join(``)}},Ga=class extends Z{constructor(e){super(e),this.byte_decoder=ca,this.text_decoder=new TextDecoder(`utf-8`,{fatal:!1,ignoreBOM:!0}),this.end_of_word_suffix=null}convert_tokens_to_string(e){let t=e.join(``),n=new Uint8Array([...t].map(e=>this.byte_decoder[e]));return this.text_decoder.decode(n)}decode_chain(e){let t=[],n=[];for(let r of e)this.added_tokens.find(e=>e.content===r)===void 0?n.push(r):(n.length>0&&(t.push(this.convert_tokens_to_string(n)),n=[]),t.push(r));return n.length>0&&t.push(this.convert_tokens_to_string(n)),t}},Ka=class extends Z{constructor(e){super(e),this.cleanup=e.cleanup}decode_chain(e){return e.map((e,t)=>{if(t!==0){let t=this.config.prefix;e=t&&e.startsWith(t)?e.replace(t,``):` `+e}return this.cleanup&&(e=Xr(e)),e})}},qa=class extends Z{constructor(e){super(e),this.replacement=e.replacement??`▁`}decode_chain(e){let t=[];for(let n=0;n<e.length;++n){let r=e[n].replaceAll(this.replacement,` `);n==0&&r.startsWith(` `)&&(r=r.substring(1)),t.push(r)}return t}},Ja=class extends Z{constructor(e){super(e),this.suffix=e.suffix??``}decode_chain(e){return e.map((t,n)=>t.replaceAll(this.suffix,n===e.length-1?``:` `))}},Ya=class extends Z{constructor(e){super(e),this.pad_token=e.pad_token??``,this.word_delimiter_token=e.word_delimiter_token??``,this.cleanup=e.cleanup}convert_tokens_to_string(e){if(e.length===0)return``;let t=[e[0]];for(let n=1;n<e.length;++n)e[n]!==t.at(-1)&&t.push(e[n]);let n=t.filter(e=>e!==this.pad_token).join(``);return this.cleanup&&(n=Xr(n).replaceAll(this.word_delimiter_token,` `).trim()),n}decode_chain(e){return[this.convert_tokens_to_string(e)]}},Xa=class extends Z{constructor(e){super(e),this.decoders=(e.decoders??[]).map(e=>no(e))}decode_chain(e){return this.decoders.reduce((e,t)=>t.decode_chain(e),e)}},Za=class extends Z{constructor(e){super(e),this.pattern=Zr(this.config.pattern)}decode_chain(e){let t=this.config.content??``,n=this.pattern;return n===null?e:e.map(e=>e.replaceAll(n,t))}},Qa=class extends Z{decode_chain(e){return[e.join(``)]}},$a=class extends Z{constructor(e){super(e),this.content=e.content??``,this.start=e.start??0,this.stop=e.stop??0}decode_chain(e){return e.map(e=>{let t=0;for(let n=0;n<this.start&&e[n]===this.content;++n)t=n+1;let n=e.length;for(let t=0;t<this.stop;++t){let r=e.length-t-1;if(e[r]===this.content)n=r;else break}return e.slice(t,n)})}},eo=class extends Z{constructor(e){super(e),this.text_decoder=new TextDecoder}decode_chain(e){let t=[],n=[];for(let r of e){let e=null;if(r.length===6&&r.startsWith(`<0x`)&&r.endsWith(`>`)){let t=parseInt(r.slice(3,5),16);isNaN(t)||(e=t)}if(e!==null)n.push(e);else{if(n.length>0){let e=this.text_decoder.decode(Uint8Array.from(n));t.push(e),n=[]}t.push(r)}}if(n.length>0){let e=this.text_decoder.decode(Uint8Array.from(n));t.push(e),n=[]}return t}};function to(e){if(e===null)return null;switch(e.type){case`ByteLevel`:return new Ga(e);case`WordPiece`:return new Ka(e);case`Metaspace`:return new qa(e);case`BPEDecoder`:return new Ja(e);case`CTC`:return new Ya(e);case`Sequence`:return new Xa(e);case`Replace`:return new Za(e);case`Fuse`:return new Qa(e);case`Strip`:return new $a(e);case`ByteFallback`:return new eo(e);default:throw Error(`Unknown Decoder type: ${e.type}`)}}var no=to,ro=class{constructor(e,t){let n=Ui(e,`Tokenizer`,[`model`,`decoder`,`post_processor`,`pre_tokenizer`,`normalizer`]);if(n)throw Error(n);let r=Ui(t,`Config`);if(r)throw Error(r);this.tokenizer=e,this.config=t,this.normalizer=oa(this.tokenizer.normalizer),this.pre_tokenizer=Sa(this.tokenizer.pre_tokenizer),this.model=Ia(this.tokenizer.model,this.config),this.post_processor=Wa(this.tokenizer.post_processor),this.decoder=no(this.tokenizer.decoder),this.special_tokens=[],this.all_special_ids=[],this.added_tokens=[];let i=[],a=[];this.added_tokens_map=/* @__PURE__ */ new Map;for(let e of this.tokenizer.added_tokens){let t=new Jr(e);if(this.added_tokens.push(t),this.model.tokens_to_ids.set(t.content,t.id),this.model.vocab[t.id]=t.content,t.special&&(this.special_tokens.push(t.content),this.all_special_ids.push(t.id)),this.added_tokens_map.set(t.content,t),t.normalized&&this.normalizer!==null){let e=this.normalizer(t.content);a.push(e),this.added_tokens_map.set(e,t)}else i.push(t.content)}(this.config.additional_special_tokens??[]).forEach(e=>{this.special_tokens.includes(e)||this.special_tokens.push(e)}),this.decoder&&(this.decoder.added_tokens=this.added_tokens,this.decoder.end_of_word_suffix=this.model.end_of_word_suffix),this.splitter_unnormalized=new qr(i),this.splitter_normalized=new qr(a),this.remove_space=this.config.remove_space,this.clean_up_tokenization_spaces=this.config.clean_up_tokenization_spaces??!0,this.do_lowercase_and_remove_accent=this.config.do_lowercase_and_remove_accent??!1}encode(e,{text_pair:t=null,add_special_tokens:n=!0,return_token_type_ids:r=null}={}){let{tokens:i,token_type_ids:a}=this.tokenize_helper(e,{text_pair:t,add_special_tokens:n}),o=i.map(e=>this.added_tokens_map.get(e)?.id??this.model.tokens_to_ids.get(e)??this.model.unk_token_id),s={ids:o,tokens:i,attention_mask:Array(o.length).fill(1)};return r&&a&&(s.token_type_ids=a),s}decode(e,t={}){if(!Array.isArray(e)||e.length===0||!Li(e[0]))throw Error(`token_ids must be a non-empty array of integers.`);let n=e.map(e=>this.model.vocab[Number(e)]??this.model.unk_token);t.skip_special_tokens&&(n=n.filter(e=>!this.special_tokens.includes(e)));let r=this.decoder?this.decoder(n):n.join(` `);return this.decoder&&this.decoder.end_of_word_suffix&&(r=r.replaceAll(this.decoder.end_of_word_suffix,` `),t.skip_special_tokens&&(r=r.trim())),(t.clean_up_tokenization_spaces??this.clean_up_tokenization_spaces)&&(r=Xr(r)),r}tokenize(e,{text_pair:t=null,add_special_tokens:n=!1}={}){return this.tokenize_helper(e,{text_pair:t,add_special_tokens:n}).tokens}encode_text(e){if(e===null)return null;let t=this.splitter_unnormalized.split(e);return t.forEach((e,n)=>{let r=this.added_tokens_map.get(e);r&&(r.lstrip&&n>0&&(t[n-1]=t[n-1].trimEnd()),r.rstrip&&n<t.length-1&&(t[n+1]=t[n+1].trimStart()))}),t.flatMap((e,t)=>{if(e.length===0)return[];if(this.added_tokens_map.has(e))return[e];if(this.remove_space===!0&&(e=e.trim().split(/\s+/).join(` `)),this.do_lowercase_and_remove_accent&&(e=zi(e)),this.normalizer!==null&&(e=this.normalizer(e)),e.length===0)return[];let n=this.splitter_normalized.split(e);return n.forEach((e,t)=>{let r=this.added_tokens_map.get(e);r&&(r.lstrip&&t>0&&(n[t-1]=n[t-1].trimEnd()),r.rstrip&&t<n.length-1&&(n[t+1]=n[t+1].trimStart()))}),n.flatMap(e=>{if(e.length===0)return[];if(this.added_tokens_map.has(e))return[e];let n=this.pre_tokenizer===null?[e]:this.pre_tokenizer(e,{section_index:t});return this.model(n)})})}tokenize_helper(e,{text_pair:t=null,add_special_tokens:n=!0}){let r=this.encode_text(e),i=this.encode_text(t||null);return this.post_processor?this.post_processor(r,i,n):{tokens:J(r??[],i??[])}}token_to_id(e){return this.model.tokens_to_ids.get(e)}id_to_token(e){return this.model.vocab[e]}get_added_tokens_decoder(){let e=/* @__PURE__ */ new Map;for(let t of this.added_tokens)e.set(t.id,t);return e}get_vocab(e=!0){let t=/* @__PURE__ */ new Map;for(let n=0;n<this.model.vocab.length;++n){let r=this.model.vocab[n];(e||!this.added_tokens_map.has(r))&&t.set(r,n)}return t}};const Q={normal:1,unknown:2,control:3,userDefined:4,unused:5,byte:6},io=/^(?:<\|.*\|>|<｜.*｜>|<\/?s>|<(?:unk|pad|mask|bos|eos)>|<(?:start|end)_of_turn>)$/s;function ao(e){return io.test(e)}const oo=[`<|eot_id|>`,`<|eom_id|>`,`<|im_end|>`,`<|end|>`,`<|end_of_text|>`,`<|endoftext|>`,`<end_of_turn>`,`<｜end▁of▁sentence｜>`,`</s>`,`<|return|>`,`<|call|>`,`<end_of_utterance>`,`<|END_OF_TURN_TOKEN|>`,`<seed:eos>`,`[EOS]`];function so(e){let t=oo.filter(t=>e.has(t)),n=t.includes(`<|return|>`)&&t.includes(`<|call|>`);return t.filter(e=>!(n&&e===`<|end|>`)).map(t=>e.get(t))}var co=class{special;pattern;constructor(e){this.special=e;let t=[...e.keys()].filter(e=>e&&e.length<=128);t.sort((e,t)=>t.length-e.length);let n=t.map(e=>e.replace(/[\\^$.*+?()[\]{}|/-]/g,`\\$&`));this.pattern=t.length?new RegExp(n.join(`|`),`gu`):null}split(e){let t=[],n=0,r=r=>{let i=e.slice(n,r).replaceAll(`﷐`,``);i&&t.push(i)};for(let i of this.pattern?e.matchAll(this.pattern):[])r(i.index),t.push(this.special.get(i[0])),n=i.index+i[0].length;return r(e.length),t}typed(e){let t=e.replaceAll(`﷐`,``);return this.pattern?t.replace(this.pattern,e=>[...e].join(`﷐`)):t}};const lo=/* @__PURE__ */ new Map;{let e=256;for(let t=0;t<256;t++){let n=t>=33&&t<127||t>=161&&t!==173;lo.set(String.fromCharCode(n?t:e++),t)}}const uo=new TextEncoder,fo=/^<0x([0-9A-F]{2})>$/;function po(e){return fo.test(e)}function mo(e,t,n){if(n){let n=[...e].map(e=>lo.get(e));return t!==Q.userDefined&&n.every(e=>e!==void 0)?Uint8Array.from(n):uo.encode(e)}let r=t===Q.byte?fo.exec(e):null;return r?Uint8Array.of(Number.parseInt(r[1],16)):uo.encode(e.replaceAll(`▁`,` `))}var ho=class{piece;stripSpace;utf8=new TextDecoder(`utf-8`,{ignoreBOM:!0});constructor(e,t=!1){this.piece=e,this.stripSpace=t}push(e){let t=this.piece(e);return this.stripSpace&&t.length&&(this.stripSpace=!1,t[0]===32&&(t=t.subarray(1))),this.utf8.decode(t,{stream:!0})}flush(){return this.utf8.decode()}},go=/*#__PURE__*/ JSON.parse(`[{"names":["llama-bpe","llama3","llama-v3","pixtral","midm-2.0","lfm2","jina-v5-nano","falcon-h1"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":true,"add_bos":true,"pieces":false,"ranks_are_ids":false},{"names":["dbrx","smaug-bpe","glm4","chatglm-bpe"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["gpt-2","mpt","olmo","phi-2","jais","trillion","granite-docling","exaone4","gigachat","a.x-4.0","mellum","modern-bert","roberta-bpe","jina-es","jina-de","jina-v1-en","jina-v2-es","jina-v2-de","jina-v2-code"],"patterns":["'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["smollm","starcoder","refact","command-r","codeshell","exaone","minerva-7b","mellum2"],"patterns":["\\\\p{N}","'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["qwen2","deepseek-r1-qwen","kormo","f2llmv2","megrez","stablelm2","hunyuan","solar-open","grok-2"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["qwen35"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{L}\\\\p{M}]+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{M}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["laguna"],"patterns":["[^\\\\n]+|[\\\\n]+","(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["ufakzeka"],"patterns":["[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["seed-coder"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1}| ?[^\\\\s\\\\p{L}\\\\p{N}\\\\r\\\\n]+|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["bailingmoe","bailingmoe2","llada-moe"],"patterns":["'(?i:[sdmt]|ll|ve|re)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?+\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]++[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["minicpm5"],"patterns":["\\\\p{N}{1,3}","(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":true,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["exaone-moe"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?(?:\\\\p{L}\\\\p{M}*(?: \\\\p{L}\\\\p{M}*)*)+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]?|\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["jais-2"],"patterns":["(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s{512}(?!\\\\S)|\\\\s{256}(?!\\\\S)|\\\\s{128}(?!\\\\S)|\\\\s{64}(?!\\\\S)|\\\\s{32}(?!\\\\S)|\\\\s{16}(?!\\\\S)|\\\\s{8}(?!\\\\S)|\\\\s{4}(?!\\\\S)|\\\\s{1,2}(?!\\\\S)|\\\\s{1}"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["tekken"],"patterns":["[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":true,"add_bos":true,"pieces":false,"ranks_are_ids":false},{"names":["gpt-4o","llama4","kanana2","talkie","minimax-m2"],"patterns":["[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["granite-embed-multi-97m"],"patterns":["[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":true,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["tiny_aya","cohere2moe"],"patterns":["\\\\d{1,3}(?=(?:\\\\d{3})*\\\\b)","[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["kimi-k2","kimi-k25"],"patterns":["[\\\\p{Han}]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":true},{"names":["youtu"],"patterns":["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+","[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":true,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["deepseek-v3","hunyuan-dense","joyai-llm","hy_v4"],"patterns":["\\\\p{N}{1,3}","[一-龥぀-ゟ゠-ヿ]+","[!\\"#$%&'()*+,\\\\-./:;<=>?@\\\\[\\\\\\\\\\\\]^_\`{|}~][A-Za-z]+|[^\\\\r\\\\n\\\\p{L}\\\\p{P}\\\\p{S}]?[\\\\p{L}\\\\p{M}]+| ?[\\\\p{P}\\\\p{S}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["spark2_5"],"patterns":["\\\\p{N}{1,3}","[一-龥぀-ゟ゠-ヿ]+","[!\\"#$%&'()*+,\\\\-./:;<=>?@\\\\[\\\\\\\\\\\\]^_\`{|}~][A-Za-z]+|[^\\\\r\\\\n\\\\p{L}\\\\p{P}\\\\p{S}]?[\\\\p{L}\\\\p{M}]+| ?[\\\\p{P}\\\\p{S}]+|[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+","\\\\p{N}"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["afmoe"],"patterns":["\\\\p{Nd}{1,510}(?=(?>\\\\p{Nd}{510})*(?:\\\\P{Nd}|$))|\\\\G\\\\p{Nd}{510}","\\\\A\\\\p{Nd}{1,2}(?=\\\\p{Nd}{3}+\\\\z)","\\\\A\\\\p{Nd}{3}|\\\\G\\\\p{Nd}{3}","(?:[\\\\u4E00-\\\\u9FFF\\\\u3040-\\\\u309F\\\\u30A0-\\\\u30FF\\\\u3400-\\\\u4DBF\\\\uf900-\\\\uFAFF\\\\uFF65-\\\\uFF9F\\\\u2F00-\\\\u2FDF]+|[\\\\u0E00-\\\\u0E7F]+|[\\\\u0E80-\\\\u0EFF]+|[\\\\u1780-\\\\u17FF]+|[\\\\u1000-\\\\u109F\\\\uAA60-\\\\uAA7F\\\\uA9E0-\\\\uA9FF]+|[\\\\uAC00-\\\\uD7AF\\\\u1100-\\\\u11FF]+)","[!\\"#$%&'()*+,\\\\-./:;<=>?@\\\\[\\\\\\\\\\\\]^_\`{|}~][A-Za-z]+|[^\\\\r\\\\n\\\\p{L}\\\\p{P}\\\\p{S}]?[\\\\p{L}\\\\p{M}]+| ?[\\\\p{P}\\\\p{S}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["superbpe"],"patterns":["\\\\p{N}+","(?=(\\\\d{3})+(?!\\\\d))"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["deepseek-llm"],"patterns":["[\\r\\n]","\\\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+","\\\\s?[!-/:-~！-／：-～‘-‟　-。]+","\\\\s+$","[一-龥ࠀ-一가-퟿]+","\\\\p{N}"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["deepseek-coder"],"patterns":["[\\r\\n]","\\\\s?\\\\p{L}+","\\\\s?\\\\p{P}+","[一-龥ࠀ-一가-퟿]+","\\\\p{N}"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["bloom","poro-chat","gpt3-finnish"],"patterns":[" ?[^(\\\\s|[.,!?…。，、।۔،])]+"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["viking"],"patterns":[" ?[^(\\\\s|[.,!?…。，、।۔،])]+","\\\\p{N}"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["falcon"],"patterns":["[\\\\p{P}\\\\$\\\\+<=>\\\\^~\\\\|\`]+","'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+","[0-9]+","[0-9][0-9][0-9]"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["falcon3","falcon_e","falcon-e"],"patterns":["[\\\\p{P}\\\\$\\\\+<=>\\\\^~\\\\|\`]+","'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+","[0-9]"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false},{"names":["chameleon"],"patterns":["<sentinel:[0-9]+>","(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z","([\\\\t\\\\n]|    |  )","\\\\p{N}","[\\\\p{P}!-/:-@\\\\[-\`{-~]","'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+"],"ignore_merges":false,"add_bos":true,"pieces":false,"ranks_are_ids":false},{"names":["gemma4","granite-embed-multi-311m"],"patterns":[],"ignore_merges":false,"add_bos":true,"pieces":true,"ranks_are_ids":false},{"names":["sarvam-moe"],"patterns":[],"ignore_merges":false,"add_bos":false,"pieces":true,"ranks_are_ids":false},{"names":["default"],"patterns":["[\\\\p{P}\\\\$\\\\+<=>\\\\^~\\\\|]+","'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+","\\\\p{N}+","[0-9][0-9][0-9]"],"ignore_merges":false,"add_bos":false,"pieces":false,"ranks_are_ids":false}]`);const $=`tokenizer.ggml.`,_o=1<<20,vo=1024;function yo(e){let n=jo(e,`tokens`,_o);if(!n?.length)throw new t(`The file has no vocabulary (tokenizer.ggml.tokens).`);n.forEach((e,n)=>{if(e.length>vo)throw new t(`Token ${n} has ${e.length} characters; at most ${vo} are possible.`)});let r=Oo(e,n),i=Object.fromEntries([`bos`,`eos`,`eot`,`eom`].map(t=>[t,ko(e,t,n.length)]));for(let e of Object.values(i))e!==null&&r[e]!==Q.unknown&&(r[e]=Q.control);let a=/* @__PURE__ */ new Map;r.forEach((e,t)=>{(e===Q.control||e===Q.unknown)&&a.set(n[t],t)});let o=e.get(`tokenizer.sterna.eos_token_ids`),s=typeof o==`object`?Array.from(o):[],c=[i.eos,i.eot,i.eom,...s,...so(a)],l=bo(e,n,r),u=e.get(`tokenizer.chat_template`);return{tokens:n,types:r,special:a,...l,bosId:i.bos,eosId:i.eos,eosIds:new Set(c.filter(e=>e!==null&&e>=0&&e<n.length)),addBos:Ao(e,`add_bos_token`,l.addBos)&&i.bos!==null,chatTemplate:typeof u==`string`?u:null}}function bo(e,t,r){let i=e.get(`${$}model`)??`gpt2`;if(i!==`gpt2`&&i!==`llama`&&i!==`gemma4`)throw new n(`The tokenizer model '${i}' is not read here; gpt2, llama and gemma4 are.`);if(i===`llama`)return Co(e,t,r);let a=xo(e,t,i===`gemma4`?`gemma4`:`default`),o=t.includes(`<0x00>`)&&!t.includes(`Ġ`);return i===`gemma4`||o||a.pieces?wo(e,t,r,a):So(e,t,r,a)}function xo(e,t,r){let i=e.get(`${$}pre`)??(t.length===128256?`llama-bpe`:r),a=go.find(e=>e.names.includes(String(i)));if(!a)throw new n(`The pre-tokenizer type '${i}' is unknown.`);return a}function So(e,t,n,r){let i=Object.create(null),a=e=>n[e]===Q.control||n[e]===Q.unknown;t.forEach((e,t)=>{a(t)||(i[e]=t)});let o=r.patterns.map(e=>({type:`Split`,pattern:{Regex:e},behavior:`Isolated`,invert:!1})),s={type:`ByteLevel`,add_prefix_space:!1,trim_offsets:!0,use_regex:!1},c=Eo(t,n,{model:{type:`BPE`,vocab:i,merges:Do(e,i),ignore_merges:r.ignore_merges},pre_tokenizer:{type:`Sequence`,pretokenizers:[...o,s]}});return{byteLevel:!0,spacePrefix:!1,addBos:r.add_bos,encoder:c}}function Co(e,n,r){let i=e.get(`${$}scores`);if(typeof i!=`object`||i.length!==n.length||typeof i[0]!=`number`)throw new t(`A SentencePiece vocabulary needs a score for each token (tokenizer.ggml.scores).`);let a=To(n,r),o=e=>-i[a[e]],s=Object.keys(a).filter(e=>r[a[e]]!==Q.byte);s.sort((e,t)=>o(e)-o(t)||a[e]-a[t]);let c=[];for(let e of s)for(let t=e.length-1;t>0;t--){let n=e.slice(0,t),r=e.slice(t);n in a&&r in a&&c.push([n,r])}let l=n.find((e,t)=>e&&r[t]===Q.unknown)??null;l!==null&&(a[l]??=n.indexOf(l));let u={type:`BPE`,vocab:a,merges:c,byte_fallback:!0,unk_token:l};return{byteLevel:!1,spacePrefix:Ao(e,`add_space_prefix`,!0),addBos:!0,encoder:Eo(n,r,{model:u})}}function wo(e,t,n,r){t.forEach((e,t)=>{po(e)&&(n[t]=Q.byte)});let i=To(t,n),a={type:`BPE`,vocab:i,merges:Do(e,i),byte_fallback:!0,unk_token:null};return{byteLevel:!1,spacePrefix:!1,addBos:r.add_bos||!r.pieces,encoder:Eo(t,n,{model:a})}}function To(e,t){let n=Object.create(null);return e.forEach((e,r)=>{e&&t[r]!==Q.control&&t[r]!==Q.unknown&&(n[t[r]===Q.byte?e:e.replaceAll(` `,`▁`)]=r)}),n}function Eo(e,t,n){let r={single_word:!1,lstrip:!1,rstrip:!1,normalized:!1,special:!1};return{version:`1.0`,truncation:null,padding:null,added_tokens:e.flatMap((e,n)=>t[n]===Q.userDefined&&e?[{id:n,content:e,...r}]:[]),normalizer:null,pre_tokenizer:null,post_processor:null,decoder:null,...n}}function Do(e,n){let r=jo(e,`merges`,4*_o);if(!r)throw new t(`The file's BPE vocabulary has no merges (tokenizer.ggml.merges).`);return r.flatMap(e=>{let t=e.indexOf(` `),[r,i]=[e.slice(0,t),e.slice(t+1)];return r in n&&i in n&&r+i in n?[[r,i]]:[]})}function Oo(e,n){let r=e.get(`${$}token_type`);if(r===void 0)return new Int32Array(n.length).fill(Q.normal);if(typeof r!=`object`||r.length!==n.length||typeof r[0]!=`number`)throw new t(`${$}token_type is no array of ${n.length} numbers, one for each token.`);let i=Int32Array.from(r);return i.forEach((e,t)=>{e===Q.userDefined&&ao(n[t])&&(i[t]=Q.control)}),i}function ko(e,t,n){let r=e.get(`${$}${t}_token_id`);return typeof r==`number`&&r>=0&&r<n?r:null}function Ao(e,n,r){let i=e.get($+n)??r;if(typeof i!=`boolean`)throw new t(`${$}${n} is no boolean.`);return i}function jo(e,n,r){let i=e.get($+n);if(i===void 0)return null;if(!(Array.isArray(i)&&i.length<=r&&i.every(e=>typeof e==`string`)))throw new t(`${$}${n} is no list of at most ${r} strings.`);return i}const Mo=/* @__PURE__ */ new Uint8Array;var No=class{vocabulary;encoder;splitter;typedSpaces;constructor(e){this.vocabulary=yo(e);try{this.encoder=new ro(this.vocabulary.encoder,{})}catch(e){throw new t(`The file's tokenizer cannot be used: ${e instanceof Error?e.message:e}.`)}this.splitter=new co(this.vocabulary.special);let{tokens:n,types:r,byteLevel:i}=this.vocabulary,a=i?[]:[`<0xE2>`,`<0x96>`,`<0x81>`].map(e=>n.indexOf(e));this.typedSpaces=a.filter(e=>e>=0&&r[e]===Q.byte)}get size(){return this.vocabulary.tokens.length}get eosIds(){return this.vocabulary.eosIds}get chatTemplate(){return this.vocabulary.chatTemplate}get special(){return this.vocabulary.special}get begin(){let{addBos:e,bosId:t}=this.vocabulary;return e&&t!==null?[t]:[]}encode(e){return[...this.begin,...this.encodeRun(e)]}encodeChat(e){let{bosId:t,eosId:n,tokens:r,special:i,chatTemplate:a}=this.vocabulary,o=e=>e===null?``:r[e],{text:s,own:c}=Gr(a,i,e,e=>this.splitter.typed(e),{bos_token:o(t),eos_token:o(n)});return[...c?[]:this.begin,...this.encodeFragments(this.splitter.split(s))]}decode(e){let t=this.stream(!1),n=``;for(let r of e)n+=t.push(r);return n+t.flush()}stream(e=!0){return new ho(e=>this.piece(e),this.vocabulary.spacePrefix&&!e)}piece(e){let{tokens:t,types:n,byteLevel:r}=this.vocabulary;return e<0||e>=t.length||n[e]===Q.control||n[e]===Q.unknown?Mo:mo(t[e],n[e],r)}encodeFragments(e){return e.flatMap(e=>typeof e==`number`?[e]:this.encodeRun(e))}encodeRun(e){if(!e)return[];let t=e.toWellFormed();if(this.vocabulary.byteLevel)return this.ids(t);let n=this.vocabulary.spacePrefix?` ${t}`:t;return(this.typedSpaces.length===3?n.split(`▁`):[n]).flatMap((e,t)=>[...t?this.typedSpaces:[],...this.ids(e.replaceAll(` `,`▁`))])}ids(e){return e?Array.from(this.encoder.encode(e,{add_special_tokens:!1}).ids):[]}},Po=class{engine;tokenizer;ids;options;usage;stopReason;constructor(e,t,n,r){this.engine=e,this.tokenizer=t,this.ids=n,this.options=r,this.usage={promptTokens:n.length,completionTokens:0,cachedTokens:0}}async*[Symbol.asyncIterator](){let{maxTokens:e=1/0,stop:t=[],ignoreEos:n=!1,signal:i,...a}=this.options;if(!(e>=1))throw new r(`maxTokens is a whole number from 1 on, not ${e}.`);let o=this.tokenizer.stream(),s=new Kr(t),c=e=>{this.usage.cachedTokens=e},l=[];for await(let t of this.engine.generate(this.ids,pn(a),e,i,c)){if(this.usage.completionTokens++,!n&&this.tokenizer.eosIds.has(t)){this.stopReason=`eos`;break}l.push(t);let e=s.push(o.push(t));if(e&&(yield{text:e,ids:l},l=[]),s.found){this.stopReason=`stop`;return}}let u=s.push(o.flush());s.found&&(this.stopReason=`stop`),this.stopReason??=`length`;let d=u+s.flush();(d||l.length)&&(yield{text:d,ids:l})}async text(){let e=``;for await(let t of this)e+=t.text;return e}},Fo=class e{engine;tokenizer;name;constructor(e,t,n){this.engine=e,this.tokenizer=t,this.name=n}static async load(t,n={}){let r=await Io(t,n),i=new No((await v(r,n.signal)).metadata),a=await Jt.load(r,n),o=a.file.metadata.get(`general.name`);return new e(a,i,typeof o==`string`?o:r.name)}get contextLength(){return this.engine.context}get device(){return this.engine.gpu.adapterName}get counters(){return this.engine.counters}get lost(){return this.engine.gpu.lost}generate(e,t={}){let n=typeof e==`string`?this.tokenizer.encode(e):e;return new Po(this.engine,this.tokenizer,n,t)}chat(e,t={}){let n=Wr(this.tokenizer.chatTemplate,this.tokenizer.special)===null?[...t.stop??[],...Ur]:t.stop??[];return new Po(this.engine,this.tokenizer,this.tokenizer.encodeChat(e),{...t,stop:n})}logits(e,t){return this.engine.logits(typeof e==`string`?this.tokenizer.encode(e):e,t)}dispose(){this.engine.dispose()}[Symbol.dispose](){this.dispose()}};async function Io(e,t){if(typeof e==`string`||e instanceof URL){let n=typeof location>`u`?void 0:location.href,r=String(new URL(e,n));if(t.cache===!1)return Zt.open(r,t.signal);try{return await on(await Zt.open(r,t.signal))}catch(e){let t=e instanceof i?await sn(r):null;if(t)return t;throw e}}return e instanceof Blob?new Yt(e):e instanceof Uint8Array?new Xt(e):e}function Lo(t){let n,r=/* @__PURE__ */ new Map;async function i(t,r,i){if(t.kind===`load`){n=await Fo.load(t.source,{...t.options,signal:r,onProgress:i});let{name:e,device:a,contextLength:o}=n;return{name:e,device:a,contextLength:o,hasTemplate:n.tokenizer.chatTemplate!==null}}if(!n)throw new e(`The worker has no model.`);if(t.kind===`generate`||t.kind===`chat`){let e={...t.options,signal:r},a=t.kind===`chat`?n.chat(t.messages,e):n.generate(t.prompt,e);for await(let e of a)i(e);return{usage:a.usage,stopReason:a.stopReason}}if(t.kind===`logits`)return n.logits(t.prompt,r);n.dispose(),n=void 0}t.addEventListener(`message`,async({data:e})=>{let{id:n}=e;if(e.kind===`abort`)return r.get(n)?.abort();let a=new AbortController;r.set(n,a);let o=e=>t.postMessage(e);try{o({id:n,kind:`end`,value:await i(e,a.signal,e=>o({id:n,kind:`part`,value:e}))})}catch(e){let{name:t,message:r}=e instanceof Error?e:Error(String(e));o({id:n,kind:`error`,name:t,message:r})}finally{r.delete(n)}})}Lo(globalThis);

@@ -1,0 +1,69 @@
+/** The worker's side of `RemoteModel`: a model of its own for each connection, so that the page's thread stays free. */
+
+import { SternaError } from "./errors.ts";
+import { type GenerateOptions, type LoadOptions, Model, type Prompt, type Source } from "./model.ts";
+import type { Message } from "./tokenizer/chat.ts";
+
+/** What both sides need of a Worker, its global scope or a MessagePort. */
+export interface Endpoint {
+  postMessage(message: unknown): void;
+  addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+}
+
+/** What the page asks; signals do not cross, so `abort` names the request that it ends. */
+export type Request =
+  | { id: number; kind: "load"; source: Source; options: LoadOptions }
+  | { id: number; kind: "generate"; prompt: Prompt; options: GenerateOptions }
+  | { id: number; kind: "chat"; messages: readonly Message[]; options: GenerateOptions }
+  | { id: number; kind: "logits"; prompt: Prompt }
+  | { id: number; kind: "abort" }
+  | { id: number; kind: "dispose" };
+
+/** What the worker says of a request: parts as they come, then its end or an error. */
+export type Reply =
+  | { id: number; kind: "part"; value: unknown }
+  | { id: number; kind: "end"; value: unknown }
+  | { id: number; kind: "error"; name: string; message: string };
+
+/** Answers the requests of one page. */
+export function serve(endpoint: Endpoint): void {
+  let model: Model | undefined;
+  const controllers = new Map<number, AbortController>();
+
+  async function answer(request: Request, signal: AbortSignal, part: (value: unknown) => void): Promise<unknown> {
+    if (request.kind === "load") {
+      model = await Model.load(request.source, { ...request.options, signal, onProgress: part });
+      const { name, device, contextLength } = model;
+      return { name, device, contextLength, hasTemplate: model.tokenizer.chatTemplate !== null };
+    }
+    if (!model) throw new SternaError("The worker has no model.");
+    if (request.kind === "generate" || request.kind === "chat") {
+      const options = { ...request.options, signal };
+      const generation =
+        request.kind === "chat" ? model.chat(request.messages, options) : model.generate(request.prompt, options);
+      for await (const piece of generation) part(piece);
+      return { usage: generation.usage, stopReason: generation.stopReason };
+    }
+    if (request.kind === "logits") return model.logits(request.prompt, signal);
+    model.dispose();
+    model = undefined;
+    return undefined;
+  }
+
+  endpoint.addEventListener("message", async ({ data }: MessageEvent<Request>) => {
+    const { id } = data;
+    if (data.kind === "abort") return controllers.get(id)?.abort();
+    const controller = new AbortController();
+    controllers.set(id, controller);
+    const reply = (message: Reply) => endpoint.postMessage(message);
+    try {
+      const value = await answer(data, controller.signal, (part) => reply({ id, kind: "part", value: part }));
+      reply({ id, kind: "end", value });
+    } catch (error) {
+      const { name, message } = error instanceof Error ? error : new Error(String(error));
+      reply({ id, kind: "error", name, message });
+    } finally {
+      controllers.delete(id);
+    }
+  });
+}
