@@ -26,8 +26,8 @@ from sterna.train.watch.records import RECORDS_FILE, read_records
 CONFIG = Path(__file__).parent / "scaling.toml"
 SIZES = {
     "small": {"hidden_size": 128, "intermediate_size": 384, "num_layers": 2},
-    "medium": {"hidden_size": 256, "intermediate_size": 768, "num_layers": 2},
-    "large": {"hidden_size": 256, "intermediate_size": 768, "num_layers": 4},
+    "medium": {"hidden_size": 128, "intermediate_size": 384, "num_layers": 4},
+    "large": {"hidden_size": 256, "intermediate_size": 768, "num_layers": 2},
 }
 LEARNING_RATES = {"float": 2e-3, "ternary": 8e-3, "binary": 8e-3}
 """Quantised weights want a larger rate: 1.5e-3 against 2.5e-4 at 700M (Microsoft's "The Era of 1-bit LLMs: Training
@@ -98,11 +98,13 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     """Gaps against size (with the paper's) and against tokens."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     by_size, by_tokens = figure.subplots(1, 2)
+    styles = dict(zip(SIZES, ("-", "--", ":"), strict=True))
     for weights, marker in (("ternary", "o"), ("binary", "s")):
         own = [run for run in runs if run["weights"] == weights]
         gaps = [100 * gap_at(runs, run, -1) for run in own]
         by_size.plot([run["parameters"] for run in own], gaps, marker=marker, label=f"{weights}, this study")
-        for run, style in zip(own, ("-", "--", ":"), strict=True):
+        for run in own:
+            style = styles[run["size"]]
             gaps = [100 * gap_at(runs, run, index) for index in range(len(run["tokens"]))]
             color = "C0" if weights == "ternary" else "C1"
             by_tokens.plot(run["tokens"], gaps, style, color=color, label=f"{weights}, {run['parameters']:,}")

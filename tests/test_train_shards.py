@@ -68,7 +68,7 @@ def save(config: RunConfig, path: Path, step: int, processes: int) -> None:
     write_file(path, parts[0], metadata | ({PARTS: json.dumps(digests)} if digests else {}))
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 150])
+@pytest.mark.parametrize("processes", [1, 2, 3, 48])
 def test_a_state_of_any_number_of_processes_is_read_to_the_bit(
     tmp_path: Path, config: RunConfig, processes: int
 ) -> None:
