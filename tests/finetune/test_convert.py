@@ -21,6 +21,7 @@ from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import run_finetuning  # noqa: E402
 from sterna.finetune.warmup import set_share  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
+from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.watch.records import read_records  # noqa: E402
 
 from .bases import write_config, write_run  # noqa: E402
@@ -29,6 +30,12 @@ from .bases import write_config, write_run  # noqa: E402
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("convert"), "LlamaForCausalLM")
+
+
+def decoder_of(config: Path) -> Decoder:
+    model = plan_finetuning(config).mode.new_model()
+    assert isinstance(model, Decoder)
+    return model
 
 
 def some_part(config: Path) -> Part:
@@ -77,27 +84,24 @@ def test_conversions_export_a_ternary_model_that_the_engine_runs(
 
 def test_an_inserted_norm_begins_with_the_size_of_its_input(folder: Path) -> None:
     config = write_config(folder, "convert", output="gain", more="[convert]\nnorms = 'all'")
-    plan = plan_finetuning(config)
-    model, plain = (
-        plan.mode.new_model(),
-        plan_finetuning(write_config(folder, "convert", output="plain")).mode.new_model(),
-    )
+    model = decoder_of(config)
+    plain = decoder_of(write_config(folder, "convert", output="plain"))
     part = some_part(config)
     inputs: list[Tensor] = []
-    plain.blk[0].ffn_down.register_forward_hook(lambda module, given, output: inputs.append(given[0]))
+    watched = plain.get_submodule("blk.0.ffn_down")
+    watched.register_forward_hook(lambda module, given, output: inputs.append(given[0]))
     with torch.no_grad():
         set_share(plain, 0.0)
         plain.rows(part.tokens, part.lengths)
-    gain = model.blk[0].ffn_down_norm_in.weight
+    gain = model.get_parameter("blk.0.ffn_down_norm_in.weight")
     assert gain.unique().numel() == 1
     assert gain[0].item() == pytest.approx(inputs[0].square().mean().sqrt().item(), rel=1e-4)
 
 
 def test_without_quantisation_a_conversion_is_the_base(folder: Path) -> None:
-    full = plan_finetuning(write_config(folder, "full", output="base-full"))
-    convert = plan_finetuning(write_config(folder, "convert", output="base-convert"))
-    part = some_part(write_config(folder, "convert", output="base-convert"))
-    model, base = convert.mode.new_model(), full.mode.new_model()
+    config = write_config(folder, "convert", output="base-convert")
+    part, model = some_part(config), decoder_of(config)
+    base = decoder_of(write_config(folder, "full", output="base-full"))
     set_share(model, 0.0)
     with torch.no_grad():
         assert torch.allclose(model.rows(part.tokens, part.lengths), base.rows(part.tokens, part.lengths), atol=1e-5)
@@ -135,7 +139,6 @@ def test_relations_stay_inside_of_documents(folder: Path) -> None:
     with torch.no_grad():
         task.loss(part_of(list(sequences), 33, tokens))
         together = task.terms()["relations"]
-        task.parts(0).close()
         set_share(model, 1.0)
         for sequence in sequences:
             task.loss(part_of([sequence], 33, tokens))

@@ -88,13 +88,13 @@ def test_losses_of_distillation_are_those_of_its_first_author() -> None:
     golden = load_file(shared("golden-finetune", "distill-losses.safetensors"))
     rows = len(golden["student.logits"])
     for tau in (1.0, 5.0):
-        own = logits_divergence(golden["student.logits"], golden["teacher.logits"], tau) / rows
-        assert own.item() == pytest.approx(golden[f"logits_kl.tau={tau}"].item(), abs=1e-5)
+        divergence = logits_divergence(golden["student.logits"], golden["teacher.logits"], tau).item() / rows
+        assert divergence == pytest.approx(golden[f"logits_kl.tau={tau}"].item(), abs=1e-5)
     heads, total = 8, 0.0
     for name in "qkv":
         student, teacher = golden[f"student.{name}"], golden[f"teacher.{name}"]
-        divergence = sum(relation_divergence(s, t, heads).item() for s, t in zip(student, teacher, strict=True))
-        own = divergence / (heads * student.shape[0] * student.shape[1])
+        own = sum(relation_divergence(s, t, heads).item() for s, t in zip(student, teacher, strict=True))
+        own /= heads * student.shape[0] * student.shape[1]
         assert own == pytest.approx(golden[f"relation_kl.{name}"].item(), abs=1e-5)
         total += own
     assert total == pytest.approx(golden["relation_kl.sum"].item(), abs=1e-5)

@@ -153,8 +153,12 @@ def own_rows(tensor: Tensor) -> tuple[int, int]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded. Every process must call it."""
-    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    """The whole of a tensor that may be sharded. Every process must call it; its gradient is the mean of theirs."""
+    if not hasattr(tensor, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import Partial
+
+    full: Tensor = tensor.full_tensor(grad_placements=[Partial("avg")])
     return full
 
 
