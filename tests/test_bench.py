@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sterna import _native
+from sterna.bench.page import PeerSpeed, page, read_llama_bench
 from sterna.bench.passes import PassReport, Work, bound, report
 from sterna.bench.streams import PASSES, run_streams, stream_speed, tokens_of_streams
 from sterna.bench.summary import summary
@@ -16,7 +18,7 @@ from sterna.bench.throughput import BenchResult, bench
 from sterna.engine.llm import LLM
 from sterna.engine.machine import cpu_name
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, FormatError, NotFoundError
 
 MEMORY_GBS = 30.0
 
@@ -191,3 +193,23 @@ def test_a_processor_has_its_generation_beside_its_name(tmp_path: Path) -> None:
 
 def test_a_cache_line_takes_time_between_threads() -> None:
     assert _native.line_latency() > 0
+
+
+def test_a_page_shows_the_measurements_beside_those_of_llama_bench(result: BenchResult, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [{"n_prompt": 16, "n_gen": 0, "avg_ts": 50.5}, {"n_prompt": 0, "n_gen": 8, "n_depth": 4, "avg_ts": 9}]
+    (tmp_path / "llama.json").write_text(json.dumps(rows))
+    peers = read_llama_bench(tmp_path / "llama.json")
+    assert peers == [PeerSpeed(16, 0, 0, 50.5), PeerSpeed(0, 8, 4, 9.0)]
+    text = page([replace(result, model="<b>"), replace(result, depth=100)], peers)
+    assert text.startswith("<!doctype html>") and "<svg" in text and "prefill does" in text
+    assert "<b>" not in text and ">llama-bench<" in text
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"n_prompt": 1}]', '[{"n_prompt": 1, "n_gen": 0, "avg_ts": "x"}]'])
+def test_what_llama_bench_did_not_write_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(FormatError, match="llama-bench"):
+        read_llama_bench(tmp_path / "x.json")
+    with pytest.raises(NotFoundError):
+        read_llama_bench(tmp_path / "none.json")

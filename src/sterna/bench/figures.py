@@ -25,7 +25,7 @@ def svg(figure: Any) -> str:
     text = io.StringIO()
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "sterna"}):
+    with matplotlib.rc_context({"svg.hashsalt": "sterna", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 

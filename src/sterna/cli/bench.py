@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Whole
 from sterna.engine.options import TOKENS_PER_PASS, EngineOptions
 from sterna.errors import ArgumentError
+from sterna.files.atomic import atomic_write
 from sterna.files.embedded import EMBEDDED_NAME
 
 
@@ -50,7 +52,21 @@ def bench(
     options: EngineOptions,
     repetitions: Annotated[int, value_flag(Whole(1), "-r", help="Repetitions, of which medians are taken.")] = 5,
     depth: Annotated[
-        int | None, value_flag(Whole(1), "--depth", help="Positions before the first token of decode; default: 8.")
+        list[Any] | None,
+        value_flag(
+            Lengths(1),
+            "--depth",
+            help="Positions before the first token of decode: 8,1024; -p and -b go with the first.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots; needs matplotlib.")
+    ] = None,
+    llama_bench: Annotated[
+        Path | None,
+        typer.Option(
+            "--llama-bench", metavar="FILE", help="With --html: what llama-bench -o json has measured, beside."
+        ),
     ] = None,
     energy: Energy = False,
     watts: WattsFlag = None,
@@ -63,25 +79,38 @@ def bench(
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
     sensor = sensor_for(energy, watts)
+    from sterna.bench.page import page, read_llama_bench
     from sterna.bench.summary import summary
     from sterna.bench.synthetic import synthetic_checkpoint
     from sterna.bench.throughput import bench as measure
 
-    with progress("measuring") as advance:
-        result = measure(
-            model if synthetic is None else synthetic_checkpoint(synthetic),
-            synthetic or model or EMBEDDED_NAME,
-            options,
-            prompt_lengths=[length for lengths in prompt_lengths or () for length in lengths],
-            decode_tokens=decode_tokens,
-            streams=[count for counts in streams or () for count in counts],
-            repetitions=repetitions,
-            depth=depth,
-            energy=sensor,
-            progress=advance,
-        )
+    if llama_bench is not None and html is None:
+        raise ArgumentError("--llama-bench goes with --html.")
+    peers = read_llama_bench(llama_bench) if llama_bench is not None else []
+    depths = [each for given in depth or () for each in given] or [None]
+    results = []
+    for number, each in enumerate(depths):
+        with progress("measuring") as advance:
+            results.append(
+                measure(
+                    model if synthetic is None else synthetic_checkpoint(synthetic),
+                    synthetic or model or EMBEDDED_NAME,
+                    options,
+                    prompt_lengths=[] if number else [length for lengths in prompt_lengths or () for length in lengths],
+                    decode_tokens=decode_tokens,
+                    streams=[] if number else [count for counts in streams or () for count in counts],
+                    repetitions=repetitions,
+                    depth=each,
+                    energy=None if number else sensor,
+                    progress=advance,
+                )
+            )
+    if html is not None:
+        with atomic_write(html) as file:
+            file.write(page(results, peers).encode())
     if json:
-        print_json(asdict(result))
+        print_json(asdict(results[0]) if len(results) == 1 else {"depths": [asdict(result) for result in results]})
         return
-    for line in summary(result):
-        print(line)
+    for result in results:
+        for line in summary(result):
+            print(line)
