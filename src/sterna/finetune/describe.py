@@ -66,7 +66,7 @@ def _time(plan: Plan, tokens: int) -> str:
         return f"about {duration(tokens / speed)} at the last {speed:,.0f} tokens/s of its log"
     peak = peak_flops(plan.inputs.device, plan.inputs.config.training.precision)
     speed = USUAL_SHARE * peak / flops_per_token(plan.inputs.base.config)
-    return f"very roughly {duration(tokens / speed)}, if it makes {speed:,.0f} tokens/s"
+    return f"very roughly {duration(tokens / speed)}, if it makes {speed:,.3g} tokens/s"
 
 
 def _first_rows(plan: Plan, colours: bool) -> Iterator[str]:
