@@ -138,6 +138,7 @@ def test_an_item_is_right_where_nothing_is_as_likely() -> None:
 
 def test_a_model_answers_all_items() -> None:
     asked = tasks(5, 1, own_texts()[150:])
+    assert {task.chance for task in asked if task.name == "boolean"} == {0.5}  # of two answers
     with LLM(threads=1) as llm:
         right = answers(llm, asked)
     assert {key: len(values) for key, values in right.items()} == {(t.kind, t.name): len(t.pairs) for t in asked}

@@ -113,6 +113,9 @@ SKILLS: dict[str, Draw] = {
     "reversal": reversal,
 }
 
+CHANCE = {"running_sum": 0.1, "chain": 0.1, "boolean": 0.5}
+"""The share of answers that guessing gets right, where few answers are possible; 0 for the other skills."""
+
 
 def is_held_out(question: str) -> bool:
     """Whether a question belongs to the test: by a hash of it, so operands of the test are in no line of training."""

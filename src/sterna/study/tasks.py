@@ -10,7 +10,7 @@ import numpy as np
 from sterna.engine.llm import LLM
 from sterna.evaluate.scoring import Question, Score, score_questions
 from sterna.study.language import Choices, cloze, generated, next_sentence
-from sterna.study.skills import SKILLS, Problem, problems
+from sterna.study.skills import CHANCE, SKILLS, Problem, problems
 
 MATHS, CHOICES, LANGUAGE = "maths", "maths as choices", "language"
 
@@ -37,8 +37,9 @@ def tasks(items: int, seed: int, held_out: Sequence[str]) -> list[Task]:
     found = []
     for name in SKILLS:
         asked = problems(name, items, seed)
-        found.append(Task(name, MATHS, 0.0, [[(each.question, f" {each.answer}")] for each in asked]))
-        found.append(Task(name, CHOICES, 0.25, [_choices(each) for each in asked]))
+        chance = CHANCE.get(name, 0.0)
+        found.append(Task(name, MATHS, chance, [[(each.question, f" {each.answer}")] for each in asked]))
+        found.append(Task(name, CHOICES, max(chance, 0.25), [_choices(each) for each in asked]))
     for name in ("agreement", "gender"):
         found.append(Task(name, LANGUAGE, 0.5, _pairs(generated(name, items, seed))))
     found.append(Task("cloze", LANGUAGE, 0.25, _pairs(cloze(held_out, items, seed))))
