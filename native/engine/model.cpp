@@ -244,7 +244,9 @@ void Model::forward(Batch& batch, std::span<const KvPool* const> pools, std::spa
                                  });
             else
                 for (std::size_t i = 0; i < steps.size(); ++i) {
-                    set[i].each(thread, steps[i]->items(run), steps[i]->chunk(run),
+                    const std::size_t items = steps[i]->items(run);
+                    if (items == 0) continue;
+                    set[i].each(thread, items, steps[i]->chunk(run),
                                 [&](std::size_t first, std::size_t last) { steps[i]->run(run, thread, first, last); });
                     watch.stop(phases_[phase] + i);
                 }

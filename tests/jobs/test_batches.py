@@ -194,7 +194,7 @@ def test_a_batch_outlives_its_server(cancel: bool, tmp_path: Path) -> None:
         assert sum(len(each.splitlines()) for each in made) == len(lines)
     else:
         assert batch.status == "completed" and made == unbroken(tmp_path, lines)
-    left = {path.name.partition("-")[0].partition("_")[0] for path in (tmp_path / "files").iterdir()}
+    left = {path.name.partition("-")[0].partition("_")[0] for path in (tmp_path / "files").glob("[!.]*")}
     assert left == {"file", "batch"} and not list((tmp_path / "files").glob("*.journal"))
 
 
@@ -311,7 +311,7 @@ def test_batches_and_what_they_made_expire(tmp_path: Path, monkeypatch: pytest.M
         assert batch.status == "completed"
         for module in (files_module, batches_module):
             monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: time.time() + 3601))
-        served.eventually(lambda: not list(tmp_path.iterdir()))
+        served.eventually(lambda: not list(tmp_path.glob("[!.]*")))
         assert served.http.get(f"/v1/batches/{batch.id}").status_code == 404
         assert served.http.get(f"/v1/files/{batch.input_file_id}").status_code == 404
 

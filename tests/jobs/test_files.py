@@ -68,7 +68,7 @@ def test_names_are_never_paths(tmp_path: Path) -> None:
             files = {"file": (name, b"{}")}
             shown = served.http.post("/v1/files", data={"purpose": "batch"}, files=files).json()["filename"]
             assert "/" not in shown and "\\" not in shown and shown.isprintable() and len(shown) <= 255
-        ours = [path.name for path in (tmp_path / "files").iterdir()]
+        ours = [path.name for path in (tmp_path / "files").glob("[!.]*")]
         assert len(ours) == 2 * len(names) and all(re.fullmatch(r"file-[0-9a-f]{32}(\.json)?", name) for name in ours)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
@@ -150,7 +150,7 @@ def test_quotas_hold_and_leave_nothing(tmp_path: Path) -> None:
         refused(1, "at most 3 files", "quota_exceeded")
         served.openai.files.delete(first)
         upload(served, [b"x" * 400_000])
-        assert len(list(tmp_path.iterdir())) == 6
+        assert len(list(tmp_path.glob("[!.]*"))) == 6
 
 
 def test_a_large_upload_streams_to_the_disk_and_passes_the_limit_of_bodies(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_large_upload_streams_to_the_disk_and_passes_the_limit_of_bodies(tmp_p
             client.sendall(b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"y" * 500_000)
             served.eventually(lambda: any(path.stat().st_size > 400_000 for path in tmp_path.glob("file-*")
                                           if path.suffix == "" and path.stat().st_size < 3_000_000))  # fmt: skip
-        served.eventually(lambda: len(list(tmp_path.iterdir())) == 2)  # the client left: its half is gone
+        served.eventually(lambda: len(list(tmp_path.glob("[!.]*"))) == 2)  # the client left: its half is gone
 
 
 def test_a_refused_upload_is_answered_though_the_client_is_still_sending(tmp_path: Path) -> None:
@@ -225,5 +225,5 @@ def test_a_temporary_folder_goes_with_its_server(tmp_path: Path, monkeypatch: py
     with with_jobs() as served:
         upload(served, [b"x"])
         (folder,) = tmp_path.iterdir()
-        assert folder.stat().st_mode & 0o077 == 0 and len(list(folder.iterdir())) == 2
+        assert folder.stat().st_mode & 0o077 == 0 and len(list(folder.glob("[!.]*"))) == 2
     assert not list(tmp_path.iterdir())

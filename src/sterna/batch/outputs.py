@@ -94,10 +94,11 @@ class Outputs:
 
     def save(self) -> None:
         """Brings all outcomes to the disk. This alone may be called after an interruption of any other method."""
-        for outcome in self._group:
-            self._journal.write(_entry(outcome))
-        _to_disk(self._journal)
-        self._group = []
+        if self._group:
+            for outcome in self._group:
+                self._journal.write(_entry(outcome))
+            _to_disk(self._journal)
+            self._group = []
 
     def finish(self) -> tuple[int, int]:
         """Brings everything to the files and removes the journal; returns how many lines the output and the error file
