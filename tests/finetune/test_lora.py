@@ -123,6 +123,13 @@ def test_the_dry_run_names_what_takes_memory(folder: Path) -> None:
         ("[lora]\nrank_pattern = {q_proj = 'x'}", "", ArgumentError, "lora.rank_pattern.q_proj must be of type int"),
         ("", "precision = 'bf16'", ArgumentError, "training.precision"),
         ("[export]\nmerge = 'i2_s'", "", ArgumentError, "export.merge must be none or float"),
+        (
+            "[export]\nmerge = 'float'\ngguf = 'i2_s'",
+            "",
+            ArgumentError,
+            "export.gguf must be one of f32, f16, bf16, q8_0",
+        ),
+        ("[export]\ngguf = 'f16'", "", ArgumentError, 'export.gguf .* needs export.merge = "float"'),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
