@@ -138,3 +138,9 @@ def test_what_cannot_be_is_one_sentence(
     config = write_config(folder, "lora", output="wrong", more=more, training=training)
     with pytest.raises(error, match=match):
         plan_finetuning(config).mode.memory()
+
+
+def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match="without torchrun"):
+        plan_finetuning(write_config(folder, "lora", output="two"))
