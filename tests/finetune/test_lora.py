@@ -98,6 +98,18 @@ def test_a_resumed_run_equals_the_unbroken_one(folder: Path) -> None:
     assert one.keys() == parts.keys() and all(torch.equal(one[name], parts[name]) for name in one)
 
 
+def test_samples_are_made_without_dropout(folder: Path, result: FineTuneResult) -> None:
+    init = f'init = "{Path(str(result.hf)).relative_to(folder)}"'
+    texts = []
+    for dropout in (0.0, 0.9):
+        more = f"[lora]\n{init}\ndropout = {dropout}"
+        plan = plan_finetuning(write_config(folder, "lora", output="samples", more=more))
+        task = plan.mode.task(plan.mode.new_model(), plan.inputs.data)
+        texts.append(list(task.samples()))
+        assert task.model.training
+    assert texts[0] == texts[1]
+
+
 def test_it_goes_on_from_an_adapter(folder: Path, result: FineTuneResult) -> None:
     more = f'[lora]\ninit = "{Path(str(result.hf)).relative_to(folder)}"'
     model = plan_finetuning(write_config(folder, "lora", output="next", more=more)).mode.new_model()
