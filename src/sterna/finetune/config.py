@@ -80,10 +80,14 @@ class ConvertSection:
         check(
             (self.schedule in SCHEDULES, f"convert.lambda must be one of {', '.join(SCHEDULES)}"),
             (self.lambda_steps is None or self.lambda_steps >= 1, "convert.lambda_steps must be positive"),
-            (self.lambda_k is None or self.lambda_k > 0, "convert.lambda_k must be positive"),
+            (self.lambda_k is None or 0 < self.lambda_k <= 1000, "convert.lambda_k must be positive, and 1000 at most"),
             (self.norms in NORMS, f"convert.norms must be one of {', '.join(NORMS)}"),
             (self.init in INITIALISATIONS, f"convert.init must be one of {', '.join(INITIALISATIONS)}"),
             (self.group_size in (None, *GROUP_SIZES), "convert.group_size must be 64 or 128"),
+            (
+                self.init == "absmean" or self.group_size is None,
+                'convert.init = "least-squares" is for matrices of one scale, without convert.group_size',
+            ),
         )
 
 
@@ -108,8 +112,11 @@ class DistillSection:
     def check(self) -> None:
         """Raises ArgumentError with one sentence for values that cannot be used."""
         check(
-            (self.tau > 0, "distill.tau must be positive"),
-            (min(self.logits, self.relations or 0.0) >= 0, "weights of [distill] must not be negative"),
+            (0 < self.tau < math.inf, "distill.tau must be positive and finite"),
+            (
+                all(0 <= weight < math.inf for weight in (self.logits, self.relations or 0.0)),
+                "distill.logits and distill.relations must be finite and not negative",
+            ),
             (self.split_heads >= 1, "distill.split_heads must be positive"),
         )
 
