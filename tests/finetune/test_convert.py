@@ -167,6 +167,10 @@ REFUSED: list[tuple[str, type[SternaError], str]] = [
     ("[distill]\nlayer = 7", ArgumentError, "no layer of a model with 2"),
     ("[distill]\nlayer = 0\nsplit_heads = 5", ArgumentError, "split_heads = 5 does not divide"),
     ("[distill]\nlayer = 0\ntau = 0.0", ArgumentError, "tau must be positive"),
+    ("[convert]\nlambda = 'sigmoid'\nlambda_k = 1e9", ArgumentError, "convert.lambda_k"),
+    ("[convert]\ninit = 'least-squares'\ngroup_size = 64", ArgumentError, "without convert.group_size"),
+    ("[distill]\ntau = inf", ArgumentError, "distill.tau"),
+    ("[distill]\nrelations = nan", ArgumentError, "distill.relations"),
 ]
 
 

@@ -208,3 +208,11 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     backward = [other.batch(step, 2) for step in reversed(range(6))]
     assert forward == backward[::-1]
     assert sorted(len(sequence) for row in sum(forward, [])[:5] for sequence in row) == [3, 4, 5, 6, 7]
+
+
+def test_a_row_of_many_levels_is_refused_by_its_number(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    levels = 700
+    nested = '{"messages": [{"role": "user", "content": ' + "[" * levels + "]" * levels + "}]}"
+    (tmp_path / "rows.jsonl").write_text(nested)
+    with pytest.raises(ArgumentError, match="Row 1 of rows.jsonl is no example of the format messages"):
+        read_source(tmp_path, SourceSection("rows.jsonl"), tokenizer, 500, tokenizer.vocab_size)

@@ -20,6 +20,7 @@ from sterna.finetune.data.batches import part_of  # noqa: E402
 from sterna.finetune.describe import describe  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import FineTuneResult, run_finetuning  # noqa: E402
+from sterna.train.watch.machine import flops_per_token  # noqa: E402
 
 from .bases import write_config, write_run  # noqa: E402
 
@@ -121,6 +122,13 @@ def test_dry_run_shows_what_is_learned_and_writes_nothing(folder: Path) -> None:
     assert "\x1b[32mThe rain fell." in "\n".join(describe(plan, colours=True))
     for start in ("mode:", "model:", "data:", "epoch:", "steps:", "memory:", "time:", "output:"):
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_the_estimated_time_is_that_of_rows_of_the_training_context(folder: Path) -> None:
+    plan = plan_finetuning(write_config(folder, output="dry"))
+    config = plan.inputs.base.config
+    assert config.context_length > plan.inputs.config.training.context
+    assert plan.flops_per_token < flops_per_token(config)
 
 
 def test_modes_and_their_sections_belong_together(folder: Path) -> None:

@@ -98,6 +98,18 @@ def test_a_resumed_run_equals_the_unbroken_one(folder: Path) -> None:
     assert one.keys() == parts.keys() and all(torch.equal(one[name], parts[name]) for name in one)
 
 
+def test_samples_are_made_without_dropout(folder: Path, result: FineTuneResult) -> None:
+    init = f'init = "{Path(str(result.hf)).relative_to(folder)}"'
+    texts = []
+    for dropout in (0.0, 0.9):
+        more = f"[lora]\n{init}\ndropout = {dropout}"
+        plan = plan_finetuning(write_config(folder, "lora", output="samples", more=more))
+        task = plan.mode.task(plan.mode.new_model(), plan.inputs.data)
+        texts.append(list(task.samples()))
+        assert task.model.training
+    assert texts[0] == texts[1]
+
+
 def test_it_goes_on_from_an_adapter(folder: Path, result: FineTuneResult) -> None:
     more = f'[lora]\ninit = "{Path(str(result.hf)).relative_to(folder)}"'
     model = plan_finetuning(write_config(folder, "lora", output="next", more=more)).mode.new_model()
@@ -123,6 +135,13 @@ def test_the_dry_run_names_what_takes_memory(folder: Path) -> None:
         ("[lora]\nrank_pattern = {q_proj = 'x'}", "", ArgumentError, "lora.rank_pattern.q_proj must be of type int"),
         ("", "precision = 'bf16'", ArgumentError, "training.precision"),
         ("[export]\nmerge = 'i2_s'", "", ArgumentError, "export.merge must be none or float"),
+        (
+            "[export]\nmerge = 'float'\ngguf = 'i2_s'",
+            "",
+            ArgumentError,
+            "export.gguf must be one of f32, f16, bf16, q8_0",
+        ),
+        ("[export]\ngguf = 'f16'", "", ArgumentError, 'export.gguf .* needs export.merge = "float"'),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -131,3 +150,9 @@ def test_what_cannot_be_is_one_sentence(
     config = write_config(folder, "lora", output="wrong", more=more, training=training)
     with pytest.raises(error, match=match):
         plan_finetuning(config).mode.memory()
+
+
+def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match="without torchrun"):
+        plan_finetuning(write_config(folder, "lora", output="two"))

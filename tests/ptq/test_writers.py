@@ -29,6 +29,8 @@ from sterna.tensor.tensor import TensorStream, whole
 from .. import helpers
 
 ROWS, COLUMNS = 64, 128
+PLAIN = ("awq", "gptq", "compressed-tensors", "mlx")
+"""Formats whose matrices are codes in groups of columns and nothing more."""
 TYPES = {"<i4": "I32", "<u4": "U32", "<f2": "F16", "<i2": "I16", "<i8": "I64"}
 
 
@@ -57,9 +59,7 @@ def read_back(writer: Writer, given: GroupCodes, act_order: bool = False) -> lis
 
 
 @pytest.mark.parametrize("group", [32, 64, 128])
-@pytest.mark.parametrize(
-    ("format", "bits"), [(name, bits) for name, writer in WRITERS.items() for bits in writer.bits if name != "paro"]
-)
+@pytest.mark.parametrize(("format", "bits"), [(name, bits) for name in PLAIN for bits in WRITERS[name].bits])
 def test_a_matrix_is_read_back_as_it_was(format: str, bits: int, group: int) -> None:
     given = matrix(bits, group)
     (stream,) = read_back(WRITERS[format], given)

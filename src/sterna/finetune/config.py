@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sterna.checkpoint.adapters.convert import MERGED
+from sterna.checkpoint.convert import TYPES
 from sterna.errors import ArgumentError
 from sterna.finetune.data.formats import FORMATS
 from sterna.finetune.lora.section import LoraSection
@@ -78,10 +80,14 @@ class ConvertSection:
         check(
             (self.schedule in SCHEDULES, f"convert.lambda must be one of {', '.join(SCHEDULES)}"),
             (self.lambda_steps is None or self.lambda_steps >= 1, "convert.lambda_steps must be positive"),
-            (self.lambda_k is None or self.lambda_k > 0, "convert.lambda_k must be positive"),
+            (self.lambda_k is None or 0 < self.lambda_k <= 1000, "convert.lambda_k must be positive, and 1000 at most"),
             (self.norms in NORMS, f"convert.norms must be one of {', '.join(NORMS)}"),
             (self.init in INITIALISATIONS, f"convert.init must be one of {', '.join(INITIALISATIONS)}"),
             (self.group_size in (None, *GROUP_SIZES), "convert.group_size must be 64 or 128"),
+            (
+                self.init == "absmean" or self.group_size is None,
+                'convert.init = "least-squares" is for matrices of one scale, without convert.group_size',
+            ),
         )
 
 
@@ -106,8 +112,11 @@ class DistillSection:
     def check(self) -> None:
         """Raises ArgumentError with one sentence for values that cannot be used."""
         check(
-            (self.tau > 0, "distill.tau must be positive"),
-            (min(self.logits, self.relations or 0.0) >= 0, "weights of [distill] must not be negative"),
+            (0 < self.tau < math.inf, "distill.tau must be positive and finite"),
+            (
+                all(0 <= weight < math.inf for weight in (self.logits, self.relations or 0.0)),
+                "distill.logits and distill.relations must be finite and not negative",
+            ),
             (self.split_heads >= 1, "distill.split_heads must be positive"),
         )
 
@@ -122,6 +131,23 @@ class ExportSection:
     """Whether a Hugging Face folder is written, too."""
     merge: str = "none"
     """`float`: beside an adapter, a model to which it is added is written, dense and in `gguf` (F16 by default)."""
+
+    def check(self, mode: str) -> None:
+        """Raises ArgumentError with one sentence for exports that a run of this mode does not have: what is found at
+        its end would be found too late."""
+        types = [encoding.value for encoding in (TYPES if self.merge == "none" else MERGED)]
+        check(
+            (self.merge in MERGES, f"export.merge must be {' or '.join(MERGES)}"),
+            (self.merge == "none" or mode == "lora", 'export.merge is for mode = "lora"'),
+            (
+                self.gguf is None or mode != "lora" or self.merge == "float",
+                'export.gguf is the encoding of a model; with mode = "lora" it needs export.merge = "float"',
+            ),
+            (
+                self.gguf is None or self.gguf.lower() in types,
+                f"export.gguf must be one of {', '.join(types)}{' where an adapter is merged' * (mode == 'lora')}",
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -161,8 +187,6 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
         ),
         (any(source.split == "train" for source in config.data), 'no source of [[data]] has split = "train"'),
         (config.training.context >= 2, "training.context must be at least 2"),
-        (config.export.merge in MERGES, f"export.merge must be {' or '.join(MERGES)}"),
-        (config.export.merge == "none" or config.mode == "lora", 'export.merge is for mode = "lora"'),
         (not config.training.compile, "training.compile is not for fine-tuning, whose rows have many lengths"),
         (not config.training.triton, "training.triton is for sterna train alone"),
     )
@@ -172,6 +196,7 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
             (source.split in SPLITS, f"data.split must be {' or '.join(SPLITS)}"),
             (0 < source.weight <= 1000, "data.weight must be positive, and 1000 at most"),
         )
+    config.export.check(config.mode)
     for part in (config.training, config.convert, config.distill, config.lora, config.watch):
         part.check()
     return config

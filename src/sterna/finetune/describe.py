@@ -11,7 +11,7 @@ from sterna.finetune.plan import Plan
 from sterna.model.tokenizer import Tokenizer
 from sterna.train.describe import USUAL_SHARE, last_speed
 from sterna.train.watch.lines import duration
-from sterna.train.watch.machine import flops_per_token, peak_flops
+from sterna.train.watch.machine import peak_flops
 
 SHOWN_ROWS = 2
 """Rows of the first batch that are shown."""
@@ -65,7 +65,7 @@ def _time(plan: Plan, tokens: int) -> str:
     if (speed := last_speed(plan.output)) is not None:
         return f"about {duration(tokens / speed)} at the last {speed:,.0f} tokens/s of its log"
     peak = peak_flops(plan.inputs.device, plan.inputs.config.training.precision)
-    speed = USUAL_SHARE * peak / flops_per_token(plan.inputs.base.config)
+    speed = USUAL_SHARE * peak / plan.flops_per_token
     return f"very roughly {duration(tokens / speed)}, if it makes {speed:,.3g} tokens/s"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sterna.errors import ArgumentError
@@ -16,6 +16,7 @@ from sterna.finetune.modes.mode import Mode
 from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.plan import torch_device
 from sterna.train.state import CONFIG, changes
+from sterna.train.watch.machine import flops_per_token
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Plan:
     def step(self) -> int:
         """The step from which the run goes on."""
         return self.found.saved.step if self.found is not None else 0
+
+    @property
+    def flops_per_token(self) -> float:
+        """Floating-point operations that training takes for a token of a row of `training.context` tokens."""
+        shape = replace(self.inputs.base.config, context_length=self.inputs.config.training.context)
+        return flops_per_token(shape)
 
     @property
     def notes(self) -> list[str]:

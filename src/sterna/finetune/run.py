@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
 from sterna.train.state import load_state
-from sterna.train.watch.machine import flops_per_token, peak_flops
+from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
 
@@ -86,8 +86,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} trained parameters, step {plan.step} of {training.steps}")
     with sinks(output, plan.step, inputs.config.watch.tensorboard, report) as receivers:
-        shape = replace(inputs.base.config, context_length=training.context)
-        peak = peak_flops(inputs.device, training.precision) / flops_per_token(shape)
+        peak = peak_flops(inputs.device, training.precision) / plan.flops_per_token
         tokens = task.tokens_per_step
         run.train(Watch(model, training, inputs.config.watch, tokens, peak, plan.step, receivers, live))
     exports = plan.mode.export(model, plan.checkpoints)

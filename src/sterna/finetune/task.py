@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,20 +108,27 @@ class FineTuning:
     def terms(self) -> Mapping[str, float]:
         return self._terms
 
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        """The model as it is used, inside the block."""
+        self._model.eval()
+        try:
+            yield
+        finally:
+            self._model.train()
+
     def evaluate(self) -> dict[str, float]:
         """Nats for each learned token of the held-out examples, and bits for each byte of them; empty without such."""
         if not self._data.valid:
             return {}
         nats, tokens, size = 0.0, 0, 0
-        self._model.eval()
-        with torch.no_grad():
+        with self._without_dropout(), torch.no_grad():
             for example in self._data.valid:
                 part = part_of([example], 1).to(self._device)
                 nats += answer_loss(self.decoder.logits, self.rows_of(self.decoder, part), part.labels).item()
                 learned = example.ids[example.learned].tolist()
                 tokens += len(learned)
                 size += sum(len(self._data.tokenizer.token_bytes(token)) for token in learned)
-        self._model.train()
         return {"loss": nats / tokens, "bits_per_byte": bits_per_byte(nats, size)}
 
     def samples(self) -> Iterator[dict[str, str]]:
@@ -131,12 +139,13 @@ class FineTuning:
                 begin = tokenizer.encode(prompt)
             else:
                 begin = tokenizer.encode_chat([{"role": "user", "content": prompt}])
-            tokens = sample_tokens(
-                lambda window: self.decoder.logits(self.decoder.rows(window)[:, -1:]),
-                begin,
-                watch.sample_tokens,
-                tokenizer.eos_ids,
-                self._config.training.context,
-                self._device,
-            )
+            with self._without_dropout():
+                tokens = sample_tokens(
+                    lambda window: self.decoder.logits(self.decoder.rows(window)[:, -1:]),
+                    begin,
+                    watch.sample_tokens,
+                    tokenizer.eos_ids,
+                    self._config.training.context,
+                    self._device,
+                )
             yield {"prompt": prompt, "text": tokenizer.decode(tokens, continuation=True)}

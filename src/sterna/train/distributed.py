@@ -28,14 +28,14 @@ def choose_gpu(device: torch.device) -> None:
     It must be called before the first tensor on a GPU: without it every process opens a context on the first GPU, which
     takes memory there. Raises RuntimeError where the machine has fewer GPUs than processes.
     """
-    if _started_processes() > 1 and device.type == "cuda" and torch.cuda.is_available():
+    if started_processes() > 1 and device.type == "cuda" and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Joins the processes that `torchrun` started for a training on `device`, inside the block."""
-    if _started_processes() == 1 or dist.is_initialized():
+    if started_processes() == 1 or dist.is_initialized():
         yield
         return
     # The loss is averaged on the CPU, whose tensors NCCL does not take.
@@ -46,7 +46,7 @@ def joined(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _started_processes() -> int:
+def started_processes() -> int:
     """How many processes `torchrun` started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 

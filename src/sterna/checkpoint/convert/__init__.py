@@ -38,7 +38,7 @@ from sterna.tensor.ternary import untiled
 from sterna.ternary.groups import group_quantizer
 from sterna.ternary.tl import TL_TILES
 
-__all__ = ["Report", "check_paths", "check_space", "convert", "target_tensors", "verify"]
+__all__ = ["TYPES", "Report", "check_paths", "check_space", "convert", "target_tensors", "verify"]
 
 TYPES = [encoding for encoding in Encoding if encoding.is_written]
 """Encodings that a conversion can write; others can only be copied."""

@@ -59,11 +59,11 @@ def read_source(
         try:
             example = FORMATS[section.format](row)
             encoded = list(encode(example))
-        except (ValueError, TypeError, KeyError, SternaError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, SternaError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
             raise ArgumentError(
                 f"Row {number} of {name} is no example of the format {section.format}: {reason}."
-            ) from (error)
+            ) from error
         for ids, learned in encoded:
             if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
                 raise ArgumentError(f"Row {number} of {name} has a token outside of the vocabulary of {vocab_size}.")

@@ -20,7 +20,7 @@ from sterna.finetune.lora import AdaptedDecoder, base_bytes, peak_memory, prepar
 from sterna.finetune.loss import CHUNK
 from sterna.finetune.task import Data, FineTuning
 from sterna.train.checkpoints import Checkpoints
-from sterna.train.distributed import process_rank
+from sterna.train.distributed import started_processes
 from sterna.train.export import Exports
 
 
@@ -36,6 +36,8 @@ class Lora:
             raise ArgumentError('training.device must be "cpu" with mode = "lora", where matrices stay packed.')
         if training.precision != "fp32":
             raise ArgumentError('training.precision must be "fp32" with mode = "lora", where matrices stay packed.')
+        if started_processes() > 1:
+            raise ArgumentError('mode = "lora" trains in one process: start it without torchrun.')
         if training.context > self.base.config.context_length:
             raise ArgumentError(f"training.context is at most {self.base.config.context_length} with this base.")
         matrices = [tensor for name, tensor in self.base.tensors.items() if name.startswith("blk.")]
@@ -89,8 +91,6 @@ class Lora:
     def export(self, model: AdaptedDecoder, checkpoints: Checkpoints) -> Exports:
         name, output, wanted = self.inputs.config.name, self.inputs.output, self.inputs.config.export
         done = Exports()
-        if process_rank() > 0:
-            return done
         done.hf, done.gguf = save_adapter(model, self.base, output, name)
         if wanted.merge == "float":
             _merge(self.base.path, done.hf, output / f"{name}-merged.gguf", wanted.gguf or "f16")
