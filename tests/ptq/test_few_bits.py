@@ -12,8 +12,8 @@ import torch
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import OptionError
 from sterna.ptq.aqlm import additive
+from sterna.ptq.learning import Learning
 from sterna.ptq.littlebit import rank_of
-from sterna.ptq.paroquant import Learning
 from sterna.ptq.run import Report, quantize
 from sterna.ptq.settings import Settings
 from sterna.tensor.decode import decode
