@@ -25,7 +25,7 @@ from sterna.model.config import ModelConfig
 from sterna.ptq.calibration import read_calibration
 from sterna.ptq.layers import Layer, Source
 from sterna.ptq.method import Matrix, Method
-from sterna.ptq.methods import METHODS
+from sterna.ptq.methods import METHODS, REFUSED
 from sterna.ptq.output import check_target, format_of, matrix_parts, write_model
 from sterna.ptq.record import Record
 from sterna.ptq.settings import Settings
@@ -106,6 +106,8 @@ def quantize(
 
 
 def _method(settings: Settings) -> Method:
+    if settings.method in REFUSED:
+        raise UnsupportedError(REFUSED[settings.method])
     method = METHODS.get(settings.method)
     if method is None:
         raise OptionError("method", f"is one of {', '.join(METHODS)}, not {settings.method}.")
