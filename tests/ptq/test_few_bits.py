@@ -65,6 +65,12 @@ def test_codebooks_are_far_better_than_rounding_to_two_bits(tmp_path: Path, mode
     assert config["quantization_config"]["num_codebooks"] == 2
 
 
+def test_codebooks_need_no_groups(tmp_path: Path) -> None:
+    model = float_model(tmp_path / "float", layers=1, hidden=96)
+    report = run(model, tmp_path / "folder", "aqlm", 1)
+    assert report.layers[0].error < report.layers[0].rtn_error
+
+
 def test_the_search_lowers_the_error_of_outputs() -> None:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(64, 256, generator=draw)
