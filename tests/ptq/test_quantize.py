@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from sterna import LLM, Tokenizer
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import ArgumentError, OptionError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, OptionError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.ptq.layers import Source
 from sterna.ptq.methods import METHODS, default_bits
@@ -176,6 +176,12 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
         with pytest.raises(kind, match=words):
             quantize(model, tmp_path / name, settings, format=format)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_without_an_embedding_is_refused(model: Path) -> None:
+    source = Source(half(open_checkpoint(model)), 16, "cpu")
+    with pytest.raises(FormatError, match="the embedding has"):
+        source.embedded(torch.tensor([[0, 1 << 20]]))
 
 
 def test_methods_of_one_bit_need_no_bits() -> None:
