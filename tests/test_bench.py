@@ -207,7 +207,16 @@ def test_a_page_shows_the_measurements_beside_those_of_llama_bench(result: Bench
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "{}", "[1]", '[{"n_prompt": 1}]', '[{"n_prompt": 1, "n_gen": 0, "avg_ts": "x"}]']
+    "text",
+    [
+        "",
+        "{",
+        "{}",
+        "[1]",
+        '[{"n_prompt": 1}]',
+        '[{"n_prompt": 1, "n_gen": 0, "avg_ts": "x"}]',
+        '[{"n_prompt": 1e999}]',
+    ],
 )
 def test_what_llama_bench_did_not_write_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)

@@ -256,6 +256,14 @@ def test_a_block_that_is_taken_for_others_is_copied_no_more() -> None:
     assert cache.match(SequenceBlocks(), tokens) == 0 and cache.copies() == []
 
 
+def test_nothing_is_copied_where_no_block_is_left() -> None:
+    cache = KvCache([CachePool(1, None)], 64, 64, 64)
+    tokens = list(range(1, 41))
+    cache.share_parts(sequence(cache, tokens), tokens)  # whose block is in use
+    assert available(cache) == [0]
+    assert cache.match(SequenceBlocks(), tokens) == 0 and cache.copies() == []
+
+
 def test_prompts_that_begin_alike_share_blocks_though_they_come_together() -> None:
     llm = LLM(tiny_checkpoint(CONFIGS["bitnet"]), threads=2)
     prompts = [[*PROMPTS[20] * 2, n] for n in range(6)]

@@ -15,11 +15,11 @@ pytest.importorskip("torch")
 from sterna import LLM  # noqa: E402
 from sterna.errors import ArgumentError, NotFoundError  # noqa: E402
 from sterna.evaluate.scoring import Score  # noqa: E402
-from sterna.study import models  # noqa: E402
+from sterna.study import degradation, models  # noqa: E402
 from sterna.study.corpus import own_texts, write_corpus  # noqa: E402
 from sterna.study.degradation import Row, Study, run_study  # noqa: E402
 from sterna.study.language import agreement, cloze, generated, next_sentence  # noqa: E402
-from sterna.study.precisions import WANTED, precisions  # noqa: E402
+from sterna.study.precisions import WANTED, Precision, precisions  # noqa: E402
 from sterna.study.report import lines, plot  # noqa: E402
 from sterna.study.skills import SKILLS, problems, training_lines  # noqa: E402
 from sterna.study.statistics import Ratio, counts, loss_ratio, mcnemar, retention  # noqa: E402
@@ -170,6 +170,33 @@ def test_models_that_are_missing_are_named(tmp_path: Path) -> None:
         run_study(tmp_path, models.QUICK, train=False)
     assert sterna("study", "speed").returncode == 2
     assert sterna("study", "degradation", "--text", "x").returncode == 2
+
+
+def test_a_model_that_was_trained_anew_is_quantised_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "float-0.gguf").write_bytes(b"weights")
+    made: list[Path] = []
+
+    def apply(source: Path, target: Path, calibration: Path) -> None:
+        target.write_bytes(b"codes")
+        made.append(target)
+
+    class Measure:
+        def __init__(self, asked: list[Task], text: str, told: object) -> None:
+            self.right = {(task.kind, task.name): np.zeros(len(task.pairs), bool) for task in asked}
+
+        def answers(self, path: Path, precision: str, model: str) -> dict[tuple[str, str], np.ndarray]:
+            return self.right
+
+        def bits_per_byte(self, path: Path) -> float:
+            return 1.0
+
+    monkeypatch.setattr(degradation, "_Measure", Measure)
+    monkeypatch.setattr(degradation, "precisions", lambda samples, length: ([Precision("INT4", apply)], []))
+    for digest in ("a" * 64, "a" * 64, "b" * 64):
+        found = [models.Model("float-0", tmp_path / "float-0.gguf", digest)]
+        monkeypatch.setattr(models, "found", lambda folder, size, found=found: found)
+        run_study(tmp_path, models.QUICK, train=False)
+    assert len(made) == len(set(made)) == 2
 
 
 @pytest.mark.slow

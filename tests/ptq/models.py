@@ -17,16 +17,21 @@ from ..tiny_vocabularies import byte_level_json
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
 
 
-def float_model(folder: Path, layers: int = 2) -> Path:
-    """A Llama with random float matrices, whose rows have one and two groups of 128 columns, and with a
+def float_model(folder: Path, layers: int = 2, hidden: int = 128) -> Path:
+    """A Llama with random float matrices, whose rows have by default one and two groups of 128 columns, and with a
     few channels that are larger than the others, as trained models have them."""
     folder.mkdir()
     vocabulary = byte_level_json()
     size = len(json.loads(vocabulary)["model"]["vocab"]) + 8
     shape = helpers.replace(
-        helpers.TINY, architecture="llama", activation="silu", vocab_size=size, hidden_size=128, intermediate_size=256
+        helpers.TINY,
+        architecture="llama",
+        activation="silu",
+        vocab_size=size,
+        hidden_size=hidden,
+        intermediate_size=256,
     )
-    shape = helpers.replace(shape, num_heads=2, num_kv_heads=2, head_dim=64, num_layers=layers)
+    shape = helpers.replace(shape, num_heads=2, num_kv_heads=2, head_dim=hidden // 2, num_layers=layers)
     rng, names = np.random.default_rng(0), ARCHITECTURES["llama"].hf_names(shape.num_layers)
     tensors = {}
     for name, dims in tensor_shapes(shape).items():

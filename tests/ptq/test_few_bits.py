@@ -12,8 +12,8 @@ import torch
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import OptionError
 from sterna.ptq.aqlm import additive
+from sterna.ptq.learning import Learning
 from sterna.ptq.littlebit import rank_of
-from sterna.ptq.paroquant import Learning
 from sterna.ptq.run import Report, quantize
 from sterna.ptq.settings import Settings
 from sterna.tensor.decode import decode
@@ -63,6 +63,12 @@ def test_codebooks_are_far_better_than_rounding_to_two_bits(tmp_path: Path, mode
     assert matrix(tmp_path / "folder").shape == matrix(model).shape
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
     assert config["quantization_config"]["num_codebooks"] == 2
+
+
+def test_codebooks_need_no_groups(tmp_path: Path) -> None:
+    model = float_model(tmp_path / "float", layers=1, hidden=96)
+    report = run(model, tmp_path / "folder", "aqlm", 1)
+    assert report.layers[0].error < report.layers[0].rtn_error
 
 
 def test_the_search_lowers_the_error_of_outputs() -> None:

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from sterna import LLM, Tokenizer
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import ArgumentError, OptionError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, OptionError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.ptq.layers import Source
-from sterna.ptq.methods import METHODS
+from sterna.ptq.methods import METHODS, default_bits
 from sterna.ptq.output import FORMATS
 from sterna.ptq.run import LayerReport, Report, half, quantize
 from sterna.ptq.settings import Settings
@@ -163,6 +163,11 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
         (Settings("rtn", bits=5), "out", None, OptionError, "bits"),
         (Settings("rtn", bits=3), "out", "awq", OptionError, "awq has no 3 bits"),
         (Settings("none"), "out", None, OptionError, "rtn"),
+        (Settings("rtn", device="toaster"), "out", None, OptionError, "which PyTorch cannot use here"),
+        (Settings("paroquant", symmetric=True), "out", None, OptionError, "zero points"),
+        (Settings("paroquant", pairing="none"), "out", None, OptionError, "tournament"),
+        (Settings("quip"), "out", None, UnsupportedError, "QuIP# is no method here"),
+        (Settings("onebit"), "out", None, UnsupportedError, "OneBit is no method here"),
         (Settings("rtn"), "out.gguf", "awq", ArgumentError, r"only GGUF files end in \.gguf"),
         (Settings("rtn", bits=8), "out.gguf", None, UnsupportedError, "--symmetric"),
         (Settings("rtn", group_size=96), "out", None, UnsupportedError, "--group-size 128"),
@@ -171,6 +176,21 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
         with pytest.raises(kind, match=words):
             quantize(model, tmp_path / name, settings, format=format)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_without_an_embedding_is_refused(model: Path) -> None:
+    source = Source(half(open_checkpoint(model)), 16, "cpu")
+    with pytest.raises(FormatError, match="the embedding has"):
+        source.embedded(torch.tensor([[0, 1 << 20]]))
+
+
+def test_methods_of_one_bit_need_no_bits() -> None:
+    assert {name: default_bits(name) for name in ("sign", "littlebit", "gptq", "none")} == {
+        "sign": 1,
+        "littlebit": 1,
+        "gptq": 4,
+        "none": 4,
+    }
 
 
 @pytest.mark.parametrize("config", [helpers.GEMMA3, helpers.QWEN35])

@@ -10,12 +10,19 @@ from sterna.errors import UnsupportedError
 from sterna.files.atomic import atomic_write
 
 
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A figure of so many inches and its axes, an array [rows, columns]. Raises UnsupportedError without matplotlib."""
+def check_plots() -> None:
+    """Raises UnsupportedError without matplotlib; for callers who have much to do before they draw."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise UnsupportedError("Plots need matplotlib: pip install 'sterna[plots]'.") from error
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure of so many inches and its axes, an array [rows, columns]. Raises UnsupportedError without matplotlib."""
+    check_plots()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 

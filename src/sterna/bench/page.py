@@ -13,7 +13,7 @@ from typing import Any
 from sterna.bench.figures import new_figure, svg
 from sterna.bench.summary import summary
 from sterna.bench.throughput import BenchResult
-from sterna.errors import FormatError, NotFoundError
+from sterna.errors import FormatError
 from sterna.files.regular import open_regular
 
 LARGEST = 1 << 24
@@ -33,8 +33,6 @@ class PeerSpeed:
 
 def read_llama_bench(path: Path) -> list[PeerSpeed]:
     """The tests in a file that `llama-bench -o json` has written. Raises NotFoundError and FormatError for others."""
-    if not path.is_file():
-        raise NotFoundError(f"{path} cannot be read: no such file is there.")
     try:
         with open_regular(path) as file:
             rows = json.loads(file.read(LARGEST))
@@ -44,7 +42,7 @@ def read_llama_bench(path: Path) -> list[PeerSpeed]:
             PeerSpeed(int(row["n_prompt"]), int(row["n_gen"]), int(row.get("n_depth", 0)), float(row["avg_ts"]))
             for row in rows
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (FormatError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise FormatError(f"{path} is not what llama-bench -o json writes.") from None
 
 

@@ -79,6 +79,7 @@ def bench(
     if model is not None and synthetic is not None:
         raise ArgumentError("Give a model or --synthetic, not both.")
     sensor = sensor_for(energy, watts)
+    from sterna.bench.figures import check_plots
     from sterna.bench.page import page, read_llama_bench
     from sterna.bench.summary import summary
     from sterna.bench.synthetic import synthetic_checkpoint
@@ -86,6 +87,8 @@ def bench(
 
     if llama_bench is not None and html is None:
         raise ArgumentError("--llama-bench goes with --html.")
+    if html is not None:
+        check_plots()
     peers = read_llama_bench(llama_bench) if llama_bench is not None else []
     depths = [each for given in depth or () for each in given] or [None]
     results = []
@@ -105,12 +108,12 @@ def bench(
                     progress=advance,
                 )
             )
+    if json:
+        print_json(asdict(results[0]) if len(results) == 1 else {"depths": [asdict(result) for result in results]})
+    else:
+        for result in results:
+            for line in summary(result):
+                print(line)
     if html is not None:
         with atomic_write(html) as file:
             file.write(page(results, peers).encode())
-    if json:
-        print_json(asdict(results[0]) if len(results) == 1 else {"depths": [asdict(result) for result in results]})
-        return
-    for result in results:
-        for line in summary(result):
-            print(line)

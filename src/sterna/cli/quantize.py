@@ -24,7 +24,10 @@ def quantize(
     method: Annotated[
         str, typer.Option("--method", help="rtn, gptq, awq, paroquant, aqlm, littlebit, sign or imatrix.")
     ] = "paroquant",
-    bits: Annotated[int, value_flag(Whole(1, 8), "--bits", help="Bits of a code.")] = 4,
+    bits: Annotated[
+        int | None,
+        value_flag(Whole(1, 8), "--bits", help="Bits of a code; default: 4, and 1 for sign and littlebit."),
+    ] = None,
     group_size: Annotated[
         int, value_flag(Whole(1), "--group", "--group-size", help="Columns that share a scale.")
     ] = 128,
@@ -63,12 +66,14 @@ def quantize(
     """
     try:
         from sterna.ptq.importance import write_importance
+        from sterna.ptq.methods import default_bits
         from sterna.ptq.run import quantize as run
         from sterna.ptq.settings import Settings
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise UnsupportedError("Quantising needs PyTorch: pip install 'sterna[train]'.") from None
+    bits = default_bits(method) if bits is None else bits
     settings = Settings(method, bits, group_size, symmetric, act_order, pairing, epochs, samples, length, seed, device)
     if method == "imatrix":
         with progress(dst.name) as advance:

@@ -50,6 +50,7 @@ def study(
     if (text is None) != (held_out is None):
         raise ArgumentError("--text and --held-out go together: what is tested must not be trained on.")
     try:
+        from sterna.bench.figures import check_plots
         from sterna.study.degradation import run_study
         from sterna.study.models import SIZES
         from sterna.study.report import lines
@@ -58,12 +59,14 @@ def study(
         if error.name != "torch":
             raise
         raise UnsupportedError("Studies need PyTorch: pip install 'sterna[train]'.") from None
+    if plot is not None:
+        check_plots()
     named = "quick" if quick else size
     found = run_study(folder / named, SIZES[named], train or quick, text or (), held_out or (), say)
-    if plot is not None:
-        draw(found, plot)
     if json:
         print_json(asdict(found))
-        return
-    for line in lines(found):
-        print(line)
+    else:
+        for line in lines(found):
+            print(line)
+    if plot is not None:
+        draw(found, plot)

@@ -152,11 +152,12 @@ class KvCache:
         rest = token_ids[count * self.block_size : (count + 1) * self.block_size]
         found = [group.allocator.find_part(parent, rest) for group in self.groups]
         common = min((common for _, common in found), default=0)
-        if common:
-            for number, (group, (source, _)) in enumerate(zip(self.groups, found, strict=True)):
-                target = group.allocator.allocate()
-                blocks.tables[number].append(target)
-                self._copies.append((number, source, target))
+        if not common or not all(group.allocator.available for group in self.groups):
+            return 0
+        for number, (group, (source, _)) in enumerate(zip(self.groups, found, strict=True)):
+            target = group.allocator.allocate()
+            blocks.tables[number].append(target)
+            self._copies.append((number, source, target))
         return common
 
     def copies(self) -> list[tuple[int, int, int]]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sterna.checkpoint.hf.quantized.aqlm import AdditiveCodes
 from sterna.ptq.gptq import input_hessian
 from sterna.ptq.layers import STAGES, Layer
+from sterna.ptq.learning import Learning
 from sterna.ptq.method import Method
-from sterna.ptq.paroquant import Learning
 from sterna.ptq.settings import Settings
 
 BLOCK, ENTRIES = 8, 256

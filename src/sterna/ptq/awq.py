@@ -152,4 +152,4 @@ def _output(layer: Layer, names: Sequence[str], x: Tensor, windows: int) -> Call
     return known.get(names[0], lambda weights: F.linear(x, weights[0]))
 
 
-AWQ = Method("awq", (2, 3, 4, 8), quantize, ("awq", "gptq", "compressed-tensors", "mlx", "gguf"))
+AWQ = Method("awq", (2, 3, 4, 8), quantize, ("awq", "gptq", "compressed-tensors", "mlx", "gguf"), has_zeros=True)

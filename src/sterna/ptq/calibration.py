@@ -20,7 +20,8 @@ from sterna.model.tokenizer import Tokenizer
 OWN_TEXT = "calibration.txt.xz"
 OWN_NAME = "sterna-novels"
 """The text of the package: 180 passages of 180 English novels in the public domain (from the collections "100 English
-Novels" and ELTeC-eng), on which no test or evaluation of Sterna is made."""
+Novels" and ELTeC-eng). No quality of a published model is measured on it; `sterna study` trains its own models on 150
+passages and tests them on the others."""
 MOST_BYTES = 1 << 26
 """Of each file; more text makes no better calibration."""
 

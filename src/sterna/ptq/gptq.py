@@ -109,4 +109,4 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     )
 
 
-GPTQ = Method("gptq", (2, 3, 4, 8), quantize, ("gptq", "awq", "compressed-tensors", "mlx", "gguf"))
+GPTQ = Method("gptq", (2, 3, 4, 8), quantize, ("gptq", "awq", "compressed-tensors", "mlx", "gguf"), has_zeros=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sterna.checkpoint import Checkpoint
-from sterna.errors import UnsupportedError
+from sterna.errors import FormatError, UnsupportedError
 from sterna.model.architecture import MATRICES
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
@@ -111,8 +111,12 @@ class Source:
         self.cos, self.sin = ((factor * part).float().to(device) for part in (angles.cos(), angles.sin()))
 
     def embedded(self, tokens: Tensor) -> Tensor:
-        """The embeddings of tokens [windows, length]: float32 [windows, length, hidden]."""
+        """The embeddings of tokens [windows, length]: float32 [windows, length, hidden]. Raises FormatError for a token
+        that the table does not have."""
         flat, at = tokens.numpy().reshape(-1), 0
+        size = self.source.tensors["token_embd.weight"].shape[0]
+        if flat.max(initial=0) >= size:
+            raise FormatError(f"The tokenizer gives the token {flat.max()}, and the embedding has {size} rows.")
         rows = np.empty((len(flat), self.config.hidden_size), np.float32)
         # The table is decoded in pieces: in float32 it would be larger than a layer.
         for part in self.source.tensors["token_embd.weight"].parts():

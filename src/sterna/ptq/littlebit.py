@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from sterna.checkpoint.hf.quantized.littlebit import SignProduct, SignProducts
 from sterna.model.architecture import MATRICES
 from sterna.ptq.layers import Layer
+from sterna.ptq.learning import Learning
 from sterna.ptq.method import Method
-from sterna.ptq.paroquant import Learning
 from sterna.ptq.settings import Settings
 
 SCALE_BITS = 16

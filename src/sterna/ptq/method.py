@@ -32,5 +32,7 @@ class Method:
     """What it can be written as; the first is the default."""
     in_groups: bool = True
     """Whether columns fall into groups of the size of the settings."""
+    has_zeros: bool = False
+    """Whether it rounds to the grid of the settings, whose zero points can lie in the middle (`--symmetric`)."""
     originals: bool = False
     """Whether it learns from what the model's own layers give."""

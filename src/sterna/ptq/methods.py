@@ -13,3 +13,16 @@ from sterna.ptq.sign import SIGN
 ALL = (RTN, GPTQ, AWQ, PAROQUANT, AQLM, LITTLEBIT, SIGN)
 METHODS = {method.name: method for method in ALL}
 """By the name that `--method` takes."""
+REFUSED = {
+    "quip": "QuIP# is no method here: 29 vectors of its table have no source with a free licence.",
+    "onebit": "OneBit is no method here: the LayerNorm after every matrix asks for hours of distillation of the whole "
+    "model.",
+}
+"""Published methods that are not there, and why."""
+USUAL_BITS = 4
+
+
+def default_bits(method: str) -> int:
+    """The bits of a method where none are asked for: 4, or the one width of a method of one bit."""
+    bits = METHODS[method].bits if method in METHODS else (USUAL_BITS,)
+    return USUAL_BITS if USUAL_BITS in bits else bits[0]

@@ -18,4 +18,4 @@ def quantize(layer: Layer, settings: Settings) -> dict[str, GroupCodes]:
     return matrices
 
 
-RTN = Method("rtn", (2, 3, 4, 8), quantize, ("gptq", "awq", "compressed-tensors", "mlx", "gguf"))
+RTN = Method("rtn", (2, 3, 4, 8), quantize, ("gptq", "awq", "compressed-tensors", "mlx", "gguf"), has_zeros=True)

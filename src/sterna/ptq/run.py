@@ -25,9 +25,10 @@ from sterna.model.config import ModelConfig
 from sterna.ptq.calibration import read_calibration
 from sterna.ptq.layers import Layer, Source
 from sterna.ptq.method import Matrix, Method
-from sterna.ptq.methods import METHODS
+from sterna.ptq.methods import METHODS, REFUSED
 from sterna.ptq.output import check_target, format_of, matrix_parts, write_model
 from sterna.ptq.record import Record
+from sterna.ptq.rotation import PAIRINGS
 from sterna.ptq.settings import Settings
 from sterna.train.lock import locked
 
@@ -87,8 +88,7 @@ def quantize(
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
-    if settings.device != "cpu" and not torch.cuda.is_available():
-        raise OptionError("device", f"is {settings.device}, and PyTorch finds no CUDA device.")
+    _check_device(settings.device)
     text = read_calibration(calibration)
     layers = Source(source, settings.length, settings.device)
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
@@ -106,13 +106,28 @@ def quantize(
 
 
 def _method(settings: Settings) -> Method:
+    if settings.method in REFUSED:
+        raise UnsupportedError(REFUSED[settings.method])
     method = METHODS.get(settings.method)
     if method is None:
         raise OptionError("method", f"is one of {', '.join(METHODS)}, not {settings.method}.")
     if settings.bits not in method.bits:
         allowed = ", ".join(map(str, method.bits))
         raise OptionError("bits", f"is one of {allowed} for --method {settings.method}, not {settings.bits}.")
+    if settings.symmetric and not method.has_zeros:
+        raise OptionError(
+            "symmetric", f"is for methods with zero points, and {settings.method} chooses its own or none."
+        )
+    if settings.pairing not in PAIRINGS:
+        raise OptionError("pairing", f"is one of {', '.join(PAIRINGS)}, not {settings.pairing}.")
     return method
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError):
+        raise OptionError("device", f"is {name}, which PyTorch cannot use here.") from None
 
 
 def check_groups(config: ModelConfig, group_size: int) -> None:
@@ -177,7 +192,8 @@ def _layer(
     added = (expected - probe).norm().clamp(min=1e-30)
     with layer.restored():
         for name in MATRICES:
-            layer.set_weight(name, settings.baseline.nearest(layer.weight(name)))
+            weight = layer.weight(name)
+            layer.set_weight(name, settings.baseline(weight.shape[1]).nearest(weight))
         rtn_error = ((layer.forward(probe) - expected).norm() / added).item()
     originals = None if layer.originals is None else layer.forward(layer.originals)
     matrices = method.quantize(layer, settings)

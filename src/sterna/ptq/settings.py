@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 from sterna.checkpoint.hf.quantized.writer import Layout
 from sterna.errors import OptionError
@@ -43,10 +44,10 @@ class Settings:
         """The grid of the codes."""
         return Grid(self.bits, self.group_size, self.symmetric)
 
-    @property
-    def baseline(self) -> Grid:
-        """The grid of round-to-nearest, with which a layer's error is compared; it has no 1 bit."""
-        return Grid(max(self.bits, 2), self.group_size, self.symmetric)
+    def baseline(self, columns: int) -> Grid:
+        """The grid of round-to-nearest, with which a layer's error is compared: it has no 1 bit, and for methods whose
+        columns need not fall into groups its groups are the largest that fit."""
+        return Grid(max(self.bits, 2), gcd(self.group_size, columns), self.symmetric)
 
     @property
     def layout(self) -> Layout:

@@ -95,7 +95,8 @@ def run_study(
         row = _Rows(model, passed, reference, CHOICES if stand_in[model.name] else MATHS, measure)
         rows.append(row.of("F16", model.path))
         for rule in rules:
-            target = folder / "quantized" / model.name / rule.name.replace(" ", "-")
+            # Named after the model's content too: one that was trained anew is quantised anew.
+            target = folder / "quantized" / f"{model.name}-{model.sha256[:16]}" / rule.name.replace(" ", "-")
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 rule.apply(model.path, target, folder / models.CALIBRATION)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.errors import NotFoundError
+from sterna.files.atomic import atomic_write
 from sterna.study.corpus import write_corpus
 from sterna.train.trainer import run_training
 
@@ -102,7 +103,8 @@ def prepare(folder: Path, size: Size, texts: Iterable[str], held_out: list[str])
     (folder / VALID).write_text("\n<|endoftext|>\n".join(held_out)[:VALID_CHARACTERS], encoding="utf-8")
     with open(folder / CORPUS, encoding="utf-8") as corpus:
         beginning = corpus.read(1_000_000)
-    (folder / CALIBRATION).write_text(beginning.replace("<|endoftext|>\n", ""), encoding="utf-8")
+    with atomic_write(folder / CALIBRATION) as file:  # the last: with it all of them are there
+        file.write(beginning.replace("<|endoftext|>\n", "").encode())
 
 
 def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:
@@ -122,9 +124,16 @@ def found(folder: Path, size: Size) -> list[Model]:
         path = path_of(folder, name)
         if not path.exists():
             raise NotFoundError(f"{path} is not there: train the models of the study with --train.")
-        with open(path, "rb") as file:
-            models.append(Model(name, path, hashlib.file_digest(file, "sha256").hexdigest()))
+        models.append(Model(name, path, _sha256(path)))
     return models
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def path_of(folder: Path, name: str) -> Path:
