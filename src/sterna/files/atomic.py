@@ -97,7 +97,8 @@ def _remove(folder: Path, held: BinaryIO) -> None:
     """Deletes a temporary folder whose lock this process holds."""
     shutil.rmtree(folder, ignore_errors=True)
     held.close()
-    shutil.rmtree(folder, ignore_errors=True)  # Windows deletes no file that is open.
+    if os.name == "nt":  # deletes no file that is open
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

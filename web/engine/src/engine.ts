@@ -117,7 +117,6 @@ export class Engine {
   ): AsyncGenerator<number, void> {
     this.checkIds(ids);
     const done = await this.turn();
-    const written = [...ids];
     const flight: Promise<number[]>[] = [];
     try {
       const common = this.common(ids);
@@ -125,10 +124,12 @@ export class Engine {
       this.cached = ids.slice(0, common);
       const fresh = ids.slice(common);
       await this.executor.prefill(fresh, common, signal);
+      this.cached = [...ids];
       this.executor.setSampling(sampling, ids);
       const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
       const limit = Math.min(most, this.context - ids.length + 1);
       let asked = 0;
+      let last: number | undefined;
       const ask = async () => {
         const steps = Math.min(asked ? STEPS : 1, limit - asked, MOST_STEPS);
         if (steps <= 0) return;
@@ -145,13 +146,13 @@ export class Engine {
         if (flight.length < 2) await ask();
         for (const id of (await flight.shift()) ?? []) {
           signal?.throwIfAborted();
-          written.push(id);
+          // The model reads an id in the pass that gives the next one.
+          if (last !== undefined) this.cached.push(last);
+          last = id;
           yield id;
         }
       }
     } finally {
-      // The last id may not have been read by the model yet.
-      if (!this.gpu.error) this.cached = written.slice(0, Math.max(written.length - 1, this.cached.length));
       done();
     }
   }

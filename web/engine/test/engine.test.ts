@@ -129,6 +129,10 @@ describe.skipIf(!gpu)("texts", () => {
     const fresh = await load(TINY);
     expect(again).toEqual(await written(fresh, longer, 6));
     expect(await written(engine, prompt, 10)).toEqual(first);
+    // A prompt whose computing was broken off is not in the cache.
+    const other = TOKENS.slice(20, 32);
+    await expect(engine.generate(other, GREEDY, 1, AbortSignal.abort()).next()).rejects.toThrow(/abort/);
+    expect(await written(engine, other, 6)).toEqual(await written(fresh, other, 6));
     engine.dispose();
     fresh.dispose();
   });

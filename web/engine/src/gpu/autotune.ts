@@ -93,6 +93,7 @@ class Trial {
     for (let trial = 0; trial < TRIALS; trial++) {
       const begin = performance.now();
       const encoder = device.createCommandEncoder();
+      encoder.clearBuffer(out); // rows that this way leaves out must not show those of the way before
       const pass = encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);

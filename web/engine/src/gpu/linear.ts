@@ -22,6 +22,8 @@ export type Tokens = "one" | "many" | "last";
 const THREADS = 64;
 /** Rows and tokens that a thread computes of a ternary matrix where there are several tokens. */
 const TILE = 4;
+/** Workgroups of a dispatch in one dimension, which every GPU can do (WebGPU's default limit). */
+export const MOST_GROUPS = 65535;
 
 /** The dispatches of a multiplication, one for each part of the matrix. */
 export function linearSteps(state: GPUBuffer, job: Job, tuning: Tuning, tokens: Tokens): Step[] {
@@ -32,9 +34,11 @@ export function linearSteps(state: GPUBuffer, job: Job, tuning: Tuning, tokens: 
     throw new UnsupportedError(`A matrix in ${kind} is multiplied with other activations.`);
   if (bias && matrix.parts.length > 1) throw new UnsupportedError("A matrix with a bias is larger than a buffer.");
   const tiled = tokens === "many" && kind === "ternary";
-  const subgroups = tuning.subgroups && kind === "ternary" && !tiled;
-  const { lanes } = tuning;
   return matrix.parts.map((part) => {
+    // Of a vocabulary's many rows fewer threads share each, so that there are not too many workgroups.
+    let { lanes } = tuning;
+    while (lanes > 1 && Math.ceil((part.rows * lanes) / THREADS) > MOST_GROUPS) lanes /= 2;
+    const subgroups = tuning.subgroups && kind === "ternary" && !tiled && lanes === tuning.lanes;
     const constants: Constants = {
       COLUMNS: matrix.layout.columns,
       ROWS: part.rows,
