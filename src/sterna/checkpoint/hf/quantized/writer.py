@@ -39,5 +39,3 @@ class Writer:
     """The groups that readers of the format take; None: of any size."""
     takes_index: bool = False
     """Whether groups need not be runs of columns."""
-    takes_rotation: bool = False
-    """Whether matrices multiply rotated activations."""
