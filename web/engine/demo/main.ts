@@ -120,6 +120,9 @@ prompt.addEventListener("keydown", (event) => {
   element<HTMLFormElement>("ask").requestSubmit();
 });
 file.addEventListener("change", () => void load());
+url.addEventListener("input", () => {
+  file.value = ""; // what was given last is loaded
+});
 stop.addEventListener("click", () => controller.abort());
 
 // The page opens without a network once it was loaded; models are kept when they are loaded.

@@ -58,7 +58,8 @@ export class Generation implements AsyncIterable<Piece> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
     const { maxTokens = Number.POSITIVE_INFINITY, stop = [], ignoreEos = false, signal, ...sampling } = this.options;
-    if (!(maxTokens >= 1)) throw new ArgumentError(`maxTokens is a whole number from 1 on, not ${maxTokens}.`);
+    if (!(maxTokens >= 1 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
+      throw new ArgumentError(`maxTokens is a whole number from 1 on, not ${maxTokens}.`);
     const decoder = this.tokenizer.stream();
     const stops = new StopStrings(stop);
     const reused = (count: number) => {

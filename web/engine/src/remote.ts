@@ -17,6 +17,7 @@ interface Pending {
 class Connection {
   private readonly pending = new Map<number, Pending>();
   private count = 0;
+  private failure: Error | undefined;
 
   constructor(private readonly endpoint: Endpoint) {
     endpoint.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
@@ -27,6 +28,11 @@ class Connection {
       if (data.kind === "end") pending.end(data.value);
       else pending.error(errorOf(data.name, data.message));
     });
+    endpoint.addEventListener("error", (event) => {
+      this.failure = new errors.SternaError(`The worker failed: ${event.message || "its script cannot be loaded"}.`);
+      for (const { error } of this.pending.values()) error(this.failure);
+      this.pending.clear();
+    });
   }
 
   /** Asks, and gives the end of the reply; `aborted` tells the worker that the answer is not wanted any more. */
@@ -34,6 +40,7 @@ class Connection {
     const id = ++this.count;
     const abort = () => this.endpoint.postMessage({ id, kind: "abort" } satisfies Request);
     return new Promise<unknown>((end, error) => {
+      if (this.failure) throw this.failure;
       this.pending.set(id, { part, end, error });
       this.endpoint.postMessage({ ...request, id });
       if (signal?.aborted) abort();
@@ -137,7 +144,7 @@ export class RemoteModel implements Disposable {
 
   /** Frees the GPU's memory; the worker may load another model. */
   dispose(): void {
-    void this.connection.ask({ kind: "dispose" }, () => {});
+    this.connection.ask({ kind: "dispose" }, () => {}).catch(() => {}); // a worker that failed has freed it
   }
 
   [Symbol.dispose](): void {

@@ -8,6 +8,7 @@ import type { Message } from "./tokenizer/chat.ts";
 export interface Endpoint {
   postMessage(message: unknown): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+  addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 }
 
 /** What the page asks; signals do not cross, so `abort` names the request that it ends. */
@@ -32,6 +33,8 @@ export function serve(endpoint: Endpoint): void {
 
   async function answer(request: Request, signal: AbortSignal, part: (value: unknown) => void): Promise<unknown> {
     if (request.kind === "load") {
+      model?.dispose();
+      model = undefined;
       model = await Model.load(request.source, { ...request.options, signal, onProgress: part });
       const { name, device, contextLength } = model;
       return { name, device, contextLength, hasTemplate: model.tokenizer.chatTemplate !== null };

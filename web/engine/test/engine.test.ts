@@ -197,6 +197,7 @@ describe.skipIf(!gpu)("the model's face", () => {
     expect(whole.usage.completion_tokens).toBeLessThanOrEqual(4);
     expect(() => client.chat.completions.create({ ...request, tools: [] } as never)).toThrow(/tools/);
     await expect(model.generate("a", { temperature: -1 }).text()).rejects.toThrow(/temperature/);
+    await expect(model.generate("a", { maxTokens: 2.5 }).text()).rejects.toThrow(/maxTokens/);
     await expect(model.generate([10 ** 6]).text()).rejects.toThrow(/vocabulary/);
   });
 });

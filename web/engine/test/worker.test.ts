@@ -17,6 +17,14 @@ function worker(): { endpoint: Endpoint; close: () => void } {
   return { endpoint: port1 as unknown as Endpoint, close: () => port1.close() };
 }
 
+test("a worker that fails ends what was asked of it", async () => {
+  const target = new EventTarget();
+  const endpoint = Object.assign(target, { postMessage: () => {} }) as unknown as Endpoint;
+  const loading = RemoteModel.load(endpoint, "http://127.0.0.1/model.gguf");
+  target.dispatchEvent(Object.assign(new Event("error"), { message: "no memory" }));
+  await expect(loading).rejects.toThrow("The worker failed: no memory.");
+});
+
 describe.skipIf(!gpu)("a model in a worker", () => {
   test("writes what it writes in the page, and stops when it is told to", async () => {
     Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });

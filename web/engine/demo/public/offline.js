@@ -2,6 +2,13 @@
 const CACHE = "sterna-demo";
 const isKept = (url) => url.origin === location.origin && !url.pathname.endsWith(".gguf");
 
+// Without room there is nothing kept, and the page works all the same.
+async function keep(request, reply) {
+  try {
+    await (await caches.open(CACHE)).put(request, reply);
+  } catch {}
+}
+
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener("fetch", (event) => {
@@ -10,7 +17,7 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(
     fetch(request)
       .then(async (reply) => {
-        if (reply.ok) await (await caches.open(CACHE)).put(request, reply.clone());
+        if (reply.status === 200) await keep(request, reply.clone()); // not parts of files
         return reply;
       })
       .catch(async (error) => {

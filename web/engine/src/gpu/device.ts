@@ -72,8 +72,12 @@ export class Gpu {
     return pipeline;
   }
 
-  /** A buffer of at least `bytes`. */
+  /** A buffer of at least `bytes`. Raises OutOfMemory where one buffer of this GPU cannot have as many. */
   buffer(bytes: number, label: string, usage = 0): GPUBuffer {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
+    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    if (bytes > most)
+      throw new OutOfMemory(`A buffer of this GPU has at most ${most} bytes, and '${label}' needs ${bytes}.`);
     const all = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC | usage;
     return this.device.createBuffer({ size: Math.max(16, Math.ceil(bytes / 4) * 4), usage: all, label });
   }

@@ -11,7 +11,7 @@ const BLOCK = 64;
 export class KvCache {
   /** Positions that there is room for. */
   capacity = 0;
-  private readonly buffers = new Map<string, GPUBuffer>();
+  private buffers = new Map<string, GPUBuffer>();
 
   constructor(
     private readonly gpu: Gpu,
@@ -39,36 +39,36 @@ export class KvCache {
     return groups.reduce((sum, [name, group]) => sum + group.layers * 2 * group.kv_heads * this.words(name) * 4, 0);
   }
 
-  /** Makes room for `positions`; true where buffers are new, so that kernels must be bound to them. */
+  /** Makes room for `positions`; true where buffers are new, so that kernels must be bound to them. After OutOfMemory
+   * the cache is as it was. */
   async grow(positions: number, most: number): Promise<boolean> {
     if (positions <= this.capacity) return false;
     const wanted = Math.min(Math.max(positions, 2 * this.capacity), Math.max(most, positions));
     const capacity = Math.ceil(wanted / BLOCK) * BLOCK;
-    await this.gpu.allocating(`${capacity} positions of context`, async () => {
-      const encoder = this.gpu.device.createCommandEncoder();
-      const old: GPUBuffer[] = [];
+    const fresh = new Map<string, GPUBuffer>();
+    const make = (name: string, bytes: number) => fresh.set(name, this.gpu.buffer(bytes, name));
+    const allocated = this.gpu.allocating(`${capacity} positions of context`, async () => {
       for (const [cache, group] of Object.entries(this.plan.caches))
         for (let layer = 0; layer < group.layers; layer++)
-          for (const what of ["keys", "values"] as const) {
-            const name = `${cache} ${layer} ${what}`;
-            const buffer = this.gpu.buffer(capacity * group.kv_heads * this.words(cache) * 4, name);
-            const before = this.buffers.get(name);
-            if (before) {
-              encoder.copyBufferToBuffer(before, 0, buffer, 0, before.size);
-              old.push(before);
-            }
-            this.buffers.set(name, buffer);
-          }
-      this.gpu.device.queue.submit([encoder.finish()]);
-      for (const buffer of old) buffer.destroy();
-      for (const [name, frequencies] of Object.entries(this.plan.frequencies)) {
-        this.buffers.get(`turns ${name}`)?.destroy();
-        const table = turnsOf(frequencies, capacity);
-        const buffer = this.gpu.buffer(table.byteLength, `turns ${name}`);
-        this.gpu.device.queue.writeBuffer(buffer, 0, table);
-        this.buffers.set(`turns ${name}`, buffer);
-      }
+          for (const what of ["keys", "values"])
+            make(`${cache} ${layer} ${what}`, capacity * group.kv_heads * this.words(cache) * 4);
+      for (const [name, frequencies] of Object.entries(this.plan.frequencies))
+        make(`turns ${name}`, capacity * frequencies.length * 8);
     });
+    await allocated.catch((error) => {
+      for (const buffer of fresh.values()) buffer.destroy(); // those that there are stay in use
+      throw error;
+    });
+    const { queue } = this.gpu.device;
+    const encoder = this.gpu.device.createCommandEncoder();
+    for (const [name, before] of this.buffers)
+      if (!name.startsWith("turns "))
+        encoder.copyBufferToBuffer(before, 0, fresh.get(name) as GPUBuffer, 0, before.size);
+    queue.submit([encoder.finish()]);
+    for (const [name, frequencies] of Object.entries(this.plan.frequencies))
+      queue.writeBuffer(fresh.get(`turns ${name}`) as GPUBuffer, 0, turnsOf(frequencies, capacity));
+    for (const before of this.buffers.values()) before.destroy();
+    this.buffers = fresh;
     this.capacity = capacity;
     return true;
   }
