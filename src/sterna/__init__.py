@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sterna.engine.llm import LLM
     from sterna.model.tokenizer import Tokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["LLM", "AsyncLLM", "Tokenizer", "__version__"]
 
 _HOMES = {
