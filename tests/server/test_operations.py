@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,9 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
-from sterna.errors import OptionError
+from sterna.engine.options import EngineOptions
+from sterna.errors import OptionError, UnsupportedError
 from sterna.server.journal import JsonLines
 from sterna.server.metrics import CONTENT_TYPE
+from sterna.server.models import Policy
+from sterna.server.run import run
 from sterna.server.settings import Settings
 from sterna.server.units import Duration, Size
 from tests.command import sterna
@@ -157,6 +161,12 @@ def test_a_unix_socket_is_served(tmp_path: Path) -> None:
     with running(settings=Settings(unix=path)):
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://anything.example.com/health").json() == {"status": "ok"}
+
+
+def test_a_system_without_unix_sockets_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(UnsupportedError, match="no Unix sockets; give --host and --port"):
+        run([], EngineOptions(), Policy(), Settings(unix=tmp_path / "s"))
 
 
 def test_https_is_served(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from types import FrameType
 import uvicorn
 
 from sterna.engine.options import EngineOptions
-from sterna.errors import ArgumentError, NotFoundError, warn
+from sterna.errors import ArgumentError, NotFoundError, UnsupportedError, warn
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.app import create_app
 from sterna.server.extension import Extension
@@ -46,10 +46,12 @@ def run(
     adapters: Sequence[str] = (),
 ) -> None:
     """Serves models, the embedded one where none is named, until SIGINT or SIGTERM. `adapters` (`NAME=PATH`) are those
-    of the first model. Raises as `known_models` and `with_adapters`, and `ArgumentError` for settings that do not fit
-    together."""
+    of the first model. Raises as `known_models` and `with_adapters`, `ArgumentError` for settings that do not fit
+    together, and `UnsupportedError` for a Unix socket on a system without them."""
     if settings.tls_key is not None and settings.tls_cert is None:
         raise ArgumentError("--tls-key is the key of a certificate; give --tls-cert as well.")
+    if settings.unix is not None and not hasattr(socket, "AF_UNIX"):
+        raise UnsupportedError("Python on this system has no Unix sockets; give --host and --port in place of --unix.")
     for file in (settings.tls_cert, settings.tls_key):
         if file is not None and not file.is_file():
             raise NotFoundError(f"{file} is no file; --tls-cert and --tls-key take PEM files.")
