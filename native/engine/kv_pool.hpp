@@ -1,6 +1,6 @@
 // A pool of KV blocks. A block holds the keys and values of 64 positions in all layers of a cache group; the caller
-// decides which sequence owns it. The memory of a block is provided when it is
-// first written (`Pages`).
+// decides which sequence owns it. A block takes memory from the system when it is
+// first used (`Pages`).
 #pragma once
 
 #include <cstddef>

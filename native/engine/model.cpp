@@ -11,9 +11,8 @@
 namespace sterna {
 namespace {
 
-// Rows of logits are looked at together as long as they are no more numbers than this, which processors' caches hold in
-// part, and which need not be fetched from the system for each pass; but so many rows share a read of the head's
-// matrix.
+// Logits are computed for so many rows at a time that they are about kLogits floats, a buffer that is kept between
+// passes and that caches hold in part; but for kLeastLogitRows at least, which share a read of the head's matrix.
 constexpr std::size_t kLogits = std::size_t{1} << 22, kLeastLogitRows = 64;
 
 bool overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& b) {

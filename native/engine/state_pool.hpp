@@ -1,7 +1,7 @@
 // A pool of the states of gated delta nets. A slot holds what the layers of a state group keep of one sequence: the
 // state at the beginning of a block of 64 positions, and the rows of that block that are computed so far. The caller
-// decides which sequence owns a slot. The memory of a slot is provided when it is
-// first written (`Pages`).
+// decides which sequence owns a slot. A slot takes memory from the system when it is
+// first used (`Pages`).
 #pragma once
 
 #include <cstddef>

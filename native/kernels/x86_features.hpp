@@ -1,5 +1,5 @@
-// What an x86 processor can do, and the operating system lets it do, by cpuid: the compilers' own checks know fewer
-// names, and need a library that is not everywhere.
+// The instruction sets that an x86 processor has and the operating system saves the registers of, by cpuid and xgetbv.
+// __builtin_cpu_supports would know fewer of them, and needs a runtime library that clang-cl does not link.
 #pragma once
 
 namespace sterna {

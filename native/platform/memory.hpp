@@ -7,9 +7,8 @@
 
 namespace sterna {
 
-// Address space for a large array, of which the first bytes are memory, zeroed: as many as were asked for (`provide`).
-// Linux and macOS take a page from the machine when it is first written, Windows promises pages when they are asked
-// for.
+// Reserved address space for a large array, zeroed. Before a part of it is used, `provide` must have been called for
+// it: Windows commits memory then. Linux and macOS commit a page when it is first written.
 class Pages {
 public:
     // Where the system has huge pages, arrays that are read from end to end are faster in them: fewer TLB misses.
@@ -29,7 +28,7 @@ public:
     }
     ~Pages();
     std::uint8_t* get() const { return data_; }
-    // To be called before any of the first `bytes` bytes is read or written. Throws std::bad_alloc.
+    // Makes the first `bytes` bytes usable. Throws std::bad_alloc.
     void provide(std::size_t bytes) {
         if (bytes > provided_) commit(bytes);
     }

@@ -24,7 +24,7 @@ Pages::~Pages() {
     if (data_ != nullptr) munmap(data_, bytes_);
 }
 
-void Pages::commit(std::size_t) {}
+void Pages::commit(std::size_t) {}  // never called: all is provided
 
 const std::uint8_t* drop_pages(const std::uint8_t* begin, const std::uint8_t* end) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));

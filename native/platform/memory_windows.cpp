@@ -19,7 +19,7 @@ Pages::~Pages() {
 }
 
 void Pages::commit(std::size_t bytes) {
-    constexpr std::size_t kStep = 16 << 20;  // few calls, and little that is promised and not used
+    constexpr std::size_t kStep = 16 << 20;  // few calls, and little that is committed and not used
     const std::size_t end = std::min((bytes + kStep - 1) / kStep * kStep, bytes_);
     if (VirtualAlloc(data_ + provided_, end - provided_, MEM_COMMIT, PAGE_READWRITE) == nullptr) throw std::bad_alloc();
     provided_ = end;

@@ -17,19 +17,20 @@ ArmFeatures arm_features();
 // saves several times as large. False where it refuses or knows no tiles.
 bool request_amx_tiles();
 
-// Whether threads get AVX-512's registers saved from their first use on, though XCR0 does not say so before.
+// Whether the system saves AVX-512's registers of a thread only once it has used them; XCR0 lacks their bits until
+// then.
 bool saves_zmm_when_used();
 
 // Processors of the fastest kind, where the system tells kinds apart; 0 where it does not.
 std::size_t performance_cores();
 
-// The processor's name; empty where only files of the system tell it (Linux).
+// The processor's name; empty on Linux, where Python reads it from /proc.
 std::string processor_name();
 
-// Bytes that can be taken without swapping; 0 where only files of the system tell it (Linux).
+// Bytes that can be taken without swapping; 0 on Linux, where Python reads them from /proc and control groups.
 std::uint64_t available_memory();
 
-// The most bytes of memory that this process has had so far; 0 where only files of the system tell it (Linux).
+// The most bytes of resident memory that this process has had so far; 0 on Linux, where Python reads them from /proc.
 std::uint64_t peak_memory();
 
 // Tells processes apart: a forked child differs from its parent.
