@@ -81,6 +81,10 @@ async function watched(page: Page, at: string, expected: RegExp): Promise<Page> 
   page.on("console", (message) => {
     if (message.type() === "error" && !expected.test(message.text())) faults.push(`in the console: ${message.text()}`);
   });
+  page.on("response", async (response) => {
+    // The console tells the status alone; whoever looks for the cause needs the server's words.
+    if (response.status() >= 500) console.log(response.url(), await response.text().catch(String));
+  });
   page.on("dialog", (dialog) => {
     faults.push(`a dialog: ${dialog.message()}`);
     void dialog.dismiss();
