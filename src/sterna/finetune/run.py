@@ -10,14 +10,15 @@ from typing import Any
 
 from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.files.atomic import atomic_write
+from sterna.finetune.config import load_config
 from sterna.finetune.plan import Plan, plan_finetuning
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.corpus import Report
-from sterna.train.distributed import joined, process_rank, shard, wait_for_all
-from sterna.train.lock import locked
+from sterna.train.distributed import process_rank, shard, wait_for_all
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
+from sterna.train.plan import torch_device
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told
 from sterna.train.state import load_state
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
@@ -53,12 +54,13 @@ def run_finetuning(
     Raises what `plan_finetuning` does, DivergedError for numbers that are not finite, UnsupportedError where another
     training runs in the output folder, SternaError where there is not enough memory.
     """
-    plan = plan_finetuning(config_path, overrides)
-    position = Position(plan.step, plan.step)
-    with joined(plan.inputs.device), memory_errors(TOO_LARGE):
+    config = load_config(config_path, overrides)
+    with alone(config_path.parent / config.output, torch_device(config.training.device)):
+        plan = plan_finetuning(config_path, overrides)
+        position = Position(plan.step, plan.step)
         if process_rank() > 0:
-            return _run(plan, position, lambda line: None, None)
-        with locked(plan.output), told(position, report):
+            report, live = (lambda line: None), None
+        with memory_errors(TOO_LARGE), told(position, report):
             return _run(plan, position, report, live)
 
 

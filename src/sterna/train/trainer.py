@@ -13,14 +13,13 @@ from sterna.train.allocator import keep_freed_memory
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
-from sterna.train.distributed import first_before_others, joined, process_rank, shard, wait_for_all
+from sterna.train.distributed import first_before_others, process_rank, shard, wait_for_all
 from sterna.train.export import export
-from sterna.train.lock import locked
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
-from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told
 from sterna.train.state import load_state
 from sterna.train.watch.machine import flops_per_token, peak_flops
 from sterna.train.watch.records import Sink
@@ -55,14 +54,14 @@ def run_training(
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
-    with joined(torch_device(load_config(config_path, overrides).training.device)):
+    config = load_config(config_path, overrides)
+    with alone(config_path.parent / config.output, torch_device(config.training.device)):
         plan = plan_training(config_path, overrides)
         position = Position(plan.step, plan.step)
-        with memory_errors(_too_large(plan.config)):
-            if process_rank() > 0:
-                return _run(plan, position, lambda line: None, None)
-            with locked(plan.output), told(position, report):
-                return _run(plan, position, report, live)
+        if process_rank() > 0:
+            report, live = (lambda line: None), None
+        with memory_errors(_too_large(config)), told(position, report):
+            return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
