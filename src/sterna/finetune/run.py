@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from sterna.train.distributed import process_rank, shard, wait_for_all
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import torch_device
-from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.state import load_state
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
@@ -96,9 +95,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     result = FineTuneResult(
         position.step, measured.get("loss"), measured.get("bits_per_byte"), exports.gguf, exports.hf
     )
-    if process_rank() == 0:
-        with atomic_write(output / "result.json") as file:
-            file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+    write_result(output, result)
     for sentence in exports.refusals:
         report(sentence)
     wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sterna.errors import SternaError
+from sterna.files.atomic import atomic_write
 from sterna.train.corpus import Report
 from sterna.train.distributed import first_before_others, joined, process_rank
 from sterna.train.lock import locked
@@ -75,6 +79,13 @@ def sinks(output: Path, step: int, tensorboard: bool, report: Report) -> Iterato
 
     with TensorBoard(output, step) as board:
         yield [*receivers, board]
+
+
+def write_result(output: Path, result: Any) -> None:
+    """Writes a dataclass as `result.json` into the output folder; of several processes the first writes."""
+    if process_rank() == 0:
+        with atomic_write(output / "result.json") as file:
+            file.write(json.dumps(asdict(result), default=str, indent=1).encode())
 
 
 @contextmanager

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sterna.files.atomic import atomic_write
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
@@ -19,7 +17,7 @@ from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
-from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.state import load_state
 from sterna.train.watch.machine import flops_per_token, peak_flops
 from sterna.train.watch.records import Sink
@@ -95,9 +93,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
         result = TrainingResult(
             position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
-        if process_rank() == 0:
-            with atomic_write(output / "result.json") as file:
-                file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+        write_result(output, result)
     for sentence in exports.refusals:
         report(sentence)
     wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"
