@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.files.atomic import atomic_write
@@ -13,12 +12,11 @@ from sterna.finetune.config import load_config
 from sterna.finetune.plan import Plan, plan_finetuning
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.corpus import Report
-from sterna.train.distributed import process_rank, shard, wait_for_all
+from sterna.train.distributed import process_rank, shard
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import torch_device
 from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
-from sterna.train.state import load_state
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
@@ -77,12 +75,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
         report(sentence)
     shard(model, getattr(model, "blk", ()))
     optimizers = make_optimizers(model, training)
-    guard: dict[str, Any] = {}
-    if plan.found is not None:
-        guard = load_state(plan.found.path, model, optimizers, plan.origin).guard
-        wait_for_all()
-        if process_rank() == 0:
-            plan.checkpoints.adopt(plan.found)
+    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, plan.origin)
     run = Run(task, optimizers, training, plan.checkpoints, plan.origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} trained parameters, step {plan.step} of {training.steps}")

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
-from sterna.train.distributed import first_before_others, process_rank, shard, wait_for_all
+from sterna.train.distributed import first_before_others, process_rank, shard
 from sterna.train.export import export
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
 from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
-from sterna.train.state import load_state
 from sterna.train.watch.machine import flops_per_token, peak_flops
 from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
@@ -76,12 +74,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     model.checkpoints_layers = training.activation_checkpointing
     shard(model, model.blk)
     optimizers = make_optimizers(model, training)
-    guard: dict[str, Any] = {}
-    if plan.found is not None:
-        guard = load_state(plan.found.path, model, optimizers, origin).guard
-        wait_for_all()
-        if process_rank() == 0:
-            plan.checkpoints.adopt(plan.found)
+    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, origin)
     task = Pretraining(config, model, tokenizer, tokens, plan.valid_beginning)
     run = Run(task, optimizers, training, plan.checkpoints, origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
