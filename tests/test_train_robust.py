@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from sterna.errors import FormatError  # noqa: E402
-from sterna.train import shards  # noqa: E402
+from sterna.train import running, shards  # noqa: E402
 from sterna.train.guard import LEAST, WINDOW, Guard  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.optimizer import Optimizers  # noqa: E402
@@ -89,6 +91,22 @@ def test_a_run_killed_between_two_states_goes_on_to_the_same_bits(folder: Path, 
     assert_equal(folder / "between" / "state.safetensors", unbroken)
     told = [record["step"] for record in read_records(log) if record["kind"] == "step"]
     assert told == [10, 12], "what the killed run told about steps beyond the state is not told twice"
+
+
+def test_a_run_goes_on_from_what_another_wrote_before_it_had_the_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = running.locked
+
+    @contextmanager
+    def behind_another_run(output: Path) -> Iterator[None]:
+        monkeypatch.undo()
+        train(folder, "lock", "training.steps=2")
+        with own(output):
+            yield
+
+    monkeypatch.setattr(running, "locked", behind_another_run)
+    assert any("step 2 of 2" in line for line in train(folder, "lock", "training.steps=2"))
 
 
 def test_a_run_killed_while_one_state_replaces_the_other_goes_on_from_the_other(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from sterna.finetune.data.batches import part_of  # noqa: E402
 from sterna.finetune.describe import describe  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import FineTuneResult, run_finetuning  # noqa: E402
+from sterna.train import running  # noqa: E402
 from sterna.train.watch.machine import flops_per_token  # noqa: E402
 
 from .bases import write_config, write_run  # noqa: E402
@@ -71,6 +74,24 @@ def test_resumed_run_equals_the_unbroken_one(folder: Path, unbroken: tuple[FineT
     one, parts = (load_file(folder / name / "state.safetensors") for name in ("one", "parts"))
     assert one.keys() == parts.keys()
     assert all(torch.equal(one[name], parts[name]) for name in one)
+
+
+def test_a_run_goes_on_from_what_another_wrote_before_it_had_the_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, own = write_config(folder, output="lock", steps=2), running.locked
+
+    @contextmanager
+    def behind_another_run(output: Path) -> Iterator[None]:
+        monkeypatch.undo()
+        run_finetuning(config, lambda line: None)
+        with own(output):
+            yield
+
+    monkeypatch.setattr(running, "locked", behind_another_run)
+    lines: list[str] = []
+    run_finetuning(config, lines.append)
+    assert any("step 2 of 2" in line for line in lines)
 
 
 def test_state_of_other_data_is_refused(folder: Path, unbroken: tuple[FineTuneResult, list[str]]) -> None:

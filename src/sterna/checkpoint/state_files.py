@@ -2,8 +2,8 @@
 
 A state of several processes is one safetensors file for each: the first process's is the state itself and names the
 SHA-256 of the others, which lie in a folder of the state's step. A tensor that is sharded is in every file, cut along
-its first dimension, in the order of the processes; a tensor that is not is in the first file alone. So in either case
-the whole tensor is what the files have of it, one below the other, and a state of one process is just its file.
+its first dimension, in the order of the processes; a tensor that is not sharded is in the first file alone. So in
+either case the whole tensor is the concatenation of what the files have of it, and a state of one process is one file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ STEP = "step"
 FOLDER = re.compile(r"state\.step-(\d+)")
 """The names of the folders of shards."""
 MOST_PARTS = 1 << 16
+"""A state that names so many files or more is refused."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

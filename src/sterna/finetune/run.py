@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.files.atomic import atomic_write
+from sterna.finetune.config import load_config
 from sterna.finetune.plan import Plan, plan_finetuning
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.corpus import Report
-from sterna.train.distributed import joined, process_rank, shard, wait_for_all
-from sterna.train.lock import locked
+from sterna.train.distributed import process_rank, shard
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
-from sterna.train.state import load_state
+from sterna.train.plan import torch_device
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
@@ -53,12 +51,13 @@ def run_finetuning(
     Raises what `plan_finetuning` does, DivergedError for numbers that are not finite, UnsupportedError where another
     training runs in the output folder, SternaError where there is not enough memory.
     """
-    plan = plan_finetuning(config_path, overrides)
-    position = Position(plan.step, plan.step)
-    with joined(plan.inputs.device), memory_errors(TOO_LARGE):
+    config = load_config(config_path, overrides)
+    with alone(config_path.parent / config.output, torch_device(config.training.device)):
+        plan = plan_finetuning(config_path, overrides)
+        position = Position(plan.step, plan.step)
         if process_rank() > 0:
-            return _run(plan, position, lambda line: None, None)
-        with locked(plan.output), told(position, report):
+            report, live = (lambda line: None), None
+        with memory_errors(TOO_LARGE), told(position, report):
             return _run(plan, position, report, live)
 
 
@@ -76,12 +75,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
         report(sentence)
     shard(model, getattr(model, "blk", ()))
     optimizers = make_optimizers(model, training)
-    guard: dict[str, Any] = {}
-    if plan.found is not None:
-        guard = load_state(plan.found.path, model, optimizers, plan.origin).guard
-        wait_for_all()
-        if process_rank() == 0:
-            plan.checkpoints.adopt(plan.found)
+    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, plan.origin)
     run = Run(task, optimizers, training, plan.checkpoints, plan.origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} trained parameters, step {plan.step} of {training.steps}")
@@ -94,9 +88,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     result = FineTuneResult(
         position.step, measured.get("loss"), measured.get("bits_per_byte"), exports.gguf, exports.hf
     )
-    if process_rank() == 0:
-        with atomic_write(output / "result.json") as file:
-            file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+    write_result(output, result)
     for sentence in exports.refusals:
         report(sentence)
     wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"

@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from sterna.checkpoint.state_files import FOLDER, shard_folder
 from sterna.errors import FormatError
-from sterna.train.distributed import largest, process_rank
+from sterna.train.distributed import largest, process_rank, wait_for_all
 from sterna.train.optimizer import Optimizers
 from sterna.train.shards import check_files
-from sterna.train.state import Saved, check_origin, read_saved, save_state
+from sterna.train.state import Saved, check_origin, load_state, read_saved, save_state
 
 STATE_FILE = "state.safetensors"
 PREVIOUS_FILE = "state.previous.safetensors"
@@ -75,10 +76,16 @@ class Checkpoints:
             raise damage
         return None
 
-    def adopt(self, found: FoundState) -> None:
-        """Makes a state that was found the last one; it replaces a last one that is damaged."""
-        if found.path != self.last:
+    def resume(
+        self, found: FoundState, model: nn.Module, optimizers: Optimizers, origin: Mapping[str, object]
+    ) -> dict[str, Any]:
+        """Fills `model` and `optimizers` from a state that was found, and makes it the last one, in place of one that
+        is damaged; returns what it records of `Guard`. Every process must call it. Raises as `load_state` does."""
+        guard = load_state(found.path, model, optimizers, origin).guard
+        wait_for_all()
+        if process_rank() == 0 and found.path != self.last:
             os.replace(found.path, self.last)
+        return guard
 
     def save(self, model: nn.Module, optimizers: Optimizers, step: int, origin: Mapping[str, object]) -> None:
         """Writes the last state, checks it, and keeps the one that was last as the previous one.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sterna.errors import SternaError
+from sterna.files.atomic import atomic_write
 from sterna.train.corpus import Report
-from sterna.train.distributed import process_rank
+from sterna.train.distributed import first_before_others, joined, process_rank
+from sterna.train.lock import locked
 from sterna.train.loop import Position
 from sterna.train.watch.lines import line_of
 from sterna.train.watch.records import Journal, Record, Sink
@@ -29,6 +34,20 @@ def reproducible(device: torch.device, seed: int) -> None:
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
+
+
+@contextmanager
+def alone(output: Path, device: torch.device) -> Iterator[None]:
+    """Joins the processes of a run on `device`, and locks other runs out of its output folder, inside the block.
+
+    A run looks for its state inside the block: one that was found before could be older than what another run has
+    written when it ends. Raises as `locked` does.
+    """
+    with joined(device), ExitStack() as lock:
+        with first_before_others():
+            if process_rank() == 0:
+                lock.enter_context(locked(output))
+        yield
 
 
 @contextmanager
@@ -60,6 +79,13 @@ def sinks(output: Path, step: int, tensorboard: bool, report: Report) -> Iterato
 
     with TensorBoard(output, step) as board:
         yield [*receivers, board]
+
+
+def write_result(output: Path, result: Any) -> None:
+    """Writes a dataclass as `result.json` into the output folder; of several processes the first writes."""
+    if process_rank() == 0:
+        with atomic_write(output / "result.json") as file:
+            file.write(json.dumps(asdict(result), default=str, indent=1).encode())
 
 
 @contextmanager

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sterna.files.atomic import atomic_write
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
-from sterna.train.distributed import first_before_others, joined, process_rank, shard, wait_for_all
+from sterna.train.distributed import first_before_others, process_rank, shard
 from sterna.train.export import export
-from sterna.train.lock import locked
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
 from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
 from sterna.train.pretraining import Pretraining
-from sterna.train.running import memory_errors, reproducible, sinks, to_stderr, told
-from sterna.train.state import load_state
+from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.watch.machine import flops_per_token, peak_flops
 from sterna.train.watch.records import Sink
 from sterna.train.watch.watch import Watch
@@ -55,14 +50,14 @@ def run_training(
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
-    with joined(torch_device(load_config(config_path, overrides).training.device)):
+    config = load_config(config_path, overrides)
+    with alone(config_path.parent / config.output, torch_device(config.training.device)):
         plan = plan_training(config_path, overrides)
         position = Position(plan.step, plan.step)
-        with memory_errors(_too_large(plan.config)):
-            if process_rank() > 0:
-                return _run(plan, position, lambda line: None, None)
-            with locked(plan.output), told(position, report):
-                return _run(plan, position, report, live)
+        if process_rank() > 0:
+            report, live = (lambda line: None), None
+        with memory_errors(_too_large(config)), told(position, report):
+            return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> TrainingResult:
@@ -79,12 +74,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     model.checkpoints_layers = training.activation_checkpointing
     shard(model, model.blk)
     optimizers = make_optimizers(model, training)
-    guard: dict[str, Any] = {}
-    if plan.found is not None:
-        guard = load_state(plan.found.path, model, optimizers, origin).guard
-        wait_for_all()
-        if process_rank() == 0:
-            plan.checkpoints.adopt(plan.found)
+    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, origin)
     task = Pretraining(config, model, tokenizer, tokens, plan.valid_beginning)
     run = Run(task, optimizers, training, plan.checkpoints, origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -96,9 +86,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
         result = TrainingResult(
             position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
-        if process_rank() == 0:
-            with atomic_write(output / "result.json") as file:
-                file.write(json.dumps(asdict(result), default=str, indent=1).encode())
+        write_result(output, result)
     for sentence in exports.refusals:
         report(sentence)
     wrote = " and ".join(str(path) for path in (result.gguf, result.hf) if path is not None) or "no export"

@@ -37,7 +37,7 @@ class Part:
 
 
 def part_of(sequences: Row, learned: int, tokens_in_batch: int = 1) -> Part:
-    """Examples as one part of a batch, in which so many tokens are learned."""
+    """Examples as one part of a batch; `learned` and `tokens_in_batch` are those of the whole batch."""
     tokens = np.concatenate([sequence.ids for sequence in sequences]).astype(np.int64)
     own = np.concatenate([sequence.learned for sequence in sequences])
     # The first token of an example is not learned, so no label crosses from one example to the next.
@@ -83,12 +83,12 @@ class Batches:
 
 
 OPEN_ROWS = 64
-"""How many rows wait for examples that fit."""
+"""How many rows are kept open for examples that fit; the oldest one is closed first."""
 
 
 def packed(sequences: list[Sequence], context: int) -> Iterator[Row]:
-    """Rows of at most `context` tokens: an example goes to the first of the last `OPEN_ROWS` rows into which it fits
-    (first fit)."""
+    """Rows of at most `context` tokens. Of the last `OPEN_ROWS` rows, an example goes to the first one with room for it
+    (first fit), else to a new row."""
     rows: list[tuple[int, Row]] = []
     for sequence in sequences:
         size = len(sequence)

@@ -87,8 +87,8 @@ def _add(source: Source, ids: np.ndarray, learned: np.ndarray, context: int, in_
 
 
 def encoder(tokenizer: Tokenizer) -> Callable[[Example], Iterator[Encoded]]:
-    """What makes tokens of examples: conversations and pairs by the model's own chat template; of a model without one,
-    pairs by their plain prompt, which the answer and the end of text follow."""
+    """The function that encodes examples: conversations and pairs by the model's own chat template. Without a template
+    a pair is its plain prompt, the answer and the end of text."""
     end = [min(tokenizer.eos_ids)] if tokenizer.eos_ids else []
     has_template = tokenizer.chat_template is not None
 

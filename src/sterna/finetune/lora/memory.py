@@ -26,7 +26,7 @@ def base_bytes(tensors: Mapping[str, AnyTensor]) -> int:
 def layer_floats(config: ModelConfig) -> int:
     """About how many floats one layer has in memory for each token, at the peak of its backward pass: what its norms,
     attention and gate keep, and gradients of it. 14 rows as wide as the feed-forward and 20 as wide as the hidden rows
-    are what the 2B-4T model took (docs/finetuning.md)."""
+    are what the 2B-4T model took (docs/adapters.md, Training)."""
     return 14 * config.intermediate_size + 20 * max(config.hidden_size, config.num_heads * config.head_dim)
 
 
