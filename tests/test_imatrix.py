@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
+from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.imatrix import Sums, read_imatrix, write_imatrix
 from sterna.cli.quantize import quantize
 from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
@@ -164,6 +165,18 @@ def test_a_conversion_weighs_errors_by_importance(encoding: str, tmp_path: Path)
     importance = read_imatrix(imatrix)[MATRIX]
     errors = [weighted_error(path, source, importance) for path in (report.path, plain.path)]
     assert errors[0] < 0.98 * errors[1]
+
+
+def test_verification_sees_damage_where_the_importance_is_0(tmp_path: Path) -> None:
+    source, imatrix = model(tmp_path / "m.gguf"), tmp_path / "i.gguf"
+    nothing = np.zeros(256, np.float32)
+    write_imatrix(imatrix, {MATRIX: Sums(nothing, 4)}, ["text.txt"], chunks=1, chunk_size=4)
+    path = convert(source, tmp_path / "out.gguf", type="q4_k", imatrix=imatrix, verify=True).path
+    before, after = (dict(open_checkpoint(each).load().tensors) for each in (source, path))
+    compare(before, after, latent=False, importance={MATRIX: nothing})
+    after[MATRIX] = replace(after["blk.1.ffn_gate.weight"], name=MATRIX)
+    with pytest.raises(FormatError, match="differs"):
+        compare(before, after, latent=False, importance={MATRIX: nothing})
 
 
 @pytest.mark.parametrize(
