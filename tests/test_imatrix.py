@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sterna.checkpoint.convert import convert
 from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.imatrix import Sums, read_imatrix, write_imatrix
 from sterna.cli.quantize import quantize
-from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, OptionError, SternaError, UnsupportedError
 from sterna.files.gguf.reader import read_gguf
 from sterna.files.gguf.writer import write_gguf
 from sterna.ptq.importance import collect
@@ -142,6 +143,13 @@ def test_the_verb_collects_what_a_conversion_takes(tmp_path: Path, capsys: pytes
     assert not report.notes
     with pytest.raises(ArgumentError, match="ends in .gguf"):
         quantize(str(source), tmp_path / "i.dat", "imatrix", calibration=texts)
+
+
+@pytest.mark.parametrize("option", [{"bits": 8}, {"format": "gguf"}, {"symmetric": True}, {"device": "cuda"}])
+def test_options_without_effect_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="leave it out") as refused:
+        quantize("model", tmp_path / "i.gguf", "imatrix", **option)
+    assert [refused.value.option] == list(option)
 
 
 def test_a_ternary_model_has_no_importance_matrix() -> None:

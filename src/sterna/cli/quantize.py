@@ -12,7 +12,7 @@ from sterna.cli.options import Json, value_flag
 from sterna.cli.output import print_json, progress
 from sterna.cli.streams import say
 from sterna.engine.checks import OneOf, Whole
-from sterna.errors import UnsupportedError
+from sterna.errors import OptionError, UnsupportedError
 
 if TYPE_CHECKING:
     from sterna.ptq.run import LayerReport
@@ -76,6 +76,8 @@ def quantize(
     bits = default_bits(method) if bits is None else bits
     settings = Settings(method, bits, group_size, symmetric, act_order, pairing, epochs, samples, length, seed, device)
     if method == "imatrix":
+        if format is not None:
+            raise OptionError("format", "has no effect on an importance matrix: leave it out.")
         with progress(dst.name) as advance:
             importance = write_importance(src, dst, settings, calibration or (), force, advance)
         if json:
