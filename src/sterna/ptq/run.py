@@ -17,6 +17,7 @@ from sterna import __version__
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import target_tensors
 from sterna.checkpoint.convert.rotated import turned_back
+from sterna.checkpoint.hf.quantized.writer import Writer
 from sterna.errors import OptionError, UnsupportedError
 from sterna.files.fingerprint import fingerprint
 from sterna.files.hub.cache import resolve_model
@@ -88,6 +89,7 @@ def quantize(
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
+    _check_shapes(config, writer, settings.bits)
     _check_device(settings.device)
     text = read_calibration(calibration)
     layers = Source(source, settings.length, settings.device)
@@ -137,6 +139,17 @@ def check_groups(config: ModelConfig, group_size: int) -> None:
             fitting = [size for size in (128, 64, 32, 16) if columns % size == 0]
             hint = f"take --group-size {fitting[0]}" if fitting else "no usual group fits"
             raise UnsupportedError(f"The {columns} columns of {name} do not fall into groups of {group_size}: {hint}.")
+
+
+def _check_shapes(config: ModelConfig, writer: Writer, bits: int) -> None:
+    """Raises UnsupportedError where the format cannot hold a matrix of this model."""
+    for name, shape in matrix_shapes(config).items():
+        for count, multiple, axis in zip(shape, writer.multiples(bits), ("rows", "columns"), strict=True):
+            if count % multiple:
+                raise UnsupportedError(
+                    f"The format {writer.name} holds codes of {bits} bits in multiples of {multiple} {axis}, and "
+                    f"{name} has {count}: take another --format."
+                )
 
 
 def half(source: Checkpoint) -> Checkpoint:
