@@ -11,7 +11,7 @@ import numpy as np
 from sterna.engine.llm import LLM
 from sterna.evaluate.perplexity import evaluate_text
 from sterna.study import models
-from sterna.study.corpus import own_texts, texts_of
+from sterna.study.corpus import unseen_texts
 from sterna.study.models import Model, Size
 from sterna.study.precisions import precisions
 from sterna.study.statistics import Pairs, Ratio, counts, loss_ratio, mcnemar, retention
@@ -70,11 +70,13 @@ def run_study(
 
     `texts`: novels to train on, `held_out`: others; without them the passages that come with Sterna are divided. A
     study goes on where it was interrupted: at the last checkpoint of a training; measurements are made again.
-    Raises NotFoundError where a model is missing, and what training and quantising raise.
+    Raises NotFoundError where a model is missing, ArgumentError where those of the folder are trained on other texts,
+    and what training and quantising raise.
     """
-    unseen = list(texts_of(held_out)) if held_out else own_texts()[150:]
+    models.check_texts(folder, texts, held_out)
+    unseen = unseen_texts(held_out)
     if train:
-        models.prepare(folder, size, texts_of(texts) if texts else own_texts()[:150], unseen)
+        models.prepare(folder, size, texts, held_out)
         models.train(folder, size, told)
     found = models.found(folder, size)
     asked = tasks(size.items, SEED, unseen)
