@@ -39,8 +39,9 @@ ERROR_TOKENS = 4096
 
 @dataclass(frozen=True)
 class LayerReport:
-    """How a layer did: the difference of its output from that of the float layer for the same input, relative to what
-    the layer adds (Frobenius norms), and the same with every matrix rounded to nearest."""
+    """How a layer did. `error`: the difference of its output from that of the float layer for the same input, relative
+    to what the float layer adds to its input (Frobenius norms); `rtn_error`: the same with every matrix rounded to
+    nearest."""
 
     layer: int
     error: float
@@ -60,7 +61,7 @@ class Report:
     bits_per_weight: float
     """Bits of all parts of the quantised matrices, for each of their weights."""
     bytes: int
-    """Of the files with the weights."""
+    """Size of the files with the weights."""
     calibration: dict[str, Any]
     layers: list[LayerReport]
 
@@ -222,7 +223,7 @@ def _layer(
 
 
 def _bits_per_weight(record: Record, config: ModelConfig) -> float:
-    """Of the quantised matrices."""
+    """The bits of all parts of the quantised matrices, divided by the number of their weights."""
     stored = [part for index in range(config.num_layers) for *_, part in matrix_parts(record.parts(index))]
     weights = config.num_layers * sum(rows * columns for rows, columns in matrix_shapes(config).values())
     return 8 * sum(part.data.nbytes for part in stored) / weights

@@ -43,8 +43,8 @@ def _documents(paths: Sequence[Path]) -> Iterator[str]:
 
 
 def write_corpus(path: Path, texts: Iterable[str], size: int, seed: int) -> int:
-    """Writes about `size` characters of novels and problems, stretch by stretch, as one training file; returns how many
-    there are. Raises ArgumentError where the novels are too short to be mixed."""
+    """Writes about `size` characters of novels and problems in turn, as one training file; returns how many characters
+    it wrote. Raises ArgumentError where the novels are too short to be mixed."""
     lines, written = training_lines(seed), 0
     with atomic_write(path) as file:
         for stretch in _stretches(texts):
