@@ -63,7 +63,7 @@ def write_importance(
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
     sums = collect(source, windows.tolist(), progress)
     write_imatrix(dst, sums, list(text.names), *windows.shape)
-    described = {"text": list(text.names), "sha256": text.digest, "tokens": windows.numel()}
+    described = text.described(windows)
     return ImportanceReport(dst, settings.method, len(sums), described)
 
 

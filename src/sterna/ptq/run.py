@@ -95,7 +95,7 @@ def quantize(
     text = read_calibration(calibration)
     layers = Source(source, settings.length, settings.device)
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
-    described = {"text": list(text.names), "sha256": text.digest, "tokens": windows.numel()}
+    described = text.described(windows)
     facts = {"method": settings.method, "calibration": described, "version": __version__}
     record = Record(dst, config.num_layers)
     with locked(record.folder, "sterna quantize"):
@@ -104,8 +104,17 @@ def quantize(
         write_model(source, record, writer, settings, facts, dst)
         bits = _bits_per_weight(record, config)
         record.remove()
-    size = sum(path.stat().st_size for path in _weight_files(dst))
-    return Report(dst, settings.method, settings.bits, settings.group_size, writer.name, bits, size, described, reports)
+    return Report(
+        dst,
+        settings.method,
+        settings.bits,
+        settings.group_size,
+        writer.name,
+        bits,
+        weight_bytes(dst),
+        described,
+        reports,
+    )
 
 
 def _method(settings: Settings) -> Method:
@@ -229,5 +238,7 @@ def _bits_per_weight(record: Record, config: ModelConfig) -> float:
     return 8 * sum(part.data.nbytes for part in stored) / weights
 
 
-def _weight_files(dst: Path) -> list[Path]:
-    return sorted(dst.glob("*.safetensors")) if dst.is_dir() else [dst]
+def weight_bytes(model: Path) -> int:
+    """Size of the files with the weights of a model: a folder, or one file."""
+    files = model.glob("*.safetensors") if model.is_dir() else [model]
+    return sum(file.stat().st_size for file in files)

@@ -10,6 +10,7 @@ import numpy as np
 
 from sterna.engine.llm import LLM
 from sterna.evaluate.perplexity import evaluate_text
+from sterna.ptq.run import weight_bytes
 from sterna.study import models
 from sterna.study.corpus import unseen_texts
 from sterna.study.models import Model, Size
@@ -161,7 +162,7 @@ class _Rows:
             precision=precision,
             model=model,
             trained=other is not None,
-            bytes=_bytes(path),
+            bytes=weight_bytes(path),
             bits_per_byte=self._measure.bits_per_byte(path),
             maths=_mean(maths),
             language=_mean(language),
@@ -180,7 +181,3 @@ class _Rows:
 
 def _mean(pairs: Pairs) -> float | None:
     return float(np.mean([retention(*pair) for pair in pairs])) if pairs else None
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.glob("*.safetensors")) if path.is_dir() else path.stat().st_size
