@@ -158,6 +158,11 @@ def hf_config(config: ModelConfig, hf_class: str) -> dict[str, Any]:
     }
 
 
+def distance(expected: np.ndarray, got: np.ndarray) -> float:
+    """The norm of the difference, relative to that of `expected`."""
+    return float(np.linalg.norm(expected - got) / np.linalg.norm(expected))
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
+from sterna.checkpoint.convert.check import compare
 from sterna.checkpoint.imatrix import Sums, read_imatrix, write_imatrix
 from sterna.cli.quantize import quantize
-from sterna.errors import ArgumentError, FormatError, SternaError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, OptionError, SternaError, UnsupportedError
 from sterna.files.gguf.reader import read_gguf
 from sterna.files.gguf.writer import write_gguf
 from sterna.ptq.importance import collect
@@ -143,6 +145,13 @@ def test_the_verb_collects_what_a_conversion_takes(tmp_path: Path, capsys: pytes
         quantize(str(source), tmp_path / "i.dat", "imatrix", calibration=texts)
 
 
+@pytest.mark.parametrize("option", [{"bits": 8}, {"format": "gguf"}, {"symmetric": True}, {"device": "cuda"}])
+def test_options_without_effect_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="leave it out") as refused:
+        quantize("model", tmp_path / "i.gguf", "imatrix", **option)
+    assert [refused.value.option] == list(option)
+
+
 def test_a_ternary_model_has_no_importance_matrix() -> None:
     with pytest.raises(UnsupportedError, match="ternary"):
         collect(open_checkpoint(helpers.EMBEDDED_MODEL), [[1, 2]])
@@ -164,6 +173,18 @@ def test_a_conversion_weighs_errors_by_importance(encoding: str, tmp_path: Path)
     importance = read_imatrix(imatrix)[MATRIX]
     errors = [weighted_error(path, source, importance) for path in (report.path, plain.path)]
     assert errors[0] < 0.98 * errors[1]
+
+
+def test_verification_sees_damage_where_the_importance_is_0(tmp_path: Path) -> None:
+    source, imatrix = model(tmp_path / "m.gguf"), tmp_path / "i.gguf"
+    nothing = np.zeros(256, np.float32)
+    write_imatrix(imatrix, {MATRIX: Sums(nothing, 4)}, ["text.txt"], chunks=1, chunk_size=4)
+    path = convert(source, tmp_path / "out.gguf", type="q4_k", imatrix=imatrix, verify=True).path
+    before, after = (dict(open_checkpoint(each).load().tensors) for each in (source, path))
+    compare(before, after, latent=False, importance={MATRIX: nothing})
+    after[MATRIX] = replace(after["blk.1.ffn_gate.weight"], name=MATRIX)
+    with pytest.raises(FormatError, match="differs"):
+        compare(before, after, latent=False, importance={MATRIX: nothing})
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,21 @@ def test_models_that_are_missing_are_named(tmp_path: Path) -> None:
     assert sterna("study", "degradation", "--text", "x").returncode == 2
 
 
+def test_a_folder_keeps_to_its_texts(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours.txt", tmp_path / "other.txt"
+    ours.write_text("A novel of the sea. " * 500)
+    other.write_text("A novel of the hills. " * 500)
+    folder = tmp_path / "study"
+    models.prepare(folder, models.QUICK, [ours], [other])
+    assert "of the sea" in (folder / models.CORPUS).read_text()
+    models.check_texts(folder, [ours], [other])
+    for texts, held_out in (([other], [ours]), ([], [])):
+        with pytest.raises(ArgumentError, match="other texts"):
+            run_study(folder, models.QUICK, True, texts, held_out)
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        models.prepare(tmp_path / "new", models.QUICK, [tmp_path / "none.txt"], [other])
+
+
 def test_a_model_that_was_trained_anew_is_quantised_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "float-0.gguf").write_bytes(b"weights")
     made: list[Path] = []

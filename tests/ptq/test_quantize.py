@@ -178,6 +178,24 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "bits", "hidden", "format", "words"),
+    [
+        ("rtn", 4, 36, "awq", "multiples of 8 rows"),
+        ("rtn", 2, 72, "gptq", "multiples of 16 rows"),
+        ("aqlm", 2, 36, "aqlm", "multiples of 8 columns"),
+    ],
+)
+def test_shapes_that_a_format_cannot_hold_are_refused_before_any_work(
+    tmp_path: Path, method: str, bits: int, hidden: int, format: str, words: str
+) -> None:
+    narrow = float_model(tmp_path / "model", hidden=hidden)
+    settings = Settings(method, bits, group_size=4)
+    with pytest.raises(UnsupportedError, match=words):
+        quantize(narrow, tmp_path / "out", settings, format=format)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_token_without_an_embedding_is_refused(model: Path) -> None:
     source = Source(half(open_checkpoint(model)), 16, "cpu")
     with pytest.raises(FormatError, match="the embedding has"):

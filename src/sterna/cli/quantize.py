@@ -12,7 +12,7 @@ from sterna.cli.options import Json, value_flag
 from sterna.cli.output import print_json, progress
 from sterna.cli.streams import say
 from sterna.engine.checks import OneOf, Whole
-from sterna.errors import UnsupportedError
+from sterna.errors import OptionError, UnsupportedError
 
 if TYPE_CHECKING:
     from sterna.ptq.run import LayerReport
@@ -49,11 +49,11 @@ def quantize(
         str, value_flag(OneOf("tournament", "greedy"), "--pairing", help="How ParoQuant pairs columns.")
     ] = "tournament",
     epochs: Annotated[
-        int, value_flag(Whole(1), "--epochs", help="Of ParoQuant's stages, AQLM's and LittleBit's learning.")
+        int, value_flag(Whole(1), "--epochs", help="Passes over the text: each stage of ParoQuant, AQLM, LittleBit.")
     ] = 5,
     samples: Annotated[int, value_flag(Whole(1), "--samples", help="Windows of calibration text.")] = 128,
     length: Annotated[int, value_flag(Whole(2), "--length", help="Tokens of a window.")] = 512,
-    seed: Annotated[int, value_flag(Whole(0), "--seed", help="Of what is drawn at random.")] = 0,
+    seed: Annotated[int, value_flag(Whole(0), "--seed", help="Seed of what is drawn at random.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     force: Annotated[
         bool, typer.Option("--force", help="Replace DST, and an unfinished run of other settings.")
@@ -76,6 +76,8 @@ def quantize(
     bits = default_bits(method) if bits is None else bits
     settings = Settings(method, bits, group_size, symmetric, act_order, pairing, epochs, samples, length, seed, device)
     if method == "imatrix":
+        if format is not None:
+            raise OptionError("format", "has no effect on an importance matrix: leave it out.")
         with progress(dst.name) as advance:
             importance = write_importance(src, dst, settings, calibration or (), force, advance)
         if json:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,10 @@ class Calibration:
             )
         starts = np.linspace(0, len(tokens) - own, there).astype(int)
         return torch.from_numpy(np.stack([np.concatenate([first, tokens[at : at + own]]) for at in starts])).long()
+
+    def described(self, windows: Tensor) -> dict[str, Any]:
+        """What reports and files say of the text, of which the `windows` [windows, length] were used."""
+        return {"text": list(self.names), "sha256": self.digest, "tokens": windows.numel()}
 
 
 def read_calibration(paths: Sequence[Path]) -> Calibration:

@@ -1,5 +1,5 @@
-"""GPTQ (arXiv 2210.17323, algorithm 1): columns are rounded one after the other, and each error is made up for by the
-columns that are still to come."""
+"""GPTQ (arXiv 2210.17323, algorithm 1): columns are rounded one after the other, and the columns that are not yet
+rounded are changed to make up for each error."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 
 LEAST_RANGE = 1e-5
-"""Groups of smaller values count as so wide, so that their scale is not 0 in float16 (AutoAWQ does likewise)."""
+"""The least difference of a group's largest and smallest value that a scale is made for: smaller ones would make a
+scale of 0 in float16 (the same number as in AutoAWQ)."""
 
 
 @dataclass(frozen=True)

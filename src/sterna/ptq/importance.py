@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert.rotated import turned_back
 from sterna.checkpoint.convert.value_heads import in_order
 from sterna.checkpoint.imatrix import Sums, write_imatrix
-from sterna.errors import ArgumentError, FormatError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, OptionError, UnsupportedError
 from sterna.model.architectures import build_plan
 from sterna.model.operations import Linear, Operation
 from sterna.model.oracle import Oracle
@@ -47,10 +47,15 @@ def write_importance(
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ImportanceReport:
-    """Writes the importance matrix of the model `src` to the GGUF file `dst`; of the settings only `samples` and
-    `length` count. `calibration`: text files; none: the text of the package. `progress` is called with shares from 0
-    to 1. Raises as `collect` does, and ArgumentError for a path or text that cannot be used."""
+    """Writes the importance matrix of the model `src` to the GGUF file `dst`. Of the settings only `samples` and
+    `length` matter; raises OptionError where another one is not its default. `calibration`: text files; none: the text
+    of the package. `progress` is called with shares from 0 to 1. Raises as `collect` does, and ArgumentError for a
+    path or text that cannot be used."""
     dst = Path(dst)
+    used = Settings(settings.method, samples=settings.samples, length=settings.length)
+    for field in fields(settings):
+        if getattr(settings, field.name) != getattr(used, field.name):
+            raise OptionError(field.name, "has no effect on an importance matrix: leave it out.")
     if dst.suffix.lower() != ".gguf":
         raise ArgumentError(f"{dst} is no name for an importance matrix: it is a GGUF file, whose name ends in .gguf.")
     check_target(os.fspath(src), dst, force)
@@ -58,7 +63,7 @@ def write_importance(
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
     sums = collect(source, windows.tolist(), progress)
     write_imatrix(dst, sums, list(text.names), *windows.shape)
-    described = {"text": list(text.names), "sha256": text.digest, "tokens": windows.numel()}
+    described = text.described(windows)
     return ImportanceReport(dst, settings.method, len(sums), described)
 
 

@@ -97,10 +97,11 @@ class Layer:
 
 
 class Source:
-    """A checkpoint as what its layers need; `source` pairs the dimensions of q and k half by half."""
+    """The embedding and the layers of a checkpoint, in torch. The checkpoint `source` has `rope_style` "half"."""
 
     def __init__(self, source: Checkpoint, length: int, device: str) -> None:
-        """Raises UnsupportedError for an architecture whose layers are not those of `sterna.train.model`."""
+        """`length`: the tokens of a window. Raises UnsupportedError for an architecture whose layers are not those of
+        `sterna.train.model`, and for latent weights."""
         self.source, self.config, self.device = source, source.config, device
         _check(self.config, source, length)
         angles = torch.outer(

@@ -83,11 +83,14 @@ def write_model(
     kept = dict(_other_tensors(source, layers))
     size = sum(part.data.nbytes for layer in layers for part in layer.values())
     check_space(dst, size + sum(tensor.encoding.data_bytes(tensor.shape) for tensor in kept.values()))
-    put = _gguf if writer.name == GGUF else _folder
     with staging(dst) as stage:
-        put(stage / dst.name, source, layers, kept, writer, settings, facts)
-        open_checkpoint(stage / dst.name)
-        publish(stage / dst.name, dst)
+        path = stage / dst.name
+        if writer.name == GGUF:
+            _gguf(path, source, layers, kept, facts)
+        else:
+            _folder(path, source, layers, kept, writer.keys(settings.layout) | {"sterna": dict(facts)})
+        open_checkpoint(path)
+        publish(path, dst)
 
 
 def matrix_parts(layer: Mapping[str, StoredTensor]) -> Iterator[tuple[str, str, StoredTensor]]:
@@ -115,17 +118,16 @@ def _folder(
     source: Checkpoint,
     layers: list[dict[str, StoredTensor]],
     kept: Mapping[str, AnyTensor],
-    writer: Writer,
-    settings: Settings,
-    facts: Mapping[str, Any],
+    keys: Mapping[str, Any],
 ) -> None:
+    """Writes a folder, with `keys` in its `config.json`."""
     names = hf_folder.hf_names(source.config)
     quantized = [
         _out(f"{names[f'blk.{index}.{name}.weight'].removesuffix('.weight')}.{ending}", stored)
         for index, layer in enumerate(layers)
         for name, ending, stored in matrix_parts(layer)
     ]
-    raw = hf_folder.config_json(source, list(kept.values())) | writer.keys(settings.layout) | {"sterna": dict(facts)}
+    raw = hf_folder.config_json(source, list(kept.values())) | dict(keys)
     path.mkdir()
     hf_folder.write_folder(path, source, list(kept.values()), raw, lambda size: None, quantized=quantized)
 
@@ -139,10 +141,9 @@ def _gguf(
     source: Checkpoint,
     layers: list[dict[str, StoredTensor]],
     kept: Mapping[str, AnyTensor],
-    writer: Writer,
-    settings: Settings,
     facts: Mapping[str, Any],
 ) -> None:
+    """Writes a GGUF file, with `facts` as its keys `sterna.*`."""
     tensors = dict(kept)
     tensors |= {
         name: recode(each, Encoding.F32, Changes(), False) for name, each in kept.items() if len(each.shape) == 1

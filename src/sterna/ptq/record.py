@@ -1,4 +1,4 @@
-"""What a run has finished, beside its target, so that a killed run goes on with the next layer.
+"""The finished layers of a run, kept in a folder beside its target, so that a killed run goes on with the next one.
 
 `job.json` says what is made. `layer-N.safetensors` has the parts of a layer's matrices in the target's format, its
 norms, and as metadata how well it did; `inputs-N.safetensors` what goes into layer N. A layer counts as finished once

@@ -17,6 +17,7 @@ from sterna import __version__
 from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import target_tensors
 from sterna.checkpoint.convert.rotated import turned_back
+from sterna.checkpoint.hf.quantized.writer import Writer
 from sterna.errors import OptionError, UnsupportedError
 from sterna.files.fingerprint import fingerprint
 from sterna.files.hub.cache import resolve_model
@@ -38,8 +39,9 @@ ERROR_TOKENS = 4096
 
 @dataclass(frozen=True)
 class LayerReport:
-    """How a layer did: the difference of its output from that of the float layer for the same input, relative to what
-    the layer adds (Frobenius norms), and the same with every matrix rounded to nearest."""
+    """How a layer did. `error`: the difference of its output from that of the float layer for the same input, relative
+    to what the float layer adds to its input (Frobenius norms); `rtn_error`: the same with every matrix rounded to
+    nearest."""
 
     layer: int
     error: float
@@ -59,7 +61,7 @@ class Report:
     bits_per_weight: float
     """Bits of all parts of the quantised matrices, for each of their weights."""
     bytes: int
-    """Of the files with the weights."""
+    """Size of the files with the weights."""
     calibration: dict[str, Any]
     layers: list[LayerReport]
 
@@ -88,11 +90,12 @@ def quantize(
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
+    _check_shapes(config, writer, settings.bits)
     _check_device(settings.device)
     text = read_calibration(calibration)
     layers = Source(source, settings.length, settings.device)
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
-    described = {"text": list(text.names), "sha256": text.digest, "tokens": windows.numel()}
+    described = text.described(windows)
     facts = {"method": settings.method, "calibration": described, "version": __version__}
     record = Record(dst, config.num_layers)
     with locked(record.folder, "sterna quantize"):
@@ -101,8 +104,17 @@ def quantize(
         write_model(source, record, writer, settings, facts, dst)
         bits = _bits_per_weight(record, config)
         record.remove()
-    size = sum(path.stat().st_size for path in _weight_files(dst))
-    return Report(dst, settings.method, settings.bits, settings.group_size, writer.name, bits, size, described, reports)
+    return Report(
+        dst,
+        settings.method,
+        settings.bits,
+        settings.group_size,
+        writer.name,
+        bits,
+        weight_bytes(dst),
+        described,
+        reports,
+    )
 
 
 def _method(settings: Settings) -> Method:
@@ -137,6 +149,17 @@ def check_groups(config: ModelConfig, group_size: int) -> None:
             fitting = [size for size in (128, 64, 32, 16) if columns % size == 0]
             hint = f"take --group-size {fitting[0]}" if fitting else "no usual group fits"
             raise UnsupportedError(f"The {columns} columns of {name} do not fall into groups of {group_size}: {hint}.")
+
+
+def _check_shapes(config: ModelConfig, writer: Writer, bits: int) -> None:
+    """Raises UnsupportedError where the format cannot hold a matrix of this model."""
+    for name, shape in matrix_shapes(config).items():
+        for count, multiple, axis in zip(shape, writer.multiples(bits), ("rows", "columns"), strict=True):
+            if count % multiple:
+                raise UnsupportedError(
+                    f"The format {writer.name} holds codes of {bits} bits in multiples of {multiple} {axis}, and "
+                    f"{name} has {count}: take another --format."
+                )
 
 
 def half(source: Checkpoint) -> Checkpoint:
@@ -209,11 +232,13 @@ def _layer(
 
 
 def _bits_per_weight(record: Record, config: ModelConfig) -> float:
-    """Of the quantised matrices."""
+    """The bits of all parts of the quantised matrices, divided by the number of their weights."""
     stored = [part for index in range(config.num_layers) for *_, part in matrix_parts(record.parts(index))]
     weights = config.num_layers * sum(rows * columns for rows, columns in matrix_shapes(config).values())
     return 8 * sum(part.data.nbytes for part in stored) / weights
 
 
-def _weight_files(dst: Path) -> list[Path]:
-    return sorted(dst.glob("*.safetensors")) if dst.is_dir() else [dst]
+def weight_bytes(model: Path) -> int:
+    """Size of the files with the weights of a model: a folder, or one file."""
+    files = model.glob("*.safetensors") if model.is_dir() else [model]
+    return sum(file.stat().st_size for file in files)

@@ -23,7 +23,7 @@ class Settings:
     pairing: str = "tournament"
     """How ParoQuant pairs columns: `tournament` or `greedy`."""
     epochs: int = 5
-    """How often each stage of ParoQuant's learning sees the calibration text."""
+    """How often each stage of ParoQuant's learning, and that of AQLM and LittleBit, sees the calibration text."""
     samples: int = 128
     """Windows of calibration text."""
     length: int = 512

@@ -13,6 +13,8 @@ from sterna.train.corpus import END_OF_TEXT, document_parts
 
 SKILL_SHARE = 0.3
 """The share of the text, in bytes, that is solved problems."""
+TRAINED_PASSAGES = 150
+"""Models are trained on so many of the passages that come with Sterna, and tested on the others."""
 BLOCK = 2000
 """Characters of a stretch of one kind of text."""
 
@@ -22,15 +24,27 @@ def own_texts() -> list[str]:
     return [text for text in read_calibration(()).text.split("\n\n") if text.strip()]
 
 
-def texts_of(paths: Sequence[Path]) -> Iterator[str]:
-    """The documents of text files, as `sterna train` reads them. Raises ArgumentError for files that cannot be read."""
+def training_texts(paths: Sequence[Path]) -> Iterable[str]:
+    """The novels of these files; without any, the passages to train on. Raises ArgumentError for files that cannot be
+    read."""
+    return _documents(paths) if paths else own_texts()[:TRAINED_PASSAGES]
+
+
+def unseen_texts(paths: Sequence[Path]) -> list[str]:
+    """The novels of these files; without any, the passages to test on. Raises ArgumentError for files that cannot be
+    read."""
+    return list(_documents(paths)) if paths else own_texts()[TRAINED_PASSAGES:]
+
+
+def _documents(paths: Sequence[Path]) -> Iterator[str]:
+    """The documents of text files, as `sterna train` reads them."""
     for parts in document_parts(list(paths)):
         yield "".join(parts)
 
 
 def write_corpus(path: Path, texts: Iterable[str], size: int, seed: int) -> int:
-    """Writes about `size` characters of novels and problems, stretch by stretch, as one training file; returns how many
-    there are. Raises ArgumentError where the novels are too short to be mixed."""
+    """Writes about `size` characters of novels and problems in turn, as one training file; returns how many characters
+    it wrote. Raises ArgumentError where the novels are too short to be mixed."""
     lines, written = training_lines(seed), 0
     with atomic_write(path) as file:
         for stretch in _stretches(texts):

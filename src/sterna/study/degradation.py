@@ -10,8 +10,9 @@ import numpy as np
 
 from sterna.engine.llm import LLM
 from sterna.evaluate.perplexity import evaluate_text
+from sterna.ptq.run import weight_bytes
 from sterna.study import models
-from sterna.study.corpus import own_texts, texts_of
+from sterna.study.corpus import unseen_texts
 from sterna.study.models import Model, Size
 from sterna.study.precisions import precisions
 from sterna.study.statistics import Pairs, Ratio, counts, loss_ratio, mcnemar, retention
@@ -70,11 +71,13 @@ def run_study(
 
     `texts`: novels to train on, `held_out`: others; without them the passages that come with Sterna are divided. A
     study goes on where it was interrupted: at the last checkpoint of a training; measurements are made again.
-    Raises NotFoundError where a model is missing, and what training and quantising raise.
+    Raises NotFoundError where a model is missing, ArgumentError where those of the folder are trained on other texts,
+    and what training and quantising raise.
     """
-    unseen = list(texts_of(held_out)) if held_out else own_texts()[150:]
+    models.check_texts(folder, texts, held_out)
+    unseen = unseen_texts(held_out)
     if train:
-        models.prepare(folder, size, texts_of(texts) if texts else own_texts()[:150], unseen)
+        models.prepare(folder, size, texts, held_out)
         models.train(folder, size, told)
     found = models.found(folder, size)
     asked = tasks(size.items, SEED, unseen)
@@ -159,7 +162,7 @@ class _Rows:
             precision=precision,
             model=model,
             trained=other is not None,
-            bytes=_bytes(path),
+            bytes=weight_bytes(path),
             bits_per_byte=self._measure.bits_per_byte(path),
             maths=_mean(maths),
             language=_mean(language),
@@ -178,7 +181,3 @@ class _Rows:
 
 def _mean(pairs: Pairs) -> float | None:
     return float(np.mean([retention(*pair) for pair in pairs])) if pairs else None
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.glob("*.safetensors")) if path.is_dir() else path.stat().st_size

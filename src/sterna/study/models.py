@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sterna.errors import NotFoundError
+from sterna.errors import ArgumentError, NotFoundError
 from sterna.files.atomic import atomic_write
-from sterna.study.corpus import write_corpus
+from sterna.files.fingerprint import fingerprint
+from sterna.study.corpus import training_texts, unseen_texts, write_corpus
 from sterna.train.trainer import run_training
 
 CONFIG = """\
@@ -72,6 +74,8 @@ QUICK = Size(1024, 128, 256, 2, 2, 64, steps=40, batch=8, float_seeds=1, items=4
 """0.5 million parameters, 20 thousand tokens: whether everything runs, in seconds."""
 SIZES = {"full": FULL, "small": SMALL, "quick": QUICK}
 CORPUS, VALID, CALIBRATION = "corpus.txt", "valid.txt", "calibration.txt"
+TEXTS = "texts.json"
+"""Which files the text of a folder is from, by their fingerprints."""
 CHARACTERS_A_TOKEN = 3
 VALID_CHARACTERS = 20_000
 """Of the text that training scores at its end; the study scores more of it by itself."""
@@ -92,19 +96,39 @@ def names(size: Size) -> list[tuple[str, str, int]]:
     return [*floats, ("ternary", "ternary", 0), ("binary", "binary", 0)]
 
 
-def prepare(folder: Path, size: Size, texts: Iterable[str], held_out: list[str]) -> None:
+def check_texts(folder: Path, texts: Sequence[Path], held_out: Sequence[Path]) -> None:
+    """Raises ArgumentError where the models of the folder are trained on text of other files, and for files that cannot
+    be read."""
+    record = folder / TEXTS
+    if record.exists() and json.loads(record.read_bytes()) != _fingerprints(texts, held_out):
+        raise ArgumentError(
+            f"{folder} holds a study of other texts: give the same --text and --held-out, or another --folder."
+        )
+
+
+def _fingerprints(texts: Sequence[Path], held_out: Sequence[Path]) -> dict[str, list[str]]:
+    try:
+        return {"text": [*map(fingerprint, texts)], "held_out": [*map(fingerprint, held_out)]}
+    except OSError as error:
+        raise ArgumentError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def prepare(folder: Path, size: Size, texts: Sequence[Path], held_out: Sequence[Path]) -> None:
     """Writes the text that all models are trained on, the one they are not, and the one that quantisers see, where they
-    are not there."""
+    are not there. `texts`, `held_out`: files of novels; none: the passages that come with Sterna. Raises ArgumentError
+    for files that cannot be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / CALIBRATION).exists():
+    if (folder / TEXTS).exists():
         return
+    fingerprints = _fingerprints(texts, held_out)
     tokens = size.steps * size.batch * size.context
-    write_corpus(folder / CORPUS, texts, CHARACTERS_A_TOKEN * tokens, seed=1)
-    (folder / VALID).write_text("\n<|endoftext|>\n".join(held_out)[:VALID_CHARACTERS], encoding="utf-8")
+    write_corpus(folder / CORPUS, training_texts(texts), CHARACTERS_A_TOKEN * tokens, seed=1)
+    (folder / VALID).write_text("\n<|endoftext|>\n".join(unseen_texts(held_out))[:VALID_CHARACTERS], encoding="utf-8")
     with open(folder / CORPUS, encoding="utf-8") as corpus:
         beginning = corpus.read(1_000_000)
-    with atomic_write(folder / CALIBRATION) as file:  # the last: with it all of them are there
-        file.write(beginning.replace("<|endoftext|>\n", "").encode())
+    (folder / CALIBRATION).write_text(beginning.replace("<|endoftext|>\n", ""), encoding="utf-8")
+    with atomic_write(folder / TEXTS) as file:  # the last: with it all of them are there
+        file.write(json.dumps(fingerprints).encode())
 
 
 def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:

@@ -61,7 +61,8 @@ def chain(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
 
 
 def boolean(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
-    """An expression of three to five truth values, from left to right; wrong answers are no truth values, too."""
+    """An expression of three to five truth values, from left to right. There is one wrong truth value, so "and" and
+    "or" are wrong answers too."""
     value = rng.random() < 0.5
     text = str(value)
     for _ in range(rng.randint(2, 4)):

@@ -1,4 +1,4 @@
-"""What is said of a precision: retention, whether a difference is one, and which kind of task loses more."""
+"""Statistics of a precision: retention, whether a difference is more than chance, and which kind of task loses more."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from math import comb
 import numpy as np
 
 LEAST_ABOVE_CHANCE, MOST_RIGHT = 0.20, 0.97
-"""Only tasks count of which the float model gets at least so much more right than chance, and no more than that: in
-others a loss could not be seen."""
+"""A task counts if the share of items that the float model gets right is above chance by at least the first of these,
+and is at most the second. In other tasks a loss could not be seen."""
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The mean loss of retention in tasks of maths, divided by that in language, with its 95 % interval; None, and the
-    `reason`, where it cannot be formed."""
+    """The mean loss of retention in tasks of maths, divided by that in language, and the ends of its 95 % interval.
+    Where there is no ratio all three are None, and `reason` says why."""
 
     value: float | None
     low: float | None

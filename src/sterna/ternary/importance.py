@@ -68,7 +68,7 @@ def encode(search: Search, weight: np.ndarray, importance: np.ndarray | None, bl
     `importance`: float32 [columns], not negative; None where all weights count alike. `search` takes float32 weights
     and their importance [blocks, block] and gives the blocks."""
     x = np.asarray(weight, np.float32).reshape(-1, block)
-    shares = _shares(np.ones(block) if importance is None else importance).reshape(-1, block)
+    shares = importance_shares(np.ones(block) if importance is None else importance).reshape(-1, block)
     step = -(-CHUNK // shares.size) * len(shares)
     shares = np.tile(shares, (step // len(shares), 1))
     parts = [x[first : first + step] for first in range(0, len(x), step)]
@@ -76,8 +76,9 @@ def encode(search: Search, weight: np.ndarray, importance: np.ndarray | None, bl
         return np.concatenate([search(part, shares[: len(part)]).view(np.uint8) for part in parts])
 
 
-def _shares(importance: np.ndarray) -> np.ndarray:
-    """The importance of columns as shares of its mean."""
+def importance_shares(importance: np.ndarray) -> np.ndarray:
+    """The weights of squared errors, float32 [columns], none of which is 0: the importance of columns as shares of its
+    mean, at least `FLOOR`; all 1 where the importance is 0 everywhere."""
     mean = importance.mean(dtype=np.float64)
     return np.maximum(importance / mean if mean > 0 else np.ones(importance.shape), FLOOR).astype(np.float32)
 

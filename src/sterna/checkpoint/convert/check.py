@@ -15,6 +15,7 @@ from sterna.tensor.encodings import TernaryBlocks
 from sterna.tensor.pages import release
 from sterna.tensor.recode import codes_of
 from sterna.tensor.tensor import AnyTensor, whole
+from sterna.ternary.importance import importance_shares
 
 SCALE_PRECISION = 2**-8
 """Relative precision of a ternary scale, which may have passed through bfloat16."""
@@ -113,8 +114,9 @@ def _same_values(expected: AnyTensor, got: AnyTensor, importance: np.ndarray | N
         if not same:
             return False
         if importance is not None:
-            weight = importance.astype(np.float64)
-            if (weight * (values - read) ** 2).sum() > tolerance**2 * (weight * values**2).sum():
+            weight = importance_shares(importance).astype(np.float64)
+            change, size = (np.where(finite, each, 0.0) for each in (values - read, values))
+            if (weight * change**2).sum() > tolerance**2 * (weight * size**2).sum():
                 return False
         elif (np.abs(values - read)[finite] > tolerance * np.abs(values[finite]).max(initial=0.0)).any():
             return False

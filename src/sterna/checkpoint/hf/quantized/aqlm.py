@@ -82,4 +82,4 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization_config": {"quant_method": "aqlm", **section, **not_quantized}}
 
 
-WRITER = Writer("aqlm", (1, 2, 3, 4), parts, keys)
+WRITER = Writer("aqlm", (1, 2, 3, 4), parts, keys, multiples=lambda bits: (1, 8))

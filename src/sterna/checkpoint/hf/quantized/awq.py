@@ -70,4 +70,4 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization_config": section | {"version": "gemm", "modules_to_not_convert": None}}
 
 
-WRITER = Writer("awq", (4,), parts, keys)
+WRITER = Writer("awq", (4,), parts, keys, multiples=lambda bits: (len(ORDER), 1))

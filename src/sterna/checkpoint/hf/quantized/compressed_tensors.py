@@ -16,7 +16,7 @@ import numpy as np
 from sterna.checkpoint.hf.quantized.gptq import group_index
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.module import Module, codes_in_words, packed, unpacked
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.errors import FormatError, UnsupportedError
 from sterna.tensor.tensor import TensorStream
@@ -69,7 +69,7 @@ COMPRESSED_TENSORS = Method(
 
 
 def parts(matrix: GroupCodes) -> Parts:
-    """The tensors of a matrix. Its rows must fill the words of its zero points."""
+    """The tensors of a matrix. Raises UnsupportedError where its rows do not fill the words of its zero points."""
     return {
         "weight_packed": packed(matrix.codes, matrix.bits, 1),
         "weight_scale": matrix.scales.astype(np.float16),
@@ -91,4 +91,6 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization_config": section | {"config_groups": {"group_0": group}, "ignore": ["lm_head"]}}
 
 
-WRITER = Writer("compressed-tensors", (4, 8), parts, keys)
+WRITER = Writer(
+    "compressed-tensors", (4, 8), parts, keys, multiples=lambda bits: (codes_in_words(bits), codes_in_words(bits))
+)

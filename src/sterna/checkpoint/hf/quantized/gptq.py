@@ -15,7 +15,7 @@ import numpy as np
 
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import FLOATS, Module, packed, unpacked
+from sterna.checkpoint.hf.quantized.module import FLOATS, Module, codes_in_words, packed, unpacked
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.tensor.tensor import TensorStream
 
@@ -97,4 +97,11 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization_config": section | {"checkpoint_format": "gptq_v2", "pack_dtype": "int32"}}
 
 
-WRITER = Writer("gptq", (2, 3, 4, 8), parts, keys, takes_index=True)
+WRITER = Writer(
+    "gptq",
+    (2, 3, 4, 8),
+    parts,
+    keys,
+    multiples=lambda bits: (codes_in_words(bits), codes_in_words(bits)),
+    takes_index=True,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
@@ -163,11 +164,16 @@ def unpacked(words: np.ndarray, bits: int, axis: int) -> np.ndarray:
     return np.moveaxis(codes, -1, axis)
 
 
+def codes_in_words(bits: int) -> int:
+    """The least number of codes of `bits` bits that fill whole words of 32 bits."""
+    return 32 // gcd(32, bits)
+
+
 def packed(codes: np.ndarray, bits: int, axis: int) -> np.ndarray:
     """The inverse of `unpacked`: int32 words of codes, uint8, of `bits` bits each along `axis`, whose codes must fill
     whole words; raises UnsupportedError where they do not."""
     rows = np.moveaxis(codes, axis, -1)
-    if rows.shape[-1] * bits % 32:
+    if rows.shape[-1] % codes_in_words(bits):
         raise UnsupportedError(f"{rows.shape[-1]} codes of {bits} bits do not fill whole words of 32 bits.")
     fields = np.unpackbits(np.ascontiguousarray(rows)[..., None], axis=-1, count=bits, bitorder="little")
     words = np.packbits(fields.reshape(*rows.shape[:-1], -1), axis=-1, bitorder="little").view("<i4")

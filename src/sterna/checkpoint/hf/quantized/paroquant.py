@@ -69,4 +69,4 @@ def keys(layout: Layout) -> dict[str, Any]:
     return {"quantization_config": section}
 
 
-WRITER = Writer("paro", (4,), parts, keys, group_sizes=(16, 32, 64, 128))
+WRITER = Writer("paro", (4,), parts, keys, group_sizes=(16, 32, 64, 128), multiples=awq.WRITER.multiples)

@@ -32,10 +32,12 @@ class Writer:
     bits: tuple[int, ...]
     """The widths of codes that it can hold."""
     parts: Callable[[Any], Parts]
-    """The parts of a matrix. Raises UnsupportedError where its shape does not fill the format's words."""
+    """The parts of a matrix. Raises UnsupportedError where its shape is none of `multiples`."""
     keys: Callable[[Layout], dict[str, Any]]
     """The keys of `config.json` that say how matrices are kept."""
     group_sizes: tuple[int, ...] | None = None
     """The groups that readers of the format take; None: of any size."""
+    multiples: Callable[[int], tuple[int, int]] = lambda bits: (1, 1)
+    """The numbers of which a matrix's rows and columns must be multiples, by the bits of its codes."""
     takes_index: bool = False
     """Whether groups need not be runs of columns."""
