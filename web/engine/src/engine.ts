@@ -35,6 +35,12 @@ export interface EngineOptions {
   signal?: AbortSignal;
 }
 
+/** The header of a file, which is reported as a phase of loading. Rejects as `readGGUF`. */
+export function readHeader(source: ByteSource, { onProgress, signal }: EngineOptions): Promise<GGUF> {
+  onProgress?.({ phase: "header", bytes: 0, total: source.size });
+  return readGGUF(source, signal);
+}
+
 const DEFAULT_CONTEXT = 4096;
 const DEFAULT_CHUNK = 64;
 /** Tokens that are chosen in one submission; two submissions are under way at a time. */
@@ -54,14 +60,18 @@ export class Engine {
     private readonly executor: Executor,
   ) {}
 
-  /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, WebGPUUnavailable,
-   * OutOfMemory, DeviceLost, and SourceError for bytes that cannot be had. */
+  /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, ArgumentError for a
+   * context that the model does not have, WebGPUUnavailable, OutOfMemory, DeviceLost, and SourceError for bytes that
+   * cannot be had. */
   static async load(source: ByteSource, options: EngineOptions = {}): Promise<Engine> {
+    return Engine.fromHeader(await readHeader(source, options), source, options);
+  }
+
+  /** As `load`, for a file whose header was read. */
+  static async fromHeader(file: GGUF, source: ByteSource, options: EngineOptions): Promise<Engine> {
     const { signal } = options;
     const report = (phase: LoadProgress["phase"], bytes: number, total: number) =>
       options.onProgress?.({ phase, bytes, total });
-    report("header", 0, source.size);
-    const file = await readGGUF(source, signal);
     const rope = file.tensors.get(ROPE_FACTORS);
     const factors = rope && Array.from(floats(rope, await source.read(rope.offset, rope.offset + rope.bytes, signal)));
     const config = readConfig(file.metadata, file.tensors, factors ?? null);
