@@ -15,8 +15,9 @@ import type { Config } from "./model/config.ts";
 import { buildPlan, checkTensors, ROPE_FACTORS, readConfig, scaledMatrix, usedTensors } from "./model/model.ts";
 
 export interface LoadProgress {
-  phase: "header" | "weights" | "kernels";
-  /** Bytes of weights that are loaded, of all. */
+  /** `download` only where a file from a URL is kept: it comes between the header's beginning and the weights. */
+  phase: "header" | "download" | "weights" | "kernels";
+  /** Bytes that are there, of all: of the file while it is downloaded, later of the weights on the GPU. */
   bytes: number;
   total: number;
 }

@@ -170,9 +170,11 @@ async function open(source: Source, options: LoadOptions): Promise<ByteSource> {
   if (typeof source === "string" || source instanceof URL) {
     const base = typeof location === "undefined" ? undefined : location.href;
     const address = String(new URL(source, base));
-    if (options.cache === false) return UrlSource.open(address, options.signal);
+    const { signal, onProgress } = options;
+    if (options.cache === false) return UrlSource.open(address, signal);
     try {
-      return await cachedSource(await UrlSource.open(address, options.signal));
+      const url = await UrlSource.open(address, signal);
+      return await cachedSource(url, (bytes) => onProgress?.({ phase: "download", bytes, total: url.size }));
     } catch (error) {
       const kept = error instanceof SourceError ? await fromCache(address) : null;
       if (kept) return kept; // without a network

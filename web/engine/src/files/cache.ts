@@ -45,10 +45,11 @@ async function readLabel(directory: FileSystemDirectoryHandle, name: string): Pr
   }
 }
 
-/** A source that keeps what it reads: the file whole if it is there, else one that completes it first. */
-export async function cachedSource(url: UrlSource): Promise<ByteSource> {
+/** A source that keeps the file: its first read downloads what is not there yet, and tells `progress` the bytes that
+ * are, whenever some have come. Without a file system of its own, the browser reads from the URL. */
+export async function cachedSource(url: UrlSource, progress: (bytes: number) => void): Promise<ByteSource> {
   const directory = await folder();
-  return directory ? new DownloadedSource(url, directory) : url;
+  return directory ? new DownloadedSource(url, directory, progress) : url;
 }
 
 /** The model of a URL that is whole in the cache, without asking the network; null where there is none. */
@@ -77,6 +78,7 @@ class DownloadedSource implements ByteSource {
   constructor(
     private readonly url: UrlSource,
     private readonly directory: FileSystemDirectoryHandle,
+    private readonly progress: (bytes: number) => void,
   ) {
     this.name = url.name;
     this.size = url.size;
@@ -108,9 +110,11 @@ class DownloadedSource implements ByteSource {
       const writable = await handle.createWritable({ keepExistingData: done > 0 });
       try {
         const end = Math.min(done + 16 * CHUNK_BYTES, this.size);
-        for (; done < end; done = Math.min(done + CHUNK_BYTES, end)) {
+        while (done < end) {
           const part = await this.url.read(done, Math.min(done + CHUNK_BYTES, end), signal);
           await writable.write({ type: "write", position: done, data: part as Uint8Array<ArrayBuffer> });
+          done += part.length;
+          this.progress(done);
         }
       } finally {
         await writable.close();
