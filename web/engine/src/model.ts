@@ -1,7 +1,7 @@
 import { Engine, type EngineOptions, readHeader } from "./engine.ts";
 import { ArgumentError, SourceError } from "./errors.ts";
 import { cachedSource, fromCache } from "./files/cache.ts";
-import { BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
+import { addressOf, BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 import { type SamplingOptions, samplingOf } from "./sampling.ts";
 import { FALLBACK_STOPS, type Message, usableTemplate } from "./tokenizer/chat.ts";
 import { StopStrings } from "./tokenizer/stops.ts";
@@ -168,8 +168,7 @@ export class Model implements Disposable {
 
 async function open(source: Source, options: LoadOptions): Promise<ByteSource> {
   if (typeof source === "string" || source instanceof URL) {
-    const base = typeof location === "undefined" ? undefined : location.href;
-    const address = String(new URL(source, base));
+    const address = addressOf(source);
     const { signal, onProgress } = options;
     if (options.cache === false) return UrlSource.open(address, signal);
     try {
