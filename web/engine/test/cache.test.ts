@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
-import { cachedSource, listModels } from "../src/files/cache.ts";
+import { cachedSource, fromCache, listModels, removeModel } from "../src/files/cache.ts";
 import { UrlSource } from "../src/files/source.ts";
 
 const SIZE = 5 << 20;
@@ -32,6 +32,7 @@ function fileSystem() {
       if (!files.has(name)) files.set(name, new Uint8Array(0));
       return handle(name);
     },
+    removeEntry: async (name: string) => void files.delete(name),
     keys: async function* () {
       yield* files.keys();
     },
@@ -70,5 +71,9 @@ test("a download tells how far it is, and goes on where it was interrupted", asy
   expect(told).toEqual([4 << 20, SIZE]);
   expect(starts).toEqual([0, 4 << 20]); // the first asks for the size
   expect(await listModels()).toEqual([{ url, bytes: SIZE, whole: true }]);
+  const address = url.replace("/model", "/./model"); // written as `load` takes it, too
+  expect((await fromCache(address))?.size).toBe(SIZE);
+  await removeModel(address);
+  expect(await listModels()).toEqual([]);
   server.close();
 });

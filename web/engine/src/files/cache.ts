@@ -2,7 +2,7 @@
  * as they come: an interrupted download goes on where it was. */
 
 import { SourceError } from "../errors.ts";
-import { BlobSource, type ByteSource, type UrlSource } from "./source.ts";
+import { addressOf, BlobSource, type ByteSource, type UrlSource } from "./source.ts";
 
 const FOLDER = "sterna-models";
 const CHUNK_BYTES = 1 << 22;
@@ -53,13 +53,14 @@ export async function cachedSource(url: UrlSource, progress: (bytes: number) => 
 }
 
 /** The model of a URL that is whole in the cache, without asking the network; null where there is none. */
-export async function fromCache(url: string): Promise<ByteSource | null> {
+export async function fromCache(url: string | URL): Promise<ByteSource | null> {
   const directory = await folder();
   if (!directory) return null;
-  const name = await nameOf(url);
+  const address = addressOf(url);
+  const name = await nameOf(address);
   const label = await readLabel(directory, name);
   const file = await fileOf(directory, name);
-  return label && file && file.size === label.size ? new BlobSource(file, url) : null;
+  return label && file && file.size === label.size ? new BlobSource(file, address) : null;
 }
 
 async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promise<File | null> {
@@ -146,9 +147,9 @@ export async function listModels(): Promise<CachedModel[]> {
 }
 
 /** Takes a model out of the cache. */
-export async function removeModel(url: string): Promise<void> {
+export async function removeModel(url: string | URL): Promise<void> {
   const directory = await folder();
   if (!directory) throw new SourceError("This browser keeps no models.");
-  const name = await nameOf(url);
+  const name = await nameOf(addressOf(url));
   for (const end of ["gguf", "json"]) await directory.removeEntry(`${name}.${end}`).catch(() => {});
 }
