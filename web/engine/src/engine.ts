@@ -44,8 +44,6 @@ export function readHeader(source: ByteSource, { onProgress, signal }: EngineOpt
 
 const DEFAULT_CONTEXT = 4096;
 const DEFAULT_CHUNK = 64;
-/** Tokens that are chosen in one submission; two submissions are under way at a time. */
-const STEPS = 4;
 
 export class Engine {
   /** Ids whose keys and values are in the cache. */
@@ -142,7 +140,7 @@ export class Engine {
       let asked = 0;
       let last: number | undefined;
       const ask = async () => {
-        const steps = Math.min(asked ? STEPS : 1, limit - asked, MOST_STEPS);
+        const steps = Math.min(asked ? MOST_STEPS : 1, limit - asked);
         if (steps <= 0) return;
         await this.executor.reserve(Math.min(ids.length + asked + steps, this.context));
         const [n, position] = asked ? [1, ids.length + asked - 1] : [lastPass, ids.length - lastPass];
@@ -154,7 +152,7 @@ export class Engine {
       await ask();
       while (flight.length) {
         signal?.throwIfAborted();
-        if (flight.length < 2) await ask();
+        if (flight.length < 2) await ask(); // two submissions are under way at a time
         for (const id of (await flight.shift()) ?? []) {
           signal?.throwIfAborted();
           // The model reads an id in the pass that gives the next one.

@@ -34,8 +34,8 @@ interface Bound {
   group: GPUBindGroup;
 }
 
-/** Most steps of one submission. */
-export const MOST_STEPS = 8;
+/** Most tokens that are chosen in one submission. */
+export const MOST_STEPS = 4;
 const IN_PROMPT = 0x80000000;
 const SAMPLING_WORDS = 9;
 
