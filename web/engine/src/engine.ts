@@ -15,8 +15,9 @@ import type { Config } from "./model/config.ts";
 import { buildPlan, checkTensors, ROPE_FACTORS, readConfig, scaledMatrix, usedTensors } from "./model/model.ts";
 
 export interface LoadProgress {
-  phase: "header" | "weights" | "kernels";
-  /** Bytes of weights that are loaded, of all. */
+  /** `download` only where a file from a URL is kept: it comes between the header's beginning and the weights. */
+  phase: "header" | "download" | "weights" | "kernels";
+  /** Bytes that are there, of all: of the file while it is downloaded, later of the weights on the GPU. */
   bytes: number;
   total: number;
 }
@@ -35,10 +36,14 @@ export interface EngineOptions {
   signal?: AbortSignal;
 }
 
+/** The header of a file, which is reported as a phase of loading. Rejects as `readGGUF`. */
+export function readHeader(source: ByteSource, { onProgress, signal }: EngineOptions): Promise<GGUF> {
+  onProgress?.({ phase: "header", bytes: 0, total: source.size });
+  return readGGUF(source, signal);
+}
+
 const DEFAULT_CONTEXT = 4096;
 const DEFAULT_CHUNK = 64;
-/** Tokens that are chosen in one submission; two submissions are under way at a time. */
-const STEPS = 4;
 
 export class Engine {
   /** Ids whose keys and values are in the cache. */
@@ -54,14 +59,18 @@ export class Engine {
     private readonly executor: Executor,
   ) {}
 
-  /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, WebGPUUnavailable,
-   * OutOfMemory, DeviceLost, and SourceError for bytes that cannot be had. */
+  /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, ArgumentError for a
+   * context that the model does not have, WebGPUUnavailable, OutOfMemory, DeviceLost, and SourceError for bytes that
+   * cannot be had. */
   static async load(source: ByteSource, options: EngineOptions = {}): Promise<Engine> {
+    return Engine.fromHeader(await readHeader(source, options), source, options);
+  }
+
+  /** As `load`, for a file whose header was read. */
+  static async fromHeader(file: GGUF, source: ByteSource, options: EngineOptions): Promise<Engine> {
     const { signal } = options;
     const report = (phase: LoadProgress["phase"], bytes: number, total: number) =>
       options.onProgress?.({ phase, bytes, total });
-    report("header", 0, source.size);
-    const file = await readGGUF(source, signal);
     const rope = file.tensors.get(ROPE_FACTORS);
     const factors = rope && Array.from(floats(rope, await source.read(rope.offset, rope.offset + rope.bytes, signal)));
     const config = readConfig(file.metadata, file.tensors, factors ?? null);
@@ -131,7 +140,7 @@ export class Engine {
       let asked = 0;
       let last: number | undefined;
       const ask = async () => {
-        const steps = Math.min(asked ? STEPS : 1, limit - asked, MOST_STEPS);
+        const steps = Math.min(asked ? MOST_STEPS : 1, limit - asked);
         if (steps <= 0) return;
         await this.executor.reserve(Math.min(ids.length + asked + steps, this.context));
         const [n, position] = asked ? [1, ids.length + asked - 1] : [lastPass, ids.length - lastPass];
@@ -143,7 +152,7 @@ export class Engine {
       await ask();
       while (flight.length) {
         signal?.throwIfAborted();
-        if (flight.length < 2) await ask();
+        if (flight.length < 2) await ask(); // two submissions are under way at a time
         for (const id of (await flight.shift()) ?? []) {
           signal?.throwIfAborted();
           // The model reads an id in the pass that gives the next one.

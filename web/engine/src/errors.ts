@@ -1,4 +1,5 @@
-/** Base of every error that this package throws on purpose: one plain sentence each. */
+/** Base of every error that this package throws on purpose: one plain sentence each. Each class writes its name out, as
+ * a build shortens the names of classes, and a worker sends an error by its name. */
 export class SternaError extends Error {
   override name = "SternaError";
 }

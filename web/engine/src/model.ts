@@ -1,8 +1,7 @@
-import { Engine, type EngineOptions } from "./engine.ts";
+import { Engine, type EngineOptions, readHeader } from "./engine.ts";
 import { ArgumentError, SourceError } from "./errors.ts";
 import { cachedSource, fromCache } from "./files/cache.ts";
-import { readGGUF } from "./files/gguf.ts";
-import { BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
+import { addressOf, BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 import { type SamplingOptions, samplingOf } from "./sampling.ts";
 import { FALLBACK_STOPS, type Message, usableTemplate } from "./tokenizer/chat.ts";
 import { StopStrings } from "./tokenizer/stops.ts";
@@ -112,9 +111,10 @@ export class Model implements Disposable {
   static async load(source: Source, options: LoadOptions = {}): Promise<Model> {
     const opened = await open(source, options);
     // The tokenizer comes first: a file without one is refused before its weights are loaded.
-    const tokenizer = new Tokenizer((await readGGUF(opened, options.signal)).metadata);
-    const engine = await Engine.load(opened, options);
-    const name = engine.file.metadata.get("general.name");
+    const file = await readHeader(opened, options);
+    const tokenizer = new Tokenizer(file.metadata);
+    const engine = await Engine.fromHeader(file, opened, options);
+    const name = file.metadata.get("general.name");
     return new Model(engine, tokenizer, typeof name === "string" ? name : opened.name);
   }
 
@@ -168,11 +168,12 @@ export class Model implements Disposable {
 
 async function open(source: Source, options: LoadOptions): Promise<ByteSource> {
   if (typeof source === "string" || source instanceof URL) {
-    const base = typeof location === "undefined" ? undefined : location.href;
-    const address = String(new URL(source, base));
-    if (options.cache === false) return UrlSource.open(address, options.signal);
+    const address = addressOf(source);
+    const { signal, onProgress } = options;
+    if (options.cache === false) return UrlSource.open(address, signal);
     try {
-      return await cachedSource(await UrlSource.open(address, options.signal));
+      const url = await UrlSource.open(address, signal);
+      return await cachedSource(url, (bytes) => onProgress?.({ phase: "download", bytes, total: url.size }));
     } catch (error) {
       const kept = error instanceof SourceError ? await fromCache(address) : null;
       if (kept) return kept; // without a network

@@ -1,6 +1,7 @@
 /** The page's side of a model that runs in a worker: the interface of `Model`. */
 
 import * as errors from "./errors.ts";
+import { addressOf } from "./files/source.ts";
 import type { GenerateOptions, LoadOptions, Piece, Prompt, Source, StopReason, Usage } from "./model.ts";
 import type { Message } from "./tokenizer/chat.ts";
 import type { Endpoint, Reply, Request } from "./worker.ts";
@@ -118,14 +119,9 @@ export class RemoteModel implements Disposable {
   static async load(worker: Endpoint, source: Source, options: LoadOptions = {}): Promise<RemoteModel> {
     const { onProgress, signal, ...rest } = options;
     const connection = new Connection(worker);
-    const place = source instanceof URL ? String(source) : source;
-    const absolute =
-      typeof place === "string" && typeof location !== "undefined" ? new URL(place, location.href) : place;
-    const request = {
-      kind: "load",
-      source: absolute instanceof URL ? String(absolute) : absolute,
-      options: rest,
-    } as const;
+    const isAddress = typeof source === "string" || source instanceof URL;
+    // A URL does not cross, and an address is meant from the page on, not from the worker's script.
+    const request = { kind: "load", source: isAddress ? addressOf(source) : source, options: rest } as const;
     const part = (value: unknown) => onProgress?.(value as Parameters<NonNullable<typeof onProgress>>[0]);
     return new RemoteModel(connection, (await connection.ask(request, part, signal)) as object);
   }

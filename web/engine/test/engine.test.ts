@@ -182,7 +182,14 @@ describe.skipIf(!gpu)("texts", () => {
 
 describe.skipIf(!gpu)("the model's face", () => {
   test("streams text, counts tokens, and stops where it is told", async () => {
-    using model = await Model.load(bytes(EMBEDDED), { device: { gpu } });
+    const file = source(EMBEDDED);
+    const starts: number[] = [];
+    const read = (start: number, end: number) => {
+      starts.push(start);
+      return file.read(start, end);
+    };
+    using model = await Model.load({ name: file.name, size: file.size, read }, { device: { gpu } });
+    expect(starts.filter((start) => start === 0)).toEqual([0]); // the header is read once
     const generation = model.generate("It was a dark and stormy night", { maxTokens: 12, stop: ["falling"] });
     expect(await generation.text()).toBe(", and the rain was ");
     expect(generation.stopReason satisfies StopReason | undefined).toBe("stop");

@@ -3,7 +3,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { compile } from "../src/gpu/compile.ts";
 import { Gpu } from "../src/gpu/device.ts";
-import { bindings } from "../src/gpu/kernels.ts";
 import { KvCache } from "../src/gpu/kv.ts";
 import type { Slots } from "../src/gpu/slots.ts";
 import type { Step, Tuning } from "../src/gpu/step.ts";
@@ -60,14 +59,9 @@ async function dispatch(device: Gpu, steps: readonly Step[], n: number): Promise
   const encoder = device.device.createCommandEncoder();
   const pass = encoder.beginComputePass();
   for (const step of steps) {
-    const pipeline = await device.pipeline(step.kernel, step.constants, step.dot);
-    const buffers = step.buffers();
-    const entries = Array.from(bindings(step.kernel, step.constants), ([name, binding]) => ({
-      binding,
-      resource: { buffer: buffers[name] },
-    }));
+    const pipeline = await device.pipeline(step);
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, device.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+    pass.setBindGroup(0, device.bind(step, pipeline));
     pass.dispatchWorkgroups(...step.groups(n));
   }
   pass.end();

@@ -25,6 +25,13 @@ test("a worker that fails ends what was asked of it", async () => {
   await expect(loading).rejects.toThrow("The worker failed: no memory.");
 });
 
+test("what is no address is refused with a sentence, in the page and for a worker", async () => {
+  const { endpoint, close } = worker();
+  await expect(RemoteModel.load(endpoint, "https://")).rejects.toThrow(ArgumentError);
+  await expect(Model.load("https://")).rejects.toThrow("'https://' is no address of a file.");
+  close();
+});
+
 describe.skipIf(!gpu)("a model in a worker", () => {
   test("writes what it writes in the page, and stops when it is told to", async () => {
     Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });

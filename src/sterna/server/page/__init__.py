@@ -1,5 +1,5 @@
 """The chat page, and the browser's engine at `/web`: fixed sets of files, built from `web/page` and `web/engine`, which
-are read when the server starts. The engine's model is the embedded one, sent in the parts that it asks for."""
+are read when the server starts. The embedded model lies beside the engine, which reads it in ranges of bytes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ WEB_HEADERS = {
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self' https:"
     ),
 }
-"""Sent with the files of the browser's engine, which may load models from other hosts, and keeps itself for
-times without a network (a service worker)."""
+"""Sent with the files of the browser's engine, which may also load models from other hosts over HTTPS. Its service
+worker comes from this server, as `'self'` asks."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Moved:
     to: str
 
     def reply(self, headers: Headers) -> Response:
+        """A redirection (307) to the other address."""
         return RedirectResponse(self.to)
 
 

@@ -2,7 +2,7 @@
  * as they come: an interrupted download goes on where it was. */
 
 import { SourceError } from "../errors.ts";
-import { BlobSource, type ByteSource, type UrlSource } from "./source.ts";
+import { addressOf, BlobSource, type ByteSource, type UrlSource } from "./source.ts";
 
 const FOLDER = "sterna-models";
 const CHUNK_BYTES = 1 << 22;
@@ -45,20 +45,22 @@ async function readLabel(directory: FileSystemDirectoryHandle, name: string): Pr
   }
 }
 
-/** A source that keeps what it reads: the file whole if it is there, else one that completes it first. */
-export async function cachedSource(url: UrlSource): Promise<ByteSource> {
+/** A source that keeps the file: its first read downloads what is not there yet, and tells `progress` the bytes that
+ * are, whenever some have come. Without a file system of its own, the browser reads from the URL. */
+export async function cachedSource(url: UrlSource, progress: (bytes: number) => void): Promise<ByteSource> {
   const directory = await folder();
-  return directory ? new DownloadedSource(url, directory) : url;
+  return directory ? new DownloadedSource(url, directory, progress) : url;
 }
 
 /** The model of a URL that is whole in the cache, without asking the network; null where there is none. */
-export async function fromCache(url: string): Promise<ByteSource | null> {
+export async function fromCache(url: string | URL): Promise<ByteSource | null> {
   const directory = await folder();
   if (!directory) return null;
-  const name = await nameOf(url);
+  const address = addressOf(url);
+  const name = await nameOf(address);
   const label = await readLabel(directory, name);
   const file = await fileOf(directory, name);
-  return label && file && file.size === label.size ? new BlobSource(file, url) : null;
+  return label && file && file.size === label.size ? new BlobSource(file, address) : null;
 }
 
 async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promise<File | null> {
@@ -77,6 +79,7 @@ class DownloadedSource implements ByteSource {
   constructor(
     private readonly url: UrlSource,
     private readonly directory: FileSystemDirectoryHandle,
+    private readonly progress: (bytes: number) => void,
   ) {
     this.name = url.name;
     this.size = url.size;
@@ -108,9 +111,11 @@ class DownloadedSource implements ByteSource {
       const writable = await handle.createWritable({ keepExistingData: done > 0 });
       try {
         const end = Math.min(done + 16 * CHUNK_BYTES, this.size);
-        for (; done < end; done = Math.min(done + CHUNK_BYTES, end)) {
+        while (done < end) {
           const part = await this.url.read(done, Math.min(done + CHUNK_BYTES, end), signal);
           await writable.write({ type: "write", position: done, data: part as Uint8Array<ArrayBuffer> });
+          done += part.length;
+          this.progress(done);
         }
       } finally {
         await writable.close();
@@ -142,9 +147,9 @@ export async function listModels(): Promise<CachedModel[]> {
 }
 
 /** Takes a model out of the cache. */
-export async function removeModel(url: string): Promise<void> {
+export async function removeModel(url: string | URL): Promise<void> {
   const directory = await folder();
   if (!directory) throw new SourceError("This browser keeps no models.");
-  const name = await nameOf(url);
+  const name = await nameOf(addressOf(url));
   for (const end of ["gguf", "json"]) await directory.removeEntry(`${name}.${end}`).catch(() => {});
 }

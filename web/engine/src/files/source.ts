@@ -1,4 +1,4 @@
-import { SourceError } from "../errors.ts";
+import { ArgumentError, SourceError } from "../errors.ts";
 
 /** Bytes that can be read in parts. */
 export interface ByteSource {
@@ -40,6 +40,15 @@ export class BytesSource implements ByteSource {
 
   async read(start: number, end: number): Promise<Uint8Array> {
     return this.bytes.subarray(start, end);
+  }
+}
+
+/** The whole address of a file; one without a host is meant from the page on. Raises ArgumentError where it is none. */
+export function addressOf(url: string | URL): string {
+  try {
+    return new URL(url, globalThis.location?.href).href;
+  } catch {
+    throw new ArgumentError(`'${url}' is no address of a file.`);
   }
 }
 

@@ -3,7 +3,6 @@
 
 import { ENCODINGS } from "../files/encodings.ts";
 import type { Gpu } from "./device.ts";
-import { bindings } from "./kernels.ts";
 import { linearSteps } from "./linear.ts";
 import { repack } from "./repack.ts";
 import type { Tuning } from "./step.ts";
@@ -76,18 +75,13 @@ class Trial {
     const matrix = { layout, columns: COLUMNS, rows: ROWS, parts: [{ firstRow: 0, rows: ROWS, words, scales }] };
     const form = { activations: "int8", padded: COLUMNS, codes, info } as const;
     const [step] = linearSteps(state, { matrix, x: view, form, out: view, residual: false }, tuning, "one");
-    const given = step.buffers();
     let pipeline: GPUComputePipeline;
     try {
-      pipeline = await this.gpu.pipeline(step.kernel, step.constants, step.dot);
+      pipeline = await this.gpu.pipeline(step);
     } catch {
       return Number.POSITIVE_INFINITY;
     }
-    const entries = Array.from(bindings(step.kernel, step.constants), ([name, binding]) => ({
-      binding,
-      resource: { buffer: given[name] },
-    }));
-    const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    const group = this.gpu.bind(step, pipeline);
     let least = Number.POSITIVE_INFINITY;
     const staging = device.createBuffer({ size: ROWS * 4, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
     for (let trial = 0; trial < TRIALS; trial++) {

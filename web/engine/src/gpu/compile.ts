@@ -1,20 +1,22 @@
-/** A plan to the dispatches of a pass. Operations that follow each other share a dispatch where a kernel has parts for
- * both: a layer of BitNet takes ten. */
+/** Compiles a plan to the dispatches of a pass: which operations share one, as their kernel has parts for both (a layer
+ * of BitNet takes ten). What a kernel is given stands in `rows.ts`, `linear.ts` and `attention.ts`. */
 
 import { UnsupportedError } from "../errors.ts";
-import type { Encoding } from "../files/encodings.ts";
-import type { Attention, Hadamard, Linear, Norm, Operation, Plan, Rope } from "../model/plan.ts";
+import type { Activations } from "../files/encodings.ts";
+import type { Described } from "../model/builder.ts";
+import type { Attention, Gated, Hadamard, Linear, Norm, Operation, Plan, Rope } from "../model/plan.ts";
 import { reads } from "../model/plan.ts";
+import { attentionSteps, type HeadNorms } from "./attention.ts";
 import type { Gpu } from "./device.ts";
-import type { Constants } from "./kernels.ts";
 import type { KvCache } from "./kv.ts";
-import { linearSteps } from "./linear.ts";
+import { type Job, linearSteps } from "./linear.ts";
 import { layoutOf } from "./repack.ts";
-import { Slots, type View } from "./slots.ts";
+import { embedSteps, hadamardStep, type NormWeight, normAddStep, type RowParts, rowStep } from "./rows.ts";
+import { Slots } from "./slots.ts";
 import type { Step, Tuning } from "./step.ts";
 import type { Loader, Matrix } from "./weights.ts";
 
-/** The dispatches for several tokens and for one, and those of the head for the last token or for all of a pass. */
+/** The dispatches of a pass over several tokens and over one, and those of the head, for the last token of a pass. */
 export interface Program {
   readonly prefill: readonly Step[];
   readonly decode: readonly Step[];
@@ -27,11 +29,6 @@ export interface Frame {
   readonly state: GPUBuffer;
   readonly tokens: GPUBuffer;
   readonly logits: GPUBuffer;
-}
-
-export interface Described {
-  readonly shape: readonly number[];
-  readonly encoding: Encoding;
 }
 
 export async function compile(
@@ -88,9 +85,9 @@ class Compiler implements Program {
         return this.addLinears();
       case "norm":
         if (operation.heads !== 1) throw new UnsupportedError("A norm of heads stands where no attention follows.");
-        return this.addRow(operation.x, operation.out, {});
+        return this.addRow(operation.x, operation.out);
       case "gated":
-        return this.addRow(operation.gate, operation.out, { up: operation.up, activation: operation.activation });
+        return this.addRow(operation.gate, operation.out, operation);
       case "hadamard":
         return this.addHadamard(operation);
       default:
@@ -98,9 +95,9 @@ class Compiler implements Program {
     }
   }
 
-  private add(step: Step, both = true): void {
-    this.decode.push(step);
-    if (both) this.prefill.push(step);
+  private add(...steps: Step[]): void {
+    this.decode.push(...steps);
+    this.prefill.push(...steps);
   }
 
   private get following(): Operation | undefined {
@@ -153,29 +150,16 @@ class Compiler implements Program {
       factor = next.factor;
       this.at++;
     }
-    const { layout, columns, parts } = await this.loaded([weight]);
-    if (layout.kind === "ternary")
+    const matrix = await this.loaded([weight]);
+    if (matrix.layout.kind === "ternary")
       throw new UnsupportedError("An embedding in a ternary encoding does not run in a browser yet.");
-    const view = this.slots.view(out);
-    for (const part of parts) {
-      const constants: Constants = {
-        ...outOf(view),
-        COLUMNS: columns,
-        ROWS: part.rows,
-        FIRST_ROW: part.firstRow,
-        FACTOR: factor,
-        GROUP: layout.group,
-        [layout.kind.toUpperCase()]: true,
-      };
-      const { state, tokens } = this.frame;
-      const buffers = { state, tokens, weights: part.words, out: view.buffer, scales: part.scales };
-      this.add({ kernel: "embed", constants, buffers: () => buffers, groups: (n) => [Math.ceil(columns / 64), n] });
-    }
+    const { state, tokens } = this.frame;
+    this.add(...embedSteps(state, tokens, matrix, factor, this.slots.view(out)));
     this.fresh.delete(out);
   }
 
   /** An operation on whole rows with the norm, or a norm with the sum, that follows it. */
-  private async addRow(x: string, out: string, gate: { up?: string; activation?: string }): Promise<void> {
+  private async addRow(x: string, out: string, gated?: Gated): Promise<void> {
     const first = this.following as Operation;
     this.at++;
     let norm = first.kind === "norm" ? first : undefined;
@@ -185,74 +169,40 @@ class Compiler implements Program {
       this.at++;
     } else if (norm && next?.kind === "add" && next.out === next.x && next.y === out && next.x !== out) {
       this.at++;
-      if (!this.readers(out).length) return this.normAdd(x, next.out, norm);
+      if (!this.readers(out).length) return this.addNormAdd(x, next.out, norm);
       this.at--;
     }
-    await this.row(x, out, { ...gate, ...(norm && { norm }) });
+    const gate = gated && { up: this.slots.view(gated.up), activation: gated.activation };
+    await this.addRowStep(x, out, this.wanted(out), {
+      ...(gate && { gate }),
+      ...(norm && { norm: await this.norm(norm) }),
+    });
   }
 
-  private async row(
-    x: string,
-    out: string,
-    parts: { up?: string; activation?: string; norm?: Norm; quantize?: "int8" | "int15" },
-  ): Promise<void> {
-    const from = this.slots.view(x);
-    const to = this.slots.view(out);
-    const quantize = parts.quantize ?? this.wanted(out);
-    // A row may lie where it is read, or, gated, in place of the gate: a thread then writes what it alone has read.
-    const inPlace = from.buffer === to.buffer;
-    const constants: Constants = {
-      ...outOf(to),
-      COLUMNS: from.width,
-      X_STRIDE: from.stride,
-      X_AT: from.at,
-      HAS_INPUT: !inPlace,
-      IN_PLACE: inPlace && !parts.up,
-      PLAIN: !inPlace && !parts.up,
-      ...(parts.up && { GATED: true, UP_AT: this.slots.view(parts.up).at }),
-      ...(parts.activation && { [parts.activation.toUpperCase()]: true }),
-      ...(parts.norm && { NORM: true, EPS: parts.norm.eps }),
-      ...(quantize && this.quantization(out, quantize)),
-    };
-    const form = quantize && this.slots.quantized(out, quantize);
-    const weight = parts.norm && (await this.vector(parts.norm.weight));
-    const buffers = {
-      out: to.buffer,
-      x: from.buffer,
-      ...(weight && { weight }),
-      ...(form && { codes: form.codes, info: form.info }),
-    };
-    this.add({ kernel: "row", constants, buffers: () => buffers, groups: (n) => [n, 1] });
+  /** `kind`: the whole numbers that are made of the row as well. */
+  private addRowStep(x: string, out: string, kind: "int8" | "int15" | undefined, parts: Omit<RowParts, "quantize">) {
+    const quantize = kind && this.slots.quantized(out, kind);
+    this.add(rowStep(this.slots.view(x), this.slots.view(out), { ...parts, ...(quantize && { quantize }) }));
     this.fresh.delete(out);
-    if (quantize) this.fresh.set(out, quantize);
+    if (kind) this.fresh.set(out, kind);
   }
 
-  /** `out += norm(x)`; nothing reads x afterwards. */
-  private async normAdd(x: string, out: string, norm: Norm): Promise<void> {
-    const [from, to] = [this.slots.view(x), this.slots.view(out)];
-    const weight = await this.vector(norm.weight);
-    const constants: Constants = {
-      ...outOf(to),
-      COLUMNS: from.width,
-      X_STRIDE: from.stride,
-      X_AT: from.at,
-      EPS: norm.eps,
-    };
-    const buffers = { x: from.buffer, out: to.buffer, weight };
-    this.add({ kernel: "norm_add", constants, buffers: () => buffers, groups: (n) => [n, 1] });
+  /** The sum with a norm that nothing else reads. */
+  private async addNormAdd(x: string, out: string, norm: Norm): Promise<void> {
+    this.add(normAddStep(this.slots.view(x), this.slots.view(out), await this.norm(norm)));
     this.fresh.delete(out);
   }
 
-  private quantization(slot: string, kind: "int8" | "int15"): Constants {
-    const { padded } = this.slots.quantized(slot, kind);
-    const limits =
-      kind === "int8" ? { LIMIT: 127, LEAST: -128, PLANES: 1 } : { LIMIT: 16256, LEAST: -16256, PLANES: 2 };
-    return { QUANTIZE: true, [kind.toUpperCase()]: true, PADDED: padded, ...limits };
+  private async norm({ weight, eps }: Norm): Promise<NormWeight> {
+    return { weight: await this.vector(weight), eps };
   }
 
-  /** The whole numbers of a slot, made now where no row kernel has made them. */
-  private async ensureQuantized(slot: string, kind: "int8" | "int15"): Promise<void> {
-    if (this.fresh.get(slot) !== kind) await this.row(slot, slot, { quantize: kind });
+  /** A slot as the input of matrices; its whole numbers are made here where no row kernel has made them. */
+  private input(slot: string, activations: Activations): Pick<Job, "x" | "form"> {
+    const x = this.slots.view(slot);
+    if (activations === "none") return { x };
+    if (this.fresh.get(slot) !== activations) this.addRowStep(slot, slot, activations, {});
+    return { x, form: this.slots.quantized(slot, activations) };
   }
 
   /** The matrices from here on that read the same slot and lie in the same way: one matrix. */
@@ -280,14 +230,12 @@ class Compiler implements Program {
         this.fresh.delete(next.out);
       }
     }
-    const { activations } = first;
-    if (activations !== "none") await this.ensureQuantized(first.x, activations);
+    const input = this.input(first.x, first.activations);
     const matrix = await this.loaded(group.map((linear) => linear.weight));
     const bias = await this.biases(group);
-    const job = { matrix, x: this.slots.view(first.x), out, residual, ...(bias && { bias }) };
-    const form = activations === "none" ? undefined : this.slots.quantized(first.x, activations);
-    this.decode.push(...linearSteps(this.frame.state, { ...job, ...(form && { form }) }, this.tuning, "one"));
-    this.prefill.push(...linearSteps(this.frame.state, { ...job, ...(form && { form }) }, this.tuning, "many"));
+    const job = { matrix, ...input, out, residual, ...(bias && { bias }) };
+    this.decode.push(...linearSteps(this.frame.state, job, this.tuning, "one"));
+    this.prefill.push(...linearSteps(this.frame.state, job, this.tuning, "many"));
     for (const linear of group) this.fresh.delete(linear.out);
   }
 
@@ -322,95 +270,29 @@ class Compiler implements Program {
     const before: (Norm | Rope)[] = [];
     for (; this.following !== attention; this.at++) before.push(this.following as Norm | Rope);
     this.at++;
-    const [q, k, v] = [attention.q, attention.k, attention.v].map((name) => this.slots.view(name));
-    const ropes = before.filter((one) => one.kind === "rope");
-    const norms = before.filter((one) => one.kind === "norm");
-    const rope = ropes[0];
-    if (ropes.length !== 2 || norms.length % 2 || q.buffer !== k.buffer || q.buffer !== v.buffer)
-      throw new UnsupportedError("The attention of this plan is none that the browser's engine computes.");
+    const weights: HeadNorms = {};
+    for (const one of before)
+      if (one.kind === "norm") weights[one.x === attention.q ? "q_weight" : "k_weight"] = await this.vector(one.weight);
     const group = this.plan.caches[attention.cache];
-    const shape: Constants = {
-      HEADS: attention.heads,
-      KV_HEADS: group.kv_heads,
-      HEAD_DIM: group.head_dim,
-      KV_WORDS: this.kv.words(attention.cache),
-      INT8_KV: this.kv.type === "int8",
-    };
-    const constants: Constants = {
-      ...shape,
-      STRIDE: q.stride,
-      Q_AT: q.at,
-      K_AT: k.at,
-      V_AT: v.at,
-      INTERLEAVED: rope.style === "interleaved",
-      ...(norms.length && { NORM: true, EPS: norms[0].eps }),
-    };
-    const weights: Record<string, GPUBuffer> = {};
-    for (const norm of norms)
-      weights[norm.x === attention.q ? "q_weight" : "k_weight"] = await this.vector(norm.weight);
-    const cached = () => ({
-      state: this.frame.state,
-      keys: this.kv.buffer(attention.cache, attention.layer, "keys"),
-      values: this.kv.buffer(attention.cache, attention.layer, "values"),
-    });
-    this.add({
-      kernel: "heads",
-      constants,
-      buffers: () => ({ ...cached(), ...weights, qkv: q.buffer, turns: this.kv.turns(rope.frequencies) }),
-      groups: (n) => [attention.heads + 2 * group.kv_heads, n],
-    });
-    const out = this.slots.view(attention.out);
-    const how: Constants = {
-      ...shape,
-      ...outOf(out),
-      Q_STRIDE: q.stride,
-      Q_AT: q.at,
-      SCALE: attention.scale,
-      WINDOW: group.window ?? 0,
-    };
-    this.add({
-      kernel: "attention",
-      constants: how,
-      buffers: () => ({ ...cached(), q: q.buffer, out: out.buffer }),
-      groups: (n) => [attention.heads, n],
-    });
+    this.add(...attentionSteps(this.frame.state, attention, before, weights, group, this.slots, this.kv));
     for (const slot of [attention.out, attention.q, attention.k]) this.fresh.delete(slot);
   }
 
   private addHadamard(operation: Hadamard): void {
     this.at++;
-    const [from, to] = [this.slots.view(operation.x), this.slots.view(operation.out)];
-    const inPlace = from.buffer === to.buffer;
-    const signs = operation.signs === null ? undefined : this.plan.signs[operation.signs];
-    const constants: Constants = {
-      ...outOf(to),
-      X_STRIDE: from.stride,
-      X_AT: from.at,
-      BLOCK: operation.block,
-      NORMALIZER: operation.block ** -0.5,
-      HAS_INPUT: !inPlace,
-      SIGNS: signs !== undefined,
-      FORWARD: operation.direction === "forward",
-      INVERSE: operation.direction === "inverse",
-    };
-    const list = signs && this.upload(Float32Array.from(signs), "signs");
-    const buffers = { state: this.frame.state, out: to.buffer, x: from.buffer, ...(list && { signs: list }) };
-    const blocks = from.width / operation.block;
-    this.add({ kernel: "hadamard", constants, buffers: () => buffers, groups: (n) => [blocks, n] });
+    const [x, out] = [this.slots.view(operation.x), this.slots.view(operation.out)];
+    const listed = operation.signs === null ? undefined : this.plan.signs[operation.signs];
+    const signs = listed && this.upload(Float32Array.from(listed), "signs");
+    this.add(hadamardStep(this.frame.state, operation, x, out, signs));
     this.fresh.delete(operation.out);
   }
 
   private async addHead(): Promise<void> {
     const { head, output, vocab_size } = this.plan;
-    if (head.activations !== "none") await this.ensureQuantized(output, head.activations);
+    const input = this.input(output, head.activations);
     const matrix = await this.loaded([head.weight]);
-    const form = head.activations === "none" ? undefined : this.slots.quantized(output, head.activations);
     const out = { buffer: this.frame.logits, stride: vocab_size, at: 0, width: vocab_size };
-    const job = { matrix, x: this.slots.view(output), out, residual: false, ...(form && { form }) };
+    const job = { matrix, ...input, out, residual: false };
     this.head.push(...linearSteps(this.frame.state, job, this.tuning, "last"));
   }
-}
-
-function outOf(view: View): Constants {
-  return { OUT_STRIDE: view.stride, OUT_AT: view.at };
 }

@@ -1,5 +1,6 @@
 import { DeviceLost, OutOfMemory, WebGPUUnavailable } from "../errors.ts";
-import { type Constants, kernelCode } from "./kernels.ts";
+import { bindings, kernelCode } from "./kernels.ts";
+import type { Step } from "./step.ts";
 
 /** How products of bytes are computed: by an instruction for packed bytes, with shifts, or in float32. */
 export type Dot = "packed" | "shifts" | "float";
@@ -16,7 +17,7 @@ export interface DeviceOptions {
 
 /** A GPU: its device, what it can do, and the pipelines that were made on it. */
 export class Gpu {
-  readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
   /** Settles when the device is gone; `error` says why. */
   readonly lost: Promise<DeviceLost>;
   error: DeviceLost | undefined;
@@ -59,8 +60,8 @@ export class Gpu {
     return new Gpu(device, name, subgroups, packed, isProcessor, Math.min(most, options.maxBindingBytes ?? most));
   }
 
-  /** The pipeline of a kernel with these constants, made once. */
-  pipeline(kernel: string, constants: Constants, dot?: Dot): Promise<GPUComputePipeline> {
+  /** The pipeline of a step's kernel with its constants, made once. */
+  pipeline({ kernel, constants, dot }: Step): Promise<GPUComputePipeline> {
     const code = kernelCode(kernel, constants, dot);
     let pipeline = this.pipelines.get(code);
     if (!pipeline) {
@@ -70,6 +71,16 @@ export class Gpu {
       this.pipelines.set(code, pipeline);
     }
     return pipeline;
+  }
+
+  /** A step's buffers at their places in its pipeline. */
+  bind({ kernel, constants, buffers }: Step, pipeline: GPUComputePipeline): GPUBindGroup {
+    const given = buffers();
+    const entries = Array.from(bindings(kernel, constants), ([name, binding]) => ({
+      binding,
+      resource: { buffer: given[name] },
+    }));
+    return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   }
 
   /** A buffer of at least `bytes`. Raises OutOfMemory where one buffer of this GPU cannot have as many. */

@@ -3,7 +3,6 @@
 import { ArgumentError } from "../errors.ts";
 import type { Frame, Program } from "./compile.ts";
 import type { Gpu } from "./device.ts";
-import { bindings } from "./kernels.ts";
 import type { KvCache } from "./kv.ts";
 import type { Step } from "./step.ts";
 
@@ -35,8 +34,8 @@ interface Bound {
   group: GPUBindGroup;
 }
 
-/** Most steps of one submission. */
-export const MOST_STEPS = 8;
+/** Most tokens that are chosen in one submission. */
+export const MOST_STEPS = 4;
 const IN_PROMPT = 0x80000000;
 const SAMPLING_WORDS = 9;
 
@@ -93,7 +92,7 @@ export class Executor {
   private async makePipelines(): Promise<void> {
     await Promise.all(
       this.steps.map(async (step) => {
-        this.pipelines.set(step, await this.gpu.pipeline(step.kernel, step.constants, step.dot));
+        this.pipelines.set(step, await this.gpu.pipeline(step));
       }),
     );
   }
@@ -108,14 +107,8 @@ export class Executor {
 
   private bind(step: Step): Bound {
     const pipeline = this.pipelines.get(step) as GPUComputePipeline;
-    const buffers = step.buffers();
-    const entries = Array.from(bindings(step.kernel, step.constants), ([name, binding]) => ({
-      binding,
-      resource: { buffer: buffers[name] },
-    }));
     this.counters.bindGroups++;
-    const group = this.gpu.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-    return { step, pipeline, group };
+    return { step, pipeline, group: this.gpu.bind(step, pipeline) };
   }
 
   private dispatch(pass: GPUComputePassEncoder, steps: readonly Step[], n: number): void {

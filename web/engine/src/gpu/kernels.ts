@@ -9,6 +9,7 @@ import hadamard from "../shaders/hadamard.wgsl?raw";
 import heads from "../shaders/heads.wgsl?raw";
 import linearBytes from "../shaders/linear_bytes.wgsl?raw";
 import linearFloat from "../shaders/linear_float.wgsl?raw";
+import linearRow from "../shaders/linear_row.wgsl?raw";
 import linearTernary from "../shaders/linear_ternary.wgsl?raw";
 import linearTernaryTile from "../shaders/linear_ternary_tile.wgsl?raw";
 import normAdd from "../shaders/norm_add.wgsl?raw";
@@ -25,9 +26,9 @@ const KERNELS: Record<string, string> = {
   embed,
   hadamard,
   heads,
-  linear_bytes: linearBytes,
-  linear_float: linearFloat,
-  linear_ternary: linearTernary,
+  linear_bytes: linearRow + linearBytes,
+  linear_float: linearRow + linearFloat,
+  linear_ternary: linearRow + linearTernary,
   linear_ternary_tile: linearTernaryTile,
   norm_add: normAdd,
   row,

@@ -1,19 +1,11 @@
 // out = W · x for ternary W in I2_S blocks: word c of a block of 128 weights has, at the shifts 6, 4, 2 and 0, the
 // fields (weight + 1) of four columns in each of the block's runs of 32. Sums of whole numbers are exact.
 // One row of one token for LANES threads, or for a subgroup.
-//#if LAST
-@group(0) @binding(0) var<storage, read> state: State;
-//#endif
-@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> scales: array<f32>;
-@group(0) @binding(3) var<storage, read> codes: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> info: array<u32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
-//#if BIAS
-@group(0) @binding(6) var<storage, read> bias: array<f32>;
-//#endif
+@group(0) @binding(3) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> scales: array<f32>;
+@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> info: array<u32>;
 
-const THREADS = 64u;
 const BLOCKS = COLUMNS / 128u;
 const QUADS = COLUMNS / 16u;  // vectors of words in a plane of codes
 const INFO = COLUMNS / 32u + 2u;
@@ -24,10 +16,6 @@ const FIELDS = vec4<u32>(0x03030303u);
 alias Sum = f32;
 //#else
 alias Sum = i32;
-//#endif
-
-//#if SHARED
-var<workgroup> partial: array<Sum, THREADS>;
 //#endif
 
 fn products(fields: vec4<u32>, at: u32) -> i32 {
@@ -58,11 +46,7 @@ fn main(
   let lane = lid % LANES;
   //#endif
   let row = wid.x * (THREADS / lanes) + lid / lanes;
-  //#if LAST
-  let token = state.n - 1u;
-  //#else
-  let token = wid.y;
-  //#endif
+  let token = token_of(wid.y);
   var sum = Sum();
   let first = min(row, ROWS - 1u) * BLOCKS;
   for (var b = lane; b < BLOCKS; b += lanes) {
@@ -89,34 +73,15 @@ fn main(
   //#if SUBGROUPS
   sum = subgroupAdd(sum);
   //#endif
-  //#if SHARED
-  partial[lid] = sum;
-  workgroupBarrier();
-  if (lane == 0u) {
-    for (var other = 1u; other < LANES; other++) {
-      sum += partial[lid + other];
-    }
-  }
-  //#endif
+  sum = sum_of_lanes(sum, lane, lid);
   if (lane != 0u || row >= ROWS) {
     return;
   }
   let s = bitcast<f32>(info[token * INFO]);
   //#if GROUPED
-  var value = sum * (1.0 / s);
+  let value = sum * (1.0 / s);
   //#else
-  var value = f32(sum - bitcast<i32>(info[token * INFO + 1u])) * (scales[row] / s);
+  let value = f32(sum - bitcast<i32>(info[token * INFO + 1u])) * (scales[row] / s);
   //#endif
-  //#if BIAS
-  value += bias[row];
-  //#endif
-  //#if LAST
-  let place = FIRST_ROW + row;
-  //#else
-  let place = token * OUT_STRIDE + OUT_AT + FIRST_ROW + row;
-  //#endif
-  //#if RESIDUAL
-  value += out[place];
-  //#endif
-  out[place] = value;
+  store(token, row, value);
 }

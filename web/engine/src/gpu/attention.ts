@@ -1,0 +1,71 @@
+import { UnsupportedError } from "../errors.ts";
+import type { Attention, CacheGroup, Norm, Rope } from "../model/plan.ts";
+import type { Constants } from "./kernels.ts";
+import type { KvCache } from "./kv.ts";
+import type { Slots } from "./slots.ts";
+import type { Step } from "./step.ts";
+
+/** The norms of an attention's q and k, if it has any, by the names of the kernel's weights. */
+export type HeadNorms = Partial<Record<"q_weight" | "k_weight", GPUBuffer>>;
+
+/** Two dispatches: q, k and v of each head are normed and rotated, k and v go to the cache; then heads attend. `before`:
+ * the norms and rotations of its q and k. Raises UnsupportedError for others than one rotation each. */
+export function attentionSteps(
+  state: GPUBuffer,
+  attention: Attention,
+  before: readonly (Norm | Rope)[],
+  weights: HeadNorms,
+  group: CacheGroup,
+  slots: Slots,
+  kv: KvCache,
+): Step[] {
+  const [q, k, v] = [attention.q, attention.k, attention.v].map((name) => slots.view(name));
+  const ropes = before.filter((one) => one.kind === "rope");
+  const norms = before.filter((one) => one.kind === "norm");
+  const rope = ropes[0];
+  if (ropes.length !== 2 || norms.length % 2 || q.buffer !== k.buffer || q.buffer !== v.buffer)
+    throw new UnsupportedError("The attention of this plan is none that the browser's engine computes.");
+  const out = slots.view(attention.out);
+  const shape: Constants = {
+    HEADS: attention.heads,
+    KV_HEADS: group.kv_heads,
+    HEAD_DIM: group.head_dim,
+    KV_WORDS: kv.words(attention.cache),
+    INT8_KV: kv.type === "int8",
+  };
+  const cached = () => ({
+    state,
+    keys: kv.buffer(attention.cache, attention.layer, "keys"),
+    values: kv.buffer(attention.cache, attention.layer, "values"),
+  });
+  return [
+    {
+      kernel: "heads",
+      constants: {
+        ...shape,
+        STRIDE: q.stride,
+        Q_AT: q.at,
+        K_AT: k.at,
+        V_AT: v.at,
+        INTERLEAVED: rope.style === "interleaved",
+        ...(norms.length && { NORM: true, EPS: norms[0].eps }),
+      },
+      buffers: () => ({ ...cached(), ...weights, qkv: q.buffer, turns: kv.turns(rope.frequencies) }),
+      groups: (n) => [attention.heads + 2 * group.kv_heads, n],
+    },
+    {
+      kernel: "attention",
+      constants: {
+        ...shape,
+        OUT_STRIDE: out.stride,
+        OUT_AT: out.at,
+        Q_STRIDE: q.stride,
+        Q_AT: q.at,
+        SCALE: attention.scale,
+        WINDOW: group.window ?? 0,
+      },
+      buffers: () => ({ ...cached(), q: q.buffer, out: out.buffer }),
+      groups: (n) => [attention.heads, n],
+    },
+  ];
+}
