@@ -7,6 +7,7 @@ import time
 import pytest
 
 from sterna.errors import FormatError
+from sterna.model.chat import budget
 from tests.chat_templates import CONVERSATION, LLAMA3, rendered
 
 LONG = "{% set s %}" + "a" * 50000 + "{% endset %}"
@@ -85,6 +86,17 @@ def test_a_template_may_gather_the_messages_of_a_long_conversation() -> None:
     )
     messages = [{"role": "user", "content": "word " * 50}] * 500
     assert rendered(template, messages) == "word " * 25_000
+
+
+def test_time_that_a_rendering_waits_for_a_processor_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_SECONDS", 0.02)
+    charged = budget.Budget(0)
+    time.sleep(0.05)
+    charged.step()
+    with pytest.raises(budget.LimitError):
+        for _ in range(1000):
+            charged.step()
+            sum(range(10_000))
 
 
 def test_a_long_conversation_stays_within_the_budget() -> None:
