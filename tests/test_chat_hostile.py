@@ -73,10 +73,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_templates_end_in_a_sentence_and_soon(name: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(FormatError, match=r"^[^\n]+\.$"):
         rendered(HOSTILE[name], CONVERSATION)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 def test_a_template_may_gather_the_messages_of_a_long_conversation() -> None:
