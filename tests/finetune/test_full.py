@@ -96,7 +96,15 @@ def test_a_run_goes_on_from_what_another_wrote_before_it_had_the_lock(
 
 def test_state_of_other_data_is_refused(folder: Path, unbroken: tuple[FineTuneResult, list[str]]) -> None:
     with pytest.raises(FormatError, match="belongs to other"):
-        plan_finetuning(write_config(folder), ["training.context=80"])
+        run_finetuning(write_config(folder), overrides=["training.context=80"])
+
+
+def test_a_wrong_config_makes_no_output_folder(folder: Path) -> None:
+    with pytest.raises(ArgumentError, match="gradient_clip must be positive"):
+        run_finetuning(write_config(folder, output="wrong"), overrides=["training.gradient_clip=0"])
+    with pytest.raises(ArgumentError, match="have no example"):
+        run_finetuning(write_config(folder, output="wrong"), overrides=["training.context=2"])
+    assert not (folder / "wrong").exists()
 
 
 def test_packed_rows_have_the_loss_and_gradients_of_single_ones(tmp_path: Path) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.files.atomic import atomic_write
-from sterna.finetune.config import load_config
 from sterna.finetune.plan import Plan, plan_finetuning
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.corpus import Report
 from sterna.train.distributed import process_rank, shard
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.plan import torch_device
 from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
@@ -51,9 +49,9 @@ def run_finetuning(
     Raises what `plan_finetuning` does, DivergedError for numbers that are not finite, UnsupportedError where another
     training runs in the output folder, SternaError where there is not enough memory.
     """
-    config = load_config(config_path, overrides)
-    with alone(config_path.parent / config.output, torch_device(config.training.device)):
-        plan = plan_finetuning(config_path, overrides)
+    checked = plan_finetuning(config_path, overrides)
+    with alone(checked.output, checked.inputs.device):
+        plan = checked.continued()
         position = Position(plan.step, plan.step)
         if process_rank() > 0:
             report, live = (lambda line: None), None
