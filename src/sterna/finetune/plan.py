@@ -21,14 +21,17 @@ from sterna.train.watch.machine import flops_per_token
 
 @dataclass(frozen=True)
 class Plan:
-    """The inputs of a run, its mode, and the step from which it goes on."""
+    """The mode of a run with its inputs, and the step from which it goes on."""
 
-    inputs: Inputs
     mode: Mode
     origin: dict[str, object]
     """What a state of this run records."""
     found: FoundState | None = None
     """The state in the output folder from which the run goes on; None: it begins anew."""
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.mode.inputs
 
     @property
     def output(self) -> Path:
@@ -68,6 +71,10 @@ class Plan:
         Raises FormatError for a state of another model or other data."""
         return replace(self, found=self.checkpoints.find(self.origin))
 
+    def following(self) -> Plan | None:
+        """The run that begins with what this one exports, after it has; None: there is none."""
+        return None if self.mode.following is None else _plan(self.mode.following)
+
 
 def plan_finetuning(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and what it names; writes nothing.
@@ -83,8 +90,12 @@ def plan_finetuning(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     inputs = Inputs(config, folder, base, tokenizer, torch_device(config.training.device), sources)
     if not inputs.data.batches.epoch(0):
         raise ArgumentError('The sources with split = "train" have no example from which anything is learned.')
-    mode: Mode = MODES[config.mode](inputs)
-    data = {"examples": digest(sources), "context": context, "packing": config.training.packing}
+    return _plan(MODES[config.mode](inputs))
+
+
+def _plan(mode: Mode) -> Plan:
+    config, training = mode.inputs.config, mode.inputs.config.training
+    examples = digest(mode.inputs.sources)
+    data = {"examples": examples, "context": training.context, "packing": training.packing}
     # A run may be moved to another output folder.
-    origin = {**mode.origin, "data": data, CONFIG: asdict(config) | {"output": None}}
-    return Plan(inputs, mode, origin)
+    return Plan(mode, {**mode.origin, "data": data, CONFIG: asdict(config) | {"output": None}})

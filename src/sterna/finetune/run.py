@@ -51,12 +51,19 @@ def run_finetuning(
     """
     checked = plan_finetuning(config_path, overrides)
     with alone(checked.output, checked.inputs.device):
-        plan = checked.continued()
-        position = Position(plan.step, plan.step)
         if process_rank() > 0:
             report, live = (lambda line: None), None
-        with memory_errors(TOO_LARGE), told(position, report):
-            return _run(plan, position, report, live)
+        result = _told_run(checked.continued(), report, live)
+        following = checked.following()
+        if following is not None:
+            _told_run(following.continued(), report, live)
+        return result
+
+
+def _told_run(plan: Plan, report: Report, live: Sink | None) -> FineTuneResult:
+    position = Position(plan.step, plan.step)
+    with memory_errors(TOO_LARGE), told(position, report):
+        return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> FineTuneResult:
@@ -97,6 +104,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
 
 def _write_tokenizer(plan: Plan) -> None:
     """Puts the base's tokenizer into the output folder, where the export finds it."""
+    plan.output.mkdir(exist_ok=True)
     for name, data in tokenizer_files(plan.inputs.base).items():
         path = plan.output / name
         path.parent.mkdir(exist_ok=True)

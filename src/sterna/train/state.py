@@ -19,8 +19,9 @@ from sterna.train.optimizer import Optimizers
 from sterna.train.shards import DIGEST, StateReader, opened, reading, write_file
 
 ORIGINS = {
-    "model": "holds a model of another shape than the config's [model]",
-    "data": "belongs to other files of data.train or another tokenizer",
+    "model": "holds a model of another shape than this run's",
+    "data": "belongs to other training data or another tokenizer",
+    "adapter": "belongs to another adapter",
 }
 """Metadata that a state must have in common with the run that goes on from it, and the error where they differ."""
 CONFIG = "config"

@@ -95,6 +95,10 @@ class Full:
             *(f"The run's export will be refused: {sentence}" for sentence in notes),
         ]
 
+    @property
+    def following(self) -> None:
+        """The export is the end."""
+
     def export(self, model: Decoder, checkpoints: Checkpoints) -> Exports:
         inputs, wanted = self.inputs, self.inputs.config.export
         name, output = inputs.config.name, inputs.output

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
+from sterna.finetune.inputs import Inputs
 from sterna.finetune.task import Data, FineTuning
 from sterna.train.checkpoints import Checkpoints
 from sterna.train.export import Exports
@@ -13,6 +14,8 @@ from sterna.train.export import Exports
 
 class Mode(Protocol):
     """Makes the model of a run from its base, and files from the trained model."""
+
+    inputs: Inputs
 
     @property
     def origin(self) -> dict[str, object]:
@@ -31,6 +34,10 @@ class Mode(Protocol):
 
     def describe(self) -> list[str]:
         """Lines about the model, for people."""
+
+    @property
+    def following(self) -> Mode | None:
+        """What is trained next, from what this mode exports; None: nothing."""
 
     def export(self, model: nn.Module, checkpoints: Checkpoints) -> Exports:
         """Writes the trained model; of several processes, which must all call it, the first writes."""
