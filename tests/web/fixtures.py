@@ -24,11 +24,11 @@ from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
 from tests.golden_plans import MODELS
 from tests.helpers import tiny_tensors
+from tests.web import sampling
 
 ENGINE = Path(__file__).parents[2] / "web/engine"
 FIXTURES = ENGINE / "test/fixtures"
 PROMPT = "Once upon a time, there was a little bird. 你好 🐦 naïve\n"
-GREEDY_TOKENS = 64
 
 
 def models() -> list[dict[str, Any]]:
@@ -77,26 +77,17 @@ def plain(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def texts() -> dict[str, Any]:
-    """Ids of texts, and a conversation's, by the embedded model's tokenizer; and what it writes greedily."""
+    """Ids of texts, and a conversation's, by the embedded model's tokenizer; and what the model writes."""
     from sterna import LLM
 
     llm = LLM(EMBEDDED_MODEL)
     tokenizer = open_checkpoint(EMBEDDED_MODEL).tokenizer()
     samples = [PROMPT, "", " ", "Hello, world! It's 12345 o'clock.", "<|endoftext|> typed", "a\n\n  b\t c"]
     messages = [{"role": "user", "content": "Tell me a story."}]
-    prompt = "It was a dark and stormy night"
-    ids = tokenizer.encode(prompt)
-    completion = llm.complete([ids], max_tokens=GREEDY_TOKENS, ignore_eos=True)[0]
-    logits = llm.logits([*ids, *completion.token_ids])[len(ids) - 1 : -1]
-    best = np.sort(logits, axis=1)
     return {
         "texts": [[text, tokenizer.encode(text)] for text in samples],
         "chat": [messages, tokenizer.encode_chat(messages)],
-        "prompt": prompt,
-        "ids": ids,
-        "greedy": list(completion.token_ids),
-        "text": completion.text,
-        "gaps": [round(float(gap), 4) for gap in best[:, -1] - best[:, -2]],
+        "written": sampling.written(llm),
     }
 
 
@@ -113,6 +104,7 @@ def contents() -> dict[Path, Any]:
     return {
         FIXTURES / "models.json": models(),
         FIXTURES / "embedded.json": texts(),
+        FIXTURES / "sampling.json": sampling.cases(),
         ENGINE / "src/tokenizer/pre.json": pre_types(),
     }
 

@@ -5,7 +5,7 @@ import { Engine, type EngineOptions } from "../src/engine.ts";
 import { DeviceLost } from "../src/errors.ts";
 import { Model, type StopReason } from "../src/model.ts";
 import { openai } from "../src/openai.ts";
-import { GREEDY, samplingOf } from "../src/sampling.ts";
+import { GREEDY, type SamplingOptions, samplingOf } from "../src/sampling.ts";
 import { dawn } from "./dawn.ts";
 import { bytes, EMBEDDED, json, source } from "./files.ts";
 import { floats } from "./golden.ts";
@@ -14,13 +14,22 @@ const gpu = (await dawn()) as GPU;
 const TINY = "tests/data/tiny-bitnet-b158-i2_s.gguf";
 const TOKENS = json<number[]>("tests/data/tokens.json");
 
+/** What the CPU writes after `ids`, with how clear each choice was (tests/web/sampling.py). */
+interface Written {
+  ids: number[];
+  texts: { options: SamplingOptions; ids: number[]; margins: number[] }[];
+}
+
+/** Margins below which the engines may choose differently: of logits, and of chances. */
+const NEAR_TIE = { greedy: 1e-2, sampled: 3e-3 };
+
 function load(file: string, options: EngineOptions = {}): Promise<Engine> {
   return Engine.load(source(file), { ...options, device: { gpu, ...options.device } });
 }
 
-async function written(engine: Engine, ids: number[], most: number): Promise<number[]> {
+async function written(engine: Engine, ids: number[], most: number, sampling = GREEDY): Promise<number[]> {
   const got: number[] = [];
-  for await (const id of engine.generate(ids, GREEDY, most)) got.push(id);
+  for await (const id of engine.generate(ids, sampling, most)) got.push(id);
   return got;
 }
 
@@ -102,18 +111,21 @@ describe.skipIf(!gpu)("logits", () => {
 
 describe.skipIf(!gpu)("texts", () => {
   test("are the CPU's up to near-ties, and cost what was promised", async () => {
-    const fixture = json<{ ids: number[]; greedy: number[]; gaps: number[] }>("web/engine/test/fixtures/embedded.json");
+    const fixture = json<{ written: Written }>("web/engine/test/fixtures/embedded.json").written;
     const engine = await load(EMBEDDED);
     await written(engine, fixture.ids, 1);
-    const before = { ...engine.counters };
-    const got = await written(engine, fixture.ids, 64);
-    const after = engine.counters;
-    const end = got.findIndex((id, i) => id !== fixture.greedy[i]);
-    if (end >= 0) expect(fixture.gaps[end]).toBeLessThan(1e-2);
-    const layers = engine.config.num_layers;
-    expect((after.dispatches - before.dispatches) / 64).toBeLessThanOrEqual(10 * layers + 8);
-    expect((after.bytesRead - before.bytesRead) / 64).toBeLessThanOrEqual(64);
-    expect(after.submits - before.submits).toBeLessThanOrEqual(64 / 4 + 3);
+    for (const { options, ids, margins } of fixture.texts) {
+      const before = { ...engine.counters };
+      const got = await written(engine, fixture.ids, ids.length, samplingOf(options));
+      const after = engine.counters;
+      const end = got.findIndex((id, i) => id !== ids[i]);
+      const near = options.temperature ? NEAR_TIE.sampled : NEAR_TIE.greedy;
+      if (end >= 0) expect(margins[end], `${JSON.stringify(options)}, token ${end}`).toBeLessThan(near);
+      const layers = engine.config.num_layers;
+      expect((after.dispatches - before.dispatches) / ids.length).toBeLessThanOrEqual(10 * layers + 8);
+      expect((after.bytesRead - before.bytesRead) / ids.length).toBeLessThanOrEqual(64);
+      expect(after.submits - before.submits).toBeLessThanOrEqual(ids.length / 4 + 3);
+    }
     engine.dispose();
   });
 
