@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.hadamard import Hadamard
+from sterna.model.oracle import quantize
 from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
@@ -91,6 +93,22 @@ def texts() -> dict[str, Any]:
     }
 
 
+def codes() -> dict[str, Any]:
+    """Rows of float32 and their whole numbers by the oracle, in base64: ties, rows near zero, and large ones."""
+    ties = np.arange(300) - 149.5
+    drawn = np.random.default_rng(2).normal(size=300)
+    rows = np.stack([ties.clip(-127, 127), drawn, drawn * 1e-7, drawn * 0, drawn * 1e30, ties / 3]).astype(np.float32)
+    found: dict[str, Any] = {"columns": rows.shape[1], "rows": base64(rows)}
+    for activations, kind in [("int8", np.int8), ("int15", np.int16)]:
+        whole, scales = quantize(rows, activations)
+        found[activations] = {"codes": base64(whole.astype(kind)), "scales": base64(scales.astype(np.float32))}
+    return found
+
+
+def base64(values: np.ndarray) -> str:
+    return b64encode(values.tobytes()).decode()
+
+
 def pre_types() -> list[dict[str, Any]]:
     """How each pre type cuts text (`model/tokenizer/pre.py`), with the names that have it."""
     found: dict[Pre, list[str]] = {}
@@ -105,6 +123,7 @@ def contents() -> dict[Path, Any]:
         FIXTURES / "models.json": models(),
         FIXTURES / "embedded.json": texts(),
         FIXTURES / "sampling.json": sampling.cases(),
+        FIXTURES / "codes.json": codes(),
         ENGINE / "src/tokenizer/pre.json": pre_types(),
     }
 
