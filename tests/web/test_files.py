@@ -15,7 +15,6 @@ from sterna import LLM
 from sterna.checkpoint.convert import convert
 from sterna.checkpoint.gguf.keys import config_keys, config_tensors
 from sterna.files.gguf import write_gguf
-from sterna.tensor.encodings import Encoding
 from tests import helpers
 from tests.page.node import run
 
@@ -46,11 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tensors = [*helpers.tiny_tensors(config).values(), *config_tensors(config)]
         write_gguf(made, config_keys(config, name), tensors)
         convert(made, path, type=matrices, head=head)
-        checkpoint = LLM(path).checkpoint
-        assert {tensor.encoding for tensor in checkpoint.tensors.values() if tensor.encoding.is_ternary} == {
-            Encoding(matrices)
-        }
-        LLM(path).logits(TOKENS).tofile(path.with_suffix(".f32"))
+        llm = LLM(path)
+        ternary = {tensor.encoding for tensor in llm.checkpoint.tensors.values() if tensor.encoding.is_ternary}
+        assert [encoding.name for encoding in ternary] == [matrices.upper()]
+        llm.logits(TOKENS).tofile(path.with_suffix(".f32"))
     (folder / "tokens.json").write_text(json.dumps(TOKENS))
     return folder
 
