@@ -119,6 +119,36 @@ std::size_t at_least_one(std::size_t threads) {
     return std::clamp<std::size_t>(threads, 1, 1024);
 }
 
+// (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry for each choice.
+nb::tuple in_columns(const std::vector<Choice>& choices) {
+    auto tokens = make_result<std::int32_t>({choices.size()});
+    auto logprobs = make_result<float>({choices.size()});
+    nb::list top;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        tokens.data()[i] = choices[i].token;
+        logprobs.data()[i] = choices[i].logprob;
+        top.append(nb::cast(choices[i].top));
+    }
+    return nb::make_tuple(tokens, logprobs, top);
+}
+
+// The token chosen from each row of logits that another engine has computed, as `in_columns` has it.
+nb::tuple chosen(Rows logits, const std::vector<Sampling>& samplings) {
+    if (logits.shape(0) != samplings.size())
+        throw std::invalid_argument("There must be one sampling for each row of logits.");
+    std::vector<Choice> choices;
+    {
+        const nb::gil_scoped_release release;
+        const std::size_t width = logits.shape(1);
+        std::vector<float> row(width);
+        for (std::size_t i = 0; i < samplings.size(); ++i) {
+            std::copy_n(logits.data() + i * width, width, row.begin());
+            choices.push_back(choose(row, samplings[i]));
+        }
+    }
+    return in_columns(choices);
+}
+
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
@@ -193,7 +223,7 @@ public:
         return out;
     }
 
-    // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
+    // As `in_columns` has it, one entry per row.
     nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, Indices adapter_ids,
                      const std::vector<Mix>& mixes, std::size_t threads, Profile* profile) {
         check_width(hidden);
@@ -203,15 +233,7 @@ public:
             choices = model_.select({{hidden.data(), hidden.size()}, view(adapter_ids), mixes}, samplings,
                                     at_least_one(threads), profile);
         }
-        auto tokens = make_result<std::int32_t>({choices.size()});
-        auto logprobs = make_result<float>({choices.size()});
-        nb::list top;
-        for (std::size_t i = 0; i < choices.size(); ++i) {
-            tokens.data()[i] = choices[i].token;
-            logprobs.data()[i] = choices[i].logprob;
-            top.append(nb::cast(choices[i].top));
-        }
-        return nb::make_tuple(tokens, logprobs, top);
+        return in_columns(choices);
     }
 
     // [n, 2]: log-probability and whether it is the most likely id (1 or 0), one row for each hidden row.
@@ -491,6 +513,8 @@ NB_MODULE(_native, m) {
             "shape"_a, "slots"_a)
         .def_prop_ro("slots", &StatePool::slots)
         .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
+
+    m.def("choose", &chosen, "logits"_a, "samplings"_a);
 
     nb::class_<Adapter>(m, "Adapter");
 

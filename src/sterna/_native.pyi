@@ -105,6 +105,11 @@ class Sampling:
     def set_mask(self, mask: np.ndarray) -> None:
         """Bit i % 32 of word i / 32 (uint32 vector) says whether id i may be chosen."""
 
+def choose(
+    logits: np.ndarray, samplings: Sequence[Sampling]
+) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
+    """What `Model.select` gives, from logits float32 `[n, vocab_size]` that another engine has computed."""
+
 class KvPool:
     """Blocks of keys and values in `f16`, `int8` or `f32`; memory is taken when a block is first written."""
 
