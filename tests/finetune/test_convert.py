@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -80,6 +81,33 @@ def test_conversions_export_a_ternary_model_that_the_engine_runs(
         if path is not None:
             logits = LLM(path, activations="float" if more else "int8").logits(ids.tolist())
             assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.8, path
+
+
+@pytest.mark.parametrize("more", ["", "group_size = 64"])
+def test_matrices_and_layers_that_are_kept_stay_in_full_precision(folder: Path, more: str) -> None:
+    keep = 'keep = ["down_proj", "blk.1.attn_q", "lm_head"]\nlayers = [1]'
+    config = write_config(
+        folder, "convert", output=f"keep{len(more)}", steps=6, more=f"[convert]\nlambda_steps = 2\n{keep}\n{more}"
+    )
+    result = run_finetuning(config, lambda line: None, [] if more else ["export.gguf=i2_s"])
+    plan = plan_finetuning(config)
+    decoder = plan.mode.new_model()
+    assert isinstance(decoder, Decoder)
+    converted = ("attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up")
+    count = sum(decoder.get_parameter(f"blk.1.{name}.weight").numel() for name in converted)
+    assert f" {count:,} of them ternary" in plan.mode.describe()[0]
+    state = load_file(plan.checkpoints.last)
+    decoder.load_state_dict({key.removeprefix("model."): value for key, value in state.items() if "model." in key})
+    ids = plan.inputs.sources[0].sequences[0].ids
+    with torch.no_grad():
+        expected = decoder(torch.from_numpy(ids)[None].long())[0].numpy()
+    for path in (result.gguf, result.hf):
+        assert path is not None
+        model = open_checkpoint(path)
+        ternary = {name for name, tensor in model.tensors.items() if tensor.encoding.is_ternary}
+        assert ternary == {f"blk.1.{name}.weight" for name in converted}
+        with LLM(path, kv="f32") as llm:
+            assert np.abs(llm.logits(ids.tolist()) - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_an_inserted_norm_begins_with_the_size_of_its_input(folder: Path) -> None:
@@ -162,6 +190,10 @@ def test_resumed_distillation_equals_the_unbroken_one(folder: Path) -> None:
 
 REFUSED: list[tuple[str, type[SternaError], str]] = [
     ("[convert]\nlambda = 'steps'", ArgumentError, "convert.lambda must be one of"),
+    ("[convert]\nkeep = ['v_prj']", ArgumentError, "convert.keep names 'v_prj'"),
+    ("[convert]\nkeep = ['all']", ArgumentError, "leave no matrix"),
+    ("[convert]\nlayers = [2]", ArgumentError, "convert.layers names the layer 2; the model has 2"),
+    ("[convert]\nlayers = [1]\nnorms = 'all'", ArgumentError, "whose matrices are all converted"),
     ("[convert]\nnorms = 'some'", ArgumentError, "convert.norms must be one of"),
     ("[convert]\ngroup_size = 32", ArgumentError, "group_size must be 64 or 128"),
     ("[distill]\nlayer = 7", ArgumentError, "no layer of a model with 2"),

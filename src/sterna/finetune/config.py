@@ -68,6 +68,10 @@ class ConvertSection:
     """`least-squares`: matrices are scaled first, so that their scale is the best one for their codes."""
     group_size: int | None = None
     """64 or 128 columns that share a scale; None: a matrix has one."""
+    keep: list[str] = field(default_factory=lambda: ["lm_head"])
+    """The matrices that stay in full precision (`sterna.finetune.matrices`); the head always does."""
+    layers: list[int] = field(default_factory=list)
+    """The layers that are converted; none named: all."""
 
     def quantization(self) -> Quantization:
         """What the model is quantised as at λ = 1."""
