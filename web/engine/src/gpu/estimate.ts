@@ -13,6 +13,8 @@ export interface MemoryEstimate {
   context: number;
   /** On the GPU: what a pass computes. */
   rows: number;
+  /** Bytes of weights that are read for a token: all but the embedding's, unless it is the head, too. */
+  token: number;
 }
 
 /** What a plan needs for `context` positions, in passes of `tokens`. */
@@ -24,18 +26,23 @@ export function estimate(
   context: number,
   tokens: number,
 ): MemoryEstimate {
+  const embedding = plan.operations.find((operation) => operation.kind === "embed")?.weight;
   const words = (numbers: Iterable<number>) => 4 * Array.from(numbers).reduce((a, b) => a + b, 0);
-  const weights = Array.from(tensors.values(), ({ encoding, shape }) => {
-    if (shape.length === 1) return shape[0];
-    const layout = layoutOf(encoding, shape[1]);
-    return shape[0] * (wordsOfRow(layout) + scalesOfRow(layout));
-  });
+  const weights = new Map(Array.from(tensors, ([name, tensor]) => [name, wordsOf(tensor)]));
+  const unread = embedding === undefined || embedding === plan.head.weight ? 0 : (weights.get(embedding) ?? 0);
   const positions = Object.values(plan.caches).map((group) => 2 * group.layers * group.kv_heads * headWords(group, kv));
   const turns = Object.values(plan.frequencies).map((frequencies) => 2 * frequencies.length);
   return {
     file,
-    weights: words(weights),
+    weights: words(weights.values()),
     context: context * words([...positions, ...turns]),
     rows: tokens * words(Object.values(plan.slots)),
+    token: words(weights.values()) - words([unread]),
   };
+}
+
+function wordsOf({ encoding, shape }: Described): number {
+  if (shape.length === 1) return shape[0];
+  const layout = layoutOf(encoding, shape[1]);
+  return shape[0] * (wordsOfRow(layout) + scalesOfRow(layout));
 }
