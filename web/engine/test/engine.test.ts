@@ -1,8 +1,9 @@
 /** Whole models: against bitnet.cpp's logits and the CPU's text, in every way that the engine can compute. */
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Engine, type EngineOptions } from "../src/engine.ts";
 import { DeviceLost } from "../src/errors.ts";
+import type { MemoryEstimate } from "../src/gpu/estimate.ts";
 import { Model, type StopReason } from "../src/model.ts";
 import { openai } from "../src/openai.ts";
 import { GREEDY, type SamplingOptions, samplingOf } from "../src/sampling.ts";
@@ -179,8 +180,16 @@ describe.skipIf(!gpu)("the model's face", () => {
       starts.push(start);
       return file.read(start, end);
     };
-    using model = await Model.load({ name: file.name, size: file.size, read }, { device: { gpu } });
+    const made = vi.spyOn(GPUDevice.prototype, "createBuffer");
+    const told: MemoryEstimate[] = [];
+    const options = { device: { gpu }, onEstimate: (estimate: MemoryEstimate) => void told.push(estimate) };
+    using model = await Model.load({ name: file.name, size: file.size, read }, options);
     expect(starts.filter((start) => start === 0)).toEqual([0]); // the header is read once
+    const bytes = made.mock.calls.reduce((sum, [{ size }]) => sum + size, 0);
+    made.mockRestore();
+    expect(told.map(({ file, weights, rows }) => [file, (weights + rows) / bytes])).toEqual([
+      [file.size, expect.closeTo(1, 1)],
+    ]);
     const generation = model.generate("It was a dark and stormy night", { maxTokens: 12, stop: ["falling"] });
     expect(await generation.text()).toBe(", and the rain was ");
     expect(generation.stopReason satisfies StopReason | undefined).toBe("stop");
