@@ -32,7 +32,7 @@ std::vector<const Kernels*> detect() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     const X86Features& has = x86_features();
-    if (has.amx_int8) found.push_back(&amx_kernels());
+    if (has.amx) found.push_back(&amx_kernels());
     if (has.avx512_vnni) found.push_back(&kAvx512VnniKernels);
     if (has.avx_vnni) found.push_back(&kAvxVnniKernels);
     if (has.avx2) found.push_back(&kAvx2Kernels);

@@ -153,6 +153,21 @@ struct ProductTask {
     std::size_t rows, terms, columns;
 };
 
+// Products of floats by halves of bfloat16 (split_amx.hpp): multiples of kSplitTokens tokens, kSplitTerms terms, at
+// most kMostSplitTerms, and kSplitColumns columns. The left matrix lies in blocks of kSplitTokens tokens and kSplitTerms
+// terms, with two halves: [2, kSplitTokens, kSplitTerms]. Blocks of the same tokens follow each other.
+inline constexpr std::size_t kSplitTokens = 32, kSplitTerms = 32, kMostSplitTerms = 128, kSplitColumns = 32;
+inline constexpr std::size_t kSplitBlock = 2 * kSplitTokens * kSplitTerms;
+struct SplitTask {
+    const std::uint16_t* a;
+    std::size_t a_stride;  // elements from one token's block to that of the next kSplitTokens tokens
+    const float* b;        // [terms, b_stride], or [columns, b_stride] with b_by_columns
+    std::size_t b_stride;
+    bool b_by_columns;
+    float* c;  // tiles [tokens / 16, columns / 16, 16, 16]
+    std::size_t tokens, terms, columns;
+};
+
 // Where one token's int15 activations go: the members of Int15Activations.
 struct Int15Row {
     std::int8_t *high, *low;

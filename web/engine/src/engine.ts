@@ -6,6 +6,7 @@ import type { ByteSource } from "./files/source.ts";
 import { autotune } from "./gpu/autotune.ts";
 import { compile, type Frame } from "./gpu/compile.ts";
 import { type DeviceOptions, Gpu } from "./gpu/device.ts";
+import { estimate, type MemoryEstimate } from "./gpu/estimate.ts";
 import { Executor, MOST_STEPS, type Sampling } from "./gpu/executor.ts";
 import { KvCache, type KvType } from "./gpu/kv.ts";
 import type { Tuning } from "./gpu/step.ts";
@@ -15,7 +16,7 @@ import type { Config } from "./model/config.ts";
 import { buildPlan, checkTensors, ROPE_FACTORS, readConfig, scaledMatrix, usedTensors } from "./model/model.ts";
 
 export interface LoadProgress {
-  /** `download` only where a file from a URL is kept: it comes between the header's beginning and the weights. */
+  /** `download` only where a file from a URL is kept: it comes between the header and the weights. */
   phase: "header" | "download" | "weights" | "kernels";
   /** Bytes that are there, of all: of the file while it is downloaded, later of the weights on the GPU. */
   bytes: number;
@@ -33,6 +34,8 @@ export interface EngineOptions {
   /** How matrices are multiplied; default: the fastest of what this GPU can do. */
   tuning?: Tuning;
   onProgress?: (progress: LoadProgress) => void;
+  /** Told once, after the header and before anything else is downloaded: `signal` can stop what would be too much. */
+  onEstimate?: (estimate: MemoryEstimate) => void;
   signal?: AbortSignal;
 }
 
@@ -88,8 +91,11 @@ export class Engine {
       }),
     );
     const chunk = options.chunk ?? DEFAULT_CHUNK;
+    const kvType = options.kv ?? "f16";
+    options.onEstimate?.(estimate(plan, tensors, source.size, kvType, context, chunk));
     const gpu = await Gpu.open(options.device);
     try {
+      await source.keep?.(signal);
       const total = [...tensors.values()].reduce((sum, info) => sum + info.bytes, 0);
       const loader = new Loader(gpu, source, tensors, scales, (bytes) => report("weights", bytes, total), signal);
       const tuning = options.tuning ?? (gpu.isProcessor ? defaultTuning(gpu) : await autotune(gpu));
@@ -98,7 +104,7 @@ export class Engine {
         tokens: gpu.buffer(chunk * 4, "tokens"),
         logits: gpu.buffer(config.vocab_size * 4, "logits"),
       };
-      const kv = new KvCache(gpu, plan, options.kv ?? "f16");
+      const kv = new KvCache(gpu, plan, kvType);
       const program = await gpu.allocating("the model", () =>
         compile(gpu, plan, tensors, loader, kv, frame, tuning, chunk),
       );

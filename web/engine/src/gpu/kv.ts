@@ -1,10 +1,15 @@
-import type { Plan } from "../model/plan.ts";
+import type { CacheGroup, Plan } from "../model/plan.ts";
 import type { Gpu } from "./device.ts";
 
 export type KvType = "f16" | "int8";
 
 /** Positions that the cache grows by. */
 const BLOCK = 64;
+
+/** Words of one head of one position: two float16, or four signed bytes and a scale at the end. */
+export function headWords({ head_dim }: CacheGroup, type: KvType): number {
+  return type === "f16" ? head_dim / 2 : head_dim / 4 + 1;
+}
 
 /** Keys and values of one sequence, a buffer each for every layer, and the cosines and sines of its positions. Buffers
  * begin small and double; what they hold stays. */
@@ -19,10 +24,8 @@ export class KvCache {
     readonly type: KvType,
   ) {}
 
-  /** Words of one head of one position: two float16, or four signed bytes and a scale at the end. */
   words(cache: string): number {
-    const { head_dim: size } = this.plan.caches[cache];
-    return this.type === "f16" ? size / 2 : size / 4 + 1;
+    return headWords(this.plan.caches[cache], this.type);
   }
 
   buffer(cache: string, layer: number, what: "keys" | "values"): GPUBuffer {
@@ -31,12 +34,6 @@ export class KvCache {
 
   turns(frequencies: string): GPUBuffer {
     return this.buffers.get(`turns ${frequencies}`) as GPUBuffer;
-  }
-
-  /** Bytes of one position in all layers. */
-  get positionBytes(): number {
-    const groups = Object.entries(this.plan.caches);
-    return groups.reduce((sum, [name, group]) => sum + group.layers * 2 * group.kv_heads * this.words(name) * 4, 0);
   }
 
   /** Makes room for `positions`; true where buffers are new, so that kernels must be bound to them. After OutOfMemory

@@ -64,9 +64,10 @@ def parts(matrix: GroupCodes) -> Parts:
 
 
 def keys(layout: Layout) -> dict[str, Any]:
-    """The `quantization_config` as z-lab writes it; `krot` is what their kernels have."""
-    section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "krot": ROTATIONS}
-    return {"quantization_config": section}
+    """The `quantization_config` as z-lab writes it, and `sym`, which gptqmodel asks for. z-lab's kernels have `krot`
+    rotations."""
+    section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "sym": False}
+    return {"quantization_config": section | {"krot": ROTATIONS}}
 
 
 WRITER = Writer("paro", (4,), parts, keys, group_sizes=(16, 32, 64, 128), multiples=awq.WRITER.multiples)
