@@ -231,7 +231,8 @@ REFUSED: list[tuple[str, type[SternaError], str]] = [
 @pytest.mark.parametrize(("more", "kind", "words"), REFUSED)
 def test_what_cannot_be_done_is_refused(folder: Path, more: str, kind: type[SternaError], words: str) -> None:
     with pytest.raises(kind, match=words):
-        plan_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+        run_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+    assert not (folder / "refused").exists()
 
 
 def test_a_ternary_base_is_not_converted(tmp_path: Path) -> None:
