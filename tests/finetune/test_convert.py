@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from torch import Tensor  # noqa: E402
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
 from sterna.errors import ArgumentError, SternaError, UnsupportedError  # noqa: E402
+from sterna.finetune.base import open_base, quantization_of  # noqa: E402
 from sterna.finetune.data.batches import Part, part_of  # noqa: E402
 from sterna.finetune.distillation import relation_divergence  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import run_finetuning  # noqa: E402
 from sterna.finetune.warmup import set_share  # noqa: E402
+from sterna.model.architecture import MATRICES  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.watch.records import read_records  # noqa: E402
@@ -83,6 +86,9 @@ def test_conversions_export_a_ternary_model_that_the_engine_runs(
             assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.8, path
 
 
+KEPT = [*(f"blk.0.{name}.weight" for name in MATRICES), "blk.1.attn_q.weight", "blk.1.ffn_down.weight"]
+
+
 @pytest.mark.parametrize("more", ["", "group_size = 64"])
 def test_matrices_and_layers_that_are_kept_stay_in_full_precision(folder: Path, more: str) -> None:
     keep = 'keep = ["down_proj", "blk.1.attn_q", "lm_head"]\nlayers = [1]'
@@ -104,10 +110,26 @@ def test_matrices_and_layers_that_are_kept_stay_in_full_precision(folder: Path, 
     for path in (result.gguf, result.hf):
         assert path is not None
         model = open_checkpoint(path)
+        assert sorted(quantization_of(model).kept) == sorted(KEPT), "and mode full trains it as it is"
         ternary = {name for name, tensor in model.tensors.items() if tensor.encoding.is_ternary}
         assert ternary == {f"blk.1.{name}.weight" for name in converted}
         with LLM(path, kv="f32") as llm:
             assert np.abs(llm.logits(ids.tolist()) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_latent_folders_say_what_is_no_latent_weight(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    config = tmp_path / "base" / "config.json"
+    raw = json.loads(config.read_text())
+    assert quantization_of(open_base(tmp_path, "base")).kept == ()
+    raw["quantization_config"]["modules_to_not_convert"] = [
+        "lm_head",
+        "model.layers.1.mlp",
+        "layers.0.self_attn.q_proj",
+    ]
+    config.write_text(json.dumps(raw))
+    kept = quantization_of(open_base(tmp_path, "base")).kept
+    assert kept == ("blk.0.attn_q.weight", *(f"blk.1.{name}.weight" for name in ("ffn_gate", "ffn_up", "ffn_down")))
 
 
 def test_an_inserted_norm_begins_with_the_size_of_its_input(folder: Path) -> None:
@@ -209,7 +231,8 @@ REFUSED: list[tuple[str, type[SternaError], str]] = [
 @pytest.mark.parametrize(("more", "kind", "words"), REFUSED)
 def test_what_cannot_be_done_is_refused(folder: Path, more: str, kind: type[SternaError], words: str) -> None:
     with pytest.raises(kind, match=words):
-        plan_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+        run_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+    assert not (folder / "refused").exists()
 
 
 def test_a_ternary_base_is_not_converted(tmp_path: Path) -> None:

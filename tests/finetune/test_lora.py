@@ -208,7 +208,8 @@ def test_what_cannot_be_is_one_sentence(
 ) -> None:
     config = write_config(folder, "lora", output="wrong", more=more, training=training)
     with pytest.raises(error, match=match):
-        plan_finetuning(config).mode.memory()
+        run_finetuning(config, lambda line: None)
+    assert not (folder / "wrong").exists()
 
 
 def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

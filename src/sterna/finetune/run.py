@@ -74,20 +74,20 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     if process_rank() == 0:
         _write_tokenizer(plan)
     reproducible(inputs.device, training.seed)
-    model = plan.mode.new_model().to(inputs.device)
-    task = plan.mode.task(model, inputs.data)
+    found = plan.found
+    model = (plan.mode.new_model() if found is None else plan.mode.empty_model()).to(inputs.device)
+    task = plan.mode.task(model, inputs.data, None if found is None else found.saved.task)
     for sentence in task.notes:
         report(sentence)
     shard(model, getattr(model, "blk", ()))
     optimizers = make_optimizers(model, training)
-    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, plan.origin)
+    guard = {} if found is None else plan.checkpoints.resume(found, model, optimizers, plan.origin)
     run = Run(task, optimizers, training, plan.checkpoints, plan.origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} trained parameters, step {plan.step} of {training.steps}")
     with sinks(output, plan.step, inputs.config.watch.tensorboard, report) as receivers:
         peak = peak_flops(inputs.device, training.precision) / plan.flops_per_token
-        tokens = task.tokens_per_step
-        run.train(Watch(model, training, inputs.config.watch, tokens, peak, plan.step, receivers, live))
+        run.train(Watch(model, training, inputs.config.watch, task.tokens, peak, plan.step, receivers, live))
     exports = plan.mode.export(model, plan.checkpoints)
     measured = task.evaluate()
     result = FineTuneResult(

@@ -81,10 +81,10 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {plan.step} of {training.steps}")
     with sinks(plan.output, plan.step, config.watch.tensorboard, report) as receivers:
         peak = peak_flops(device, training.precision) / flops_per_token(model.config)
-        run.train(Watch(model, training, config.watch, task.tokens_per_step, peak, plan.step, receivers, live))
+        run.train(Watch(model, training, config.watch, task.tokens, peak, plan.step, receivers, live))
         exports = export(plan.checkpoints.last, output / f"{config.name}.gguf", output / "hf", config.name, model)
         result = TrainingResult(
-            position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
+            position.step, task.tokens(position.step), task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
         write_result(output, result)
     for sentence in exports.refusals:

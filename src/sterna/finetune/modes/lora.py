@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,7 +66,10 @@ class Lora:
     def new_model(self) -> AdaptedDecoder:
         return prepare(self.base, self.lora, self.inputs.config.training.seed, self.init)
 
-    def task(self, model: AdaptedDecoder, data: Data) -> FineTuning:
+    def empty_model(self) -> AdaptedDecoder:
+        return self.new_model()
+
+    def task(self, model: AdaptedDecoder, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
         return _Tuning(self.inputs.config, model, data)
 
     def _sizes(self) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -26,8 +27,12 @@ class Mode(Protocol):
         """A `sterna.finetune.task.FineTuned` with the weights with which the run begins; its parameters are what is
         trained."""
 
-    def task(self, model: nn.Module, data: Data) -> FineTuning:
-        """The task; `model` has the weights with which the run begins."""
+    def empty_model(self) -> nn.Module:
+        """The same model with whatever weights, which a state replaces."""
+
+    def task(self, model: nn.Module, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
+        """The task. `recorded`: what the task of the same run recorded in a state; without it, `model` has the weights
+        with which the run begins."""
 
     def memory(self) -> int:
         """About how many bytes the run takes at its peak."""
