@@ -56,7 +56,7 @@ describe.skipIf(!gpu)("logits", () => {
     ["a token at a time", { chunk: 1 }],
     ["seven tokens at a time, in small buffers", { chunk: 7, device: { maxBindingBytes: 50_000 } }],
     ["without subgroups and byte products", { device: { without: ["subgroups", "packed"] } }],
-    ["eight threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed" } }],
+    ["several threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed", rowThreads: 128 } }],
   ];
 
   test("and texts are the same in every way to compute them", async () => {

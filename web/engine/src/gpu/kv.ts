@@ -5,6 +5,8 @@ export type KvType = "f16" | "int8";
 
 /** Positions that the cache grows by. */
 const BLOCK = 64;
+/** Positions whose attention is summed by itself, so that several workgroups can share a head. */
+export const SPLIT = 256;
 
 /** Words of one head of one position: two float16, or four signed bytes and a scale at the end. */
 export function headWords({ head_dim }: CacheGroup, type: KvType): number {
@@ -32,6 +34,16 @@ export class KvCache {
     return this.buffers.get(`${cache} ${layer} ${what}`) as GPUBuffer;
   }
 
+  /** What the runs of positions give of the attention of one token (attention.wgsl). */
+  get parts(): GPUBuffer {
+    return this.buffers.get("parts") as GPUBuffer;
+  }
+
+  /** Runs of SPLIT positions that there is room for. */
+  get splits(): number {
+    return Math.ceil(this.capacity / SPLIT);
+  }
+
   turns(frequencies: string): GPUBuffer {
     return this.buffers.get(`turns ${frequencies}`) as GPUBuffer;
   }
@@ -51,6 +63,7 @@ export class KvCache {
             make(`${cache} ${layer} ${what}`, capacity * group.kv_heads * this.words(cache) * 4);
       for (const [name, frequencies] of Object.entries(this.plan.frequencies))
         make(`turns ${name}`, capacity * frequencies.length * 8);
+      make("parts", Math.ceil(capacity / SPLIT) * partsOf(this.plan) * 4);
     });
     await allocated.catch((error) => {
       for (const buffer of fresh.values()) buffer.destroy(); // those that there are stay in use
@@ -59,7 +72,7 @@ export class KvCache {
     const { queue } = this.gpu.device;
     const encoder = this.gpu.device.createCommandEncoder();
     for (const [name, before] of this.buffers)
-      if (!name.startsWith("turns "))
+      if (/ (keys|values)$/.test(name))
         encoder.copyBufferToBuffer(before, 0, fresh.get(name) as GPUBuffer, 0, before.size);
     queue.submit([encoder.finish()]);
     for (const [name, frequencies] of Object.entries(this.plan.frequencies))
@@ -69,6 +82,12 @@ export class KvCache {
     this.capacity = capacity;
     return true;
   }
+}
+
+/** Numbers that a run of positions gives in the largest attention: for each head its sums, a weight and a score. */
+function partsOf({ operations, caches }: Plan): number {
+  const each = operations.map((one) => (one.kind === "attention" ? one.heads * (caches[one.cache].head_dim + 2) : 0));
+  return Math.max(0, ...each);
 }
 
 /** cos and sin of each pair's angle at each position: angles in float64, rounded to float32. */
