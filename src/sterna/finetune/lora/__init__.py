@@ -21,8 +21,8 @@ def prepare(
 ) -> AdaptedDecoder:
     """A model whose adapter is to be trained: that at `init`, or a new one drawn from `seed`, which changes no bit.
 
-    The base stays in the encoding that its file has, and is not trained. The process's allocator is set to return large freed
-    blocks. Raises ArgumentError and UnsupportedError as `LoraSection.sites` and `AdaptedDecoder` do, and what
+    The base stays in the encoding that its file has, and is not trained. The process's allocator is set to return large
+    freed blocks. Raises ArgumentError and UnsupportedError as `LoraSection.sites` and `AdaptedDecoder` do, and what
     `read_adapter` raises.
     """
     checkpoint = base.load()
