@@ -141,6 +141,21 @@ void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
+// Adds products of a [tokens, terms] and b, [terms, columns] or [columns, terms], to tiles c; writes the tiles, or
+// nothing if the ISA has no such kernel.
+void add_split_products(const Kernels& k, std::size_t tokens, std::size_t terms, std::size_t columns, bool by_columns) {
+    const auto a = read_array<float>(), b = read_array<float>();
+    auto c = read_array<float>();
+    if (k.split == nullptr) return write_array(std::vector<float>());
+    const std::size_t stride = terms / kSplitTerms * kSplitBlock;
+    std::vector<std::uint16_t> blocks(tokens / kSplitTokens * stride);
+    for (std::size_t t = 0; t < tokens; ++t)
+        k.split(&a[t * terms], terms, &blocks[t / kSplitTokens * stride + t % kSplitTokens * kSplitTerms]);
+    k.add_split_products(
+        {blocks.data(), stride, b.data(), by_columns ? terms : columns, by_columns, c.data(), tokens, terms, columns});
+    write_array(c);
+}
+
 // Quantises the activations and multiplies rows as they lie, or as panels; writes the halves of the activations, their
 // scales, and the products.
 void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols,
@@ -255,6 +270,15 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto c = read_array<float>();
         k.add_products({a.data(), n.at(1), b.data(), n.at(2), c.data(), n.at(2), n.at(0), n.at(1), n.at(2)});
         write_array(c);
+    } else if (operation == "add_split_products") {
+        add_split_products(k, n.at(0), n.at(1), n.at(2), n.at(3) != 0);
+    } else if (operation == "pack_transposed_panels") {
+        const auto rows = read_array<std::uint8_t>();
+        const std::size_t count = n.at(0), blocks = n.at(1), cols = padded(count);
+        std::vector<std::uint8_t> panels(blocks * 32 * cols);
+        for (std::size_t block = 0; block < blocks; ++block)
+            k.pack_transposed_panels({rows.data(), 32 * blocks, count}, block, cols, &panels[block * 32 * cols]);
+        write_array(panels);
     } else if (operation == "add_low_rank") {
         const auto panels = read_array<std::uint8_t>();
         const auto hidden = read_array<float>();

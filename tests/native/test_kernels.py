@@ -357,6 +357,34 @@ def test_products_are_added_row_by_row(probe: Probe, rows: int, terms: int, colu
     assert_same_bits(f"add_products {rows} {terms} {columns}", out)
 
 
+@pytest.mark.parametrize("by_columns", [0, 1])
+@pytest.mark.parametrize(("tokens", "terms", "columns"), [(32, 32, 32), (64, 128, 96)])
+def test_products_of_halves(probe: Probe, tokens: int, terms: int, columns: int, by_columns: int) -> None:
+    rng = np.random.default_rng(terms)
+    a, b, c = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((tokens, terms), (terms, columns), (tokens // 16, columns // 16, 16, 16))
+    )
+    stored = np.ascontiguousarray(b.T) if by_columns else b
+    (out,) = probe.call("add_split_products", tokens, terms, columns, by_columns, arrays=(a, stored, c))
+    assert bool(out) == (probe.isa == "amx")
+    if out:
+        tiles = (a.astype(np.float64) @ b).reshape(tokens // 16, 16, columns // 16, 16).swapaxes(1, 2)
+        bound = 2.0**-15 * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
+        np.testing.assert_allclose(floats(out).reshape(c.shape), c + tiles, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1, 1), (128, 2), (150, 3)])
+def test_panels_of_the_transposed_matrix(probe: Probe, rows: int, blocks: int) -> None:
+    codes = np.random.default_rng(rows).integers(-1, 2, (rows, 128 * blocks)).astype(np.int8)
+    (out,) = probe.call("pack_transposed_panels", rows, blocks, arrays=(pack_i2s(codes),))
+    padded = np.ones((-(-rows // 128) * 128, 128 * blocks), np.uint8)
+    padded[:rows] = codes + 1
+    lines = padded.reshape(-1, 4, 4, blocks * 8, 16)  # [line, bits, byte, panel, row of the panel]
+    expected = (lines << np.array([6, 4, 2, 0], np.uint8)[:, None, None, None]).sum(1, dtype=np.uint8)
+    assert out == expected.transpose(2, 0, 3, 1).tobytes()
+
+
 def test_decays(probe: Probe) -> None:
     x = -np.linspace(0, 100, 352, dtype=np.float32)
     (out,) = probe.call("decays", arrays=(x,))
