@@ -195,17 +195,24 @@ void int4_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
     write_array(out);
 }
 
-// Rows of x [n_tokens, groups * group], scaled and rotated by tables as RotationTask has them.
-void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group) {
+// Rows of x [n_tokens, groups * group], scaled and rotated by tables as RotationTask has them; and their int8 codes,
+// with a scale and a sum for every `scaled` columns.
+void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group, std::size_t scaled) {
     const auto x = read_array<float>(), scales = read_array<float>(), cos = read_array<float>(),
                sin = read_array<float>();
     const auto pairs = read_array<std::uint16_t>();
     const auto places = read_array<std::uint8_t>();
-    const std::size_t width = groups * group;
-    std::vector<float> out(x.size());
+    const std::size_t width = groups * group, n_scales = x.size() / scaled;
+    std::vector<float> out(x.size()), code_scales(n_scales);
+    std::vector<std::int8_t> codes(x.size());
+    std::vector<std::int32_t> sums(n_scales);
+    const Int8Rows quantized{codes.data(), width, code_scales.data(), sums.data(), width / scaled, scaled};
     k.rotate({rotations, groups, group, 0, groups, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(),
-              x.data(), width, out.data(), width, x.size() / width});
+              x.data(), width, out.data(), width, x.size() / width, quantized});
     write_array(out);
+    write_array(codes);
+    write_array(code_scales);
+    write_array(sums);
 }
 
 // In every phase each thread adds to another cell than before; the sums show whether a region or a phase was lost.
@@ -261,7 +268,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
     } else if (operation == "int4_dot") {
         int4_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
     } else if (operation == "rotate") {
-        rotate(k, n.at(0), n.at(1), n.at(2));
+        rotate(k, n.at(0), n.at(1), n.at(2), n.at(3));
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});

@@ -276,8 +276,8 @@ def test_int4_dot(probe: Probe, group: int, halves: int) -> None:
         assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
 
 
-@pytest.mark.parametrize("group", [32, 128, 256])
-def test_rotate(probe: Probe, group: int) -> None:
+@pytest.mark.parametrize(("group", "scaled"), [(32, 32), (128, 128), (256, 64)])
+def test_rotate(probe: Probe, group: int, scaled: int) -> None:
     rng = np.random.default_rng(group)
     rotations, groups = 3, 2
     pairs = rng.permuted(np.broadcast_to(np.arange(group), (rotations, groups, group)), axis=-1)
@@ -288,13 +288,22 @@ def test_rotate(probe: Probe, group: int) -> None:
     places.append(np.argsort(lie[-1]))
     x, scales = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, groups * group), groups * group))
     tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), np.uint16(16 * pairs), np.uint8(places)]
-    (out,) = probe.call("rotate", rotations, groups, group, arrays=(x, scales, *tables))
+
+    def rotate(n: int) -> list[bytes]:
+        return probe.call("rotate", rotations, groups, group, scaled, arrays=(x[:n], scales, *tables))
+
+    out, codes, code_scales, sums = rotate(len(x))
     columns = (pairs + group * np.arange(groups)[:, None]).reshape(rotations, -1)
     expected = oracle_rotate(x * scales, angles.reshape(rotations, -1), columns)
     np.testing.assert_allclose(floats(out).reshape(x.shape), expected, rtol=1e-5, atol=1e-5)
     assert_same_bits(f"rotate {group}", out)
+    expected_codes, expected_scales = absmax(floats(out).reshape(-1, scaled))
+    got = np.frombuffer(codes, np.int8).reshape(-1, scaled)
+    assert np.array_equal(got, expected_codes) and np.array_equal(floats(code_scales), np.ravel(expected_scales))
+    assert np.array_equal(np.frombuffer(sums, np.int32), got.sum(axis=1, dtype=np.int32))
     for n in (1, 3, 5):  # one by one, or as one tile
-        assert probe.call("rotate", rotations, groups, group, arrays=(x[:n], scales, *tables))[0] == out[: x[:n].nbytes]
+        whole = out, codes, code_scales, sums
+        assert all(part == all_of[: len(part)] for part, all_of in zip(rotate(n), whole, strict=True))
 
 
 @pytest.mark.parametrize(
