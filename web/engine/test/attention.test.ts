@@ -10,7 +10,7 @@ import { Slots } from "../src/gpu/slots.ts";
 import type { Attention, Plan, Rope } from "../src/model/plan.ts";
 import { attend } from "./attend.ts";
 import { dawn } from "./dawn.ts";
-import { dispatch, readFloats, upload } from "./gpu.ts";
+import { dispatch, readBytes, readFloats, upload } from "./gpu.ts";
 
 const api = await dawn();
 const gpu = api && (await Gpu.open({ gpu: api }));
@@ -23,9 +23,10 @@ function drawn(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => ((Math.imul(i + seed, 2654435761) >>> 20) % 129) / 64 - 1);
 }
 
+const BITS = new Map(Array.from({ length: 1 << 16 }, (_, word) => [half(word), word]));
+
 function halves(values: Float32Array): Uint16Array {
-  const bits = new Map(Array.from({ length: 1 << 16 }, (_, word) => [half(word), word]));
-  return Uint16Array.from(values, (value) => bits.get(value) as number);
+  return Uint16Array.from(values, (value) => BITS.get(value) as number);
 }
 
 describe.skipIf(!gpu)("attention over several runs of positions", () => {
@@ -49,12 +50,27 @@ describe.skipIf(!gpu)("attention over several runs of positions", () => {
       operations: [rope("q"), rope("k"), attention],
     } as unknown as Plan;
     const slots = new Slots(device, plan, 1);
-    const kv = new KvCache(device, plan, "f16");
-    await kv.grow(POSITIONS, POSITIONS);
+    const kv = new KvCache(device, plan, "f16", 64);
+    // Another text has the first blocks, so that those of this one lie elsewhere.
+    kv.begin([]);
+    await kv.reserve(100, POSITIONS + 128);
+    kv.ids.push(...new Array(100).fill(7));
+    kv.begin([8, 8]);
+    await kv.reserve(POSITIONS, POSITIONS + 128);
     const [keys, values] = [1, 2].map((seed) => drawn(POSITIONS * KV_HEADS * HEAD_DIM, seed));
     const { queue } = device.device;
-    queue.writeBuffer(kv.buffer("full", 0, "keys"), 0, halves(keys) as Uint16Array<ArrayBuffer>);
-    queue.writeBuffer(kv.buffer("full", 0, "values"), 0, halves(values) as Uint16Array<ArrayBuffer>);
+    const table = new Uint32Array(await readBytes(device, kv.table));
+    const ring = kv.ring(group);
+    const row = KV_HEADS * HEAD_DIM;
+    for (const [what, all] of [
+      ["keys", keys],
+      ["values", values],
+    ] as const)
+      for (let p = 0; p < POSITIONS; p++) {
+        const place = ring ? p % ring : table[p >> 6] * 64 + (p & 63);
+        const own = halves(all.subarray(p * row, (p + 1) * row)) as Uint16Array<ArrayBuffer>;
+        queue.writeBuffer(kv.buffer("full", 0, what), place * row * 2, own);
+      }
     const [q, out] = [slots.view("q"), slots.view("out")];
     const query = drawn(HEADS * HEAD_DIM, 3);
     queue.writeBuffer(q.buffer, q.at * 4, query as Float32Array<ArrayBuffer>);

@@ -121,6 +121,11 @@ describe.skipIf(!gpu)("texts", () => {
     const fresh = await load(TINY);
     expect(again).toEqual(await written(fresh, longer, 6));
     expect(await written(engine, prompt, 10)).toEqual(first);
+    // A text beside it goes on, too, and so does the first one afterwards.
+    const aside = TOKENS.slice(16, 28);
+    expect(await written(engine, aside, 6)).toEqual(await written(fresh, aside, 6));
+    for await (const _ of engine.generate(longer, GREEDY, 1, undefined, (n) => (reused = n)));
+    expect(reused).toBe(longer.length - 1);
     // A prompt whose computing was broken off is not in the cache.
     const other = TOKENS.slice(20, 32);
     await expect(engine.generate(other, GREEDY, 1, AbortSignal.abort()).next()).rejects.toThrow(/abort/);

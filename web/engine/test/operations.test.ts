@@ -52,8 +52,8 @@ async function compiled(device: Gpu, { tensors, source }: Golden, plan: Plan, tu
     tokens: device.buffer(tokens * 4, "tokens"),
     logits: device.buffer(plan.vocab_size * 4, "logits"),
   };
-  const kv = new KvCache(device, plan, "f16");
-  await kv.grow(tokens, tokens);
+  const kv = new KvCache(device, plan, "f16", tokens);
+  await kv.reserve(tokens, tokens);
   const loader = new Loader(device, source, tensors, new Map(), () => {});
   return { frame, kv, program: await compile(device, plan, tensors, loader, kv, frame, tuning, tokens) };
 }

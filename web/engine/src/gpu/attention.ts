@@ -2,6 +2,7 @@ import { UnsupportedError } from "../errors.ts";
 import type { Attention, CacheGroup, Norm, Rope } from "../model/plan.ts";
 import type { Constants } from "./kernels.ts";
 import { type KvCache, SPLIT } from "./kv.ts";
+import { BLOCK } from "./pages.ts";
 import type { Parted } from "./rows.ts";
 import type { Slots } from "./slots.ts";
 import type { Step } from "./step.ts";
@@ -37,15 +38,19 @@ export function attentionSteps(
   if (ropes.length !== 2 || norms.length % 2 || q.buffer !== k.buffer || q.buffer !== v.buffer)
     throw new UnsupportedError("The attention of this plan is none that the browser's engine computes.");
   const out = slots.view(attention.out);
+  const ring = kv.ring(group);
   const shape: Constants = {
     HEADS: attention.heads,
     KV_HEADS: group.kv_heads,
     HEAD_DIM: group.head_dim,
     KV_WORDS: kv.words(attention.cache),
     INT8_KV: kv.type === "int8",
+    BLOCK,
+    ...(ring ? { RING: true, POSITIONS: ring } : {}),
   };
   const cached = () => ({
     state,
+    table: kv.table,
     keys: kv.buffer(attention.cache, attention.layer, "keys"),
     values: kv.buffer(attention.cache, attention.layer, "values"),
   });

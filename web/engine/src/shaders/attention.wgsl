@@ -7,6 +7,10 @@
 @group(0) @binding(2) var<storage, read> keys: array<u32>;
 @group(0) @binding(3) var<storage, read> values: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
+//#if RING
+//#else
+@group(0) @binding(5) var<storage, read> table: array<u32>;
+//#endif
 
 const TILE = 64u;
 const LEAST = -3.0e38;
@@ -20,6 +24,7 @@ const OWN = (WORDS + TILE - 1u) / TILE;  // words of the output that a thread co
 var<workgroup> query: array<f32, HEAD_DIM>;
 var<workgroup> weight: array<f32, TILE>;
 var<workgroup> reduced: array<f32, TILE>;
+var<workgroup> places: array<u32, TILE>;  // where the heads of a tile's positions lie
 
 //#if INT8_KV
 fn bytes_of(word: u32) -> vec4<f32> {
@@ -41,8 +46,7 @@ fn reduce(own: f32, lid: u32, is_sum: bool) -> f32 {
   return reduced[0];
 }
 
-fn score(position: u32, kv_head: u32) -> f32 {
-  let at = (position * KV_HEADS + kv_head) * KV_WORDS;
+fn score(at: u32) -> f32 {
   var sum = 0.0;
   for (var i = 0u; i < WORDS; i++) {
     //#if INT8_KV
@@ -71,8 +75,10 @@ fn attend(begin: u32, end: u32, kv_head: u32, lid: u32) {
   for (var tile = begin; tile < end; tile += TILE) {
     let position = tile + lid;
     var own = LEAST;
+    let place = (place_of(position) * KV_HEADS + kv_head) * KV_WORDS;
+    places[lid] = place;
     if (position < end) {
-      own = score(position, kv_head);
+      own = score(place);
     }
     let higher = max(highest, reduce(own, lid, false));
     let correction = exp(highest - higher);
@@ -81,7 +87,7 @@ fn attend(begin: u32, end: u32, kv_head: u32, lid: u32) {
     //#if INT8_KV
     var scale = 0.0;
     if (position < end) {
-      scale = bitcast<f32>(values[(position * KV_HEADS + kv_head) * KV_WORDS + WORDS]);
+      scale = bitcast<f32>(values[place + WORDS]);
     }
     weight[lid] = share * scale;
     //#else
@@ -94,7 +100,7 @@ fn attend(begin: u32, end: u32, kv_head: u32, lid: u32) {
       if (word < WORDS) {
         var sum = sums[o] * correction;
         for (var p = 0u; p < count; p++) {
-          let stored = values[((tile + p) * KV_HEADS + kv_head) * KV_WORDS + word];
+          let stored = values[places[p] + word];
           //#if INT8_KV
           sum += weight[p] * bytes_of(stored);
           //#else
