@@ -18,8 +18,8 @@ from sterna.gpu.device import describe, free_memory, open_device
 from sterna.gpu.frame import BLOCK, Frame
 from sterna.gpu.fuse import fuse
 from sterna.gpu.graphs import Graphs, padded
+from sterna.gpu.layouts import layout_of
 from sterna.gpu.runner import Runner
-from sterna.gpu.weights import layout_of
 from sterna.model.operations import Linear
 from sterna.model.plan import Plan
 from sterna.tensor.tensor import Tensor

@@ -16,6 +16,7 @@ from sterna.gpu.kernels.attention import attention_kernel, heads_kernel, merge_k
 from sterna.gpu.kernels.matrices import bytes_kernel, embed_kernel, float_kernel, int4_kernel
 from sterna.gpu.kernels.rows import hadamard_kernel, norm_add_kernel, rotate_kernel, row_kernel
 from sterna.gpu.kernels.ternary import ternary_kernel, ternary_row_kernel
+from sterna.gpu.layouts import layout_of
 from sterna.gpu.plain import run_plain
 from sterna.gpu.steps import (
     AttentionStep,
@@ -30,7 +31,7 @@ from sterna.gpu.steps import (
     Step,
 )
 from sterna.gpu.tiles import tile_of
-from sterna.gpu.weights import Matrix, layout_of, load, vector
+from sterna.gpu.weights import Matrix, load, vector
 from sterna.model.plan import Plan
 from sterna.tensor.tensor import Tensor
 

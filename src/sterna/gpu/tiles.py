@@ -28,7 +28,7 @@ TILES = {
 
 
 def tile_of(kind: str, tokens: int, is_row: bool) -> Tile:
-    """The tile for a kind of matrix (`weights.Layout`) and so many tokens; `is_row`: for `ternary_row_kernel`. Tensor
+    """The tile for a kind of matrix (`layouts.Layout`) and so many tokens; `is_row`: for `ternary_row_kernel`. Tensor
     cores compute 16 tokens at least. The interpreter's time goes by programs, whatever they compute."""
     if kind in ("f16", "f32"):
         name = "float row" if tokens == 1 else "floats"

@@ -11,8 +11,8 @@ import torch
 from sterna.gpu.cache import Pool
 from sterna.gpu.frame import Frame
 from sterna.gpu.fuse import fuse
+from sterna.gpu.layouts import layout_of
 from sterna.gpu.runner import Runner
-from sterna.gpu.weights import layout_of
 from sterna.model.operations import Add, Attention, Linear, Norm, Operation, Rope, Scale, reads
 from sterna.model.plan import Plan
 from sterna.tensor.tensor import Tensor
