@@ -13,8 +13,6 @@ PROCESS_BYTES, TOKEN_BYTES = 400_000_000, 1_150
 Measured with vocabularies of 49,152 and 128,256 tokens."""
 ADAPTER_FLOATS = 4
 """Of each parameter of an adapter: itself, its gradient and AdamW's two moments."""
-STATE_FLOATS, STATE_COPIES = 3, 2
-"""Of each parameter in a state, and copies of a state that there are while it is written."""
 LOGITS = 3
 """Logits of a chunk of rows that are in memory together: themselves, their softmax and their gradient."""
 
@@ -35,19 +33,17 @@ def layer_floats(config: ModelConfig) -> int:
 
 
 def peak_memory(config: ModelConfig, parameters: int, tokens: int, base: int, chunk: int = 128) -> dict[str, int]:
-    """What takes memory at the peak of a run, in bytes by name; the peak is the sum.
+    """What takes memory at the peak of a step, in bytes by name; the peak is the sum.
 
     `parameters`: those of the adapter. `tokens`: of a part of a batch. `base`: `base_bytes`. `chunk`: rows whose logits
-    are in memory together. The kept rows are the inputs of every layer. Logits and a layer's rows are not there at the
-    same time; while the state is written, neither are the kept rows and the gradients.
+    are in memory together. The kept rows are the inputs of every layer; logits and a layer's rows are not there at the
+    same time.
     """
-    inputs = FLOAT * tokens * config.hidden_size * (config.num_layers + 1)
     layer, logits = FLOAT * tokens * layer_floats(config), FLOAT * LOGITS * chunk * config.vocab_size
-    state = STATE_COPIES * STATE_FLOATS * FLOAT * parameters - FLOAT * parameters - inputs
     return {
         "PyTorch and tokenizer": PROCESS_BYTES + TOKEN_BYTES * config.vocab_size,
         "packed base": base,
         "adapter, gradients and moments": ADAPTER_FLOATS * FLOAT * parameters,
-        "inputs of layers": inputs,
-        "a layer, logits, or writing the state": max(layer, logits, state),
+        "inputs of layers": FLOAT * tokens * config.hidden_size * (config.num_layers + 1),
+        "a layer, or logits": max(layer, logits),
     }
