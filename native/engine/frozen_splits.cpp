@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "buffer.hpp"
 #include "shares.hpp"
@@ -140,9 +141,11 @@ void multiply(const Kernels& kernels, const Linear& matrix, bool by_columns, con
     const Factor whole[] = {{rows, [&](std::size_t row, std::size_t first, std::size_t last,
                                        float* to) { matrix.columns(row, first, last, to); }},
                             of_floats(hidden, low.up, low.up_width)};
+    std::vector<Multiplier> multipliers;  // made here, for what waits at a barrier must not throw
+    for (std::size_t i = 0; i < n_threads; ++i) multipliers.emplace_back(kernels, by_columns, n);
     Shares shares(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier& barrier) {
-        const Multiplier multiplier(kernels, by_columns, n);
+        const Multiplier& multiplier = multipliers[thread];
         const std::size_t blocks = parts(n, kSplitTokens), most = multiplier.most_columns();
         const std::size_t first = blocks * thread / n_threads * kSplitTokens;
         const std::size_t last = blocks * (thread + 1) / n_threads * kSplitTokens, own = std::min(last, n) - first;
