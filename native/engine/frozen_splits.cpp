@@ -1,6 +1,7 @@
 #include "frozen_splits.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <span>
 
@@ -89,13 +90,19 @@ public:
             std::fill_n(sums_.get(), rounded(count, kSplitTokens) * tiled, 0.0f);
             for (const Factor& factor : factors) add(factor, t, rounded(count, kSplitTokens), column, columns);
             for (std::size_t i = 0; i < count; ++i)
-                for (std::size_t k = 0; k < columns; k += kLines)
-                    std::copy_n(sums_.get() + (i / kLines * tiled + k) * kLines + i % kLines * kLines,
-                                std::min(kLines, columns - k), out + (t + i) * width + column + k);
+                copy_row(sums_.get() + i / kLines * kLines * tiled + i % kLines * kLines, columns,
+                         out + (t + i) * width + column);
         }
     }
 
 private:
+    // Lines of a row lie a tile apart. Whole ones have a size that the compiler knows.
+    static void copy_row(const float* lines, std::size_t columns, float* out) {
+        for (; columns >= kLines; columns -= kLines, lines += kLines * kLines, out += kLines)
+            std::memcpy(out, lines, kLines * sizeof(float));
+        std::copy_n(lines, columns, out);
+    }
+
     void add(const Factor& factor, std::size_t token, std::size_t tokens, std::size_t column,
              std::size_t columns) const {
         const std::size_t all = factor.rows.width(), step = by_columns_ ? kStored : kRowsOfTerms;

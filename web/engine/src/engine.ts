@@ -49,8 +49,6 @@ const DEFAULT_CONTEXT = 4096;
 const DEFAULT_CHUNK = 64;
 
 export class Engine {
-  /** Ids whose keys and values are in the cache. */
-  private cached: number[] = [];
   private last: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -60,6 +58,7 @@ export class Engine {
     readonly gpu: Gpu,
     readonly tuning: Tuning,
     private readonly executor: Executor,
+    private readonly kv: KvCache,
   ) {}
 
   /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, ArgumentError for a
@@ -104,13 +103,13 @@ export class Engine {
         tokens: gpu.buffer(chunk * 4, "tokens"),
         logits: gpu.buffer(config.vocab_size * 4, "logits"),
       };
-      const kv = new KvCache(gpu, plan, kvType);
+      const kv = new KvCache(gpu, plan, kvType, chunk);
       const program = await gpu.allocating("the model", () =>
         compile(gpu, plan, tensors, loader, kv, frame, tuning, chunk),
       );
       report("kernels", total, total);
       const executor = await Executor.make(gpu, program, kv, frame, config.vocab_size, chunk, context);
-      return new Engine(file, config, context, gpu, tuning, executor);
+      return new Engine(file, config, context, gpu, tuning, executor, kv);
     } catch (error) {
       gpu.device.destroy();
       throw error;
@@ -134,12 +133,11 @@ export class Engine {
     const done = await this.turn();
     const flight: Promise<number[]>[] = [];
     try {
-      const common = this.common(ids);
+      const common = this.kv.begin(ids);
       reused?.(common);
-      this.cached = ids.slice(0, common);
       const fresh = ids.slice(common);
       await this.executor.prefill(fresh, common, signal);
-      this.cached = [...ids];
+      this.kv.ids.push(...fresh);
       this.executor.setSampling(sampling, ids);
       const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
       const limit = Math.min(most, this.context - ids.length + 1);
@@ -162,7 +160,7 @@ export class Engine {
         for (const id of (await flight.shift()) ?? []) {
           signal?.throwIfAborted();
           // The model reads an id in the pass that gives the next one.
-          if (last !== undefined) this.cached.push(last);
+          if (last !== undefined) this.kv.ids.push(last);
           last = id;
           yield id;
         }
@@ -177,7 +175,7 @@ export class Engine {
     this.checkIds(ids);
     const done = await this.turn();
     try {
-      this.cached = [];
+      this.kv.begin([]);
       return await this.executor.logits(ids, signal);
     } finally {
       done();
@@ -197,14 +195,6 @@ export class Engine {
     for (const id of ids)
       if (!(Number.isInteger(id) && id >= 0 && id < vocab_size))
         throw new ArgumentError(`Token id ${id} is outside the vocabulary of ${vocab_size} tokens.`);
-  }
-
-  /** How many ids at the beginning are in the cache; the last one of a prompt is always computed. */
-  private common(ids: readonly number[]): number {
-    const most = Math.min(ids.length - 1, this.cached.length);
-    let count = 0;
-    while (count < most && ids[count] === this.cached[count]) count++;
-    return count;
   }
 
   /** Waits until the generation before has ended; the result is called when this one has. */

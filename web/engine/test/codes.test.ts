@@ -28,7 +28,12 @@ describe.skipIf(!gpu)("rows become the oracle's whole numbers", () => {
   const rows = new Float32Array(decoded(fixture.rows));
   const count = rows.length / columns;
 
-  test.each(["int8", "int15"] as const)("in %s", async (activations) => {
+  test.each([
+    ["int8", 4],
+    ["int15", 4],
+    ["int8", 128],
+    ["int15", 128],
+  ] as const)("in %s by %i threads", async (activations, threads) => {
     const device = gpu as Gpu;
     const padded = Math.ceil(columns / 128) * 128;
     const planes = activations === "int15" ? 2 : 1;
@@ -36,7 +41,8 @@ describe.skipIf(!gpu)("rows become the oracle's whole numbers", () => {
     const codes = device.buffer(count * planes * padded, "codes");
     const info = device.buffer(count * (padded / 32 + 2) * 4, "info");
     const quantize = { activations, padded, codes, info };
-    const step = rowStep(view(upload(device, rows)), view(device.buffer(rows.byteLength, "out")), { quantize });
+    const out = view(device.buffer(rows.byteLength, "out"));
+    const step = rowStep(view(upload(device, rows)), out, threads, { quantize });
     await dispatch(device, [step], count);
 
     const { codes: stored, scales } = fixture[activations];

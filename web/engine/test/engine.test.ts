@@ -56,7 +56,7 @@ describe.skipIf(!gpu)("logits", () => {
     ["a token at a time", { chunk: 1 }],
     ["seven tokens at a time, in small buffers", { chunk: 7, device: { maxBindingBytes: 50_000 } }],
     ["without subgroups and byte products", { device: { without: ["subgroups", "packed"] } }],
-    ["eight threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed" } }],
+    ["several threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed", rowThreads: 128 } }],
   ];
 
   test("and texts are the same in every way to compute them", async () => {
@@ -121,6 +121,11 @@ describe.skipIf(!gpu)("texts", () => {
     const fresh = await load(TINY);
     expect(again).toEqual(await written(fresh, longer, 6));
     expect(await written(engine, prompt, 10)).toEqual(first);
+    // A text beside it goes on, too, and so does the first one afterwards.
+    const aside = TOKENS.slice(16, 28);
+    expect(await written(engine, aside, 6)).toEqual(await written(fresh, aside, 6));
+    for await (const _ of engine.generate(longer, GREEDY, 1, undefined, (n) => (reused = n)));
+    expect(reused).toBe(longer.length - 1);
     // A prompt whose computing was broken off is not in the cache.
     const other = TOKENS.slice(20, 32);
     await expect(engine.generate(other, GREEDY, 1, AbortSignal.abort()).next()).rejects.toThrow(/abort/);

@@ -9,7 +9,7 @@ import type { Slots } from "../src/gpu/slots.ts";
 import type { Tuning } from "../src/gpu/step.ts";
 import { Loader } from "../src/gpu/weights.ts";
 import { type Attention, type Operation, type Plan, reads } from "../src/model/plan.ts";
-import { attend } from "./attention.ts";
+import { attend } from "./attend.ts";
 import { dawn } from "./dawn.ts";
 import { type Golden, golden } from "./golden.ts";
 import { dispatch, readBytes } from "./gpu.ts";
@@ -18,11 +18,11 @@ const api = await dawn();
 const gpu = api && (await Gpu.open({ gpu: api }));
 afterAll(() => gpu?.device.destroy());
 
-const ROWS: Tuning = { lanes: 1, subgroups: false, dot: "packed" };
+const ROWS: Tuning = { lanes: 1, subgroups: false, dot: "packed", rowThreads: 128 };
 const WAYS: Record<string, Tuning> = {
   "a row a thread": ROWS,
   "a row for eight threads": { ...ROWS, lanes: 8 },
-  "a row for a subgroup": { lanes: 4, subgroups: true, dot: "packed" },
+  "a row for a subgroup": { ...ROWS, lanes: 4, subgroups: true },
   "without byte products": { ...ROWS, dot: "shifts" },
   "products in float32": { ...ROWS, dot: "float" },
 };
@@ -52,8 +52,8 @@ async function compiled(device: Gpu, { tensors, source }: Golden, plan: Plan, tu
     tokens: device.buffer(tokens * 4, "tokens"),
     logits: device.buffer(plan.vocab_size * 4, "logits"),
   };
-  const kv = new KvCache(device, plan, "f16");
-  await kv.grow(tokens, tokens);
+  const kv = new KvCache(device, plan, "f16", tokens);
+  await kv.reserve(tokens, tokens);
   const loader = new Loader(device, source, tensors, new Map(), () => {});
   return { frame, kv, program: await compile(device, plan, tensors, loader, kv, frame, tuning, tokens) };
 }

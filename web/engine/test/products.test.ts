@@ -17,7 +17,7 @@ const ROWS = 70;
 const TOKENS = [1, 2, 7, 33];
 const MOST_TOKENS = 36;
 const WIDTHS = [128, 256, 768, 2560, 6912];
-const ONE: Tuning = { lanes: 1, subgroups: false, dot: "packed" };
+const ONE: Tuning = { lanes: 1, subgroups: false, dot: "packed", rowThreads: 4 };
 const WAYS: [string, Tokens, Tuning][] = [
   ["a row a thread", "one", ONE],
   ["a row for eight threads", "one", { ...ONE, lanes: 8 }],

@@ -33,7 +33,7 @@ describe.skipIf(!gpu)("tokens", async () => {
     logits: device.buffer(logits.byteLength, "logits"),
   };
   const program = { prefill: [], decode: [], head: [], slots: new Slots(device, plan, 1) };
-  const kv = new KvCache(device, plan, "f16");
+  const kv = new KvCache(device, plan, "f16", 1);
   const executor = await Executor.make(device, program, kv, frame, logits.length, 1, 1);
   await executor.reserve(1);
 

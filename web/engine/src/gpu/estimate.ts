@@ -1,6 +1,6 @@
 import type { Described } from "../model/builder.ts";
 import type { Plan } from "../model/plan.ts";
-import { headWords, type KvType } from "./kv.ts";
+import { headWords, type KvType, ringOf } from "./kv.ts";
 import { layoutOf, scalesOfRow, wordsOfRow } from "./repack.ts";
 
 /** Bytes that a model needs. */
@@ -30,12 +30,15 @@ export function estimate(
   const words = (numbers: Iterable<number>) => 4 * Array.from(numbers).reduce((a, b) => a + b, 0);
   const weights = new Map(Array.from(tensors, ([name, tensor]) => [name, wordsOf(tensor)]));
   const unread = embedding === undefined || embedding === plan.head.weight ? 0 : (weights.get(embedding) ?? 0);
-  const positions = Object.values(plan.caches).map((group) => 2 * group.layers * group.kv_heads * headWords(group, kv));
-  const turns = Object.values(plan.frequencies).map((frequencies) => 2 * frequencies.length);
+  const caches = Object.values(plan.caches).map((group) => {
+    const positions = Math.min(context, ringOf(group, tokens) ?? context);
+    return positions * 2 * group.layers * group.kv_heads * headWords(group, kv);
+  });
+  const turns = Object.values(plan.frequencies).map((frequencies) => context * 2 * frequencies.length);
   return {
     file,
     weights: words(weights.values()),
-    context: context * words([...positions, ...turns]),
+    context: words([...caches, ...turns]),
     rows: tokens * words(Object.values(plan.slots)),
     token: words(weights.values()) - words([unread]),
   };

@@ -105,7 +105,7 @@ export class Executor {
   async reserve(positions: number): Promise<void> {
     if (positions > this.context)
       throw new ArgumentError(`The text has ${positions} tokens, and the context ${this.context}.`);
-    if (!(await this.kv.grow(positions, this.context)) && this.bound.size) return;
+    if (!(await this.kv.reserve(positions, this.context)) && this.bound.size) return;
     this.bound = new Map(this.steps.map((step) => [step, this.bind(step)]));
   }
 

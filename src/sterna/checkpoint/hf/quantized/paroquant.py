@@ -64,10 +64,10 @@ def parts(matrix: GroupCodes) -> Parts:
 
 
 def keys(layout: Layout) -> dict[str, Any]:
-    """The `quantization_config` as z-lab writes it, and `sym`, which gptqmodel asks for. z-lab's kernels have `krot`
-    rotations."""
-    section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "sym": False}
-    return {"quantization_config": section | {"krot": ROTATIONS}}
+    """The `quantization_config` as z-lab writes it; `krot` is what their kernels have. It does not say `sym`: gptqmodel
+    warns, and takes true for it, but its zero points are those of the file, and it refuses false."""
+    section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "krot": ROTATIONS}
+    return {"quantization_config": section}
 
 
 WRITER = Writer("paro", (4,), parts, keys, group_sizes=(16, 32, 64, 128), multiples=awq.WRITER.multiples)
