@@ -211,6 +211,18 @@ def test_the_estimated_time_is_that_of_rows_of_the_training_context(folder: Path
     assert plan.flops_per_token < flops_per_token(config)
 
 
+def test_the_head_too_is_multiplied_in_the_wanted_precision(folder: Path) -> None:
+    plan = plan_finetuning(write_config(folder, output="half", training='precision = "bf16"'))
+    model = plan.mode.new_model()
+    task = plan.mode.task(model, plan.inputs.data)
+    with torch.no_grad():
+        rows = task.rows_of(task.decoder, part_of(list(plan.inputs.sources[0].sequences), 1))
+        half, single = task.logits_of(task.decoder, rows), task.decoder.logits(rows)
+        rounded = rows.bfloat16() @ model.get_parameter("token_embd.weight").bfloat16().T
+    assert half.dtype == torch.float32 and not torch.equal(half, single)
+    assert torch.equal(half, rounded.float())
+
+
 def test_modes_and_their_sections_belong_together(folder: Path) -> None:
     with pytest.raises(ArgumentError, match="convert. does not belong to mode"):
         plan_finetuning(write_config(folder, more="[convert]\nnorms = 'sub'"))

@@ -96,14 +96,26 @@ class FineTuning:
 
     def rows_of(self, model: FineTuned, part: Part) -> Tensor:
         """What a model makes of a part."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.training.precision == "bf16"):
+        with self._precision():
             return model.rows(part.tokens, part.lengths)
+
+    def logits_of(self, model: FineTuned, rows: Tensor) -> Tensor:
+        """What its head makes of rows."""
+        with self._precision():
+            return model.logits(rows)
+
+    def _precision(self) -> torch.autocast:
+        """Matrix products in `training.precision`, inside the block."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.training.precision == "bf16")
 
     def answers(self, part: Part, rows: Tensor) -> Tensor:
         """The cross entropy of the part's learned tokens, divided by how many the whole batch has. Gradients are
         averaged over processes, so each counts for as many as there are."""
-        loss = answer_loss(self.decoder.logits, rows, part.labels, self._config.training.z_loss)
+        loss = answer_loss(self._logits, rows, part.labels, self._config.training.z_loss)
         return loss * process_count() / part.learned
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return self.logits_of(self.decoder, rows)
 
     def _with_terms(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The weighted sum of the terms of a loss (1: where no weight is given), which are recorded without weights."""
@@ -131,7 +143,7 @@ class FineTuning:
         with self._without_dropout(), torch.no_grad():
             for example in self._data.valid:
                 part = part_of([example], 1).to(self._device)
-                nats += answer_loss(self.decoder.logits, self.rows_of(self.decoder, part), part.labels).item()
+                nats += answer_loss(self._logits, self.rows_of(self.decoder, part), part.labels).item()
                 learned = example.ids[example.learned].tolist()
                 tokens += len(learned)
                 size += sum(len(self._data.tokenizer.token_bytes(token)) for token in learned)

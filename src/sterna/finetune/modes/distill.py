@@ -92,7 +92,7 @@ class Distilling(Converting):
         if section.logits:
 
             def of_chunk(chunk: Tensor, teachers: Tensor) -> Tensor:
-                return logits_divergence(student.logits(chunk), teacher.logits(teachers), section.tau)
+                return logits_divergence(self.logits_of(student, chunk), self.logits_of(teacher, teachers), section.tau)
 
             divergence = in_chunks(of_chunk, rows[0], teachers_rows[0])
             terms["logits"] = divergence * section.tau**2 * share
