@@ -217,7 +217,7 @@ def test_lists_of_lengths_and_threads_make_one_page(
 
     def measured(model: None, name: str, options: EngineOptions, **rest: Any) -> BenchResult:
         asked.append({"threads": options.threads, **rest})
-        return replace(result, threads=options.threads, depth=rest["depth"] or 8)
+        return replace(result, threads=options.threads or 1, depth=rest["depth"])
 
     monkeypatch.setattr("sterna.bench.throughput.bench", measured)
     peers, html = tmp_path / "llama.json", tmp_path / "report.html"

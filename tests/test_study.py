@@ -30,6 +30,7 @@ from sterna.study.statistics import Ratio, counts, loss_ratio, mcnemar, retentio
 from sterna.study.tasks import Answers, Task, answered, answers, chosen, own_tasks, tasks_of_files  # noqa: E402
 
 from .command import sterna  # noqa: E402
+from .helpers import DATA  # noqa: E402
 
 
 def test_what_is_asked_is_in_no_line_of_training() -> None:
@@ -311,9 +312,14 @@ def test_a_given_model_is_studied_on_tasks_of_files_and_solved_problems(
 
 
 @pytest.mark.slow
-def test_a_quick_study_runs_and_gives_the_same_counts_again(tmp_path: Path) -> None:
-    arguments = ("study", "degradation", "--quick", "--folder", str(tmp_path), "--json")
-    first, again = (json.loads(sterna(*arguments).stdout) for _ in range(2))
-    assert first == again and [row["precision"] for row in first["rows"]][0] == "F16"
-    assert {"ternary (trained)", "binary (trained)"} <= {row["precision"] for row in first["rows"]}
-    assert all(len(digest) == 64 for digest in first["models"].values())
+def test_a_quick_study_gives_the_committed_counts(tmp_path: Path) -> None:
+    """`study-quick.json` has what `sterna study degradation --quick --json` gave: the SHA-256 of the models, and how many
+    items of each task every precision gets right."""
+    known = json.loads((DATA / "study-quick.json").read_text())
+    found = run_study(tmp_path, models.QUICK, train=True)
+    assert [row.precision for row in found.rows] == list(known["counts"])
+    again = run_study(tmp_path, models.QUICK, train=False)
+    assert again == found  # from the models that are there
+    if found.models != known["models"]:
+        pytest.skip(f"training sums in another order here than on {known['machine']}, so it gives other models")
+    assert {row.precision: row.accuracy for row in found.rows} == known["counts"]

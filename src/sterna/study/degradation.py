@@ -59,16 +59,17 @@ def run_study(
     """
     models.check_texts(folder, texts, held_out)
     unseen = unseen_texts(held_out)
-    if train:
-        models.prepare(folder, size, texts, held_out)
-        models.train(folder, size, told)
-    found = models.found(folder, size)
-    asked = own_tasks(size.items, SEED, unseen)
-    table = _Table(folder, asked, Measure("\n\n".join(unseen)[: size.characters], told))
-    for model in found:
-        if model.name.startswith("float"):
-            others = [other for other in found if other.name in ("ternary", "binary")] if model is found[0] else []
-            table.add(model, "F16", size.samples, size.context, others)
+    with models.fixed_threads(size.threads):
+        if train:
+            models.prepare(folder, size, texts, held_out)
+            models.train(folder, size, told)
+        found = models.found(folder, size)
+        asked = own_tasks(size.items, SEED, unseen)
+        table = _Table(folder, asked, Measure("\n\n".join(unseen)[: size.characters], told))
+        for model in found:
+            if model.name.startswith("float"):
+                others = [other for other in found if other.name in ("ternary", "binary")] if model is found[0] else []
+                table.add(model, "F16", size.samples, size.context, others)
     return table.study({model.name: model.sha256 for model in found})
 
 

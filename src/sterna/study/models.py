@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -73,7 +74,7 @@ class Size:
     characters: int
     """Of the unseen text, for bits per byte."""
     threads: int
-    """Of training on a processor: their number changes the order of sums, and with it the models."""
+    """Of training and quantising: their number changes the order of sums, and with it the weights."""
 
 
 FULL = Size(4096, 256, 768, 6, 4, 256, 4900, 16, float_seeds=3, items=1000, samples=32, characters=100_000, threads=2)
@@ -151,20 +152,26 @@ def prepare(folder: Path, size: Size, texts: Sequence[Path], held_out: Sequence[
         file.write(json.dumps(made_of).encode())
 
 
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """PyTorch computes on so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:
     """Trains the models that are not there; a run that was interrupted goes on."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(size.threads)
-    try:
-        for name, weights, seed in names(size):
-            if not path_of(folder, name).exists():
-                config = folder / f"{name}.toml"
-                warmup = max(1, size.steps // 20)
-                values = vars(size) | {"name": name, "weights": weights, "seed": seed, "warmup": warmup}
-                config.write_text(CONFIG.format(**values), encoding="utf-8")
-                run_training(config, report)
-    finally:
-        torch.set_num_threads(threads)
+    for name, weights, seed in names(size):
+        if not path_of(folder, name).exists():
+            config = folder / f"{name}.toml"
+            warmup = max(1, size.steps // 20)
+            values = vars(size) | {"name": name, "weights": weights, "seed": seed, "warmup": warmup}
+            config.write_text(CONFIG.format(**values), encoding="utf-8")
+            run_training(config, report)
 
 
 def found(folder: Path, size: Size) -> list[Model]:
