@@ -119,6 +119,36 @@ std::size_t at_least_one(std::size_t threads) {
     return std::clamp<std::size_t>(threads, 1, 1024);
 }
 
+// (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry for each choice.
+nb::tuple in_columns(const std::vector<Choice>& choices) {
+    auto tokens = make_result<std::int32_t>({choices.size()});
+    auto logprobs = make_result<float>({choices.size()});
+    nb::list top;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        tokens.data()[i] = choices[i].token;
+        logprobs.data()[i] = choices[i].logprob;
+        top.append(nb::cast(choices[i].top));
+    }
+    return nb::make_tuple(tokens, logprobs, top);
+}
+
+// The token chosen from each row of logits that another engine has computed, as `in_columns` has it.
+nb::tuple chosen(Rows logits, const std::vector<Sampling>& samplings) {
+    if (logits.shape(0) != samplings.size())
+        throw std::invalid_argument("There must be one sampling for each row of logits.");
+    std::vector<Choice> choices;
+    {
+        const nb::gil_scoped_release release;
+        const std::size_t width = logits.shape(1);
+        std::vector<float> row(width);
+        for (std::size_t i = 0; i < samplings.size(); ++i) {
+            std::copy_n(logits.data() + i * width, width, row.begin());
+            choices.push_back(choose(row, samplings[i]));
+        }
+    }
+    return in_columns(choices);
+}
+
 // Keeps the arrays alive that the model reads its weights from.
 class PyModel {
 public:
@@ -193,7 +223,7 @@ public:
         return out;
     }
 
-    // (tokens, log-probabilities, lists of (id, log-probability) of the most likely tokens), one entry per row.
+    // As `in_columns` has it, one entry per row.
     nb::tuple select(Rows hidden, const std::vector<Sampling>& samplings, Indices adapter_ids,
                      const std::vector<Mix>& mixes, std::size_t threads, Profile* profile) {
         check_width(hidden);
@@ -203,15 +233,7 @@ public:
             choices = model_.select({{hidden.data(), hidden.size()}, view(adapter_ids), mixes}, samplings,
                                     at_least_one(threads), profile);
         }
-        auto tokens = make_result<std::int32_t>({choices.size()});
-        auto logprobs = make_result<float>({choices.size()});
-        nb::list top;
-        for (std::size_t i = 0; i < choices.size(); ++i) {
-            tokens.data()[i] = choices[i].token;
-            logprobs.data()[i] = choices[i].logprob;
-            top.append(nb::cast(choices[i].top));
-        }
-        return nb::make_tuple(tokens, logprobs, top);
+        return in_columns(choices);
     }
 
     // [n, 2]: log-probability and whether it is the most likely id (1 or 0), one row for each hidden row.
@@ -281,6 +303,24 @@ public:
         });
     }
 
+    // (products, hidden rows), or None where there is no such kernel.
+    nb::object multiply_adapted(Rows x, Rows a, Rows b, float scale, std::size_t threads) const {
+        if (!matrix_.adapts(x.shape(0))) return nb::none();
+        return adapted(x, matrix_.in_features(), matrix_.out_features(), a, b, scale,
+                       [&](const LowRankUpdate& update, float* out) {
+                           matrix_.multiply_adapted(update, x.data(), x.shape(0), at_least_one(threads), out);
+                       });
+    }
+
+    nb::object multiply_adapted_transposed(Rows g, Rows a, Rows b, float scale, std::size_t threads) const {
+        if (!matrix_.adapts_transposed(g.shape(0))) return nb::none();
+        return adapted(g, matrix_.out_features(), matrix_.in_features(), a, b, scale,
+                       [&](const LowRankUpdate& update, float* out) {
+                           matrix_.multiply_adapted_transposed(update, g.data(), g.shape(0), at_least_one(threads),
+                                                               out);
+                       });
+    }
+
     Result<float> rows(Indices ids) const {
         const std::size_t width = matrix_.in_features();
         auto out = make_result<float>({ids.size(), width});
@@ -305,6 +345,16 @@ private:
         const nb::gil_scoped_release release;
         if (rows.shape(0) > 0) compute(out.data());
         return out;
+    }
+
+    nb::object adapted(const Rows& rows, std::size_t width, std::size_t columns, const Rows& a, const Rows& b,
+                       float scale, const auto& compute) const {
+        if (a.shape(1) != matrix_.in_features() || b.shape(0) != matrix_.out_features() || a.shape(0) != b.shape(1))
+            throw std::invalid_argument("An update must fit its matrix.");
+        auto hidden = make_result<float>({rows.shape(0), a.shape(0)});
+        const LowRankUpdate update{a.data(), b.data(), a.shape(0), scale, hidden.data()};
+        auto out = product(rows, width, columns, [&](float* to) { compute(update, to); });
+        return nb::make_tuple(out, hidden);
     }
 
     Bytes bytes_;
@@ -492,6 +542,8 @@ NB_MODULE(_native, m) {
         .def_prop_ro("slots", &StatePool::slots)
         .def_prop_ro("slot_bytes", &StatePool::slot_bytes);
 
+    m.def("choose", &chosen, "logits"_a, "samplings"_a);
+
     nb::class_<Adapter>(m, "Adapter");
 
     nb::class_<PyMatrix>(m, "Matrix")
@@ -499,6 +551,9 @@ NB_MODULE(_native, m) {
              "activations"_a, "group_size"_a, "isa"_a)
         .def("multiply", &PyMatrix::multiply, "x"_a, "threads"_a)
         .def("multiply_transposed", &PyMatrix::multiply_transposed, "g"_a, "threads"_a)
+        .def("multiply_adapted", &PyMatrix::multiply_adapted, "x"_a, "a"_a, "b"_a, "scale"_a, "threads"_a)
+        .def("multiply_adapted_transposed", &PyMatrix::multiply_adapted_transposed, "g"_a, "a"_a, "b"_a, "scale"_a,
+             "threads"_a)
         .def("rows", &PyMatrix::rows, "ids"_a);
 
     nb::class_<PyModel>(m, "Model")

@@ -10,6 +10,9 @@ import pytest
 
 from sterna import LLM
 from sterna.checkpoint import Checkpoint
+from sterna.engine.backend import NO_ADAPTER, RowSampling
+from sterna.engine.native import choose
+from sterna.engine.sampling import SamplingParams
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
@@ -70,3 +73,28 @@ def test_what_cannot_be_is_one_sentence() -> None:
     broken = {**checkpoint.tensors, "token_embd.weight": float_tensor("token_embd.weight", embedding, Encoding.F16)}
     with pytest.raises(FormatError, match="not finite"):
         LLM(replace(checkpoint, tensors=broken), head="q8_0")
+
+
+def test_another_engines_logits_are_chosen_from_as_the_engines_own() -> None:
+    llm = LLM(model(), threads=2)
+    hidden = llm.hidden(TOKENS)
+    mask = np.full(-(-llm.vocab_size // 32), 0xFFFF, np.uint32)
+    samplings = [
+        RowSampling(SamplingParams(**params), seed=5, step=step, seen=[1, 2], generated=[2, 2], banned=[7], mask=mask)
+        for step, params in enumerate(
+            (
+                {},
+                {"temperature": 1.5},
+                {"temperature": 2.0, "top_k": 9, "top_p": 0.8, "logprobs": 3},
+                {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.2},
+                {"logit_bias": {11: 50.0}},
+                {"temperature": 1.0, "min_p": 0.1, "logprobs": 0},
+            )
+        )
+    ]
+    backend = llm._loop.backend
+    expected = backend.select(hidden, range(len(hidden)), samplings, [NO_ADAPTER] * len(hidden))
+    chosen = choose(llm.head(hidden), samplings)
+    assert [vars(choice) for choice in chosen] == [vars(choice) for choice in expected]
+    with pytest.raises(ValueError, match="one sampling for each row"):
+        choose(llm.head(hidden), samplings[:2])

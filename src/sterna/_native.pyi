@@ -105,6 +105,11 @@ class Sampling:
     def set_mask(self, mask: np.ndarray) -> None:
         """Bit i % 32 of word i / 32 (uint32 vector) says whether id i may be chosen."""
 
+def choose(
+    logits: np.ndarray, samplings: Sequence[Sampling]
+) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, float]]]]:
+    """What `Model.select` gives, from logits float32 `[n, vocab_size]` that another engine has computed."""
+
 class KvPool:
     """Blocks of keys and values in `f16`, `int8` or `f32`; memory is taken when a block is first written."""
 
@@ -143,6 +148,15 @@ class Matrix:
     def multiply(self, x: np.ndarray, threads: int) -> np.ndarray:
         """W x, float32 `[n, out]`, for rows x float32 `[n, in]`, which are quantised first: the bits of a pass."""
 
+    def multiply_adapted(
+        self, x: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """x float32 [n, in], a [rank, in], b [out, rank] -> (W x + B h, h = scale * A x), float32 [n, out] and
+        [n, rank]; None where the two are not multiplied together."""
+    def multiply_adapted_transposed(
+        self, g: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """g float32 [n, out] -> (Wᵀ g + Aᵀ h, h = scale * Bᵀ g), float32 [n, in] and [n, rank]; None likewise."""
     def multiply_transposed(self, g: np.ndarray, threads: int) -> np.ndarray:
         """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`, in float32, the terms added in order."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,27 @@ from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.gguf.keys import config_keys, config_tensors
 from sterna.checkpoint.gguf.model import read_config
 from sterna.files.embedded import EMBEDDED_MODEL
+from sterna.gpu.fuse import fuse
+from sterna.gpu.layouts import Layout, layout_of
+from sterna.gpu.steps import (
+    AttentionStep,
+    EmbedStep,
+    HadamardStep,
+    HeadsStep,
+    LinearStep,
+    NormAddStep,
+    RowStep,
+    Step,
+)
 from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.hadamard import Hadamard
+from sterna.model.operations import Linear, Weight
 from sterna.model.oracle import quantize
 from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
-from tests.golden_plans import MODELS
+from tests.golden_plans import MODELS, read
 from tests.helpers import tiny_tensors
 from tests.web import sampling
 
@@ -117,6 +131,51 @@ def pre_types() -> list[dict[str, Any]]:
     return [{"names": names, **asdict(pre)} for pre, names in found.items()]
 
 
+def steps() -> dict[str, Any]:
+    """The steps of golden plans as the GPU's engine in Python fuses them: the browser's engine has the same."""
+    found = {}
+    for name, config in MODELS.items():
+        if config.delta_net is None:
+            golden = read(name)
+            activations = {op.weight: op.activations for op in golden.plan.operations if isinstance(op, Linear)}
+            program = fuse(golden.plan, partial(_layout, golden.tensors, activations))
+            described = [_step(step, golden.tensors) for step in program.steps]
+            found[name] = {"steps": described, "head": _step(program.head, golden.tensors)}
+    return found
+
+
+def _layout(tensors: dict[str, Tensor], activations: dict[Weight, str], name: str) -> Layout:
+    return layout_of(tensors[name], activations[Weight(name)])
+
+
+def _step(step: Step, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """A step as `web/engine/test/steps.test.ts` describes a dispatch, with what both engines give their kernels."""
+    match step:
+        case EmbedStep(out=out, weight=weight, factor=factor):
+            return {"kernel": "embed", "out": out, "weight": weight, "factor": factor}
+        case RowStep(out=out, x=x, up=up, activation=activation, norm=norm, quantize=quantize):
+            parts = {"up": up, "activation": activation, "norm": norm and norm.weight, "quantize": quantize}
+            parts["quantize"] = quantize and quantize[0]
+            return {"kernel": "row", "out": out, "x": x, **parts}
+        case NormAddStep(out=out, x=x, norm=norm):
+            return {"kernel": "norm_add", "out": out, "x": x, "norm": norm.weight}
+        case LinearStep(out=out, x=x, weights=weights, biases=biases, activations=activations, residual=residual):
+            rows = sum(tensors[name].shape[0] for name in weights)
+            flags = {"residual": residual, "bias": any(bias is not None for bias in biases)}
+            matrix = {"weight": weights[0], "rows": rows, "activations": activations}
+            return {"kernel": "linear", "out": out, "x": x, **matrix, **flags}
+        case HeadsStep(attention=attention, rope=rope, norms=norms):
+            turns = {"style": rope.style, "turns": rope.frequencies, "norms": [norm.weight for norm in norms]}
+            return {"kernel": "heads", "q": attention.q, "cache": f"{attention.cache} {attention.layer}", **turns}
+        case AttentionStep(attention=attention):
+            slots = {"q": attention.q, "out": attention.out}
+            return {"kernel": "attention", **slots, "cache": f"{attention.cache} {attention.layer}"}
+        case HadamardStep(operation=operation):
+            slots = {"out": operation.out, "x": operation.x}
+            return {"kernel": "hadamard", **slots, "direction": operation.direction, "block": operation.block}
+    raise ValueError(f"the browser has no {step}")
+
+
 def contents() -> dict[Path, Any]:
     """What each file holds. The engine itself reads the pre types; the others are for its tests."""
     return {
@@ -124,6 +183,7 @@ def contents() -> dict[Path, Any]:
         FIXTURES / "embedded.json": texts(),
         FIXTURES / "sampling.json": sampling.cases(),
         FIXTURES / "codes.json": codes(),
+        FIXTURES / "steps.json": steps(),
         ENGINE / "src/tokenizer/pre.json": pre_types(),
     }
 

@@ -81,7 +81,7 @@ def run(
         say(
             f"{completion.prompt_tokens} prompt tokens at {completion.prefill_tps:.1f}/s, "
             f"{completion.completion_tokens} generated at {completion.decode_tps:.1f}/s, "
-            f"ended by {completion.stop_reason}; {drafted}{llm.threads} threads, {llm.isa}"
+            f"ended by {completion.stop_reason}; {drafted}{llm.where}"
         )
 
 

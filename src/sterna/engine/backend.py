@@ -1,4 +1,4 @@
-"""The interface of a backend, which computes passes: the CPU's engine (`native.py`), or another."""
+"""The interface of a backend, which computes passes: the CPU's engine (`native.py`), or a GPU (`sterna.gpu`)."""
 
 from __future__ import annotations
 
@@ -116,6 +116,10 @@ class Backend(Protocol):
     @property
     def pools(self) -> Sequence[CachePool | StatePool]:
         """The KV pools in the order of the plan's cache groups, then the state pools of its state groups."""
+
+    @property
+    def block_bytes(self) -> Sequence[int]:
+        """Bytes of one block or slot of each of `pools`."""
 
     def settle(self) -> None:
         """Ends whatever the backend has left for later at its start."""

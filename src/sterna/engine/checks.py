@@ -4,6 +4,7 @@ value in a type of Python (an int for a numpy integer)."""
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -121,6 +122,18 @@ class OneOf(Rule):
 
     def _taken(self, value: object) -> str:
         if not isinstance(value, str) or value not in self._known:
+            raise ValueError
+        return value
+
+
+class Device(Rule):
+    """A place where a model runs: `cpu`, `cuda`, `cuda:N` for the GPU of this number, or `auto`."""
+
+    words = "auto, cpu, cuda or cuda:N, N the number of a GPU"
+    metavar = "DEVICE"
+
+    def _taken(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
             raise ValueError
         return value
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from sterna.engine.backend import Span
+from sterna.engine.devices import open_backend
 from sterna.engine.head import sample_ids
 from sterna.engine.llm import LLM
-from sterna.engine.native import NativeBackend
 from sterna.engine.options import ACTIVATIONS
 from sterna.errors import FormatError, UnsupportedError, warn
 from sterna.model.architectures import build_plan
@@ -28,6 +28,9 @@ TOLERANCE = 1e-3
 """Hidden rows count as equal where no value differs by more than this share of the largest one. Kernels that are right
 give the same bits."""
 
+GPU_TOLERANCE = 1e-2
+"""The same for a GPU, which adds floats in another order: rounded to int8, they may differ by a whole code."""
+
 
 def check_answers(llm: LLM) -> None:
     """Raises `FormatError` for a model whose results cannot be what its file was made for, and `UnsupportedError` where
@@ -40,7 +43,7 @@ def check_answers(llm: LLM) -> None:
         raise FormatError(f"{llm.checkpoint.name!r} computes numbers that are not finite; is its file whole?")
     if len(set(ids)) > 1 and np.allclose(hidden, hidden[0], rtol=0, atol=TOLERANCE * float(np.abs(hidden).max())):
         raise FormatError(f"{llm.checkpoint.name!r} computes the same for every token; is its file whole?")
-    if llm.isa != "scalar":
+    if llm.device != "cpu" or llm.isa != "scalar":
         _compare_with_scalar(llm)
     if tokenizer is not None and _surprise(logits, ids) > np.log(llm.vocab_size):
         warn(
@@ -51,23 +54,29 @@ def check_answers(llm: LLM) -> None:
 
 def _compare_with_scalar(llm: LLM) -> None:
     """Raises `UnsupportedError` where the first layers come out otherwise than with scalar kernels."""
-    plan = _first_layers(llm)
-    ids, rows = [token % plan.vocab_size for token in range(TOKENS)], {}
-    for isa in (llm.isa, "scalar"):
-        backend = NativeBackend(
-            plan, llm.checkpoint.tensors, isa=isa, threads=llm.threads, blocks=1, kv=llm.options.kv, mmap=False
+    own, scalar = _first_rows(llm, llm.device, llm.isa), _first_rows(llm, "cpu", "scalar")
+    tolerance = TOLERANCE if llm.device == "cpu" else GPU_TOLERANCE
+    if not float(np.abs(own - scalar).max()) <= tolerance * float(np.abs(scalar).max()):
+        kernels, instead = (
+            (llm.isa, "set STERNA_ISA=scalar") if llm.device == "cpu" else ("GPU's", "use the device cpu")
         )
-        backend.settle()
-        tables = [[0]] * len(backend.pools)
-        several = backend.forward([Span(ids[:-1], 0, tables, len(ids) - 1)])
-        one = backend.forward([Span(ids[-1:], len(ids) - 1, tables)])
-        rows[isa] = np.concatenate([several, one])
-    difference = float(np.abs(rows[llm.isa] - rows["scalar"]).max())
-    if not difference <= TOLERANCE * float(np.abs(rows["scalar"]).max()):
         raise UnsupportedError(
-            f"The {llm.isa} kernels compute {llm.checkpoint.name!r} otherwise than the scalar ones; set "
-            "STERNA_ISA=scalar, and please report it."
+            f"The {kernels} kernels compute {llm.checkpoint.name!r} otherwise than the scalar ones; {instead}, and "
+            "please report it."
         )
+
+
+def _first_rows(llm: LLM, device: str, isa: str) -> np.ndarray:
+    """What the first layers give for a few tokens, float32 [n, hidden_size]: all but one together, then the last."""
+    plan = _first_layers(llm)
+    ids = [token % plan.vocab_size for token in range(TOKENS)]
+    tensors, kv = llm.checkpoint.tensors, llm.options.kv
+    backend = open_backend(device, plan, tensors, isa=isa, threads=llm.threads, blocks=1, kv=kv, mmap=False)
+    backend.settle()
+    tables = [[0]] * len(backend.pools)
+    several = backend.forward([Span(ids[:-1], 0, tables, len(ids) - 1)])
+    one = backend.forward([Span(ids[-1:], len(ids) - 1, tables)])
+    return np.concatenate([backend.to_numpy(several, 0, len(several)), backend.to_numpy(one, 0, 1)])
 
 
 def _first_layers(llm: LLM) -> Plan:

@@ -19,7 +19,9 @@ from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
 from sterna.engine.adapters import Adapters, each
 from sterna.engine.adapters import Choice as AdapterChoice
+from sterna.engine.backend import Backend
 from sterna.engine.checks import with_names
+from sterna.engine.devices import choose_device, open_backend
 from sterna.engine.generation import Completion, Constraint, Deliver, Generation
 from sterna.engine.grammar import Grammar, Grammars
 from sterna.engine.head import HeadError, measure_head, requantize_head, sample_ids
@@ -50,7 +52,7 @@ L = TypeVar("L", bound="LLM")
 
 
 class LLM:
-    """A language model on the CPU, for callers on any thread.
+    """A language model on the CPU or a GPU (`device`), for callers on any thread.
 
     `model`: a GGUF file or a folder, by its path or as `resolve_model` finds it, or a `Checkpoint`; None is the
     embedded model, `sterna-tern`. Options are those of `EngineOptions`, as an object or by their names. `adapters`:
@@ -70,6 +72,7 @@ class LLM:
     ) -> None:
         self.options = with_names(options, EngineOptions, named)
         self.threads = default_threads() if self.options.threads is None else self.options.threads
+        self.device = choose_device(self.options.device)
         self._file = _checkpoint(model, self.options.i2s_layout)
         config = self._file.config
         limit = config.context_length
@@ -91,7 +94,8 @@ class LLM:
         with ThreadPoolExecutor(1) as executor:
             # Reading the vocabulary is bound by Python, loading the weights by memory, so they run at the same time.
             loading = executor.submit(self.checkpoint.tokenizer) if self.checkpoint.has_tokenizer else None
-            backend = NativeBackend(
+            backend = open_backend(
+                self.device,
                 plan,
                 self.checkpoint.tensors,
                 isa=self.isa,
@@ -108,7 +112,7 @@ class LLM:
         self._description = (
             f"{self._file.name!r}: {config.architecture}, "
             f"{sum(prod(tensor.shape) for tensor in self._file.tensors.values()):,} parameters, "
-            f"context {self.context_length}, {self.threads} threads, {self.isa}"
+            f"context {self.context_length}, {self.where}"
         )
         self._adapters = Adapters(config, self.checkpoint.tensors, backend.load_adapter)
         for name, path in (adapters or {}).items():
@@ -154,6 +158,11 @@ class LLM:
         if name in ("_loop", "_adapters", "_cache", "_file", "checkpoint") and self.__dict__.get("_closed"):
             raise UnsupportedError(CLOSED)
         raise AttributeError(f"'LLM' object has no attribute {name!r}")
+
+    @property
+    def where(self) -> str:
+        """Where the model runs, for people: threads and instruction set, or the GPU."""
+        return self.device if self.device != "cpu" else f"{self.threads} threads, {self.isa}"
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -456,8 +465,11 @@ class LLM:
 
     @contextmanager
     def profiled(self) -> Iterator[Profile]:
-        """Times the passes that run inside a `with` block; no other request may run beside them."""
+        """Times the passes that run inside a `with` block; no other request may run beside them. Raises
+        `UnsupportedError` on a GPU, whose passes nothing times."""
         backend = self._backend
+        if not isinstance(backend, NativeBackend):
+            raise UnsupportedError("Only passes on the CPU are timed; use the device cpu.")
         backend.profile = profile = Profile()
         try:
             yield profile
@@ -481,10 +493,8 @@ class LLM:
         self._loop.call(lambda: self._loop.backend.settle())
 
     @property
-    def _backend(self) -> NativeBackend:
-        backend = self._loop.backend
-        assert isinstance(backend, NativeBackend)
-        return backend
+    def _backend(self) -> Backend:
+        return self._loop.backend
 
     def _run(
         self, requests: Sequence[Request], finished: SimpleQueue[Request], progress: Progress | None = None

@@ -122,8 +122,7 @@ class NativeBackend:
     ) -> list[Choice]:
         wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
         chosen = self._threaded(self._model.select, wanted, [_sampling(row) for row in samplings], *_mixes(mixes))
-        tokens, logprobs, top = chosen
-        return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
+        return _choices(*chosen)
 
     def score(self, hidden: np.ndarray, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
         wanted = hidden if len(rows) == len(hidden) else hidden[list(rows)]
@@ -185,6 +184,15 @@ def has_room(plan: Plan, tensors: Mapping[str, Tensor]) -> bool:
     size = sum(tensors[name].data.nbytes for name in multiplied)
     available = available_memory()
     return available is None or size + size // 4 + MARGIN <= available
+
+
+def choose(logits: np.ndarray, samplings: Sequence[RowSampling]) -> list[Choice]:
+    """A choice for each row of logits float32 [n, vocab_size] that another backend has computed."""
+    return _choices(*_native.choose(logits, [_sampling(row) for row in samplings]))
+
+
+def _choices(tokens: np.ndarray, logprobs: np.ndarray, top: list[list[tuple[int, float]]]) -> list[Choice]:
+    return [Choice(*choice) for choice in zip(tokens.tolist(), logprobs.tolist(), top, strict=True)]
 
 
 def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sterna.engine.checks import OneOf, Options, Switch, Whole, option
+from sterna.engine.checks import Device, OneOf, Options, Switch, Whole, option
 
 MAX_THREADS = 1024
 THREADS = Whole(1, MAX_THREADS, optional=True)
@@ -22,6 +22,12 @@ TOKENS_PER_PASS = 128
 class EngineOptions(Options):
     """How a model is run. Raises `OptionError` for a value that cannot work."""
 
+    device: str = option(
+        "cpu",
+        Device(),
+        "--device",
+        help="Where the model runs: cpu, a GPU (cuda, or cuda:N), or auto, the first GPU or else the CPU.",
+    )
     threads: int | None = option(
         None, THREADS, "-t", "--threads", help="Threads; default: STERNA_THREADS, else all processors."
     )

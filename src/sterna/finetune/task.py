@@ -48,8 +48,6 @@ class FineTuning:
 
     def __init__(self, config: FineTuneConfig, model: nn.Module, data: Data) -> None:
         self._model, self._config, self._data = model, config, data
-        training = config.training
-        self.tokens_per_step = training.batch_size * training.context
         self._device = next(model.parameters()).device
         self._terms: dict[str, float] = {}
 
@@ -66,6 +64,14 @@ class FineTuning:
     def decoder(self) -> FineTuned:
         """The model, as something that gives rows and logits."""
         return self._model  # type: ignore[return-value]
+
+    def tokens(self, steps: int) -> int:
+        """Rows have as many tokens as their examples: nothing is padded."""
+        return self._data.batches.tokens(steps * self._config.training.batch_size)
+
+    def recorded(self) -> Mapping[str, float]:
+        """Nothing is found out before the first step."""
+        return {}
 
     def parts(self, step: int) -> Iterator[Part]:
         """The rows of this process, in `training.accumulation` parts. Raises ArgumentError where the processes would

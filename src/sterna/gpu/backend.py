@@ -1,0 +1,196 @@
+"""A GPU as a backend of the engine: the steps of a plan by Triton's kernels, its KV pools and its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sterna.engine.backend import NO_ADAPTER, CachePool, Choice, Mix, RowSampling, Span, StatePool
+from sterna.engine.native import HEAD, choose
+from sterna.errors import UnsupportedError
+from sterna.gpu import adapters
+from sterna.gpu.cache import Pool, block_bytes
+from sterna.gpu.device import describe, free_memory, open_device
+from sterna.gpu.frame import BLOCK, Frame
+from sterna.gpu.fuse import fuse
+from sterna.gpu.graphs import Graphs, padded
+from sterna.gpu.layouts import layout_of
+from sterna.gpu.runner import Runner
+from sterna.model.operations import Linear
+from sterna.model.plan import Plan
+from sterna.tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from sterna.checkpoint.adapters import LowRank
+
+SHARE = 0.9
+"""Of the memory that is free after the weights are loaded, the share that keys and values may take."""
+
+
+class GpuBackend:
+    """Implements `Backend`; hidden rows are tensors on the device. Raises `UnsupportedError` where there is no such
+    GPU, where no kernel computes the plan, and where the memory of the GPU is too small."""
+
+    block_size = BLOCK
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Mapping[str, Tensor],
+        *,
+        number: int = 0,
+        blocks: int,
+        least_blocks: int = 1,
+        kv: str = "f16",
+    ) -> None:
+        if plan.states:
+            raise UnsupportedError("The GPU's engine runs no models with delta rules; use the device cpu.")
+        self.device = open_device(number)
+        self.name = describe(self.device)
+        self._plan = plan
+        activations = {str(op.weight): op.activations for op in plan.operations if isinstance(op, Linear)}
+        self._program = fuse(plan, lambda name: layout_of(tensors[name], activations[name]))
+        self._pools: dict[str, Pool] = {}
+        self._mixes: list[tuple[Mix, torch.Tensor]] = []
+        with self._computing():
+            self._frame = Frame(plan, self.device)
+            self._runner = Runner(plan, tensors, self._frame, self._pools, self.device, self._adapt)
+            self._runner.load((*self._program.steps, self._program.head))
+            self._pools |= self._make_pools(blocks, least_blocks, kv)
+        self.block_bytes = [block_bytes(group, kv) for group in plan.caches.values()]
+        self.pools: list[CachePool | StatePool] = [
+            CachePool(pool.blocks, group.window)
+            for pool, group in zip(self._pools.values(), plan.caches.values(), strict=True)
+        ]
+        self._graphs = Graphs(lambda tokens: self._runner.run(self._program.steps, tokens))
+
+    def settle(self) -> None:
+        """Waits for what the GPU still does."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def copy(self, pool: int, source: int, target: int) -> None:
+        list(self._pools.values())[pool].copy(source, target)
+
+    def forward(self, spans: Sequence[Span]) -> torch.Tensor:
+        lengths = [len(span.token_ids) for span in spans]
+        tokens, ends = sum(lengths), np.cumsum(lengths)
+        with self._computing():
+            records = self.device.type == "cuda" and not any(span.mix.parts for span in spans)
+            size = padded(tokens) if records else tokens
+            width = max((len(table) for span in spans for table in span.block_tables), default=1)
+            self._frame.reserve(size, width)
+            inputs = np.zeros((3, size), np.int32)
+            inputs[1, tokens:] = -1
+            inputs[0, :tokens] = [token for span in spans for token in span.token_ids]
+            inputs[1, :tokens] = np.concatenate([span.start + np.arange(len(span.token_ids)) for span in spans])
+            inputs[2, :tokens] = np.repeat(np.arange(len(spans)), lengths)
+            tables = [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self._pools))]
+            self._frame.write(inputs, tables)
+            self._mixes = self._rows_of([span.mix for span in spans], lengths)
+            if records:
+                self._graphs.run(size, self._frame.serial)
+            else:
+                self._runner.run(self._program.steps, tokens)
+            outputs = [row for span, end in zip(spans, ends, strict=True) for row in range(end - span.outputs, end)]
+            return self._frame.view(self._plan.output).rows[torch.tensor(outputs, device=self.device, dtype=torch.long)]
+
+    def finite(self, hidden: torch.Tensor) -> np.ndarray:
+        finite: np.ndarray = torch.isfinite(hidden).all(dim=1).cpu().numpy()
+        return finite
+
+    def select(
+        self, hidden: torch.Tensor, rows: Sequence[int], samplings: Sequence[RowSampling], mixes: Sequence[Mix]
+    ) -> list[Choice]:
+        logits = self._logits(hidden, rows, mixes)
+        if all(_is_greedy(sampling) for sampling in samplings):
+            return [Choice(int(token)) for token in _lowest_best(logits)]
+        return choose(logits.cpu().numpy(), samplings)
+
+    def score(self, hidden: torch.Tensor, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
+        logits = self._logits(hidden, rows, mixes)
+        ids = torch.from_numpy(targets.astype(np.int64)).to(self.device)
+        logprobs = logits.double().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]
+        scores: np.ndarray = torch.stack([logprobs.float(), (_lowest_best(logits) == ids).float()], dim=1).cpu().numpy()
+        return scores
+
+    def to_numpy(self, hidden: torch.Tensor, first: int, last: int) -> np.ndarray:
+        rows: np.ndarray = hidden[first:last].cpu().numpy()
+        return rows
+
+    def logits(self, rows: np.ndarray, mix: Mix = NO_ADAPTER) -> np.ndarray:
+        hidden = torch.from_numpy(rows).to(self.device)
+        logits: np.ndarray = self._logits(hidden, range(len(rows)), [mix] * len(rows)).cpu().numpy()
+        return logits
+
+    def load_adapter(self, updates: Mapping[str, LowRank]) -> adapters.Handle:
+        with self._computing():
+            return adapters.load(updates, {HEAD: self._plan.head.weight}, self.device)
+
+    def _logits(self, hidden: torch.Tensor, rows: Sequence[int], mixes: Sequence[Mix]) -> torch.Tensor:
+        """Logits float32 [n, vocab_size] of some of the hidden rows."""
+        with self._computing():
+            wanted = hidden[torch.tensor(list(rows), device=self.device, dtype=torch.long)].contiguous()
+            self._mixes = self._rows_of(mixes, [1] * len(mixes))
+            return self._runner.head(self._program.head, wanted)
+
+    def _adapt(self, weight: str, x: torch.Tensor, out: torch.Tensor) -> None:
+        """What the adapters of the present rows add to the product of a matrix."""
+        adapters.add(weight, self._mixes, x, out)
+
+    def _rows_of(self, mixes: Sequence[Mix], lengths: Sequence[int]) -> list[tuple[Mix, torch.Tensor]]:
+        """The rows of each mix; `lengths`: how many rows each of `mixes` is for."""
+        found: dict[Mix, list[int]] = {}
+        first = 0
+        for mix, length in zip(mixes, lengths, strict=True):
+            if mix.parts:
+                found.setdefault(mix, []).extend(range(first, first + length))
+            first += length
+        return [(mix, torch.tensor(rows, device=self.device)) for mix, rows in found.items()]
+
+    def _make_pools(self, blocks: int, least_blocks: int, kv: str) -> dict[str, Pool]:
+        """The pools of the plan's cache groups: of `blocks` blocks, or of as many as there is memory for."""
+        room = free_memory(self.device)
+        if room is not None:
+            each = sum(block_bytes(group, kv) for group in self._plan.caches.values())
+            blocks = max(least_blocks, min(blocks, int(room * SHARE) // max(each, 1)))
+        return {name: Pool(group, blocks, kv, self.device) for name, group in self._plan.caches.items()}
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """What is done inside needs no gradients, is for this GPU, and may lack memory."""
+        try:
+            with torch.inference_mode(), torch.cuda.device(self.device if self.device.type == "cuda" else -1):
+                yield
+        except torch.cuda.OutOfMemoryError:
+            raise UnsupportedError(
+                f"The memory of {self.name} is too small for this model; ask for a smaller context, or for --kv int8."
+            ) from None
+
+
+def _rectangle(tables: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of different lengths as int32 [n, longest], filled up with 0, a block that no position reads."""
+    rectangle = np.zeros((len(tables), max(map(len, tables))), np.int32)
+    for row, table in zip(rectangle, tables, strict=True):
+        row[: len(table)] = table
+    return rectangle
+
+
+def _lowest_best(logits: torch.Tensor) -> torch.Tensor:
+    """The most likely id of each row, the lowest of equals, int64 [n]; NaN counts as minus infinity."""
+    clean = logits.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    ids = torch.arange(logits.shape[1], device=logits.device)
+    best = torch.where(clean == clean.amax(dim=1, keepdim=True), ids, logits.shape[1])
+    return best.amin(dim=1)
+
+
+def _is_greedy(sampling: RowSampling) -> bool:
+    """Whether the most likely token is wanted, and nothing else."""
+    params = sampling.params
+    penalised = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty) != (1.0, 0.0, 0.0)
+    changed = penalised or params.logit_bias or sampling.banned or sampling.mask is not None
+    return params.temperature == 0 and params.logprobs is None and not changed

@@ -1,0 +1,56 @@
+"""Models by `LLM(device="cuda")` in the interpreter: beside bitnet.cpp, and beside the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sterna import LLM
+from sterna.engine.known_answer import check_answers
+from tests.adapters.random_adapters import random_adapter, saved
+from tests.helpers import DATA, GOLDEN, TINY, TOKENS, golden_logits, mean_kl, tiny_checkpoint, top1_margin, top1_matches
+
+
+@pytest.mark.parametrize("tokens", [8, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("model", "reference"), GOLDEN.values(), ids=GOLDEN)
+def test_golden_models_agree_with_bitnet_cpp(model: str, reference: str, tokens: int) -> None:
+    expected = golden_logits(DATA / reference)[:tokens]
+    logits = LLM(DATA / model, device="cuda", ctx=64).logits(TOKENS[:tokens])
+    assert np.abs(logits[0] - expected[0]).max() < 2e-4
+    matches = top1_matches(expected, logits)
+    assert matches.sum() >= tokens * 45 // 48
+    assert (top1_margin(expected)[~matches] < 1).all()
+    assert mean_kl(expected, logits) < 2e-2
+
+
+@pytest.mark.slow
+def test_the_embedded_model_writes_what_it_writes_on_the_cpu() -> None:
+    prompt = "It was a dark and stormy night"
+    texts = [LLM(device=device, ctx=64).generate(prompt, max_tokens=16, ignore_eos=True) for device in ("cuda", "cpu")]
+    assert texts[0] == texts[1]
+
+
+def test_the_scheduler_samples_scores_and_shares_prefixes_as_on_the_cpu() -> None:
+    model = tiny_checkpoint(TINY)
+    own, cpu = LLM(model, device="cuda"), LLM(model)
+    assert repr(own).endswith("cuda:0>")
+    for params in ({}, {"temperature": 1.0, "seed": 3}):  # chosen on the device, and from copied logits
+        both = [llm.complete([[1, 2, 3], [1, 2, 9, 9]], max_tokens=2, ignore_eos=True, **params) for llm in (own, cpu)]
+        assert [each.token_ids for each in both[0]] == [each.token_ids for each in both[1]]
+    np.testing.assert_allclose(own.scores([5, 6, 7, 8]), cpu.scores([5, 6, 7, 8]), atol=1e-3)
+    check_answers(own)
+    assert own.statistics.least_cache_bytes > 0
+
+
+@pytest.mark.slow
+def test_adapters_change_the_rows_of_their_own_sequences(tmp_path: Path) -> None:
+    model = tiny_checkpoint(TINY)
+    adapters = {"a": saved(tmp_path / "a", random_adapter(TINY), TINY)}
+    own, cpu = (LLM(model, device=device, adapters=adapters) for device in ("cuda", "cpu"))
+    ids = [5, 6, 7]
+    plain, changed = own.logits(ids), own.logits(ids, adapter="a")
+    assert mean_kl(cpu.logits(ids, adapter="a"), changed) < 1e-3 < mean_kl(plain, changed)
+    mixed = own.embed([ids, ids], adapter=[None, "a"])
+    assert np.abs(mixed - cpu.embed([ids, ids], adapter=[None, "a"])).max() < 1e-2

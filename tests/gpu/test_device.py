@@ -1,0 +1,48 @@
+"""Which device a model gets, and what it says where there is none; nothing here needs a GPU or an interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sterna import LLM
+from sterna.engine import devices
+from sterna.errors import OptionError, UnsupportedError
+
+
+def test_the_cpu_is_the_default_and_imports_no_torch() -> None:
+    program = "import sys; from sterna import LLM; print(LLM(ctx=8).device, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "cpu False\n"
+
+
+def test_what_a_gpu_needs_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"torch and triton; pip install 'sterna\[gpu\]'\.$"):
+        LLM(device="cuda")
+    assert devices.choose_device("auto") == "cpu"
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch, gpu = pytest.importorskip("torch"), pytest.importorskip("sterna.gpu.device")
+    if gpu.interpreted():
+        pytest.skip("the interpreter takes any device")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnsupportedError, match="There is no GPU to use: torch .*; use the device cpu.$"):
+        LLM(device="cuda")
+    assert LLM(device="auto", ctx=8).device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UnsupportedError, match="no GPU cuda:5: there are 2 GPUs, cuda:0 to cuda:1"):
+        LLM(device="cuda:5")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (7, 5))
+    with pytest.raises(UnsupportedError, match="compute capability 7.5"):
+        LLM(device="cuda:1")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "cuda:-1", 0, None, "cuda:1234"])
+def test_other_names_of_devices_are_refused(device: object) -> None:
+    with pytest.raises(OptionError, match="auto, cpu, cuda or cuda:N"):
+        LLM(device=device)
