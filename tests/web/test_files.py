@@ -24,10 +24,8 @@ QWEN2 = replace(LLAMA, architecture="qwen2", rope_style="half")
 QWEN3 = replace(helpers.QWEN3, hidden_size=256, intermediate_size=256, vocab_size=256)
 GEMMA3 = replace(helpers.GEMMA3, hidden_size=256, intermediate_size=256, vocab_size=256, sliding_window=5)
 FILES = {
-    "bitnet i2_s f16 tied": (BITNET, "i2_s", "f16"),
     "bitnet tq1_0 q6_k tied": (BITNET, "tq1_0", "q6_k"),
-    "bitnet tq2_0 f16": (replace(BITNET, tied_head=False), "tq2_0", "f16"),
-    "llama tq2_0 q6_k": (LLAMA, "tq2_0", "q6_k"),
+    "llama tq2_0 f16": (LLAMA, "tq2_0", "f16"),
     "qwen2 i2_s q8_0": (QWEN2, "i2_s", "q8_0"),
     "qwen3 tq1_0 f32 tied": (QWEN3, "tq1_0", "f32"),
     "gemma3 i2_s q8_0 tied": (GEMMA3, "i2_s", "q8_0"),
