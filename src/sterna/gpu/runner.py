@@ -122,10 +122,10 @@ class Runner:
         options |= {"TOKENS": tile.tokens, "PLANES": form.planes}
         if kind == "ternary":
             span = max(group, 128) if group else columns
-            blocks = tile.depth if span // 128 % tile.depth == 0 else 1
+            deep = is_plain(matrix.layout, form.planes) and columns // 128 % tile.depth == 0
             ternary_kernel[grid](
                 matrix.data, matrix.scales, form.codes, form.steps, form.sums, bias, out.rows, *sizes, span, out.stride,
-                GROUP=group, BLOCKS=blocks, **options,
+                GROUP=group, BLOCKS=tile.depth if deep else 1, **options,
             )  # fmt: skip
         elif kind == "int4":
             int4_kernel[grid](
