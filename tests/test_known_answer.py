@@ -12,7 +12,7 @@ import pytest
 from sterna import LLM
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.checkpoint import LoadedCheckpoint
-from sterna.engine import known_answer
+from sterna.engine import devices
 from sterna.engine.known_answer import check_answers
 from sterna.engine.native import NativeBackend
 from sterna.errors import FormatError, ModelWarning, UnsupportedError
@@ -74,6 +74,6 @@ def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch, wrong: float) 
     with LLM(threads=1) as llm:
         if llm.isa == "scalar":
             pytest.skip("This machine has scalar kernels alone.")
-        monkeypatch.setattr(known_answer, "NativeBackend", Wrong)
+        monkeypatch.setattr(devices, "NativeBackend", Wrong)
         with pytest.raises(UnsupportedError, match="otherwise than the scalar ones"):
             check_answers(llm)

@@ -38,7 +38,7 @@ TYPES = {
 }
 """Parameters that are not `*fp32` where they are pointers, and not `i32` where they are numbers."""
 NUMBERS = re.compile(r"tokens|rows|columns|padded|span|window|width|k_at|v_at|first_block|table_width|.*stride|stride")
-INT8, DP4A = r"mma\S*s32\.s8\.s8", r"dp4a"
+INT8, DP4A = r"mma\S*s32\.s8\.s8|tcgen05\.mma\S*kind::i8", r"dp4a"
 
 
 class Case(NamedTuple):
@@ -64,23 +64,24 @@ CASES = {
         types=WORDS,
     ),
     **{
-        f"ternary {name}": Case(
+        f"ternary {name} by {blocks}": Case(
             ternary.ternary_kernel,
-            ADDED | tile(name) | {"GROUP": 0, "PLANES": 1, "BLOCKS": 2},
+            ADDED | tile(name) | {"GROUP": 0, "PLANES": 1, "BLOCKS": blocks},
             INT8,
             TILES[name].warps,
         )
         for name in ("few", "some", "many")
+        for blocks in {1, TILES[name].depth}
     },
     **{
         f"groups of {group}, {name}": Case(
             ternary.ternary_kernel,
-            ADDED | tile(name) | {"GROUP": group, "PLANES": 2, "BLOCKS": 2 if group > 128 else 1},
+            ADDED | tile(name) | {"GROUP": group, "PLANES": 2, "BLOCKS": 1},
             INT8,
             TILES[name].warps,
         )
-        for group in (32, 64, 128, 256)
-        for name in ("few", "some", "many")
+        for group in (0, 32, 64, 128, 256)
+        for name in ("few", "some")
     },
     **{
         f"INT4 {group}, {planes} planes, {name}": Case(
@@ -91,14 +92,14 @@ CASES = {
             {"zeros": "*fp32"},
         )
         for group, planes in ((32, 1), (128, 1), (128, 2))
-        for name in ("few", "many")
+        for name in ("few", "some")
     },
     **{
         f"bytes {group}, {name}": Case(
             matrices.bytes_kernel, ADDED | tile(name) | {"GROUP": group, "PLANES": 2}, INT8, TILES[name].warps
         )
         for group in (16, 32)
-        for name in ("few", "many")
+        for name in ("few", "some")
     },
     **{
         name: Case(
@@ -128,7 +129,7 @@ CASES = {
     "attention": Case(attention.attention_kernel, SHAPE | {"INT8": False, "SPLITS": 8}),
     "parts of attention": Case(attention.merge_kernel, {"HEADS": 32, "SIZE": 128, "SPLITS": 8, "WIDTH": 128}, warps=1),
 }
-QUICK = ("ternary row", "ternary few", "groups of 64, few")
+QUICK = ("ternary row", "ternary few by 4")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in CASES if name not in QUICK]
 
 

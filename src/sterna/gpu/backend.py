@@ -66,7 +66,7 @@ class GpuBackend:
             CachePool(pool.blocks, group.window)
             for pool, group in zip(self._pools.values(), plan.caches.values(), strict=True)
         ]
-        self._graphs = Graphs(lambda tokens: self._runner.run(self._program.steps, tokens))
+        self._graphs = Graphs(self._run) if self.device.type == "cuda" else None
 
     def settle(self) -> None:
         """Waits for what the GPU still does."""
@@ -80,8 +80,8 @@ class GpuBackend:
         lengths = [len(span.token_ids) for span in spans]
         tokens, ends = sum(lengths), np.cumsum(lengths)
         with self._computing():
-            records = self.device.type == "cuda" and not any(span.mix.parts for span in spans)
-            size = padded(tokens) if records else tokens
+            graphs = None if any(span.mix.parts for span in spans) else self._graphs
+            size = tokens if graphs is None else padded(tokens)
             width = max((len(table) for span in spans for table in span.block_tables), default=1)
             self._frame.reserve(size, width)
             inputs = np.zeros((3, size), np.int32)
@@ -92,10 +92,10 @@ class GpuBackend:
             tables = [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self._pools))]
             self._frame.write(inputs, tables)
             self._mixes = self._rows_of([span.mix for span in spans], lengths)
-            if records:
-                self._graphs.run(size, self._frame.serial)
+            if graphs is None:
+                self._run(tokens)
             else:
-                self._runner.run(self._program.steps, tokens)
+                graphs.run(size, self._frame.serial)
             outputs = [row for span, end in zip(spans, ends, strict=True) for row in range(end - span.outputs, end)]
             return self._frame.view(self._plan.output).rows[torch.tensor(outputs, device=self.device, dtype=torch.long)]
 
@@ -130,6 +130,9 @@ class GpuBackend:
     def load_adapter(self, updates: Mapping[str, LowRank]) -> adapters.Handle:
         with self._computing():
             return adapters.load(updates, {HEAD: self._plan.head.weight}, self.device)
+
+    def _run(self, tokens: int) -> None:
+        self._runner.run(self._program.steps, tokens)
 
     def _logits(self, hidden: torch.Tensor, rows: Sequence[int], mixes: Sequence[Mix]) -> torch.Tensor:
         """Logits float32 [n, vocab_size] of some of the hidden rows."""

@@ -32,7 +32,7 @@ class Graphs:
             self._run(tokens)
             return
         if tokens not in self._graphs:
-            self._run(tokens)  # compiles the kernels, which cannot be recorded; a pass may be computed twice
+            self._run(tokens)  # compiles kernels and makes buffers; recording computes nothing
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):

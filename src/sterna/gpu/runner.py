@@ -30,7 +30,7 @@ from sterna.gpu.steps import (
     RowStep,
     Step,
 )
-from sterna.gpu.tiles import tile_of
+from sterna.gpu.tiles import is_plain, tile_of
 from sterna.gpu.weights import Matrix, load, vector
 from sterna.model.plan import Plan
 from sterna.tensor.tensor import Tensor
@@ -102,8 +102,7 @@ class Runner:
         flags = {"RESIDUAL": step.residual, "BIAS": bias is not None}
         bias = self._none if bias is None else bias
         kind, group = matrix.layout.kind, matrix.layout.group
-        is_row = kind == "ternary" and group == 0 and tokens == 1 and form is not None and form.planes == 1
-        tile = tile_of(kind, tokens, is_row)
+        tile = tile_of(matrix.layout, tokens, form.planes if form else 0)
         rows, columns = matrix.rows, matrix.layout.columns
         grid = triton.cdiv(rows, tile.rows), triton.cdiv(tokens, tile.tokens)
         options: dict[str, Any] = flags | {"ROWS": tile.rows, "num_warps": tile.warps}
@@ -114,7 +113,7 @@ class Runner:
             )  # fmt: skip
             return
         sizes = tokens, rows, columns
-        if is_row:
+        if tokens == 1 and is_plain(matrix.layout, form.planes):
             ternary_row_kernel[(triton.cdiv(rows, tile.rows),)](
                 matrix.data.view(torch.int32), matrix.scales, form.codes.view(torch.int32), form.steps, form.sums, bias,
                 out.rows, rows, columns, INTERPRETED=interpreted(), WORDS=tile.depth, **options,
@@ -123,10 +122,10 @@ class Runner:
         options |= {"TOKENS": tile.tokens, "PLANES": form.planes}
         if kind == "ternary":
             span = max(group, 128) if group else columns
-            blocks = next(count for count in (4, 2, 1) if span // 128 % count == 0)
+            deep = is_plain(matrix.layout, form.planes) and columns // 128 % tile.depth == 0
             ternary_kernel[grid](
                 matrix.data, matrix.scales, form.codes, form.steps, form.sums, bias, out.rows, *sizes, span, out.stride,
-                GROUP=group, BLOCKS=blocks, **options,
+                GROUP=group, BLOCKS=tile.depth if deep else 1, **options,
             )  # fmt: skip
         elif kind == "int4":
             int4_kernel[grid](

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,17 @@ import pytest
 
 from sterna import LLM
 from sterna.engine.known_answer import check_answers
+from sterna.gpu.backend import GpuBackend
 from tests.adapters.random_adapters import random_adapter, saved
 from tests.helpers import DATA, GOLDEN, TINY, TOKENS, golden_logits, mean_kl, tiny_checkpoint, top1_margin, top1_matches
 
 
-@pytest.mark.parametrize("tokens", [8, pytest.param(48, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("model", "reference"), GOLDEN.values(), ids=GOLDEN)
-def test_golden_models_agree_with_bitnet_cpp(model: str, reference: str, tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("bitnet-b1.58", 6), *(pytest.param(name, 48, marks=pytest.mark.slow) for name in GOLDEN)],
+)
+def test_golden_models_agree_with_bitnet_cpp(name: str, tokens: int) -> None:
+    model, reference = GOLDEN[name]
     expected = golden_logits(DATA / reference)[:tokens]
     logits = LLM(DATA / model, device="cuda", ctx=64).logits(TOKENS[:tokens])
     assert np.abs(logits[0] - expected[0]).max() < 2e-4
@@ -42,6 +47,29 @@ def test_the_scheduler_samples_scores_and_shares_prefixes_as_on_the_cpu() -> Non
     np.testing.assert_allclose(own.scores([5, 6, 7, 8]), cpu.scores([5, 6, 7, 8]), atol=1e-3)
     check_answers(own)
     assert own.statistics.least_cache_bytes > 0
+
+
+class Filled:
+    """In place of `Graphs`, which needs a GPU: passes are filled up, and not recorded."""
+
+    def __init__(self, run: Callable[[int], None]) -> None:
+        self._run, self.tokens = run, [0]
+
+    def run(self, tokens: int, serial: int) -> None:
+        self.tokens.append(tokens)
+        self._run(tokens)
+
+
+def test_tokens_that_fill_up_a_recorded_pass_change_nothing() -> None:
+    model = tiny_checkpoint(TINY)
+    own, filled = LLM(model, device="cuda").hidden([4, 5, 6]), LLM(model, device="cuda")
+    backend = filled._loop.backend
+    assert isinstance(backend, GpuBackend)
+    backend._graphs = graphs = Filled(backend._run)  # type: ignore[assignment]
+    assert np.array_equal(filled.hidden([4, 5, 6]), own)
+    assert graphs.tokens[-1] == 4
+    keys = backend._pools["full"].keys
+    assert keys[:, :, 3:].count_nonzero() == 0 and keys[:, 1:].count_nonzero() == 0
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def unsupported(unit: Unit) -> bool:
     return activations == "int15" and name in others or activations in ("int8 64", "int8 128")
 
 
-QUICK = ("bitnet", "gemma3", "products", "int4")
+QUICK = ("bitnet", "int4")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in (*QUICK, "hybrid")]
 
 

@@ -123,11 +123,15 @@ def int4_kernel(
                 q = token_codes + (PLANES - 1 - plane) * padded + at
                 q0 = tl.load(q, mask=token_inside[:, None], other=0)
                 q1 = tl.load(q + 32, mask=token_inside[:, None], other=0)
-                weight: tl.constexpr = 128 if PLANES == 2 and plane == 0 else 1
-                low += tl.dot(q0, (packed & 0x0F).to(tl.int8, bitcast=True), out_dtype=tl.int32) * weight
                 # The top bits are a signed byte's: flipped there, fields become 16 · (field - 8).
                 flipped = ((packed & 0xF0) ^ 0x80).to(tl.int8, bitcast=True)
-                high += (tl.dot(q1, flipped, out_dtype=tl.int32) >> 4) * weight
+                first_part = tl.dot(q0, (packed & 0x0F).to(tl.int8, bitcast=True), out_dtype=tl.int32)
+                second_part = tl.dot(q1, flipped, out_dtype=tl.int32) >> 4
+                if plane < PLANES - 1:  # the plane of the higher digits
+                    first_part *= 128
+                    second_part *= 128
+                low += first_part
+                high += second_part
             low_sum += tl.load(token_sums + at // 32, mask=token_inside, other=0)
             high_sum += tl.load(token_sums + at // 32 + 1, mask=token_inside, other=0)
         high += 8 * high_sum[:, None]
