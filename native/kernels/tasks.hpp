@@ -164,9 +164,9 @@ struct ProductTask {
     std::size_t rows, terms, columns;
 };
 
-// Products of floats by halves of bfloat16 (split_amx.hpp): multiples of kSplitTokens tokens, kSplitTerms terms, at
-// most kMostSplitTerms, and kSplitColumns columns. The left matrix lies in blocks of kSplitTokens tokens and kSplitTerms
-// terms, with two halves: [2, kSplitTokens, kSplitTerms]. Blocks of the same tokens follow each other.
+// Products of floats by halves of bfloat16 (split_amx.hpp): multiples of kSplitTokens tokens, kSplitTerms terms (at
+// most kMostSplitTerms) and kSplitColumns columns. The left matrix lies in blocks of kSplitTokens tokens and
+// kSplitTerms terms, with two halves: [2, kSplitTokens, kSplitTerms]. Blocks of the same tokens follow each other.
 inline constexpr std::size_t kSplitTokens = 32, kSplitTerms = 32, kMostSplitTerms = 128, kSplitColumns = 32;
 inline constexpr std::size_t kSplitBlock = 2 * kSplitTokens * kSplitTerms;
 struct SplitTask {
