@@ -313,8 +313,8 @@ def test_a_given_model_is_studied_on_tasks_of_files_and_solved_problems(
 
 @pytest.mark.slow
 def test_a_quick_study_gives_the_committed_counts(tmp_path: Path) -> None:
-    """`study-quick.json` has what `sterna study degradation --quick --json` gave: the SHA-256 of the models, and of each
-    precision how many items of each task it gets right."""
+    """`study-quick.json` has what `sterna study degradation --quick --json` gave: the SHA-256 of the models, and how
+    many items of each task every precision gets right."""
     known = json.loads((DATA / "study-quick.json").read_text())
     found = run_study(tmp_path, models.QUICK, train=True)
     assert [row.precision for row in found.rows] == list(known["counts"])
