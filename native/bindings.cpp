@@ -303,6 +303,24 @@ public:
         });
     }
 
+    // (products, hidden rows), or None where there is no such kernel.
+    nb::object multiply_adapted(Rows x, Rows a, Rows b, float scale, std::size_t threads) const {
+        if (!matrix_.adapts(x.shape(0))) return nb::none();
+        return adapted(x, matrix_.in_features(), matrix_.out_features(), a, b, scale,
+                       [&](const LowRankUpdate& update, float* out) {
+                           matrix_.multiply_adapted(update, x.data(), x.shape(0), at_least_one(threads), out);
+                       });
+    }
+
+    nb::object multiply_adapted_transposed(Rows g, Rows a, Rows b, float scale, std::size_t threads) const {
+        if (!matrix_.adapts_transposed(g.shape(0))) return nb::none();
+        return adapted(g, matrix_.out_features(), matrix_.in_features(), a, b, scale,
+                       [&](const LowRankUpdate& update, float* out) {
+                           matrix_.multiply_adapted_transposed(update, g.data(), g.shape(0), at_least_one(threads),
+                                                               out);
+                       });
+    }
+
     Result<float> rows(Indices ids) const {
         const std::size_t width = matrix_.in_features();
         auto out = make_result<float>({ids.size(), width});
@@ -327,6 +345,16 @@ private:
         const nb::gil_scoped_release release;
         if (rows.shape(0) > 0) compute(out.data());
         return out;
+    }
+
+    nb::object adapted(const Rows& rows, std::size_t width, std::size_t columns, const Rows& a, const Rows& b,
+                       float scale, const auto& compute) const {
+        if (a.shape(1) != matrix_.in_features() || b.shape(0) != matrix_.out_features() || a.shape(0) != b.shape(1))
+            throw std::invalid_argument("An update must fit its matrix.");
+        auto hidden = make_result<float>({rows.shape(0), a.shape(0)});
+        const LowRankUpdate update{a.data(), b.data(), a.shape(0), scale, hidden.data()};
+        auto out = product(rows, width, columns, [&](float* to) { compute(update, to); });
+        return nb::make_tuple(out, hidden);
     }
 
     Bytes bytes_;
@@ -523,6 +551,9 @@ NB_MODULE(_native, m) {
              "activations"_a, "group_size"_a, "isa"_a)
         .def("multiply", &PyMatrix::multiply, "x"_a, "threads"_a)
         .def("multiply_transposed", &PyMatrix::multiply_transposed, "g"_a, "threads"_a)
+        .def("multiply_adapted", &PyMatrix::multiply_adapted, "x"_a, "a"_a, "b"_a, "scale"_a, "threads"_a)
+        .def("multiply_adapted_transposed", &PyMatrix::multiply_adapted_transposed, "g"_a, "a"_a, "b"_a, "scale"_a,
+             "threads"_a)
         .def("rows", &PyMatrix::rows, "ids"_a);
 
     nb::class_<PyModel>(m, "Model")

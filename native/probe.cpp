@@ -141,6 +141,21 @@ void float_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::siz
     write_array(out);
 }
 
+// Adds products of a [tokens, terms] and b, [terms, columns] or [columns, terms], to tiles c; writes the tiles, or
+// nothing if the ISA has no such kernel.
+void add_split_products(const Kernels& k, std::size_t tokens, std::size_t terms, std::size_t columns, bool by_columns) {
+    const auto a = read_array<float>(), b = read_array<float>();
+    auto c = read_array<float>();
+    if (k.split == nullptr) return write_array(std::vector<float>());
+    const std::size_t stride = terms / kSplitTerms * kSplitBlock;
+    std::vector<std::uint16_t> blocks(tokens / kSplitTokens * stride);
+    for (std::size_t t = 0; t < tokens; ++t)
+        k.split(&a[t * terms], terms, &blocks[t / kSplitTokens * stride + t % kSplitTokens * kSplitTerms]);
+    k.add_split_products(
+        {blocks.data(), stride, b.data(), by_columns ? terms : columns, by_columns, c.data(), tokens, terms, columns});
+    write_array(c);
+}
+
 // Quantises the activations and multiplies rows as they lie, or as panels; writes the halves of the activations, their
 // scales, and the products.
 void int15_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size_t n_tokens, std::size_t cols,
@@ -180,17 +195,24 @@ void int4_dot(const Kernels& k, Encoding encoding, std::size_t n_rows, std::size
     write_array(out);
 }
 
-// Rows of x [n_tokens, groups * group], scaled and rotated by tables as RotationTask has them.
-void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group) {
+// Rows of x [n_tokens, groups * group], scaled and rotated by tables as RotationTask has them; and their int8 codes,
+// with a scale and a sum for every `scaled` columns.
+void rotate(const Kernels& k, std::size_t rotations, std::size_t groups, std::size_t group, std::size_t scaled) {
     const auto x = read_array<float>(), scales = read_array<float>(), cos = read_array<float>(),
                sin = read_array<float>();
     const auto pairs = read_array<std::uint16_t>();
     const auto places = read_array<std::uint8_t>();
-    const std::size_t width = groups * group;
-    std::vector<float> out(x.size());
+    const std::size_t width = groups * group, n_scales = x.size() / scaled;
+    std::vector<float> out(x.size()), code_scales(n_scales);
+    std::vector<std::int8_t> codes(x.size());
+    std::vector<std::int32_t> sums(n_scales);
+    const Int8Rows quantized{codes.data(), width, code_scales.data(), sums.data(), width / scaled, scaled};
     k.rotate({rotations, groups, group, 0, groups, scales.data(), cos.data(), sin.data(), pairs.data(), places.data(),
-              x.data(), width, out.data(), width, x.size() / width});
+              x.data(), width, out.data(), width, x.size() / width, quantized});
     write_array(out);
+    write_array(codes);
+    write_array(code_scales);
+    write_array(sums);
 }
 
 // In every phase each thread adds to another cell than before; the sums show whether a region or a phase was lost.
@@ -246,7 +268,7 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
     } else if (operation == "int4_dot") {
         int4_dot(k, kFormats[n.at(0)].encoding, n.at(1), n.at(2), n.at(3));
     } else if (operation == "rotate") {
-        rotate(k, n.at(0), n.at(1), n.at(2));
+        rotate(k, n.at(0), n.at(1), n.at(2), n.at(3));
     } else if (operation == "dot") {
         const auto a = read_array<float>(), b = read_array<float>();
         write_array(std::vector{k.dot(a.data(), b.data(), a.size())});
@@ -255,6 +277,15 @@ void run(const Kernels& k, const std::string& operation, const std::vector<std::
         auto c = read_array<float>();
         k.add_products({a.data(), n.at(1), b.data(), n.at(2), c.data(), n.at(2), n.at(0), n.at(1), n.at(2)});
         write_array(c);
+    } else if (operation == "add_split_products") {
+        add_split_products(k, n.at(0), n.at(1), n.at(2), n.at(3) != 0);
+    } else if (operation == "pack_transposed_panels") {
+        const auto rows = read_array<std::uint8_t>();
+        const std::size_t count = n.at(0), blocks = n.at(1), cols = padded(count);
+        std::vector<std::uint8_t> panels(blocks * 32 * cols);
+        for (std::size_t block = 0; block < blocks; ++block)
+            k.pack_transposed_panels({rows.data(), 32 * blocks, count}, block, cols, &panels[block * 32 * cols]);
+        write_array(panels);
     } else if (operation == "add_low_rank") {
         const auto panels = read_array<std::uint8_t>();
         const auto hidden = read_array<float>();

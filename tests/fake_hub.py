@@ -9,16 +9,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
 
 
 class FakeHub:
-    """`repos`: for each repository, its files by path. `requests`: (method, path, Range header). Tests set faults."""
+    """`repos`: for each repository, its files by path; data sets begin with `datasets/`. `licences`: of some of them.
+    `requests`: (method, path, Range header). Tests set faults."""
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
+        self.licences: dict[str, str | list[str]] = {}
         self.branches = {"main": COMMIT}
         self.requests: list[tuple[str, str, str | None]] = []
         self.url = ""
@@ -57,9 +60,11 @@ def fake_hub() -> Iterator[FakeHub]:
             if hub.token is not None and self.headers.get("Authorization") != f"Bearer {hub.token}":
                 code = "GatedRepo" if hub.gated else "RepoNotFound"
                 self.send(401, b"{}", {"X-Error-Code": code, "X-Error-Message": "Access is restricted."})
-            elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/?]+)(\?.*)?", self.path):
-                self.listing(found[1], found[2])
-            elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)(\?.*)?", self.path):
+            elif found := re.fullmatch(
+                r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)/revision/([^/?]+)(\?.*)?", self.path
+            ):
+                self.listing(found[1], unquote(found[2]))
+            elif found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/([^?]+)(\?.*)?", self.path):
                 self.file(found[1], found[2], found[3])
             else:
                 self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
@@ -72,7 +77,8 @@ def fake_hub() -> Iterator[FakeHub]:
                 self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             else:
                 siblings = [{"rfilename": name} for name in hub.repos[repo]]
-                self.send(200, json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode())
+                card = {"cardData": {"license": hub.licences[repo]}} if repo in hub.licences else {}
+                self.send(200, json.dumps({"id": repo, "sha": commit, "siblings": siblings, **card}).encode())
 
         def file(self, repo: str, revision: str, name: str) -> None:
             data = hub.repos[repo][name]

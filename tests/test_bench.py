@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from sterna.bench.passes import PassReport, Work, bound, report
 from sterna.bench.streams import PASSES, run_streams, stream_speed, tokens_of_streams
 from sterna.bench.summary import summary
 from sterna.bench.throughput import BenchResult, bench
+from sterna.cli.main import app
 from sterna.engine.llm import LLM
 from sterna.engine.machine import cpu_name
 from sterna.engine.options import EngineOptions
@@ -204,6 +206,39 @@ def test_a_page_shows_the_measurements_beside_those_of_llama_bench(result: Bench
     text = page([replace(result, model="<b>"), replace(result, depth=100)], peers)
     assert text.startswith("<!doctype html>") and "<svg" in text and "prefill does" in text
     assert "<b>" not in text and ">llama-bench<" in text
+
+
+def test_lists_of_lengths_and_threads_make_one_page(
+    result: BenchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The measurement is that of `result` every time, for each takes seconds."""
+    pytest.importorskip("matplotlib")
+    asked: list[dict[str, Any]] = []
+
+    def measured(model: None, name: str, options: EngineOptions, **rest: Any) -> BenchResult:
+        asked.append({"threads": options.threads, **rest})
+        return replace(result, threads=options.threads or 1, depth=rest["depth"])
+
+    monkeypatch.setattr("sterna.bench.throughput.bench", measured)
+    peers, html = tmp_path / "llama.json", tmp_path / "report.html"
+    peers.write_text(json.dumps([{"n_prompt": 16, "n_gen": 0, "avg_ts": 50.5}]))
+    flags = ["-p", "8,16", "-n", "2,3", "--depth", "8,40", "-t", "1,2", "-b", "2", "--html", str(html), "--json"]
+    app(["bench", *flags, "--llama-bench", str(peers)], standalone_mode=False)
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == len(asked) == 8
+    assert [(run["threads"], run["depth"], run["decode_tokens"]) for run in asked[:4]] == [
+        (1, 8, 2),
+        (1, 8, 3),
+        (1, 40, 2),
+        (1, 40, 3),
+    ]
+    assert [run["prompt_lengths"] for run in asked] == ([[8, 16], [], [], []]) * 2
+    assert [run["streams"] for run in asked] == [[2], [], [], []] * 2 and asked[4]["threads"] == 2
+    text = html.read_text()
+    for name in ("Sterna, 1 threads", "Sterna, 2 threads", "llama-bench", "streams together", "rooflines"):
+        assert f">{name}" in text
+    for wrong in (["-t", "0"], ["-n", "1,8"], ["-n", "8,x"], ["-p", ""]):
+        with pytest.raises(ArgumentError):
+            app(["bench", *wrong], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,9 @@ def test_graphics_cards_are_added_to_the_processor(tmp_path: Path, monkeypatch: 
     assert cards is not None and cards.source == "NVML (new, old)" and cards.joules() == 0
     nvml.millijoules, nvml.milliwatts, now[0] = 9_000, 30_000, 2.0
     assert cards.joules() == pytest.approx(4 + 2 * (70 + 30) / 2)
-    assert find_sensor(None, tmp_path, tmp_path)[0] is None  # cards alone would leave out what computes
+    alone, _ = find_sensor(None, tmp_path, tmp_path)
+    assert alone is not None and alone.source.startswith("NVML (new, old), without the processor: ")
+    assert alone.joules() < 70  # W of the second card, for less than a second
     zone(tmp_path, "intel-rapl:0", "package-0", 1)
     sensor, _ = find_sensor(None, tmp_path, tmp_path)
     assert sensor is not None and sensor.source == "powercap (package-0) and NVML (new, old)"
@@ -179,7 +181,7 @@ def test_graphics_cards_are_added_to_the_processor(tmp_path: Path, monkeypatch: 
         cards.joules()
     assert find_nvml() is None
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(cards=0))
-    assert find_nvml() is None
+    assert find_nvml() is None and find_sensor(None, tmp_path / "none", tmp_path)[0] is None
     monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
     assert find_nvml() is None
 

@@ -43,10 +43,52 @@ def test_the_transposed_product_is_that_of_the_decoded_matrix(encoding: Encoding
     tensor = matrix(encoding, 100, 768)
     g = values(n, 100)
     exact = g.astype(np.float64) @ decode(tensor)
-    got = native(tensor, "none").multiply_transposed(g, 2)
-    np.testing.assert_allclose(got, exact, atol=2e-6 * np.abs(exact).max(), rtol=0)
+    seen: list[np.ndarray] = []
     for isa in ISAS:
+        got = native(tensor, "none", isa=isa).multiply_transposed(g, 2)
+        splits = isa == "amx" and n >= 16 and encoding is not Encoding.I2_S
+        np.testing.assert_allclose(got, exact, atol=(1e-5 if splits else 2e-6) * np.abs(exact).max(), rtol=0)
         assert np.array_equal(native(tensor, "none", isa=isa).multiply_transposed(g, 1), got), isa
+        assert splits or np.array_equal(got, seen[0] if seen else got), isa
+        seen += [] if splits else [got]
+
+
+@pytest.mark.parametrize("n", [15, 16, 70, 600])
+@pytest.mark.parametrize("encoding", [Encoding.F32, Encoding.Q4_1, Encoding.Q6_K, Encoding.I2_S])
+def test_the_product_with_floats_is_that_of_the_decoded_matrix(encoding: Encoding, n: int) -> None:
+    tensor = matrix(encoding, 100, 768)
+    x = values(n, 768)
+    exact = x.astype(np.float64) @ decode(tensor).T
+    got = native(tensor, "none" if encoding is Encoding.I2_S else FORMATS[encoding]).multiply(x, 2)
+    np.testing.assert_allclose(got, exact, atol=2e-4 * np.abs(exact).max(), rtol=0)
+
+
+@pytest.mark.parametrize("n", [1, 43, 130])
+@pytest.mark.parametrize(("rows", "columns"), [(100, 768), (16, 72), (320, 200)])
+def test_gradients_meet_codes_as_three_digits(rows: int, columns: int, n: int) -> None:
+    codes = np.random.default_rng(2).integers(-1, 2, (rows, columns)).astype(np.int8)
+    tensor = pack_ternary("w", codes, 0.75, Encoding.I2_S)[0]
+    g = values(n, rows) * np.float32(2.0) ** (np.arange(n) % 40 - 20).astype(np.float32)[:, None]
+    g[0, 1:] = 0
+    g[-1] *= 0 if n > 1 else 1
+    largest = 63 * 65536 + 127 * 256 + 127
+    factors = np.float32(largest) / np.maximum(np.abs(g).max(1), np.float32(1e-30))
+    whole = np.rint(g * factors[:, None]).astype(np.int64)
+    third = (whole + 128) % 256 - 128
+    second = ((whole - third) // 256 + 128) % 256 - 128
+    first = (whole - third - 256 * second) // 65536
+    high, middle, low = (np.float32(digit @ codes) for digit in (first, second, third))
+    expected = (high * np.float32(65536) + middle * np.float32(256) + low) * (np.float32(0.75) / factors)[:, None]
+    for isa in ISAS:
+        assert np.array_equal(native(tensor, "int8", isa=isa).multiply_transposed(g, 2), expected), isa
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_stays_so(wrong: float) -> None:
+    tensor, g = matrix(Encoding.I2_S, 100, 768), values(3, 100)
+    g[1, 50] = wrong
+    finite = np.isfinite(native(tensor, "int8").multiply_transposed(g, 1))
+    assert finite[[0, 2]].all() and not finite[1].any()
 
 
 @pytest.mark.parametrize("columns", [72, 576])

@@ -145,7 +145,7 @@ def test_the_verb_collects_what_a_conversion_takes(tmp_path: Path, capsys: pytes
         quantize(str(source), tmp_path / "i.dat", "imatrix", calibration=texts)
 
 
-@pytest.mark.parametrize("option", [{"bits": 8}, {"format": "gguf"}, {"symmetric": True}, {"device": "cuda"}])
+@pytest.mark.parametrize("option", [{"bits": 4}, {"format": "gguf"}, {"symmetric": True}, {"device": "cuda"}])
 def test_options_without_effect_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="leave it out") as refused:
         quantize("model", tmp_path / "i.gguf", "imatrix", **option)

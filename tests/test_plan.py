@@ -242,6 +242,13 @@ def test_claims_are_computed_and_have_a_verdict() -> None:
         assert figure in claim.gives, claim
 
 
+def test_a_plan_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "plan.svg"
+    drawn = sterna("plan", "--params", "2B4T", "--machine", "M2 Ultra", "-c", "4096", "-b", "8", "--plot", str(path))
+    assert drawn.returncode == 0 and path.read_bytes().startswith(b"<?xml")
+
+
 def test_the_verb_prints_a_plan_claims_and_machines() -> None:
     fields = json.loads(sterna("plan", "--params", "100B", "--machine", "M2 Ultra", "--price", "2", "--json").stdout)
     assert fields["body"] == "tq1_0" and fields["memory"]["fits"] and fields["cost"]["output"] > 0

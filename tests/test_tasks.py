@@ -149,7 +149,7 @@ def test_errors_of_one_pair_are_raised_and_leave_the_engine_usable(tiny: LLM) ->
 
 
 def score(*logprobs: float) -> list[Score]:
-    return [Score(value, False) for value in logprobs]
+    return [Score(value, 0.0) for value in logprobs]
 
 
 def test_each_shape_has_its_metrics() -> None:
@@ -163,7 +163,7 @@ def test_each_shape_has_its_metrics() -> None:
         "acc": 1
     }
     word = item_of({"context": "I don't care about", "continuation": "signs"})
-    assert word.results([Score(-2.0, True)]) == {"acc": 1.0, "nll": 2.0}
+    assert word.results([Score(-2.0, 1.0)]) == {"acc": 1.0, "nll": 2.0}
     pair = item_of({"sentence_good": "He is.", "sentence_bad": "He are."})
     assert pair.pairs[0] == ("", "He is.") and pair.results(score(-3, -2)) == {"acc": 0.0}
     number = item_of({"context": "1+1?", "answer": "2", "chain_of_thought": "One and one."})

@@ -196,7 +196,8 @@ def test_a_state_says_how_its_weights_are_made_ternary(
         metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
     recorded = json.loads(metadata["quantization"])
     groups = {"group_size": 128, "zeros": 42}
-    assert recorded == {"weights": "ternary", "groups": groups, "activations": "float", "embedding": True}
+    kind = {"weights": "ternary", "groups": groups, "activations": "float", "embedding": True}
+    assert recorded == kind | {"kept": []}
     wrong = [
         {"groups": {"group_size": 7, "zeros": 1}},
         {"groups": {"group_size": 128, "zeros": True}},
@@ -205,6 +206,8 @@ def test_a_state_says_how_its_weights_are_made_ternary(
         {"activations": ["float"]},
         {"activations": "int8"},
         {"embedding": 1},
+        {"kept": "blk.0.attn_q.weight"},
+        {"kept": [1]},
     ]
     for broken in ("[]", "{", "{}", "1e999", *(json.dumps(recorded | change) for change in wrong)):
         save_file(tensors, tmp_path / "state.safetensors", metadata | {"quantization": broken})

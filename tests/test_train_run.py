@@ -128,7 +128,7 @@ def test_checkpoint_of_another_corpus_is_refused(tmp_path: Path) -> None:
     write_corpus(tmp_path)
     train(tmp_path, "out", 1)
     (tmp_path / "corpus.txt").write_text((tmp_path / "corpus.txt").read_text() + "more")
-    with pytest.raises(FormatError, match="other files of data.train"):
+    with pytest.raises(FormatError, match="other training data"):
         train(tmp_path, "out", 2)
 
 

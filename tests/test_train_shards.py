@@ -102,17 +102,17 @@ def test_where_a_shard_is_damaged_or_missing_the_state_before_it_is_taken(tmp_pa
     save(config, checkpoints.previous, 1, 3)
     save(config, checkpoints.last, 2, 2)
     found = checkpoints.find(origin(config))
-    assert found is not None and found.saved.step == 2 and found.note is None
+    assert found is not None and found.saved.step == 2 and found.damage is None
     shard = shard_path(checkpoints.last, 2, 1, 2)
     data = bytearray(shard.read_bytes())
     data[-100] ^= 1
     shard.write_bytes(data)
     found = checkpoints.find(origin(config))
     assert found is not None and found.saved.step == 1
-    assert found.note is not None and f"{shard} is damaged: its SHA-256" in found.note
+    assert found.damage is not None and f"{shard} is damaged: its SHA-256" in found.damage
     shard.unlink()
     found = checkpoints.find(origin(config))
-    assert found is not None and found.saved.step == 1 and str(shard) in str(found.note)
+    assert found is not None and found.saved.step == 1 and str(shard) in str(found.damage)
     with pytest.raises(NotFoundError, match="2-of-2"):
         open_checkpoint(checkpoints.last)
 

@@ -63,10 +63,15 @@ def test_a_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         documents(tmp_path, f"hf:{folder}:absent")
 
 
-@pytest.mark.parametrize(("name", "module"), [("hf:some/set", "datasets"), ("a.parquet", "pyarrow")])
-def test_an_absent_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("hf:some/set", "datasets", "train,datasets"), ("a.parquet", "pyarrow", "parquet")],
+)
+def test_an_absent_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UnsupportedError, match=rf"needs {module}: pip install 'sterna\[train,\w+\]'\.$"):
+    with pytest.raises(UnsupportedError, match=rf"needs {module}: pip install 'sterna\[{extra}\]'\.$"):
         documents(tmp_path, name)
 
 

@@ -214,7 +214,7 @@ def test_a_dry_run_estimates_time_and_disk(run: tuple[Path, list[str], list[dict
     config = run[0] / "run.toml"
     fresh = "\n".join(describe(plan_training(config, ["output=fresh"])))
     assert "very roughly" in fresh and "for states, " in fresh and "begins anew" in fresh
-    known = "\n".join(describe(plan_training(config, ["training.steps=40"])))
+    known = "\n".join(describe(plan_training(config, ["training.steps=40"]).continued()))
     assert "tokens/s of its log" in known and "resumes after step 20" in known
     assert "training.steps 20 -> 40" in known
     untied = "\n".join(describe(plan_training(config, ["output=fresh", "model.tied_head=false"])))

@@ -10,6 +10,10 @@ namespace {
 
 constexpr std::size_t kLanes = 16;
 
+std::size_t whole_lanes(std::size_t n) {
+    return (n + kLanes - 1) / kLanes * kLanes;
+}
+
 std::size_t element_bytes(Encoding encoding) {
     return encoding == Encoding::f32 ? 4 : 2;
 }
@@ -40,54 +44,67 @@ void check(const Update& update, const Site& site) {
         throw std::invalid_argument("The update of '" + site.name + "' does not fit its matrix.");
 }
 
-LowRank packed(const Update& update, const Site& site, Encoding encoding, const Kernels& kernels) {
+// Where the parts of an update lie, in bytes from its beginning, which is that of a cache line.
+struct Places {
+    std::size_t a_stride, b_panels, end;
+};
+
+Places places(std::size_t rank, const Site& site, Encoding encoding) {
+    const auto lines = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
+    const std::size_t bytes = element_bytes(encoding), a_stride = whole_lanes(site.in_features) * bytes;
+    const std::size_t b_panels = lines(rank * a_stride);
+    return {a_stride, b_panels, b_panels + lines(whole_lanes(site.out_features) * rank * bytes)};
+}
+
+// Packs an update to zeroed memory.
+LowRank packed(const Update& update, const Site& site, Encoding encoding, const Kernels& kernels,
+               std::uint8_t* memory) {
     const std::size_t rank = update.rank, in = site.in_features, out = site.out_features;
-    const std::size_t bytes = element_bytes(encoding), padded_in = (in + kLanes - 1) / kLanes * kLanes;
+    const auto [a_stride, b_panels, end] = places(rank, site, encoding);
     const int down = exponent_of(update.a, site.name), up = exponent_of(update.b, site.name);
-    LowRank low;
-    low.rank = rank;
-    low.encoding = encoding;
-    low.factor = static_cast<float>(std::ldexp(static_cast<double>(update.factor), down + up));
-    if (!std::isfinite(low.factor)) throw std::invalid_argument("The scale of '" + site.name + "' is not finite.");
-    low.a_stride = padded_in * bytes;
-    low.a = Buffer<std::uint8_t>(rank * low.a_stride);
-    std::vector<float> row(std::max(padded_in, rank * kLanes));
+    const auto factor = static_cast<float>(std::ldexp(static_cast<double>(update.factor), down + up));
+    if (!std::isfinite(factor)) throw std::invalid_argument("The scale of '" + site.name + "' is not finite.");
+    std::vector<float> row(std::max(whole_lanes(in), rank * kLanes));
     for (std::size_t j = 0; j < rank; ++j) {
         for (std::size_t k = 0; k < in; ++k) row[k] = std::ldexp(update.a[j * in + k], -down);
-        store(row, padded_in, encoding, kernels, low.a.get() + j * low.a_stride);
+        store(row, whole_lanes(in), encoding, kernels, memory + j * a_stride);
     }
-    const std::size_t panel = rank * kLanes, panels = (out + kLanes - 1) / kLanes;
-    low.b_panels = Buffer<std::uint8_t>(panels * panel * bytes);
-    for (std::size_t p = 0; p < panels; ++p) {
+    const std::size_t panel = rank * kLanes;
+    std::uint8_t* to = memory + b_panels;
+    for (std::size_t first = 0; first < out; first += kLanes, to += panel * element_bytes(encoding)) {
         std::fill(row.begin(), row.end(), 0.0f);
-        for (std::size_t c = p * kLanes; c < std::min(out, (p + 1) * kLanes); ++c)
+        for (std::size_t c = first; c < std::min(out, first + kLanes); ++c)
             for (std::size_t j = 0; j < rank; ++j)
                 row[j * kLanes + c % kLanes] = std::ldexp(update.b[c * rank + j], -up);
-        store(row, panel, encoding, kernels, low.b_panels.get() + p * panel * bytes);
+        store(row, panel, encoding, kernels, to);
     }
-    return low;
+    return {rank, factor, encoding, a_stride, memory, memory + b_panels};
 }
 
 }  // namespace
 
 Adapter::Adapter(const std::map<std::string, Update>& updates, std::span<const Site> sites, const Kernels& kernels)
     : sites_(sites.data()), of_site_(sites.size()) {
-    std::vector<std::size_t> places;
+    std::map<std::size_t, const Update*> by_site;
     std::size_t floats = 0;
     for (const auto& [name, update] : updates) {
         const auto found =
             std::find_if(sites.begin(), sites.end(), [&](const Site& site) { return site.name == name; });
         if (found == sites.end()) throw std::invalid_argument("The plan multiplies no matrix '" + name + "'.");
         check(update, *found);
-        places.push_back(static_cast<std::size_t>(found - sites.begin()));
+        by_site[static_cast<std::size_t>(found - sites.begin())] = &update;
         floats += update.a.size() + update.b.size();
         max_rank_ = std::max(max_rank_, update.rank);
     }
     const Encoding encoding = floats * sizeof(float) <= kPrecise ? Encoding::f32 : Encoding::f16;
-    auto place = places.begin();
-    for (const auto& [name, update] : updates) {
-        of_site_[*place] = packed(update, sites[*place], encoding, kernels);
-        ++place;
+    std::size_t bytes = 0;
+    for (const auto& [site, update] : by_site) bytes += places(update->rank, sites[site], encoding).end;
+    memory_ = Pages(bytes, Pages::Size::kHuge);
+    memory_.provide(bytes);
+    std::uint8_t* memory = memory_.get();
+    for (const auto& [site, update] : by_site) {
+        of_site_[site] = packed(*update, sites[site], encoding, kernels, memory);
+        memory += places(update->rank, sites[site], encoding).end;
     }
 }
 
@@ -139,7 +156,7 @@ void SiteWork::down(std::size_t item, const FloatActivations& x) const {
             if (first < last) {
                 float* out = hidden + rows.first * width + first;
                 kernels.float_dot({low.encoding,
-                                   {low.a.get() + (first - offset) * low.a_stride, low.a_stride, last - first},
+                                   {low.a + (first - offset) * low.a_stride, low.a_stride, last - first},
                                    {x.values + rows.first * x.stride, x.stride},
                                    rows.count,
                                    low.a_stride / element_bytes(low.encoding),
@@ -160,7 +177,7 @@ void SiteWork::up(std::size_t item, std::size_t out_features, const Products& ou
             const LowRank& low = adapter->at(site);
             if (low.rank == 0) continue;
             kernels.add_low_rank({low.encoding,
-                                  low.b_panels.get() + column * low.rank * element_bytes(low.encoding),
+                                  low.b_panels + column * low.rank * element_bytes(low.encoding),
                                   low.rank,
                                   columns,
                                   {values, width},

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "../kernels/kernels.hpp"
-#include "buffer.hpp"
+#include "../platform/memory.hpp"
 
 namespace sterna {
 
@@ -33,12 +33,12 @@ struct LowRank {
     std::size_t rank = 0;  // 0: no update
     float factor = 0;
     Encoding encoding = Encoding::f32;
-    std::size_t a_stride = 0;          // bytes
-    Buffer<std::uint8_t> a, b_panels;  // [rank, a_stride]; as LowRankTask has them
+    std::size_t a_stride = 0;                              // bytes
+    const std::uint8_t *a = nullptr, *b_panels = nullptr;  // [rank, a_stride]; as LowRankTask has them
 };
 
 // In float32 up to kPrecise bytes, which stay in the caches of a processor; a larger adapter is kept in float16,
-// because every token reads all of it from memory.
+// because every token reads all of it from memory. All matrices lie in huge pages, in the order of the sites.
 class Adapter {
 public:
     static constexpr std::size_t kPrecise = std::size_t{32} << 20;
@@ -53,6 +53,7 @@ public:
 
 private:
     const Site* sites_;  // of the model that it was made for
+    Pages memory_;
     std::vector<LowRank> of_site_;
     std::size_t max_rank_ = 0;
 };

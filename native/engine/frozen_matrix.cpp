@@ -21,6 +21,7 @@ constexpr std::size_t kRows = 64, kColumns = 256, kTokens = 512, kStride = kColu
 }  // namespace
 
 void FrozenMatrix::multiply(const float* x, std::size_t n, std::size_t n_threads, float* out) const {
+    if (adapts(n)) return multiply_split(kernels_, *matrix_, {}, x, n, n_threads, out);
     Slot input("x", in_features());
     input.require(matrix_->form());
     const Buffer<std::byte> memory(input.place(nullptr, n));
@@ -49,6 +50,8 @@ void FrozenMatrix::multiply(const float* x, std::size_t n, std::size_t n_threads
 }
 
 void FrozenMatrix::multiply_transposed(const float* g, std::size_t n, std::size_t n_threads, float* out) const {
+    if (transposes_ternary(tensor_)) return multiply_ternary_transposed(kernels_, tensor_, g, n, n_threads, out);
+    if (adapts_transposed(n)) return multiply_split_transposed(kernels_, *matrix_, {}, g, n, n_threads, out);
     const std::size_t rows = out_features(), columns = in_features(), tokens = std::min(n, kTokens);
     Shares shares(n_threads);
     ThreadPool::instance().run(n_threads, [&](std::size_t thread, Barrier&) {

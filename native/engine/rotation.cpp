@@ -48,7 +48,9 @@ Rotate::Rotate(std::vector<float> scales, const std::vector<float>& angles, cons
     const std::vector<std::size_t> columns = columns_of(pairs, scales_.size());
     group_ = group_of(columns, scales_.size());
     for (std::size_t group = 0; group < scales_.size(); group += group_) tabulate(angles, columns, group);
-    grain = slot.quantizes_groups(group_) ? Grain::rows : Grain::tokens;
+    const bool in_groups = slot.in_groups(group_) != nullptr;
+    keeps_values_ = keeps_values_ || !in_groups;
+    grain = slot.copies.empty() || in_groups ? Grain::rows : Grain::tokens;
 }
 
 // Appends the tables of the group of columns from `group` on, so that a group's lie together. `place`: where each
@@ -91,28 +93,19 @@ void Rotate::run(Run& run, std::size_t, std::size_t first, std::size_t last) con
     if (!quantizes()) {
         for (std::size_t t = first; t < last; t += kTileTokens)
             for (std::size_t group = 0; group < groups(); ++group)
-                rotate(run, t, std::min(kTileTokens, last - t), group, run.slots[out_].row(t) + group * group_,
-                       run.slots[out_].stride);
+                rotate(run, t, std::min(kTileTokens, last - t), group, {});
         return;
     }
+    const QuantizedCopy* copy = run.slots[out_].in_groups(group_);
     for (std::size_t i = first; i < last; ++i) {
         const std::size_t t = i / groups() * kTileTokens, group = i % groups();
-        const std::size_t n_tokens = std::min(kTileTokens, n - t), column = group * group_;
-        // Rows of a slot lie so far apart that those of a tile would share few sets of L1.
-        alignas(64) float rotated[kTileTokens * kMaxRotationGroup];
-        rotate(run, t, n_tokens, group, rotated, group_);
-        Slot& out = run.slots[out_];
-        for (std::size_t i = 0; i < n_tokens; ++i) {
-            const float* row = rotated + i * group_;
-            if (keeps_values_) std::copy_n(row, group_, out.row(t + i) + column);
-            out.quantize(run.kernels, row, t + i, column, column + group_);
-        }
+        rotate(run, t, std::min(kTileTokens, n - t), group, copy ? copy->rows(t, group * group_) : Int8Rows{});
     }
 }
 
-void Rotate::rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group, float* out,
-                    std::size_t stride) const {
-    const Slot& x = run.slots[x_];
+void Rotate::rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group,
+                    const Int8Rows& quantized) const {
+    const Slot &x = run.slots[x_], &out = run.slots[out_];
     const std::size_t column = group * group_, of_group = rotations_ * group_;
     const float *cos = cos_.data() + group * of_group / 2, *sin = sin_.data() + group * of_group / 2;
     const std::uint8_t* places = places_.data() + group * (of_group + group_);
@@ -137,9 +130,10 @@ void Rotate::rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size
                         .places = places,
                         .x = x.row(token) + column,
                         .x_stride = x.stride,
-                        .out = out,
-                        .out_stride = stride,
-                        .n_tokens = n_tokens});
+                        .out = keeps_values_ ? out.row(token) + column : nullptr,
+                        .out_stride = out.stride,
+                        .n_tokens = n_tokens,
+                        .quantized = quantized});
 }
 
 std::size_t Rotate::bytes() const {

@@ -26,11 +26,10 @@ public:
 
 private:
     void tabulate(const std::vector<float>& angles, const std::vector<std::size_t>& columns, std::size_t group);
-    void rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group, float* out,
-                std::size_t stride) const;
+    void rotate(Run& run, std::size_t token, std::size_t n_tokens, std::size_t group, const Int8Rows& quantized) const;
     std::size_t groups() const { return scales_.size() / group_; }
 
-    bool keeps_values_;
+    bool keeps_values_;  // as floats
     std::size_t x_, out_, rotations_, group_;
     std::vector<float> scales_, cos_, sin_;
     std::vector<std::uint16_t> tile_pairs_;

@@ -101,6 +101,7 @@ std::int32_t sample(std::span<float> logits, const Sampling& sampling) {
     if (keep < ids.size()) {
         std::nth_element(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(keep), ids.end(), more_likely);
         ids.resize(keep);
+        std::sort(ids.begin(), ids.end());  // what is partitioned lies in an order of the library's own
     }
     double total = 0.0;
     for (const std::int32_t id : ids) total += weight(id);

@@ -32,7 +32,8 @@ struct Choice {
 };
 
 // Chooses a token; changes `logits`. The order is: repetition penalty, presence and frequency penalty and logit bias,
-// banned and masked ids, temperature, top-k, top-p, min-p. Ties go to the lowest id; NaN counts as minus infinity.
+// banned and masked ids, temperature, top-k, top-p, min-p. Ties go to the lowest id; NaN counts as minus infinity. The
+// random number falls on ids in their order or, where there is a top-p, from the most likely on.
 Choice choose(std::span<float> logits, const Sampling& sampling);
 
 }  // namespace sterna

@@ -68,13 +68,17 @@ std::size_t QuantizedCopy::place(std::byte* memory, std::size_t tokens) {
     return placer.used();
 }
 
-void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::size_t token, std::size_t first,
-                             std::size_t last) {
+Int8Rows QuantizedCopy::rows(std::size_t token, std::size_t column) const {
+    const std::size_t at = token * groups_ + column / group_;
+    return {codes_ + token * stride_ + column, stride_, scales_ + at, sums_ + at, groups_, group_};
+}
+
+void QuantizedCopy::quantize(const Kernels& kernels, const float* values, std::size_t token) {
     const std::size_t at = token * stride_;
     if (form_.quantizer == Quantizer::int8) {
-        for (std::size_t g = first; g < last; ++g)
-            kernels.quantize_int8(values + (g - first) * group_, group_, codes_ + at + g * group_,
-                                  scales_ + token * groups_ + g, sums_ + token * groups_ + g);
+        for (std::size_t g = 0; g < groups_; ++g)
+            kernels.quantize_int8(values + g * group_, group_, codes_ + at + g * group_, scales_ + token * groups_ + g,
+                                  sums_ + token * groups_ + g);
         return;
     }
     kernels.quantize_int15(values, columns_,
@@ -110,18 +114,9 @@ void Slot::quantize(const Kernels& kernels, std::size_t token) {
     for (QuantizedCopy& copy : copies) copy.quantize(kernels, row(token), token);
 }
 
-bool Slot::quantizes_groups(std::size_t columns) const {
-    return std::all_of(copies.begin(), copies.end(), [&](const QuantizedCopy& copy) {
-        return copy.form().group_size != 0 && columns % copy.form().group_size == 0;
-    });
-}
-
-void Slot::quantize(const Kernels& kernels, const float* columns, std::size_t token, std::size_t first,
-                    std::size_t last) {
-    for (QuantizedCopy& copy : copies) {
-        const std::size_t group = copy.form().group_size;
-        copy.quantize(kernels, columns, token, first / group, last / group);
-    }
+const QuantizedCopy* Slot::in_groups(std::size_t columns) const {
+    const std::size_t group = copies.size() == 1 ? copies.front().form().group_size : 0;
+    return group != 0 && columns % group == 0 ? &copies.front() : nullptr;
 }
 
 Activations Slot::activations(const ActivationForm& form, std::size_t n_tokens) const {

@@ -18,12 +18,9 @@ public:
     // Places the arrays in memory, each at the start of a cache line, and returns the bytes that they take. With a null
     // pointer it only counts bytes.
     std::size_t place(std::byte* memory, std::size_t tokens);
-    void quantize(const Kernels& kernels, const float* values, std::size_t token) {
-        quantize(kernels, values, token, 0, groups_);
-    }
-    // Groups first <= g < last of the columns that have a scale, from the values of the first on; int15 has one group.
-    void quantize(const Kernels& kernels, const float* values, std::size_t token, std::size_t first, std::size_t last);
-    void view(Activations& activations) const;  // adds this copy to `activations`
+    void quantize(const Kernels& kernels, const float* values, std::size_t token);
+    Int8Rows rows(std::size_t token, std::size_t column) const;  // of int8 in groups, from there on
+    void view(Activations& activations) const;                   // adds this copy to `activations`
 
 private:
     ActivationForm form_;
@@ -48,10 +45,8 @@ struct Slot {
     // bytes.
     std::size_t place(std::byte* memory, std::size_t tokens);
     void quantize(const Kernels& kernels, std::size_t token);
-    // Whether groups of so many columns can be quantised one by one; and columns first <= c < last of a token, of given
-    // values, so quantised.
-    bool quantizes_groups(std::size_t columns) const;
-    void quantize(const Kernels& kernels, const float* columns, std::size_t token, std::size_t first, std::size_t last);
+    // The one copy, if there is no other and groups of so many columns can be quantised one by one, else null.
+    const QuantizedCopy* in_groups(std::size_t columns) const;
     float* row(std::size_t token) const { return values + token * stride; }
     Activations activations(const ActivationForm& form, std::size_t n_tokens) const;
 };

@@ -32,7 +32,7 @@ std::vector<const Kernels*> detect() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     const X86Features& has = x86_features();
-    if (has.amx_int8) found.push_back(&amx_kernels());
+    if (has.amx) found.push_back(&amx_kernels());
     if (has.avx512_vnni) found.push_back(&kAvx512VnniKernels);
     if (has.avx_vnni) found.push_back(&kAvxVnniKernels);
     if (has.avx2) found.push_back(&kAvx2Kernels);
@@ -63,6 +63,7 @@ struct Answers {
     std::array<float, 6 * 256> floats{};
     std::array<float, 3 * (3 + 21)> int4{};
     std::array<float, (3 + 4) * 64> rotated{};
+    std::array<std::int8_t, (3 + 4) * 64> rotated_codes{};
     bool operator==(const Answers& other) const { return std::memcmp(this, &other, sizeof(Answers)) == 0; }
 };
 
@@ -228,10 +229,15 @@ Answers answers(const Kernels& k) {
         places[kRotated + i] = static_cast<std::uint8_t>(c % 2 * kHalf + c / 2);
     }
     float* rotated = result.rotated.data();
+    std::int8_t* rotated_codes = result.rotated_codes.data();
+    std::array<float, 4 * 2> code_scales{};
+    std::array<std::int32_t, 4 * 2> code_sums{};
     for (const std::size_t n_tokens : {std::size_t{3}, std::size_t{4}}) {
+        const Int8Rows quantized{rotated_codes, kRotated, code_scales.data(), code_sums.data(), 2, 2 * kHalf};
         k.rotate({1, 2, 2 * kHalf, 0, 2, b.data(), a.data(), a.data() + 2 * kHalf, pairs.data(), places.data(),
-                  a.data(), 48, rotated, kRotated, n_tokens});
+                  a.data(), 48, rotated, kRotated, n_tokens, quantized});
         rotated += n_tokens * kRotated;
+        rotated_codes += n_tokens * kRotated;
     }
     return result;
 }

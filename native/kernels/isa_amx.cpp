@@ -1,5 +1,6 @@
-// AMX: many tokens meet ternary panels in tiles; all other kernels are those of AVX-512 VNNI.
+// AMX: many tokens meet ternary panels in tiles, and floats as halves; all other kernels are those of AVX-512 VNNI.
 #include "int4_amx.hpp"
+#include "split_amx.hpp"
 #include "ternary_group_amx.hpp"
 #include "ternary_panel_amx.hpp"
 
@@ -42,6 +43,8 @@ const Kernels& amx_kernels() {
         amx.ternary_panel_dot = ternary_panel_dot;
         amx.panel_dot = panel_dot;
         amx.int4_dot = int4_dot;
+        amx.split = split;
+        amx.add_split_products = SplitAmx::add;
         amx.panel_lookup_dot = nullptr;
         amx.multiply_add = multiply_add_amx;
         return amx;

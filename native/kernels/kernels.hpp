@@ -37,9 +37,11 @@ struct Kernels {
     void (*ternary_dot)(const TernaryTask& task);
 
     // The same for rows repacked to panels of sixteen (ternary_panels.hpp). pack_ternary_panels: the rows' panels, 4 *
-    // cols bytes each, the last one filled up; cols is a multiple of 128.
+    // cols bytes each, the last one filled up; cols is a multiple of 128. pack_transposed_panels: eight panels of the
+    // transposed matrix, from the columns 128 * block .. 128 * block + 127 of the rows, which `cols` is at least.
     void (*ternary_panel_dot)(const TernaryPanelTask& task);
     void (*pack_ternary_panels)(const Rows& rows, std::size_t cols, std::uint8_t* out);
+    void (*pack_transposed_panels)(const Rows& rows, std::size_t block, std::size_t cols, std::uint8_t* out);
 
     // ternary_dot and ternary_panel_dot by lookup tables; null if the ISA never gains by them. At most kLookupRows
     // rows; a multiple of kLookupGroup tokens, at most kLookupTokens; scratch of kLookupScratch bytes, 64-byte aligned.
@@ -92,6 +94,12 @@ struct Kernels {
 
     // c[r, j] += sum over k of a[r, k] * b[k, j], the terms added in order.
     void (*add_products)(const ProductTask& task);
+
+    // The sums of add_products by halves of floats, to about 2^-16 of their terms; null if the ISA has nothing faster
+    // than add_products. split: a token's rows of the blocks of a SplitTask, high halves from `out` on; n is a multiple
+    // of kSplitTerms.
+    void (*split)(const float* x, std::size_t n, std::uint16_t* out);
+    void (*add_split_products)(const SplitTask& task);
 
     // out[t, c] += sum over j of hidden[t, j] * b[j, c], the terms added in order before they are added to `out`.
     void (*add_low_rank)(const LowRankTask& task);

@@ -17,7 +17,9 @@ void add_low_rank_panel(const LowRankTask& task, std::size_t column, std::size_t
     Lanes sums[T];
     for (std::size_t t = 0; t < T; ++t) sums[t] = splat(0.0f);
     for (std::size_t j = 0; j < task.rank; ++j) {
-        const Lanes b = Source::load16(panel + j * kLanes * Source::kBytes);
+        const std::uint8_t* place = panel + j * kLanes * Source::kBytes;
+        if (T == 1) __builtin_prefetch(place + 4096);  // one token waits for memory
+        const Lanes b = Source::load16(place);
         for (std::size_t t = 0; t < T; ++t) sums[t] = fma(splat(hidden[t * task.hidden.stride + j]), b, sums[t]);
     }
     for (std::size_t t = 0; t < T; ++t) {

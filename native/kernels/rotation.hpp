@@ -1,9 +1,10 @@
-// Pairwise rotations of groups of columns (operations.Rotate), of one token or of up to sixteen. Both give the same
-// bits. Compiled once per ISA; internal linkage.
+// Pairwise rotations of groups of columns (operations.Rotate), of one token or of up to sixteen, whose results can be
+// quantised where they are. Both give the same bits. Compiled once per ISA; internal linkage.
 #pragma once
 
 #include <utility>
 
+#include "float_ops.hpp"
 #include "kernels.hpp"
 #include "lanes.hpp"
 
@@ -95,6 +96,52 @@ inline void put_columns(const Lanes* in, float* const* rows, std::size_t column)
         }
 }
 
+// Four whole numbers from -128 to 127 as the bytes of a word, in every lane.
+inline Lanes bytes_of(const Lanes (&numbers)[4]) {
+    Lanes words;
+    for (int i = 0; i < kRegisters; ++i) {
+        IntVec word = __builtin_convertvector(numbers[3].v[i], IntVec);
+        for (int n = 2; n >= 0; --n) word = word << 8 | (__builtin_convertvector(numbers[n].v[i], IntVec) & 255);
+        std::memcpy(&words.v[i], &word, sizeof(word));
+    }
+    return words;
+}
+
+// As quantize_int8, of columns from `column` on that have one scale, for sixteen tokens at once.
+inline void quantize_columns(const Lanes* values, std::size_t column, const RotationTask& task) {
+    const Int8Rows& to = task.quantized;
+    values += column % task.group;
+    Lanes most = splat(1e-5f), least = splat(-1e-5f);
+    for (std::size_t c = 0; c < to.group; ++c) {
+        most = max(most, values[c]);
+        least = min(least, values[c]);
+    }
+    const Lanes factor = splat(127.0f) / max(most, splat(0.0f) - least);
+    Lanes total = splat(0.0f);
+    alignas(64) Lanes words[kMaxRotationGroup / 4];
+    for (std::size_t c = 0; c < to.group; c += 4) {
+        Lanes rounded[4];
+        for (std::size_t n = 0; n < 4; ++n) {
+            rounded[n] = max(min(round_even(values[c + n] * factor), splat(127.0f)), splat(-128.0f));
+            total = total + rounded[n];
+        }
+        words[c / 4] = bytes_of(rounded);
+    }
+    for (std::size_t c = to.group / 4; c % kLanes != 0; ++c) words[c] = splat(0.0f);
+    alignas(64) float codes[kLanes][kMaxRotationGroup / 4];
+    float* rows[kLanes];
+    for (int t = 0; t < kLanes; ++t) rows[t] = codes[t];
+    for (std::size_t c = 0; c < to.group / 4; c += kLanes) put_columns(words + c, rows, c);
+    float scales[kLanes], sums[kLanes];
+    store(scales, factor);
+    store(sums, total);
+    for (std::size_t t = 0; t < task.n_tokens; ++t) {
+        std::memcpy(to.codes + t * to.stride + column, codes[t], to.group);
+        to.scales[t * to.groups + column / to.group] = scales[t];
+        to.sums[t * to.groups + column / to.group] = static_cast<std::int32_t>(sums[t]);
+    }
+}
+
 // Lanes past the last token repeat the first one, and are not written.
 inline void rotate_tokens(const RotationTask& task) {
     alignas(64) Lanes values[kMaxRotationGroup];
@@ -104,12 +151,16 @@ inline void rotate_tokens(const RotationTask& task) {
         float* to[kLanes];
         for (std::size_t t = 0; t < kLanes; ++t) {
             from[t] = task.x + (t < task.n_tokens ? t : 0) * task.x_stride + g * task.group;
-            to[t] = t < task.n_tokens ? task.out + t * task.out_stride + g * task.group : unused;
+            to[t] = t < task.n_tokens && task.out ? task.out + t * task.out_stride + g * task.group : unused;
         }
         const float* scales = task.scales + g * task.group;
         for (std::size_t c = 0; c < task.group; c += kLanes) take_columns(from, scales, c, values + c);
         rotate_tile(task, g, values);
-        for (std::size_t c = 0; c < task.group; c += kLanes) put_columns(values + c, to, c);
+        if (task.out)
+            for (std::size_t c = 0; c < task.group; c += kLanes) put_columns(values + c, to, c);
+        if (task.quantized.codes)
+            for (std::size_t c = 0; c < task.group; c += task.quantized.group)
+                quantize_columns(values, g * task.group + c, task);
     }
 }
 
@@ -151,8 +202,13 @@ inline void rotate_token(const RotationTask& task) {
             next = before;
         }
         const std::uint8_t* places = task.places + 2 * task.rotations * task.groups * half + g * task.group;
-        for (std::size_t c = 0; c < task.group; c += kLanes)
-            store(task.out + g * task.group + c, gather(values, places + c));
+        for (std::size_t c = 0; c < task.group; c += kLanes) store(next + c, gather(values, places + c));
+        const Int8Rows& to = task.quantized;
+        if (task.out) std::memcpy(task.out + g * task.group, next, task.group * sizeof(float));
+        for (std::size_t c = 0; to.codes && c < task.group; c += to.group) {
+            const std::size_t column = g * task.group + c, index = column / to.group;
+            quantize_int8(next + c, to.group, to.codes + column, to.scales + index, to.sums + index);
+        }
     }
 }
 
@@ -162,7 +218,12 @@ void rotate(const RotationTask& task) {
     for (std::size_t t = 0; t < task.n_tokens; ++t) {
         RotationTask one = task;
         one.x += t * task.x_stride;
-        one.out += t * task.out_stride;
+        if (task.out) one.out += t * task.out_stride;
+        if (task.quantized.codes) {
+            one.quantized.codes += t * task.quantized.stride;
+            one.quantized.scales += t * task.quantized.groups;
+            one.quantized.sums += t * task.quantized.groups;
+        }
         one.n_tokens = 1;
         rotate_token(one);
     }

@@ -107,6 +107,16 @@ struct Int4Task {
     Products out;
 };
 
+// Where int8 codes of rows go: `stride` codes for each row, and a scale and a sum for each group of its columns.
+struct Int8Rows {
+    std::int8_t* codes;
+    std::size_t stride;
+    float* scales;
+    std::int32_t* sums;
+    std::size_t groups;  // of a whole row
+    std::size_t group;   // columns
+};
+
 inline constexpr std::size_t kMaxRotationGroup = 256;
 
 // Rotations of pairs of columns within groups (rotation.hpp) of at most kMaxRotationGroup columns, a multiple of 32.
@@ -119,8 +129,9 @@ struct RotationTask {
     const std::uint8_t* places;       // [rotations, groups, 2, group / 2], then [groups, group]
     const float* x;
     std::size_t x_stride;
-    float* out;                        // may be x
+    float* out;                        // may be x; null where nothing reads the rotated floats
     std::size_t out_stride, n_tokens;  // at most 16
+    Int8Rows quantized = {};           // of columns that begin at the first rotated group; no codes: none
 };
 
 // Rows of F32, F16 or BF16; cols is a multiple of 16.
@@ -151,6 +162,21 @@ struct ProductTask {
     float* c;
     std::size_t c_stride;
     std::size_t rows, terms, columns;
+};
+
+// Products of floats by halves of bfloat16 (split_amx.hpp): multiples of kSplitTokens tokens, kSplitTerms terms, at
+// most kMostSplitTerms, and kSplitColumns columns. The left matrix lies in blocks of kSplitTokens tokens and kSplitTerms
+// terms, with two halves: [2, kSplitTokens, kSplitTerms]. Blocks of the same tokens follow each other.
+inline constexpr std::size_t kSplitTokens = 32, kSplitTerms = 32, kMostSplitTerms = 128, kSplitColumns = 32;
+inline constexpr std::size_t kSplitBlock = 2 * kSplitTokens * kSplitTerms;
+struct SplitTask {
+    const std::uint16_t* a;
+    std::size_t a_stride;  // elements from one token's block to that of the next kSplitTokens tokens
+    const float* b;        // [terms, b_stride], or [columns, b_stride] with b_by_columns
+    std::size_t b_stride;
+    bool b_by_columns;
+    float* c;  // tiles [tokens / 16, columns / 16, 16, 16]
+    std::size_t tokens, terms, columns;
 };
 
 // Where one token's int15 activations go: the members of Int15Activations.

@@ -52,5 +52,35 @@ inline void pack_ternary_panels(const Rows& rows, std::size_t cols, std::uint8_t
     }
 }
 
+// Packs one block of columns of I2_S rows, as the rows of the transposed matrix: eight panels, `cols` columns each,
+// which are the rows, and codes 1 behind the last of them. Words of sixteen bytes hold sixteen columns of a row.
+inline void pack_transposed_panels(const Rows& rows, std::size_t block, std::size_t cols, std::uint8_t* out) {
+    typedef std::uint32_t Words __attribute__((vector_size(16)));
+    typedef std::uint8_t Bytes __attribute__((vector_size(16)));
+    typedef std::uint32_t Line __attribute__((vector_size(kTernaryLine)));
+    constexpr std::uint32_t kPairs = 0x03030303, kNone = 0x55555555;
+    for (std::size_t r = 0; r < cols; r += kLineColumns)
+        for (std::size_t half = 0; half < 2; ++half) {
+            Words in[kLineColumns];
+            for (std::size_t i = 0; i < kLineColumns; ++i) {
+                in[i] = Words{kNone, kNone, kNone, kNone};
+                if (r + i < rows.count)
+                    std::memcpy(&in[i], rows.data + (r + i) * rows.stride + 32 * block + 16 * half, sizeof(Words));
+            }
+            for (std::size_t quarter = 0; quarter < 4; ++quarter) {
+                const int at = static_cast<int>(6 - 2 * quarter);
+                Line line = {};
+                for (std::size_t i = 0; i < 4; ++i) {
+                    const Words four = (in[i] >> at & kPairs) << 6 | (in[4 + i] >> at & kPairs) << 4 |
+                                       (in[8 + i] >> at & kPairs) << 2 | (in[12 + i] >> at & kPairs);
+                    Bytes bytes;
+                    std::memcpy(&bytes, &four, sizeof(bytes));
+                    line |= __builtin_convertvector(bytes, Line) << static_cast<int>(8 * i);
+                }
+                std::memcpy(out + (2 * quarter + half) * 4 * cols + 4 * r, &line, sizeof(line));
+            }
+        }
+}
+
 }  // namespace
 }  // namespace sterna

@@ -45,7 +45,8 @@ X86Features detect() {
     has.avx_vnni = has.avx2 && bit(extended.eax, 4);
     const bool f = bit(more.ebx, 16), bw = bit(more.ebx, 30), vl = bit(more.ebx, 31), vnni = bit(more.ecx, 11);
     has.avx512_vnni = has.avx2 && zmm && f && bw && vl && vnni;
-    has.amx_int8 = has.avx512_vnni && bit(more.edx, 24) && bit(more.edx, 25) && request_amx_tiles();
+    const bool bf16 = bit(extended.eax, 5) && bit(more.edx, 22), tiles = bit(more.edx, 24), int8 = bit(more.edx, 25);
+    has.amx = has.avx512_vnni && bf16 && tiles && int8 && request_amx_tiles();
     return has;
 }
 

@@ -8,7 +8,7 @@ struct X86Features {
     bool avx2 = false;  // with FMA and F16C
     bool avx_vnni = false;
     bool avx512_vnni = false;  // with AVX-512 F, BW and VL
-    bool amx_int8 = false;
+    bool amx = false;  // AMX with int8 and bfloat16, with AVX-512 BF16
     bool is_amd = false;
 };
 

@@ -148,6 +148,15 @@ class Matrix:
     def multiply(self, x: np.ndarray, threads: int) -> np.ndarray:
         """W x, float32 `[n, out]`, for rows x float32 `[n, in]`, which are quantised first: the bits of a pass."""
 
+    def multiply_adapted(
+        self, x: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """x float32 [n, in], a [rank, in], b [out, rank] -> (W x + B h, h = scale * A x), float32 [n, out] and
+        [n, rank]; None where the two are not multiplied together."""
+    def multiply_adapted_transposed(
+        self, g: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """g float32 [n, out] -> (Wᵀ g + Aᵀ h, h = scale * Bᵀ g), float32 [n, in] and [n, rank]; None likewise."""
     def multiply_transposed(self, g: np.ndarray, threads: int) -> np.ndarray:
         """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`, in float32, the terms added in order."""
 

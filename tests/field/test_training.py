@@ -104,7 +104,7 @@ def test_what_changed_since_the_checkpoint_is_said(folder: Path) -> None:
     [
         ("model.num_layers=2", "num_layers 1 -> 2"),
         ("model.vocab_size=330", "vocab_size 320 -> 330"),
-        ('data.train=["v.txt"]', "other files of data.train"),
+        ('data.train=["v.txt"]', "other training data"),
     ],
 )
 def test_what_a_checkpoint_cannot_take_is_refused_and_nothing_is_written(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,11 +17,13 @@ from torch import Tensor  # noqa: E402
 from sterna import LLM  # noqa: E402
 from sterna.checkpoint import open_checkpoint  # noqa: E402
 from sterna.errors import ArgumentError, SternaError, UnsupportedError  # noqa: E402
+from sterna.finetune.base import open_base, quantization_of  # noqa: E402
 from sterna.finetune.data.batches import Part, part_of  # noqa: E402
 from sterna.finetune.distillation import relation_divergence  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import run_finetuning  # noqa: E402
 from sterna.finetune.warmup import set_share  # noqa: E402
+from sterna.model.architecture import MATRICES  # noqa: E402
 from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.watch.records import read_records  # noqa: E402
@@ -80,6 +84,52 @@ def test_conversions_export_a_ternary_model_that_the_engine_runs(
         if path is not None:
             logits = LLM(path, activations="float" if more else "int8").logits(ids.tolist())
             assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.8, path
+
+
+KEPT = [*(f"blk.0.{name}.weight" for name in MATRICES), "blk.1.attn_q.weight", "blk.1.ffn_down.weight"]
+
+
+@pytest.mark.parametrize("more", ["", "group_size = 64"])
+def test_matrices_and_layers_that_are_kept_stay_in_full_precision(folder: Path, more: str) -> None:
+    keep = 'keep = ["down_proj", "blk.1.attn_q", "lm_head"]\nlayers = [1]'
+    config = write_config(
+        folder, "convert", output=f"keep{len(more)}", steps=6, more=f"[convert]\nlambda_steps = 2\n{keep}\n{more}"
+    )
+    result = run_finetuning(config, lambda line: None, [] if more else ["export.gguf=i2_s"])
+    plan = plan_finetuning(config)
+    decoder = plan.mode.new_model()
+    assert isinstance(decoder, Decoder)
+    converted = ("attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up")
+    count = sum(decoder.get_parameter(f"blk.1.{name}.weight").numel() for name in converted)
+    assert f" {count:,} of them ternary" in plan.mode.describe()[0]
+    state = load_file(plan.checkpoints.last)
+    decoder.load_state_dict({key.removeprefix("model."): value for key, value in state.items() if "model." in key})
+    ids = plan.inputs.sources[0].sequences[0].ids
+    with torch.no_grad():
+        expected = decoder(torch.from_numpy(ids)[None].long())[0].numpy()
+    for path in (result.gguf, result.hf):
+        assert path is not None
+        model = open_checkpoint(path)
+        assert sorted(quantization_of(model).kept) == sorted(KEPT), "and mode full trains it as it is"
+        ternary = {name for name, tensor in model.tensors.items() if tensor.encoding.is_ternary}
+        assert ternary == {f"blk.1.{name}.weight" for name in converted}
+        with LLM(path, kv="f32") as llm:
+            assert np.abs(llm.logits(ids.tolist()) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_latent_folders_say_what_is_no_latent_weight(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    config = tmp_path / "base" / "config.json"
+    raw = json.loads(config.read_text())
+    assert quantization_of(open_base(tmp_path, "base")).kept == ()
+    raw["quantization_config"]["modules_to_not_convert"] = [
+        "lm_head",
+        "model.layers.1.mlp",
+        "layers.0.self_attn.q_proj",
+    ]
+    config.write_text(json.dumps(raw))
+    kept = quantization_of(open_base(tmp_path, "base")).kept
+    assert kept == ("blk.0.attn_q.weight", *(f"blk.1.{name}.weight" for name in ("ffn_gate", "ffn_up", "ffn_down")))
 
 
 def test_an_inserted_norm_begins_with_the_size_of_its_input(folder: Path) -> None:
@@ -162,6 +212,10 @@ def test_resumed_distillation_equals_the_unbroken_one(folder: Path) -> None:
 
 REFUSED: list[tuple[str, type[SternaError], str]] = [
     ("[convert]\nlambda = 'steps'", ArgumentError, "convert.lambda must be one of"),
+    ("[convert]\nkeep = ['v_prj']", ArgumentError, "convert.keep names 'v_prj'"),
+    ("[convert]\nkeep = ['all']", ArgumentError, "leave no matrix"),
+    ("[convert]\nlayers = [2]", ArgumentError, "convert.layers names the layer 2; the model has 2"),
+    ("[convert]\nlayers = [1]\nnorms = 'all'", ArgumentError, "whose matrices are all converted"),
     ("[convert]\nnorms = 'some'", ArgumentError, "convert.norms must be one of"),
     ("[convert]\ngroup_size = 32", ArgumentError, "group_size must be 64 or 128"),
     ("[distill]\nlayer = 7", ArgumentError, "no layer of a model with 2"),
@@ -177,7 +231,8 @@ REFUSED: list[tuple[str, type[SternaError], str]] = [
 @pytest.mark.parametrize(("more", "kind", "words"), REFUSED)
 def test_what_cannot_be_done_is_refused(folder: Path, more: str, kind: type[SternaError], words: str) -> None:
     with pytest.raises(kind, match=words):
-        plan_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+        run_finetuning(write_config(folder, "distill", output="refused", more=more + "\n[export]\nhf = false"))
+    assert not (folder / "refused").exists()
 
 
 def test_a_ternary_base_is_not_converted(tmp_path: Path) -> None:

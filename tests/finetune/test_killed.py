@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -21,28 +22,49 @@ from sterna.train.watch.records import read_records  # noqa: E402
 
 from .bases import write_config, write_run  # noqa: E402
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "STERNA_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+SECTIONS = {
+    "full": "",
+    "convert": "[convert]\nlambda_steps = 60\nnorms = 'sub'",
+    "distill": "[convert]\nlambda_steps = 60\n[distill]\nlayer = 0\nsplit_heads = 8",
+    "lora": "[lora]\nr = 4\ndropout = 0.1\n[export]\nmerge = 'qat'\nmerge_steps = 260",
+}
+"""What a mode computes before its first step, and draws in each, is part of what must be the same."""
 
 
 @pytest.mark.slow
-def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    whole, parts = (write_config(tmp_path, output=name, steps=150) for name in ("whole", "parts"))
-    run_finetuning(whole, lambda line: None)
+@pytest.mark.parametrize("mode", SECTIONS)
+def test_ten_kills_change_no_bit(tmp_path: Path, mode: str) -> None:
+    write_run(tmp_path, "LlamaForCausalLM" if mode in ("convert", "distill") else "BitNetForCausalLM")
+    steps = 40 if mode == "lora" else 300
+    whole, parts = (write_config(tmp_path, mode, steps, SECTIONS[mode], name) for name in ("whole", "parts"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STERNA_THREADS", "1")
+        run_finetuning(whole, lambda line: None)
     random.seed(3)
-    log = tmp_path / "parts" / "log.jsonl"
+    command = [sys.executable, "-m", "sterna", "finetune", str(parts)]
     for _ in range(10):
-        running = subprocess.Popen([sys.executable, "-m", "sterna", "finetune", str(parts)], env=ENVIRONMENT)
-        begun = log.stat().st_mtime if log.exists() else 0.0
-        while running.poll() is None and (not log.exists() or log.stat().st_mtime == begun):
+        begun = _last_record(tmp_path / "parts")
+        running = subprocess.Popen(command, env=ENVIRONMENT)
+        while running.poll() is None and _last_record(tmp_path / "parts") == begun:
             time.sleep(0.05)
-        time.sleep(random.uniform(0.0, 1.0))
+        time.sleep(random.uniform(0.0, 0.5))
         running.kill()
-        running.wait()
-    assert subprocess.run([sys.executable, "-m", "sterna", "finetune", str(parts)], env=ENVIRONMENT).returncode == 0
-    one, other = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+        assert running.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    assert subprocess.run(command, env=ENVIRONMENT).returncode == 0
+    states = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("state.safetensors"))
+    assert len(states) == (2 if mode == "lora" else 1)
+    for state in states:
+        one, other = (load_file(tmp_path / name / state) for name in ("whole", "parts"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _last_record(output: Path) -> float:
+    """When a run wrote to one of its logs last; 0 if it has none."""
+    return max((log.stat().st_mtime for log in output.rglob("log.jsonl")), default=0.0)
 
 
 @pytest.mark.slow

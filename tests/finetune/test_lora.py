@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,13 @@ pytest.importorskip("transformers")
 from safetensors.torch import load_file  # noqa: E402
 
 from sterna import LLM  # noqa: E402
-from sterna.errors import ArgumentError, UnsupportedError  # noqa: E402
+from sterna.checkpoint import open_checkpoint  # noqa: E402
+from sterna.errors import ArgumentError, FormatError, UnsupportedError  # noqa: E402
 from sterna.files.embedded import EMBEDDED_MODEL  # noqa: E402
 from sterna.finetune.describe import describe  # noqa: E402
 from sterna.finetune.plan import plan_finetuning  # noqa: E402
 from sterna.finetune.run import FineTuneResult, run_finetuning  # noqa: E402
+from sterna.tensor.encodings import Encoding  # noqa: E402
 
 from ..command import sterna  # noqa: E402
 from .bases import CONVERSATIONS, write_config, write_rows, write_run  # noqa: E402
@@ -66,6 +69,54 @@ def test_the_merged_model_is_the_base_with_the_adapter(folder: Path, result: Fin
         expected = llm.logits(tokens, adapter="x")
     with LLM(folder / "out" / "tern-merged.gguf", kv="f32", activations="float") as merged:
         assert np.abs(merged.logits(tokens) - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_a_ternary_model_is_trained_on_with_the_adapter_in_it(folder: Path) -> None:
+    merged = LORA + '\n[export]\nmerge = "qat"\nmerge_steps = 12'
+    config = write_config(folder, "lora", output="qat", more=merged)
+    assert any("12 steps of all weights" in line for line in describe(plan_finetuning(config, RATES)))
+    run_finetuning(config, lambda line: None, RATES)
+    following = plan_finetuning(config, RATES).following()
+    assert following is not None and following.continued().step == 12
+    task = following.mode.task(following.mode.new_model(), following.inputs.data)
+    rounded = task.evaluate()["loss"]
+    trained = json.loads((folder / "qat" / "merged" / "result.json").read_text())
+    assert trained["loss"] < rounded / 2
+    model = open_checkpoint(trained["gguf"])
+    matrices = [tensor for name, tensor in model.tensors.items() if name.startswith("blk.") and len(tensor.shape) == 2]
+    assert {tensor.encoding for tensor in matrices} == {Encoding.I2_S}
+    question, answer = (message["content"] for message in CONVERSATIONS[0]["messages"])
+    with LLM(trained["gguf"]) as llm:
+        assert llm.chat([{"role": "user", "content": question}], temperature=0, max_tokens=30) == answer
+
+
+def test_the_weights_that_an_adapter_is_merged_into_are_latent(folder: Path, result: FineTuneResult) -> None:
+    config = write_config(folder, "lora", more=LORA + '\n[export]\nmerge = "qat"')
+    merged, base = (plan_finetuning(config).following(), plan_finetuning(write_config(folder, output="plain")))
+    assert merged is not None
+    change = merged.mode.new_model().state_dict()["blk.1.attn_q.weight"]
+    change = change - base.mode.new_model().state_dict()["blk.1.attn_q.weight"]
+    tensors = load_file(Path(str(result.hf)) / "adapter_model.safetensors")
+    a, b = (tensors[f"base_model.model.model.layers.1.self_attn.q_proj.lora_{x}.weight"] for x in "AB")
+    assert torch.allclose(change, 2 * b @ a, atol=1e-5)
+
+
+def test_a_resumed_merge_equals_the_unbroken_one(folder: Path) -> None:
+    merged = LORA + '\n[export]\nmerge = "qat"'
+    for output, steps in (("m-parts", 3), ("m-parts", 8), ("m-one", 8)):
+        config = write_config(folder, "lora", output=output, more=merged, steps=4)
+        overrides = ["training.decay_fraction=0.0", f"export.merge_steps={steps}"]
+        run_finetuning(config, lambda line: None, overrides)
+    one, parts = (load_file(folder / name / "merged" / "state.safetensors") for name in ("m-one", "m-parts"))
+    assert one.keys() == parts.keys() and all(torch.equal(one[name], parts[name]) for name in one)
+    with pytest.raises(FormatError, match="belongs to another adapter"):
+        run_finetuning(config, lambda line: None, [*overrides, "training.steps=5"])
+
+
+def test_a_model_that_is_not_ternary_is_not_merged_by_training(tmp_path: Path) -> None:
+    write_run(tmp_path, "LlamaForCausalLM")
+    with pytest.raises(ArgumentError, match='set export.merge = "float"'):
+        plan_finetuning(write_config(tmp_path, "lora", more='[export]\nmerge = "qat"'))
 
 
 def test_the_embedded_model_learns_a_task_and_run_takes_the_adapter(tmp_path: Path) -> None:
@@ -134,7 +185,15 @@ def test_the_dry_run_names_what_takes_memory(folder: Path) -> None:
         ("[lora]\nlayers = [99]", "", ArgumentError, "lora.layers names the layer 99"),
         ("[lora]\nrank_pattern = {q_proj = 'x'}", "", ArgumentError, "lora.rank_pattern.q_proj must be of type int"),
         ("", "precision = 'bf16'", ArgumentError, "training.precision"),
-        ("[export]\nmerge = 'i2_s'", "", ArgumentError, "export.merge must be none or float"),
+        ("[export]\nmerge = 'i2_s'", "", ArgumentError, "export.merge must be one of none, float, qat"),
+        ("[export]\nmerge_steps = 3", "", ArgumentError, 'is for export.merge = "qat"'),
+        ("[export]\nmerge = 'qat'\nmerge_steps = 0", "", ArgumentError, "export.merge_steps must be positive"),
+        (
+            "[export]\nmerge = 'qat'\n[lora]\ntargets = ['lm_head']",
+            "",
+            ArgumentError,
+            "no place for an adapter of lm_head",
+        ),
         (
             "[export]\nmerge = 'float'\ngguf = 'i2_s'",
             "",
@@ -149,7 +208,8 @@ def test_what_cannot_be_is_one_sentence(
 ) -> None:
     config = write_config(folder, "lora", output="wrong", more=more, training=training)
     with pytest.raises(error, match=match):
-        plan_finetuning(config).mode.memory()
+        run_finetuning(config, lambda line: None)
+    assert not (folder / "wrong").exists()
 
 
 def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

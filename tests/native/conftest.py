@@ -28,7 +28,7 @@ CPU_FLAGS = {
     "avx2": "avx2",
     "avxvnni": "avx_vnni",
     "avx512vnni": "avx512_vnni",
-    "amx": "amx_int8",
+    "amx": "amx_bf16",
     "neon-i8mm": "i8mm",
 }
 TARGETS = [(name, isa) for name in ("native", "sanitized") for isa in HOST_ISAS]

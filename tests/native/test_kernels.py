@@ -276,8 +276,8 @@ def test_int4_dot(probe: Probe, group: int, halves: int) -> None:
         assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
 
 
-@pytest.mark.parametrize("group", [32, 128, 256])
-def test_rotate(probe: Probe, group: int) -> None:
+@pytest.mark.parametrize(("group", "scaled"), [(32, 32), (128, 128), (256, 64)])
+def test_rotate(probe: Probe, group: int, scaled: int) -> None:
     rng = np.random.default_rng(group)
     rotations, groups = 3, 2
     pairs = rng.permuted(np.broadcast_to(np.arange(group), (rotations, groups, group)), axis=-1)
@@ -288,13 +288,22 @@ def test_rotate(probe: Probe, group: int) -> None:
     places.append(np.argsort(lie[-1]))
     x, scales = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, groups * group), groups * group))
     tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), np.uint16(16 * pairs), np.uint8(places)]
-    (out,) = probe.call("rotate", rotations, groups, group, arrays=(x, scales, *tables))
+
+    def rotate(n: int) -> list[bytes]:
+        return probe.call("rotate", rotations, groups, group, scaled, arrays=(x[:n], scales, *tables))
+
+    out, codes, code_scales, sums = rotate(len(x))
     columns = (pairs + group * np.arange(groups)[:, None]).reshape(rotations, -1)
     expected = oracle_rotate(x * scales, angles.reshape(rotations, -1), columns)
     np.testing.assert_allclose(floats(out).reshape(x.shape), expected, rtol=1e-5, atol=1e-5)
     assert_same_bits(f"rotate {group}", out)
+    expected_codes, expected_scales = absmax(floats(out).reshape(-1, scaled))
+    got = np.frombuffer(codes, np.int8).reshape(-1, scaled)
+    assert np.array_equal(got, expected_codes) and np.array_equal(floats(code_scales), np.ravel(expected_scales))
+    assert np.array_equal(np.frombuffer(sums, np.int32), got.sum(axis=1, dtype=np.int32))
     for n in (1, 3, 5):  # one by one, or as one tile
-        assert probe.call("rotate", rotations, groups, group, arrays=(x[:n], scales, *tables))[0] == out[: x[:n].nbytes]
+        whole = out, codes, code_scales, sums
+        assert all(part == all_of[: len(part)] for part, all_of in zip(rotate(n), whole, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -355,6 +364,34 @@ def test_products_are_added_row_by_row(probe: Probe, rows: int, terms: int, colu
     (last,) = probe.call("add_products", 1, terms, columns, arrays=(a[-1:], b, c[-1:]))
     assert last == out[-len(last) :]
     assert_same_bits(f"add_products {rows} {terms} {columns}", out)
+
+
+@pytest.mark.parametrize("by_columns", [0, 1])
+@pytest.mark.parametrize(("tokens", "terms", "columns"), [(32, 32, 32), (64, 128, 96)])
+def test_products_of_halves(probe: Probe, tokens: int, terms: int, columns: int, by_columns: int) -> None:
+    rng = np.random.default_rng(terms)
+    a, b, c = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((tokens, terms), (terms, columns), (tokens // 16, columns // 16, 16, 16))
+    )
+    stored = np.ascontiguousarray(b.T) if by_columns else b
+    (out,) = probe.call("add_split_products", tokens, terms, columns, by_columns, arrays=(a, stored, c))
+    assert bool(out) == (probe.isa == "amx")
+    if out:
+        tiles = (a.astype(np.float64) @ b).reshape(tokens // 16, 16, columns // 16, 16).swapaxes(1, 2)
+        bound = 2.0**-15 * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
+        np.testing.assert_allclose(floats(out).reshape(c.shape), c + tiles, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1, 1), (128, 2), (150, 3)])
+def test_panels_of_the_transposed_matrix(probe: Probe, rows: int, blocks: int) -> None:
+    codes = np.random.default_rng(rows).integers(-1, 2, (rows, 128 * blocks)).astype(np.int8)
+    (out,) = probe.call("pack_transposed_panels", rows, blocks, arrays=(pack_i2s(codes),))
+    padded = np.ones((-(-rows // 128) * 128, 128 * blocks), np.uint8)
+    padded[:rows] = codes + 1
+    lines = padded.reshape(-1, 4, 4, blocks * 8, 16)  # [line, bits, byte, panel, row of the panel]
+    expected = (lines << np.array([6, 4, 2, 0], np.uint8)[:, None, None, None]).sum(1, dtype=np.uint8)
+    assert out == expected.transpose(2, 0, 3, 1).tobytes()
 
 
 def test_decays(probe: Probe) -> None:

@@ -11,9 +11,10 @@ import torch
 
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import OptionError
+from sterna.ptq import littlebit
 from sterna.ptq.aqlm import additive
 from sterna.ptq.learning import Learning
-from sterna.ptq.littlebit import rank_of
+from sterna.ptq.littlebit import LITTLEBIT, rank_of
 from sterna.ptq.run import Report, quantize
 from sterna.ptq.settings import Settings
 from sterna.tensor.decode import decode
@@ -22,6 +23,7 @@ from sterna.tensor.encodings import Encoding
 from .models import float_model, text
 
 MATRIX = "blk.1.ffn_down.weight"
+ROWS, COLUMNS = 4096, 11008
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return float_model(tmp_path_factory.mktemp("ptq") / "float")
 
 
-def run(model: Path, dst: Path, method: str, bits: int, format: str | None = None, group_size: int = 128) -> Report:
+def run(model: Path, dst: Path, method: str, bits: float, format: str | None = None, group_size: int = 128) -> Report:
     settings = Settings(method, bits, group_size, samples=8, length=32)
     return quantize(model, dst, settings, [text(dst.parent)], format)
 
@@ -86,10 +88,31 @@ def test_the_search_lowers_the_error_of_outputs() -> None:
 def test_products_of_signs_keep_to_their_bits_and_learn(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert rank_of(4096, 4096, 1) == 1000 and rank_of(64, 64, 1) == 8
     report = run(model, tmp_path / "folder", "littlebit", 1)
     assert report.bits_per_weight < 1.5  # the ranks of so small matrices are 8, and their shapes count
     monkeypatch.setattr(Learning, "stage", lambda *arguments: None)
     unlearned = run(model, tmp_path / "other", "littlebit", 1)
     assert matrix(tmp_path / "folder").shape == matrix(model).shape
     assert report.layers[0].error < unlearned.layers[0].error
+
+
+@pytest.mark.parametrize("bits", LITTLEBIT.bits)
+def test_ranks_are_the_largest_that_keep_to_the_bits(bits: float) -> None:
+    def used(rank: int) -> float:
+        return 2 * (rank * (ROWS + COLUMNS) + 16 * (ROWS + COLUMNS + rank)) / (ROWS * COLUMNS)
+
+    rank = rank_of(ROWS, COLUMNS, bits)
+    assert rank % 8 == 0 and used(rank) <= bits < used(rank + 8)
+    assert rank_of(64, 64, bits) == 8  # the least
+
+
+def test_less_than_a_bit_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learning, "stage", lambda *arguments: None)
+    monkeypatch.setattr(littlebit, "SCALE_BITS", 0)  # whose share of so small matrices is large
+    model = float_model(tmp_path / "float", layers=1)
+    with pytest.raises(OptionError, match=r"one of 1, 0\.8, 0\.7, 0\.55"):
+        run(model, tmp_path / "none", "littlebit", 0.5)
+    reports = [run(model, tmp_path / str(bits), "littlebit", bits) for bits in (1, 0.55)]
+    assert reports[1].bits_per_weight < 0.7 * reports[0].bits_per_weight
+    config = json.loads((tmp_path / "0.55" / "config.json").read_text())
+    assert config["eff_bit"] == reports[1].bits == 0.55

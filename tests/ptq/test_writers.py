@@ -14,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 
 from sterna.checkpoint.gguf.groups import blocks
 from sterna.checkpoint.hf import mlx
-from sterna.checkpoint.hf.quantized import METHODS
+from sterna.checkpoint.hf.quantized import METHODS, aqlm, littlebit
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
-from sterna.checkpoint.hf.quantized.writer import Layout, Writer
+from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.checkpoint.hf.writers import WRITERS
 from sterna.errors import UnsupportedError
 from sterna.files.safetensors.reader import StoredTensor
@@ -31,7 +31,7 @@ from .. import helpers
 ROWS, COLUMNS = 64, 128
 PLAIN = ("awq", "gptq", "compressed-tensors", "mlx")
 """Formats whose matrices are codes in groups of columns and nothing more."""
-TYPES = {"<i4": "I32", "<u4": "U32", "<f2": "F16", "<i2": "I16", "<i8": "I64"}
+TYPES = {"|i1": "I8", "<i4": "I32", "<u4": "U32", "<f2": "F16", "<i2": "I16", "<i8": "I64"}
 
 
 def matrix(bits: int, group: int, **more: Any) -> GroupCodes:
@@ -41,11 +41,17 @@ def matrix(bits: int, group: int, **more: Any) -> GroupCodes:
     return GroupCodes(bits, codes, scales, rng.integers(0, 1 << bits, shape).astype(np.uint8), **more)
 
 
-def read_back(writer: Writer, given: GroupCodes, act_order: bool = False) -> list[TensorStream]:
+def as_stored(parts: Parts) -> dict[str, StoredTensor]:
+    """The parts of a matrix as a folder has them."""
     stored = {}
-    for ending, part in writer.parts(given).items():
+    for ending, part in parts.items():
         data = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
         stored[ending] = StoredTensor(f"m.{ending}", TYPES[part.dtype.str], part.shape, data)
+    return stored
+
+
+def read_back(writer: Writer, given: GroupCodes, act_order: bool = False) -> list[TensorStream]:
+    stored = as_stored(writer.parts(given))
     raw = writer.keys(Layout(given.bits, given.group_size, False, act_order))
     if writer.name == "mlx":
         assert mlx.is_mlx(raw["quantization"])
@@ -93,6 +99,34 @@ def test_rotations_are_read_back_and_turn_the_input_as_the_values_say() -> None:
     x = rng.standard_normal((5, COLUMNS)).astype(np.float32)
     turned = rotate(x * parts["m_rotation.scales"], parts["m_rotation.angles"], parts["m_rotation.pairs"])
     assert helpers.relative_error(x @ given.values().T, turned @ decode(tensors["m.weight"]).T) < 1e-5
+
+
+@pytest.mark.parametrize("books", WRITERS["aqlm"].bits)
+def test_sums_of_codebooks_are_read_back_as_they_were(books: int) -> None:
+    rng = np.random.default_rng(books)
+    codes = rng.integers(0, 256, (ROWS, COLUMNS // 8, books)).astype(np.uint8)
+    codebooks, scales = (
+        rng.uniform(0.5, 2, shape).astype(np.float16).astype(np.float32) for shape in ((books, 256, 8), ROWS)
+    )
+    given = aqlm.AdditiveCodes(codes, codebooks, scales)
+    (stream,) = aqlm.AQLM.read(Module("m", "m", (ROWS, COLUMNS), as_stored(aqlm.parts(given))), {})
+    assert np.array_equal(decode(whole(stream)), given.values())
+
+
+@settings(max_examples=20, deadline=None)
+@drawn(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
+def test_products_of_signs_are_read_back_as_they_were(rows: int, rank: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def product() -> littlebit.SignProduct:
+        left, right = (rng.choice([-1, 1], shape).astype(np.int8) for shape in ((rows, rank), (rank, columns)))
+        # Powers of two, whose products are exact in any order.
+        scales = (np.float32(2) ** rng.integers(-2, 2, size).astype(np.float32) for size in (rows, rank, rank, columns))
+        return littlebit.SignProduct(left, right, *scales)
+
+    given = littlebit.SignProducts(product(), product())
+    (stream,) = littlebit.LITTLEBIT.read(Module("m", "m", (rows, columns), as_stored(littlebit.parts(given))), {})
+    assert np.array_equal(decode(whole(stream)), given.values())
 
 
 @pytest.mark.parametrize(("bits", "middle", "encoding"), [(4, True, "Q4_0"), (4, False, "Q4_1"), (8, True, "Q8_0")])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,16 +34,17 @@ from sterna.model.architectures import build_plan
 from sterna.model.config import ModelConfig
 from sterna.model.hadamard import Hadamard
 from sterna.model.operations import Linear, Weight
+from sterna.model.oracle import quantize
 from sterna.model.tokenizer.pre import PRE, Pre
 from sterna.tensor.decode import decode
 from sterna.tensor.tensor import Tensor
 from tests.golden_plans import MODELS, read
 from tests.helpers import tiny_tensors
+from tests.web import sampling
 
 ENGINE = Path(__file__).parents[2] / "web/engine"
 FIXTURES = ENGINE / "test/fixtures"
 PROMPT = "Once upon a time, there was a little bird. 你好 🐦 naïve\n"
-GREEDY_TOKENS = 64
 
 
 def models() -> list[dict[str, Any]]:
@@ -91,27 +93,34 @@ def plain(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def texts() -> dict[str, Any]:
-    """Ids of texts, and a conversation's, by the embedded model's tokenizer; and what it writes greedily."""
+    """Ids of texts, and a conversation's, by the embedded model's tokenizer; and what the model writes."""
     from sterna import LLM
 
     llm = LLM(EMBEDDED_MODEL)
     tokenizer = open_checkpoint(EMBEDDED_MODEL).tokenizer()
     samples = [PROMPT, "", " ", "Hello, world! It's 12345 o'clock.", "<|endoftext|> typed", "a\n\n  b\t c"]
     messages = [{"role": "user", "content": "Tell me a story."}]
-    prompt = "It was a dark and stormy night"
-    ids = tokenizer.encode(prompt)
-    completion = llm.complete([ids], max_tokens=GREEDY_TOKENS, ignore_eos=True)[0]
-    logits = llm.logits([*ids, *completion.token_ids])[len(ids) - 1 : -1]
-    best = np.sort(logits, axis=1)
     return {
         "texts": [[text, tokenizer.encode(text)] for text in samples],
         "chat": [messages, tokenizer.encode_chat(messages)],
-        "prompt": prompt,
-        "ids": ids,
-        "greedy": list(completion.token_ids),
-        "text": completion.text,
-        "gaps": [round(float(gap), 4) for gap in best[:, -1] - best[:, -2]],
+        "written": sampling.written(llm),
     }
+
+
+def codes() -> dict[str, Any]:
+    """Rows of float32 and their whole numbers by the oracle, in base64: ties, rows near zero, and large ones."""
+    ties = np.arange(300) - 149.5
+    drawn = np.random.default_rng(2).normal(size=300)
+    rows = np.stack([ties.clip(-127, 127), drawn, drawn * 1e-7, drawn * 0, drawn * 1e30, ties / 3]).astype(np.float32)
+    found: dict[str, Any] = {"columns": rows.shape[1], "rows": base64(rows)}
+    for activations, kind in [("int8", np.int8), ("int15", np.int16)]:
+        whole, scales = quantize(rows, activations)
+        found[activations] = {"codes": base64(whole.astype(kind)), "scales": base64(scales.astype(np.float32))}
+    return found
+
+
+def base64(values: np.ndarray) -> str:
+    return b64encode(values.tobytes()).decode()
 
 
 def pre_types() -> list[dict[str, Any]]:
@@ -172,6 +181,8 @@ def contents() -> dict[Path, Any]:
     return {
         FIXTURES / "models.json": models(),
         FIXTURES / "embedded.json": texts(),
+        FIXTURES / "sampling.json": sampling.cases(),
+        FIXTURES / "codes.json": codes(),
         FIXTURES / "steps.json": steps(),
         ENGINE / "src/tokenizer/pre.json": pre_types(),
     }

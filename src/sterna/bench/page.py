@@ -47,9 +47,10 @@ def read_llama_bench(path: Path) -> list[PeerSpeed]:
 
 
 def page(results: Sequence[BenchResult], peers: Sequence[PeerSpeed] = ()) -> str:
-    """The page of measurements of one model at several depths, the first of which has the lengths and streams. Raises
-    UnsupportedError without matplotlib."""
-    title = escape(f"{results[0].model}: {results[0].threads} threads, {results[0].isa}")
+    """The page of measurements of one model, of which the first with each number of threads has the lengths and
+    streams. Raises UnsupportedError without matplotlib."""
+    counts = ", ".join(str(count) for count in dict.fromkeys(result.threads for result in results))
+    title = escape(f"{results[0].model}: {counts} threads, {results[0].isa}")
     text = "\n\n".join("\n".join(summary(result)) for result in results)
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<h1>{title}</h1>\n'
@@ -60,19 +61,27 @@ def page(results: Sequence[BenchResult], peers: Sequence[PeerSpeed] = ()) -> str
 def _figure(results: Sequence[BenchResult], peers: Sequence[PeerSpeed]) -> Any:
     figure, axes = new_figure(2, 2, 12, 8)
     (limits, prefill), (decode, streams) = axes
-    first = results[0]
-    names = ["decode, of the bandwidth", "prefill, of the int8 rate"]
-    limits.barh(names, [first.decode_roofline, first.prefill_roofline], color=["C0", "C1"])
+    runs: dict[int, list[BenchResult]] = {}
+    for result in results:
+        runs.setdefault(result.threads, []).append(result)
+    for number, (count, same) in enumerate(runs.items()):
+        first, label = same[0], "Sterna" if len(runs) == 1 else f"Sterna, {count} threads"
+        names = [f"{phase}\n{count} threads" for phase in ("decode, of the bandwidth", "prefill, of the int8 rate")]
+        limits.barh(names, [first.decode_roofline, first.prefill_roofline], color=f"C{number}")
+        _line(prefill, [(int(length), tps) for length, tps in first.prefill_tps.items()], label)
+        alike = [(each.depth, each.decode_tps) for each in same if each.decode_tokens == first.decode_tokens]
+        _line(decode, alike, label)
+        together = [(int(number), stream.tps) for number, stream in first.streams.items()]
+        _line(streams, [(1, first.decode_tps), *(point for point in together if point[0] > 1)], label)
     limits.axvline(1.0, color="0.5")
-    limits.set(title=f"rooflines: {first.memory_gbs:.1f} GB/s, {first.int8_gmacs:.0f} G multiply-adds/s", xlim=(0, 1.1))
-    _line(prefill, [(int(length), tps) for length, tps in first.prefill_tps.items()], "Sterna")
+    machine = results[0]
+    limits.set(
+        title=f"rooflines: {machine.memory_gbs:.1f} GB/s, {machine.int8_gmacs:.0f} G multiply-adds/s", xlim=(0, 1.1)
+    )
     _line(prefill, [(row.prompt, row.tps) for row in peers if not row.answer and not row.depth], "llama-bench")
     prefill.set(title="prefill", xlabel="tokens of the prompt", ylabel="tokens/s", ylim=(0, None))
-    _line(decode, [(result.depth, result.decode_tps) for result in results], "Sterna")
     _line(decode, [(row.depth, row.tps) for row in peers if not row.prompt], "llama-bench")
     decode.set(title="decode", xlabel="positions before it", ylabel="tokens/s", ylim=(0, None))
-    together = [(int(count), stream.tps) for count, stream in first.streams.items()]
-    _line(streams, [(1, first.decode_tps), *(point for point in together if point[0] > 1)], "Sterna")
     streams.set(title="streams together", xlabel="streams", ylabel="tokens/s of all", ylim=(0, None))
     return figure
 

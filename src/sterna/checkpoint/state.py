@@ -16,10 +16,11 @@ from sterna.files.safetensors.reader import read_metadata, read_safetensors
 from sterna.model.config import ModelConfig, config_from_dict
 from sterna.model.validate import check_config, input_norm_shapes, tensor_shapes
 from sterna.tensor.encodings import Encoding
-from sterna.tensor.latent import binarized, in_groups
+from sterna.tensor.latent import in_groups, in_one_scale
 from sterna.tensor.tensor import AnyTensor, Tensor
 from sterna.ternary.groups import GROUP_SIZES, GroupQuantizer
 from sterna.ternary.quantization import Quantization
+from sterna.ternary.quantize import absmean, binary
 
 QUANTIZATION = "quantization"
 """The metadata key of how weights were quantised."""
@@ -27,7 +28,7 @@ QUANTIZATION = "quantization"
 
 def open_state(path: Path) -> Checkpoint:
     """The model of a training run at its last checkpoint. Its matrices are floats, which are latent if absmean makes
-    them ternary, or streams that make them ternary in groups, or binary.
+    all of them ternary, or streams that make them what they were trained as.
 
     Raises NotFoundError and FormatError for a file that is no checkpoint of a training run, UnsupportedError for a
     model that no file format holds.
@@ -48,7 +49,7 @@ def open_state(path: Path) -> Checkpoint:
             entry = joined(shards)
             tensors[name] = _as_trained(Tensor(name, entry.shape, Encoding.F32, entry.data), quantization)
         check(config, tensors)
-    latent = quantization.weights == "ternary" and quantization.groups is None
+    latent = quantization.weights == "ternary" and quantization.groups is None and not quantization.kept
     return Checkpoint(config, tensors, {}, path, "state", latent=latent)
 
 
@@ -62,13 +63,15 @@ def check_exports(quantization: Quantization) -> None:
 
 
 def _as_trained(tensor: Tensor, quantization: Quantization) -> AnyTensor:
-    """A tensor of a state; a matrix whose quantiser is not absmean as what the quantiser makes of it."""
+    """A tensor of a state; a matrix as what its quantiser makes of it, but where absmean makes all of them ternary."""
     in_layer = tensor.name.startswith("blk.")
-    if len(tensor.shape) != 2 or not (in_layer or quantization.embedding):
+    if len(tensor.shape) != 2 or tensor.name in quantization.kept or not (in_layer or quantization.embedding):
         return tensor
     if quantization.groups is not None:
         return in_groups(tensor, quantization.groups)
-    return binarized(tensor) if quantization.weights == "binary" else tensor
+    if quantization.weights == "binary":
+        return in_one_scale(tensor, binary)
+    return in_one_scale(tensor, absmean) if quantization.kept else tensor
 
 
 def _quantization(metadata: Mapping[str, str]) -> Quantization:
@@ -77,13 +80,25 @@ def _quantization(metadata: Mapping[str, str]) -> Quantization:
         match json.loads(metadata.get(QUANTIZATION, "null")):
             case None:  # States of development versions have none where absmean quantised the weights.
                 return Quantization()
-            case {"weights": str(weights), "groups": groups, "activations": str(inputs), "embedding": bool(embedding)}:
-                return Quantization(weights, _groups(groups), inputs, embedding)
+            case {
+                "weights": str(weights),
+                "groups": groups,
+                "activations": str(inputs),
+                "embedding": bool(embedding),
+                **more,
+            }:
+                return Quantization(weights, _groups(groups), inputs, embedding, _names(more.get("kept", [])))
     except (ValueError, RecursionError):
         pass
     raise FormatError(
         f"it does not say how its weights are made ternary: its {QUANTIZATION} is none that Sterna knows."
     )
+
+
+def _names(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(name, str) for name in raw):
+        raise ValueError(f"{raw!r} is no list of names")
+    return tuple(raw)
 
 
 def _groups(raw: object) -> GroupQuantizer | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from sterna.cli.energy import Energy, WattsFlag, sensor_for
 from sterna.cli.options import Json, Model, value_flag, with_flags
 from sterna.cli.output import print_json, progress
 from sterna.engine.checks import Whole
-from sterna.engine.options import TOKENS_PER_PASS, EngineOptions
+from sterna.engine.options import MAX_THREADS, TOKENS_PER_PASS, EngineOptions
 from sterna.errors import ArgumentError
 from sterna.files.atomic import atomic_write
 from sterna.files.embedded import EMBEDDED_NAME
@@ -40,8 +41,19 @@ def bench(
         ),
     ] = None,
     decode_tokens: Annotated[
-        int | None,
-        value_flag(Whole(2), "-n", help="Tokens to generate; default: 128, or fewer where the context is shorter."),
+        list[Any] | None,
+        value_flag(
+            Lengths(2), "-n", help="Tokens to generate: 32,128; default: 128, or fewer where the context is shorter."
+        ),
+    ] = None,
+    threads: Annotated[
+        list[Any] | None,
+        value_flag(
+            Lengths(1, MAX_THREADS),
+            "-t",
+            "--threads",
+            help="Threads: 1,2,4; default: STERNA_THREADS, else all processors.",
+        ),
     ] = None,
     streams: Annotated[
         list[Any] | None,
@@ -56,7 +68,7 @@ def bench(
         value_flag(
             Lengths(1),
             "--depth",
-            help="Positions before the first token of decode: 8,1024; -p and -b go with the first.",
+            help="Positions before the first token of decode: 8,1024; -p and -b go with the first of these and of -n.",
         ),
     ] = None,
     html: Annotated[
@@ -90,18 +102,21 @@ def bench(
     if html is not None:
         check_plots()
     peers = read_llama_bench(llama_bench) if llama_bench is not None else []
-    depths = [each for given in depth or () for each in given] or [None]
+    # With each number of threads, the first point has the lengths and streams.
+    points = list(product(_or_default(depth), _or_default(decode_tokens)))
+    runs = [(count, *point) for count in _or_default(threads) for point in points]
     results = []
-    for number, each in enumerate(depths):
+    for number, (count, each, new_tokens) in enumerate(runs):
+        first = number % len(points) == 0
         with progress("measuring") as advance:
             results.append(
                 measure(
                     model if synthetic is None else synthetic_checkpoint(synthetic),
                     synthetic or model or EMBEDDED_NAME,
-                    options,
-                    prompt_lengths=[] if number else [length for lengths in prompt_lengths or () for length in lengths],
-                    decode_tokens=decode_tokens,
-                    streams=[] if number else [count for counts in streams or () for count in counts],
+                    replace(options, threads=count),
+                    prompt_lengths=_all(prompt_lengths) if first else [],
+                    decode_tokens=new_tokens,
+                    streams=_all(streams) if first else [],
                     repetitions=repetitions,
                     depth=each,
                     energy=None if number else sensor,
@@ -109,7 +124,7 @@ def bench(
                 )
             )
     if json:
-        print_json(asdict(results[0]) if len(results) == 1 else {"depths": [asdict(result) for result in results]})
+        print_json(asdict(results[0]) if len(results) == 1 else {"runs": [asdict(result) for result in results]})
     else:
         for result in results:
             for line in summary(result):
@@ -117,3 +132,13 @@ def bench(
     if html is not None:
         with atomic_write(html) as file:
             file.write(page(results, peers).encode())
+
+
+def _all(given: list[list[int]] | None) -> list[int]:
+    """The numbers of a flag that may be repeated, each time with several."""
+    return [number for numbers in given or () for number in numbers]
+
+
+def _or_default(given: list[list[int]] | None) -> list[int | None]:
+    """The same; without any, None, which stands for the default."""
+    return [*_all(given)] or [None]

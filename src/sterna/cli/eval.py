@@ -44,6 +44,12 @@ def evaluate(
         int | None, value_flag(Whole(1, optional=True), "--limit", help="Most items of each task; default: all.")
     ] = None,
     shots: Annotated[int, value_flag(Whole(0, 64), "--shots", help="Examples with answers before each item.")] = 0,
+    fetch: Annotated[
+        str | None,
+        typer.Option(
+            "--fetch", metavar="LIST", help="Bring the data sets of these tasks from the hub, and say their licences."
+        ),
+    ] = None,
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="FILE", help="Keep results here; the same command goes on from there."),
@@ -56,14 +62,37 @@ def evaluate(
 
     Bits per byte and perplexity of a text file; shares of right answers with their intervals.
     """
-    if (text is None) == (tasks is None):
-        raise ArgumentError("Give --text or --tasks, one of the two.")
-    if text is not None:
+    if sum(given is not None for given in (text, tasks, fetch)) != 1:
+        raise ArgumentError("Give --text, --tasks or --fetch, one of the three.")
+    if fetch is not None:
+        if (model, lora, limit, shots, keep) != (None, None, None, 0, None):
+            raise ArgumentError("--fetch brings data and runs no model; of the other flags it takes --data.")
+        _fetch(fetch, data, json)
+    elif text is not None:
         if (data, limit, shots, keep) != (None, None, 0, None):
             raise ArgumentError("--data, --limit, --shots and --keep go with --tasks.")
         _text(text, model, adapter_scales(lora), options, json)
     elif tasks is not None:
         _tasks(tasks, model, adapter_scales(lora), data, limit, shots, keep, options, json)
+
+
+def _fetch(names: str, data: Path | None, json: bool) -> None:
+    from sterna.evaluate.fetch import fetch
+    from sterna.evaluate.files import data_folder
+    from sterna.evaluate.sets import set_of
+
+    tasks = names.split(",")
+    for name in tasks:
+        set_of(name)  # before anything is fetched
+    found = []
+    for name in tasks:
+        with progress(name) as advance:
+            found.append(fetch(name, data_folder(data), advance))
+        if not json:
+            licence = f"licence: {found[-1].licence}" if found[-1].licence else "its page names no licence"
+            print(f"{name}: {found[-1].items:,} items of {found[-1].repo} ({licence}) in {found[-1].path}")
+    if json:
+        print_json({"fetched": [asdict(each) for each in found]})
 
 
 def _text(text: Path, model: str | None, adapters: dict[str, float], options: EngineOptions, json: bool) -> None:

@@ -55,7 +55,7 @@ def _finetune(config: Path, overrides: list[str], dry_run: bool) -> None:
             raise
         raise UnsupportedError("Fine-tuning needs PyTorch: pip install 'sterna[train]'.") from None
     if dry_run:
-        print(*describe(plan_finetuning(config, overrides), sys.stdout.isatty()), sep="\n")
+        print(*describe(plan_finetuning(config, overrides).continued(), sys.stdout.isatty()), sep="\n")
         return
     terminal = LiveLine()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,7 @@ def plan(
     claims: Annotated[
         bool, typer.Option("--claims", help="Print what is often claimed of ternary models, computed.")
     ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the plan: .png or .svg.")] = None,
     i2s_layout: I2SLayout = "x86",
     json: Json = False,
 ) -> None:
@@ -83,9 +85,12 @@ def plan(
         raise ArgumentError("Give a model or --params, not both.")
     if api_price is not None and price is None:
         raise ArgumentError("--api-price needs --price, what an hour of the machine costs.")
+    from sterna.bench.figures import check_plots
     from sterna.bench.sizing.sizing import Scenario, size_up
     from sterna.engine.options import EngineOptions
 
+    if plot is not None:
+        check_plots()
     sized, body, own_head, weights = _of_params(params) if params else _of_model(model, i2s_layout)
     if bits is not None or head is not None:
         weights = None
@@ -105,9 +110,13 @@ def plan(
         )
     if json:
         print_json({**asdict(result), "weights": {**asdict(result.weights), "bytes": result.weights.bytes}})
-        return
-    for line in lines(result):
-        print(line)
+    else:
+        for line in lines(result):
+            print(line)
+    if plot is not None:
+        from sterna.bench.sizing.figure import draw_plan
+
+        draw_plan(result, sized.config, scenario, kv, plot)
 
 
 def _encoding(text: str) -> Encoding:

@@ -11,7 +11,7 @@ import typer
 from sterna.cli.options import Json, value_flag
 from sterna.cli.output import print_json, progress
 from sterna.cli.streams import say
-from sterna.engine.checks import OneOf, Whole
+from sterna.engine.checks import Number, OneOf, Whole
 from sterna.errors import OptionError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def quantize(
         str, typer.Option("--method", help="rtn, gptq, awq, paroquant, aqlm, littlebit, sign or imatrix.")
     ] = "paroquant",
     bits: Annotated[
-        int | None,
-        value_flag(Whole(1, 8), "--bits", help="Bits of a code; default: 4, and 1 for sign and littlebit."),
+        float | None,
+        value_flag(Number(above=0, most=8), "--bits", help="Bits of a code; default: 4, and 1 for sign and littlebit."),
     ] = None,
     group_size: Annotated[
         int, value_flag(Whole(1), "--group", "--group-size", help="Columns that share a scale.")
@@ -73,7 +73,9 @@ def quantize(
         if error.name != "torch":
             raise
         raise UnsupportedError("Quantising needs PyTorch: pip install 'sterna[train]'.") from None
-    bits = default_bits(method) if bits is None else bits
+    if method == "imatrix" and bits is not None:
+        raise OptionError("bits", "has no effect on an importance matrix: leave it out.")
+    bits = default_bits(method) if bits is None else int(bits) if bits.is_integer() else bits
     settings = Settings(method, bits, group_size, symmetric, act_order, pairing, epochs, samples, length, seed, device)
     if method == "imatrix":
         if format is not None:

@@ -60,7 +60,7 @@ def _train(config: Path, overrides: list[str], dry_run: bool) -> None:
             raise
         raise UnsupportedError("Training needs PyTorch: pip install 'sterna[train]'.") from None
     if dry_run:
-        print(*describe(plan_training(config, overrides)), sep="\n")
+        print(*describe(plan_training(config, overrides).continued()), sep="\n")
         return
     terminal = LiveLine()
     try:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sterna.errors import FormatError, NotFoundError
+from sterna.evaluate.sets import SETS
 from sterna.evaluate.tasks import LETTERS
 from sterna.files.hub.cache import cache_folder
 from sterna.files.regular import open_regular
@@ -59,9 +60,10 @@ def _file_of(name: str, folder: Path) -> Path:
         for path in (folder / f"{stem}.jsonl", folder / f"{stem}.zip"):
             if path.is_file():
                 return path
-    raise NotFoundError(
-        f"The task {name} has no file {name}.jsonl in {folder}; put it there, or name a folder by --data."
-    )
+    ways = "put it there, or name a folder by --data"
+    if name in SETS:
+        ways = f"bring it by `sterna eval --fetch {name}`, or name a folder by --data"
+    raise NotFoundError(f"The task {name} has no file {name}.jsonl in {folder}; {ways}.")
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

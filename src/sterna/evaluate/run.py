@@ -48,7 +48,7 @@ def evaluate_task(
     Raises `FormatError` for a file with lines of no known shape or of several, or without items.
     """
     last = None if settings.limit is None else settings.shots + settings.limit
-    items = _items(path, last)
+    items = read_items(path, last)
     if len(items) <= settings.shots:
         raise FormatError(f"{path} has {len(items)} items, of which none is left after {settings.shots} shots.")
     before = "".join(f"{item.shown}\n\n" for item in items[: settings.shots])
@@ -57,7 +57,7 @@ def evaluate_task(
     known = {} if kept is None else kept.of(key)
     results: dict[int, Results] = {index: found for index, found in known.items() if index < len(items)}
     left = [index for index in range(len(items)) if index not in results]
-    for index, result in _results(llm, items, left, before, settings.adapter):
+    for index, result in item_results(llm, items, left, before, settings.adapter):
         results[index] = result
         if kept is not None:
             kept.add(key, index, result)
@@ -65,7 +65,7 @@ def evaluate_task(
     return summary([results[index] for index in range(len(items))])
 
 
-def _items(path: Path, last: int | None) -> list[Item]:
+def read_items(path: Path, last: int | None) -> list[Item]:
     """The items of the first lines of a file, all of one shape, because a task has the same metrics for each."""
     lines = list(islice(read_lines(path), last))
     try:
@@ -76,9 +76,11 @@ def _items(path: Path, last: int | None) -> list[Item]:
         raise FormatError(f"{path}: {error}") from None
 
 
-def _results(
-    llm: LLM, items: Sequence[Item], left: Sequence[int], before: str, adapter: AdapterChoice
+def item_results(
+    llm: LLM, items: Sequence[Item], left: Sequence[int], before: str, adapter: AdapterChoice = None
 ) -> Iterator[tuple[int, Results]]:
+    """The results of those items whose indices are `left`, in the order in which they end; `before` stands before each
+    of them."""
     scored = (
         Question(index, [(before + context, continuation) for context, continuation in items[index].pairs])
         for index in left

@@ -24,10 +24,16 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Score:
-    """`logprob`: the sum over the tokens of a continuation, in nats; `greedy`: whether each is the most likely one."""
+    """`logprob`: the sum over the tokens of a continuation, in nats; `greedy_share`: how many of them are the most
+    likely one after those before, as a share."""
 
     logprob: float
-    greedy: bool
+    greedy_share: float
+
+    @property
+    def greedy(self) -> bool:
+        """Whether greedy decoding gives the whole continuation."""
+        return self.greedy_share == 1.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ class _Running(Generic[K]):
         rows = self._leader.rows[first - self._first : known - self._first]
         if own is not None:
             rows = np.concatenate([rows, own.rows])
-        return Score(float(rows[:, 0].sum(dtype=np.float64)), bool(rows[:, 1].all()))
+        return Score(float(rows[:, 0].sum(dtype=np.float64)), float(np.mean(rows[:, 1] != 0)))
 
 
 def _common(a: list[int], b: list[int]) -> int:

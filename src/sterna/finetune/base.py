@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from sterna.checkpoint import Checkpoint, open_checkpoint
+from sterna.checkpoint.hf.config import read_quantization
 from sterna.checkpoint.hf.folder import open_hf
 from sterna.errors import UnsupportedError
 from sterna.files.hub.cache import resolve_model
 from sterna.files.local import is_hf_folder
+from sterna.finetune.matrices import matrices_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode, ternary_codes
 from sterna.tensor.recode import half_order
@@ -70,22 +72,39 @@ def check_trainable(base: Checkpoint, context: int) -> None:
 
 
 def quantization_of(base: Checkpoint) -> Quantization:
-    """How the matrices of a model are quantised: those of its layers are latent or ternary, or nothing is.
+    """How the matrices of a model are quantised: those of its layers are latent or ternary, but for some that are kept
+    as floats, or nothing is.
 
-    Raises UnsupportedError for a model of which a part is ternary, and for codes that are not trained.
+    Raises UnsupportedError for matrices of several kinds, and for codes that are not trained.
     """
-    matrices = [tensor for name, tensor in base.tensors.items() if name.startswith("blk.") and len(tensor.shape) == 2]
-    ternary = [tensor for tensor in matrices if tensor.encoding.is_ternary]
+    matrices = {
+        name: tensor.encoding
+        for name, tensor in base.tensors.items()
+        if name.startswith("blk.") and len(tensor.shape) == 2
+    }
+    ternary = {name: encoding for name, encoding in matrices.items() if encoding.is_ternary}
     if not ternary:
-        return Quantization() if base.latent else Quantization("float", activations="float")
-    blocks = {tensor.encoding.block if tensor.encoding.is_group_scaled else 0 for tensor in ternary}
-    embedding = base.tensors["token_embd.weight"].encoding.is_group_scaled
-    if len(ternary) < len(matrices) or len(blocks) > 1 or not blocks <= {0, *GROUP_SIZES}:
-        raise UnsupportedError(f"{base.path} cannot be fine-tuned: its matrices are not all ternary of one kind.")
+        return Quantization(kept=_unconverted(base)) if base.latent else Quantization("float", activations="float")
+    kept = tuple(name for name in matrices if name not in ternary)
+    blocks = {encoding.block if encoding.is_group_scaled else 0 for encoding in ternary.values()}
+    if len(blocks) > 1 or not blocks <= {0, *GROUP_SIZES} or not all(matrices[name].is_float for name in kept):
+        raise UnsupportedError(
+            f"{base.path} cannot be fine-tuned: its matrices are not all floats, or ternary of one kind."
+        )
     size = blocks.pop()
-    return (
-        Quantization(groups=GroupQuantizer(size), activations="float", embedding=embedding) if size else Quantization()
-    )
+    if not size:
+        return Quantization(kept=kept)
+    embedding = base.tensors["token_embd.weight"].encoding.is_group_scaled
+    return Quantization(groups=GroupQuantizer(size), activations="float", embedding=embedding, kept=kept)
+
+
+def _unconverted(base: Checkpoint) -> tuple[str, ...]:
+    """The matrices of layers that a folder of latent weights does not count as such, by their canonical names."""
+    section = read_quantization(base.metadata, base.config, has_input_norms(base)) if base.kind == "hf" else None
+    if section is None:
+        return ()
+    layers = (matrix for matrix in matrices_of(base.config) if matrix.layer is not None)
+    return tuple(matrix.name for matrix in layers if not section.converts(matrix.module))
 
 
 def decoder_config(config: ModelConfig) -> ModelConfig:

@@ -25,7 +25,7 @@ SECTIONS = {"full": (), "convert": ("convert",), "distill": ("convert", "distill
 SPLITS = ("train", "valid")
 NORMS = ("none", "sub", "all")
 INITIALISATIONS = ("absmean", "least-squares")
-MERGES = ("none", "float")
+MERGES = ("none", "float", "qat")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class ConvertSection:
     """`least-squares`: matrices are scaled first, so that their scale is the best one for their codes."""
     group_size: int | None = None
     """64 or 128 columns that share a scale; None: a matrix has one."""
+    keep: list[str] = field(default_factory=lambda: ["lm_head"])
+    """The matrices that stay in full precision (`sterna.finetune.matrices`); the head always does."""
+    layers: list[int] = field(default_factory=list)
+    """The layers that are converted; none named: all."""
 
     def quantization(self) -> Quantization:
         """What the model is quantised as at λ = 1."""
@@ -130,22 +134,30 @@ class ExportSection:
     hf: bool = True
     """Whether a Hugging Face folder is written, too."""
     merge: str = "none"
-    """`float`: beside an adapter, a model to which it is added is written, dense and in `gguf` (F16 by default)."""
+    """What is written beside an adapter: with `float` a model to which it is added, dense and in `gguf` (F16 by
+    default); with `qat` one whose ternary weights are trained on after it was added to them."""
+    merge_steps: int | None = None
+    """The steps of that training; None: as many as the adapter's."""
 
     def check(self, mode: str) -> None:
         """Raises ArgumentError with one sentence for exports that a run of this mode does not have: what is found at
         its end would be found too late."""
-        types = [encoding.value for encoding in (TYPES if self.merge == "none" else MERGED)]
+        merged = " where an adapter is merged in float" if self.merge == "float" else ""
+        types = [encoding.value for encoding in (MERGED if self.merge == "float" else TYPES)]
         check(
-            (self.merge in MERGES, f"export.merge must be {' or '.join(MERGES)}"),
+            (self.merge in MERGES, f"export.merge must be one of {', '.join(MERGES)}"),
             (self.merge == "none" or mode == "lora", 'export.merge is for mode = "lora"'),
             (
-                self.gguf is None or mode != "lora" or self.merge == "float",
-                'export.gguf is the encoding of a model; with mode = "lora" it needs export.merge = "float"',
+                self.merge_steps is None or self.merge == "qat" and self.merge_steps >= 1,
+                'export.merge_steps must be positive, and is for export.merge = "qat"',
+            ),
+            (
+                self.gguf is None or mode != "lora" or self.merge != "none",
+                'export.gguf is the encoding of a model; with mode = "lora" it needs export.merge = "float" or "qat"',
             ),
             (
                 self.gguf is None or self.gguf.lower() in types,
-                f"export.gguf must be one of {', '.join(types)}{' where an adapter is merged' * (mode == 'lora')}",
+                f"export.gguf must be one of {', '.join(types)}{merged}",
             ),
         )
 

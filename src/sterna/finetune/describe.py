@@ -27,7 +27,6 @@ def describe(plan: Plan, colours: bool = False) -> list[str]:
     """Lines that describe a plan to people: model, data, steps, memory, time, output, what to know, and the first rows
     with what is learned of them."""
     inputs, training = plan.inputs, plan.inputs.config.training
-    tokens = training.batch_size * training.context
     begins = "begins anew" if plan.found is None else f"resumes after step {plan.step:,}"
     return [
         f"mode:   {inputs.config.mode}, from {inputs.base.path}",
@@ -35,7 +34,7 @@ def describe(plan: Plan, colours: bool = False) -> list[str]:
         *_data(plan),
         f"steps:  {training.steps:,} of {training.batch_size:,} rows; {begins}",
         f"memory: about {readable(plan.mode.memory())} on {inputs.device}",
-        f"time:   {_time(plan, (training.steps - plan.step) * tokens)}",
+        f"time:   {_time(plan, (training.steps - plan.step) * training.batch_size * _tokens_per_row(plan))}",
         f"output: {plan.output.resolve()}",
         *plan.notes,
         *_first_rows(plan, colours),
@@ -53,14 +52,20 @@ def _data(plan: Plan) -> Iterator[str]:
             f"{tokens:,} tokens, {learned:,} of them learned"
         )
     training, rows = plan.inputs.config.training, plan.inputs.data.batches.epoch(0)
-    tokens = sum(len(sequence) for row in rows for sequence in row)
+    filled = _tokens_per_row(plan) / training.context
     yield (
-        f"epoch:  {len(rows):,} rows, {tokens / len(rows) / training.context:.0%} of training.context filled, nothing "
-        f"padded; {training.steps * training.batch_size / len(rows):.2f} epochs in all"
+        f"epoch:  {len(rows):,} rows, {filled:.0%} of training.context filled, nothing padded; "
+        f"{training.steps * training.batch_size / len(rows):.2f} epochs in all"
     )
 
 
-def _time(plan: Plan, tokens: int) -> str:
+def _tokens_per_row(plan: Plan) -> float:
+    """How many tokens a row of the first epoch has on average."""
+    batches = plan.inputs.data.batches
+    return batches.tokens(len(batches.epoch(0))) / len(batches.epoch(0))
+
+
+def _time(plan: Plan, tokens: float) -> str:
     """How long so many tokens take: at the speed of the run so far, else at a usual share of the machine's peak."""
     if (speed := last_speed(plan.output)) is not None:
         return f"about {duration(tokens / speed)} at the last {speed:,.0f} tokens/s of its log"

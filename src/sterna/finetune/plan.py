@@ -15,22 +15,23 @@ from sterna.finetune.modes import MODES
 from sterna.finetune.modes.mode import Mode
 from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.plan import torch_device
-from sterna.train.state import CONFIG, changes
+from sterna.train.state import CONFIG
 from sterna.train.watch.machine import flops_per_token
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The inputs of a run, its mode, and the step from which it goes on."""
+    """The mode of a run with its inputs, and the step from which it goes on."""
 
-    inputs: Inputs
     mode: Mode
     origin: dict[str, object]
     """What a state of this run records."""
-    found: FoundState | None
+    found: FoundState | None = None
     """The state in the output folder from which the run goes on; None: it begins anew."""
-    changes: Sequence[str]
-    """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.mode.inputs
 
     @property
     def output(self) -> Path:
@@ -54,9 +55,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """Sentences for people about what they may not expect."""
-        sentences = [self.found.note] if self.found is not None and self.found.note else []
-        if self.changes:
-            sentences.append(f"The config has changed since step {self.step}: {', '.join(self.changes)}.")
+        sentences = self.found.notes if self.found is not None else []
         for source in self.inputs.sources:
             name = source.section.path
             if source.cut:
@@ -67,13 +66,21 @@ class Plan:
                 )
         return sentences
 
+    def continued(self) -> Plan:
+        """This plan with the state that its output folder has at the time of the call. Every process must call it.
+        Raises FormatError for a state of another model or other data."""
+        return replace(self, found=self.checkpoints.find(self.origin))
+
+    def following(self) -> Plan | None:
+        """The run that begins with what this one exports, after it has; None: there is none."""
+        return None if self.mode.following is None else _plan(self.mode.following)
+
 
 def plan_finetuning(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and what it names; writes nothing.
 
     Raises ArgumentError for a wrong config, data that cannot be read and a device that PyTorch cannot use, what
-    `open_checkpoint` raises for the base, UnsupportedError for one that cannot be trained, FormatError for a state of
-    another model or other data.
+    `open_checkpoint` raises for the base, UnsupportedError for one that cannot be trained.
     """
     config, folder = load_config(config_path, overrides), config_path.parent
     base = open_base(folder, config.base)
@@ -83,10 +90,12 @@ def plan_finetuning(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     inputs = Inputs(config, folder, base, tokenizer, torch_device(config.training.device), sources)
     if not inputs.data.batches.epoch(0):
         raise ArgumentError('The sources with split = "train" have no example from which anything is learned.')
-    mode: Mode = MODES[config.mode](inputs)
-    data = {"examples": digest(sources), "context": context, "packing": config.training.packing}
+    return _plan(MODES[config.mode](inputs))
+
+
+def _plan(mode: Mode) -> Plan:
+    config, training = mode.inputs.config, mode.inputs.config.training
+    examples = digest(mode.inputs.sources)
+    data = {"examples": examples, "context": training.context, "packing": training.packing}
     # A run may be moved to another output folder.
-    origin = {**mode.origin, "data": data, CONFIG: asdict(config) | {"output": None}}
-    found = Checkpoints(inputs.output).find({key: origin[key] for key in ("model", "data")})
-    changed = list(changes(found.saved.config, origin[CONFIG])) if found is not None and found.saved.config else []
-    return Plan(inputs, mode, origin, found, changed)
+    return Plan(mode, {**mode.origin, "data": data, CONFIG: asdict(config) | {"output": None}})

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.files.atomic import atomic_write
-from sterna.finetune.config import load_config
 from sterna.finetune.plan import Plan, plan_finetuning
 from sterna.train.allocator import keep_freed_memory
 from sterna.train.corpus import Report
 from sterna.train.distributed import process_rank, shard
 from sterna.train.loop import Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.plan import torch_device
 from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.watch.machine import peak_flops
 from sterna.train.watch.records import Sink
@@ -51,14 +49,21 @@ def run_finetuning(
     Raises what `plan_finetuning` does, DivergedError for numbers that are not finite, UnsupportedError where another
     training runs in the output folder, SternaError where there is not enough memory.
     """
-    config = load_config(config_path, overrides)
-    with alone(config_path.parent / config.output, torch_device(config.training.device)):
-        plan = plan_finetuning(config_path, overrides)
-        position = Position(plan.step, plan.step)
+    checked = plan_finetuning(config_path, overrides)
+    with alone(checked.output, checked.inputs.device):
         if process_rank() > 0:
             report, live = (lambda line: None), None
-        with memory_errors(TOO_LARGE), told(position, report):
-            return _run(plan, position, report, live)
+        result = _told_run(checked.continued(), report, live)
+        following = checked.following()
+        if following is not None:
+            _told_run(following.continued(), report, live)
+        return result
+
+
+def _told_run(plan: Plan, report: Report, live: Sink | None) -> FineTuneResult:
+    position = Position(plan.step, plan.step)
+    with memory_errors(TOO_LARGE), told(position, report):
+        return _run(plan, position, report, live)
 
 
 def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> FineTuneResult:
@@ -69,20 +74,20 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
     if process_rank() == 0:
         _write_tokenizer(plan)
     reproducible(inputs.device, training.seed)
-    model = plan.mode.new_model().to(inputs.device)
-    task = plan.mode.task(model, inputs.data)
+    found = plan.found
+    model = (plan.mode.new_model() if found is None else plan.mode.empty_model()).to(inputs.device)
+    task = plan.mode.task(model, inputs.data, None if found is None else found.saved.task)
     for sentence in task.notes:
         report(sentence)
     shard(model, getattr(model, "blk", ()))
     optimizers = make_optimizers(model, training)
-    guard = {} if plan.found is None else plan.checkpoints.resume(plan.found, model, optimizers, plan.origin)
+    guard = {} if found is None else plan.checkpoints.resume(found, model, optimizers, plan.origin)
     run = Run(task, optimizers, training, plan.checkpoints, plan.origin, position, guard)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{parameters:,} trained parameters, step {plan.step} of {training.steps}")
     with sinks(output, plan.step, inputs.config.watch.tensorboard, report) as receivers:
         peak = peak_flops(inputs.device, training.precision) / plan.flops_per_token
-        tokens = task.tokens_per_step
-        run.train(Watch(model, training, inputs.config.watch, tokens, peak, plan.step, receivers, live))
+        run.train(Watch(model, training, inputs.config.watch, task.tokens, peak, plan.step, receivers, live))
     exports = plan.mode.export(model, plan.checkpoints)
     measured = task.evaluate()
     result = FineTuneResult(
@@ -99,6 +104,7 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> F
 
 def _write_tokenizer(plan: Plan) -> None:
     """Puts the base's tokenizer into the output folder, where the export finds it."""
+    plan.output.mkdir(exist_ok=True)
     for name, data in tokenizer_files(plan.inputs.base).items():
         path = plan.output / name
         path.parent.mkdir(exist_ok=True)

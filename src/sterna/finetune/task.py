@@ -48,8 +48,6 @@ class FineTuning:
 
     def __init__(self, config: FineTuneConfig, model: nn.Module, data: Data) -> None:
         self._model, self._config, self._data = model, config, data
-        training = config.training
-        self.tokens_per_step = training.batch_size * training.context
         self._device = next(model.parameters()).device
         self._terms: dict[str, float] = {}
 
@@ -66,6 +64,14 @@ class FineTuning:
     def decoder(self) -> FineTuned:
         """The model, as something that gives rows and logits."""
         return self._model  # type: ignore[return-value]
+
+    def tokens(self, steps: int) -> int:
+        """Rows have as many tokens as their examples: nothing is padded."""
+        return self._data.batches.tokens(steps * self._config.training.batch_size)
+
+    def recorded(self) -> Mapping[str, float]:
+        """Nothing is found out before the first step."""
+        return {}
 
     def parts(self, step: int) -> Iterator[Part]:
         """The rows of this process, in `training.accumulation` parts. Raises ArgumentError where the processes would
@@ -90,14 +96,26 @@ class FineTuning:
 
     def rows_of(self, model: FineTuned, part: Part) -> Tensor:
         """What a model makes of a part."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.training.precision == "bf16"):
+        with self._precision():
             return model.rows(part.tokens, part.lengths)
+
+    def logits_of(self, model: FineTuned, rows: Tensor) -> Tensor:
+        """What its head makes of rows."""
+        with self._precision():
+            return model.logits(rows)
+
+    def _precision(self) -> torch.autocast:
+        """Matrix products in `training.precision`, inside the block."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.training.precision == "bf16")
 
     def answers(self, part: Part, rows: Tensor) -> Tensor:
         """The cross entropy of the part's learned tokens, divided by how many the whole batch has. Gradients are
         averaged over processes, so each counts for as many as there are."""
-        loss = answer_loss(self.decoder.logits, rows, part.labels, self._config.training.z_loss)
+        loss = answer_loss(self._logits, rows, part.labels, self._config.training.z_loss)
         return loss * process_count() / part.learned
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return self.logits_of(self.decoder, rows)
 
     def _with_terms(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The weighted sum of the terms of a loss (1: where no weight is given), which are recorded without weights."""
@@ -125,7 +143,7 @@ class FineTuning:
         with self._without_dropout(), torch.no_grad():
             for example in self._data.valid:
                 part = part_of([example], 1).to(self._device)
-                nats += answer_loss(self.decoder.logits, self.rows_of(self.decoder, part), part.labels).item()
+                nats += answer_loss(self._logits, self.rows_of(self.decoder, part), part.labels).item()
                 learned = example.ids[example.learned].tolist()
                 tokens += len(learned)
                 size += sum(len(self._data.tokenizer.token_bytes(token)) for token in learned)

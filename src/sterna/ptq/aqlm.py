@@ -67,7 +67,7 @@ def quantize(layer: Layer, settings: Settings) -> dict[str, AdditiveCodes]:
         gram.diagonal().add_(DAMPING * gram.diagonal().mean())
         for name in stage:
             weight = layer.weight(name)
-            tuned[name] = Tuned(additive(weight, gram, settings.bits, draw), weight.device)
+            tuned[name] = Tuned(additive(weight, gram, int(settings.bits), draw), weight.device)
             layer.set_weight(name, tuned[name]())
     rates = {"codebooks": TUNING_RATE, "factors": TUNING_RATE}
     Learning(layer, layer.inputs, targets, tuned).stage(rates, settings.epochs, draw)

@@ -131,7 +131,7 @@ class Source:
     def layer(self, index: int, inputs: Tensor, originals: Tensor | None) -> Layer:
         """A layer with the model's own weights."""
         prefix = f"blk.{index}."
-        block = Block(self.config, EXACT, input_norms=False, kind=BitLinear)
+        block = Block(self.config, index, EXACT, input_norms=False, kind=BitLinear)
         names = [name for name in self.source.tensors if name.startswith(prefix)]
         weights = {name.removeprefix(prefix): _tensor(self.source.tensors[name]) for name in names}
         block.load_state_dict(weights, assign=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sterna.checkpoint.hf.quantized.littlebit import SignProduct, SignProducts
+from sterna.checkpoint.hf.quantized.littlebit import WRITER, SignProduct, SignProducts
 from sterna.model.architecture import MATRICES
 from sterna.ptq.layers import Layer
 from sterna.ptq.learning import Learning
@@ -108,4 +108,4 @@ def quantize(layer: Layer, settings: Settings) -> dict[str, SignProducts]:
     return made
 
 
-LITTLEBIT = Method("littlebit", (1,), quantize, ("littlebit",), in_groups=False, originals=True)
+LITTLEBIT = Method("littlebit", WRITER.bits, quantize, ("littlebit",), in_groups=False, originals=True)

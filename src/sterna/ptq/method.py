@@ -25,7 +25,7 @@ class Method:
     """One `--method`. It leaves what its codes stand for in the layer's matrices, and may change the layer's norms."""
 
     name: str
-    bits: tuple[int, ...]
+    bits: tuple[float, ...]
     quantize: Callable[[Layer, Settings], Mapping[str, Matrix]]
     """The quantised matrices of a layer by canonical name without `blk.N.` and `.weight`."""
     formats: tuple[str, ...]

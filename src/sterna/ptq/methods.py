@@ -22,7 +22,7 @@ REFUSED = {
 USUAL_BITS = 4
 
 
-def default_bits(method: str) -> int:
-    """The bits of a method where none are asked for: 4, or the one width of a method of one bit."""
-    bits = METHODS[method].bits if method in METHODS else (USUAL_BITS,)
+def default_bits(method: str) -> float:
+    """The bits of a method where none are asked for: 4, or the first width of a method that has no 4."""
+    bits: tuple[float, ...] = METHODS[method].bits if method in METHODS else (USUAL_BITS,)
     return USUAL_BITS if USUAL_BITS in bits else bits[0]

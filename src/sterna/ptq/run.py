@@ -55,7 +55,7 @@ class Report:
 
     path: Path
     method: str
-    bits: int
+    bits: float
     group_size: int
     format: str
     bits_per_weight: float
@@ -90,7 +90,7 @@ def quantize(
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
-    _check_shapes(config, writer, settings.bits)
+    _check_shapes(config, writer, int(settings.bits))
     _check_device(settings.device)
     text = read_calibration(calibration)
     layers = Source(source, settings.length, settings.device)

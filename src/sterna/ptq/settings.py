@@ -15,7 +15,8 @@ class Settings:
     """How to quantise: the method by name, its grid, and how much calibration text it sees."""
 
     method: str
-    bits: int = 4
+    bits: float = 4
+    """Bits of a code, a whole number; for LittleBit bits a weight."""
     group_size: int = 128
     symmetric: bool = False
     act_order: bool = False
@@ -42,12 +43,12 @@ class Settings:
     @property
     def grid(self) -> Grid:
         """The grid of the codes."""
-        return Grid(self.bits, self.group_size, self.symmetric)
+        return Grid(int(self.bits), self.group_size, self.symmetric)
 
     def baseline(self, columns: int) -> Grid:
-        """The grid of round-to-nearest, with which a layer's error is compared: it has no 1 bit, and for methods whose
-        columns need not fall into groups its groups are the largest that fit."""
-        return Grid(max(self.bits, 2), gcd(self.group_size, columns), self.symmetric)
+        """The grid of round-to-nearest, with which a layer's error is compared: it has at least 2 bits, and for
+        methods whose columns need not fall into groups its groups are the largest that fit."""
+        return Grid(max(int(self.bits), 2), gcd(self.group_size, columns), self.symmetric)
 
     @property
     def layout(self) -> Layout:

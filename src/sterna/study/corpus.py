@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sterna.errors import ArgumentError
@@ -42,19 +42,21 @@ def _documents(paths: Sequence[Path]) -> Iterator[str]:
         yield "".join(parts)
 
 
-def write_corpus(path: Path, texts: Iterable[str], size: int, seed: int) -> int:
+def write_corpus(path: Path, texts: Callable[[], Iterable[str]], size: int, seed: int) -> int:
     """Writes about `size` characters of novels and problems in turn, as one training file; returns how many characters
-    it wrote. Raises ArgumentError where the novels are too short to be mixed."""
+    it wrote. Novels that are shorter begin again, beside new problems. Raises ArgumentError for novels without text."""
     lines, written = training_lines(seed), 0
     with atomic_write(path) as file:
-        for stretch in _stretches(texts):
-            if written >= size:
-                break
-            for text in (stretch, _solved(lines, int(len(stretch) * SKILL_SHARE / (1 - SKILL_SHARE)))):
-                file.write(f"{text.strip()}\n{END_OF_TEXT}\n".encode())
-                written += len(text)
-    if not written:
-        raise ArgumentError("The novels of a study have no text.")
+        while written < size:
+            before = written
+            for stretch in _stretches(texts()):
+                if written >= size:
+                    break
+                for text in (stretch, _solved(lines, int(len(stretch) * SKILL_SHARE / (1 - SKILL_SHARE)))):
+                    file.write(f"{text.strip()}\n{END_OF_TEXT}\n".encode())
+                    written += len(text)
+            if written == before:
+                raise ArgumentError("The novels of a study have no text.")
     return written
 
 

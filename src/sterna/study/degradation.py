@@ -1,55 +1,38 @@
-"""`sterna study degradation`: what few bits cost first, measured on models that are trained here."""
+"""`sterna study degradation`: what few bits cost first, measured on models that are trained here, or on a given one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from sterna.engine.llm import LLM
-from sterna.evaluate.perplexity import evaluate_text
-from sterna.ptq.run import weight_bytes
+from sterna.checkpoint import open_checkpoint
+from sterna.model.architecture import MATRICES
 from sterna.study import models
-from sterna.study.corpus import unseen_texts
+from sterna.study.corpus import training_texts, unseen_texts
+from sterna.study.measure import Comparison, Measure, Row
 from sterna.study.models import Model, Size
 from sterna.study.precisions import precisions
-from sterna.study.statistics import Pairs, Ratio, counts, loss_ratio, mcnemar, retention
-from sterna.study.tasks import CHOICES, LANGUAGE, MATHS, Task, answers, tasks
+from sterna.study.tasks import EXAMPLES, Task, own_tasks, problem_tasks, tasks_of_files
+from sterna.tensor.encodings import Encoding
 
 SEED = 20261126
 """Of all items; so the same models give the same counts."""
-SCORED_CHARACTERS = 100_000
-"""Of the unseen text, for bits per byte."""
+SAMPLES, LENGTH, CHARACTERS = 32, 256, 100_000
+"""For a given model: windows of text that quantisers see, their tokens, and the characters of unseen text that are
+scored."""
 
-Right = Mapping[tuple[str, str], np.ndarray]
+FLOATS = [encoding.value.upper() for encoding in (Encoding.F16, Encoding.BF16, Encoding.F32)]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One precision of one model. `bytes`: of its files. `maths`, `language`: mean retention over the tasks that count,
-    None where none does; `maths` is that of problems as four choices where `Study.stand_in` says so. `accuracy`:
-    right items of each task, `p`: McNemar's test against F16. `trained`: weights of its own, not those of the float
-    model."""
-
-    precision: str
-    model: str
-    trained: bool
-    bytes: int
-    bits_per_byte: float
-    maths: float | None
-    language: float | None
-    ratio: Ratio
-    accuracy: dict[str, int]
-    p: dict[str, float]
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found. `counted`: the tasks that passed the filter, by model; `stand_in`: whether problems as four
-    choices stand for those that are to be answered, of which none passed. `missing`: precisions whose methods are
-    not there."""
+    """What a study found. `items`: of each task; `counted`: the tasks that passed the filter, by model; `stand_in`:
+    whether problems as four choices stand for those that are to be answered, of which none passed. `missing`:
+    precisions whose methods are not there; `models`: SHA-256 of each."""
 
     items: dict[str, int]
     counted: dict[str, list[str]]
@@ -65,7 +48,7 @@ def run_study(
     train: bool,
     texts: Sequence[Path] = (),
     held_out: Sequence[Path] = (),
-    told: Callable[[str], None] = lambda line: None,
+    told: Told = lambda line: None,
 ) -> Study:
     """Trains what is to be trained, then quantises and measures every float model and measures the trained others.
 
@@ -76,108 +59,82 @@ def run_study(
     """
     models.check_texts(folder, texts, held_out)
     unseen = unseen_texts(held_out)
-    if train:
-        models.prepare(folder, size, texts, held_out)
-        models.train(folder, size, told)
-    found = models.found(folder, size)
-    asked = tasks(size.items, SEED, unseen)
-    text = "\n\n".join(unseen)[:SCORED_CHARACTERS]
-    rules, missing = precisions(samples=32, length=size.context)
-    measure = _Measure(asked, text, told)
-    rows: list[Row] = []
-    counted: dict[str, list[str]] = {}
-    stand_in: dict[str, bool] = {}
-    for model in found:
-        if not model.name.startswith("float"):
-            continue
-        reference = measure.answers(model.path, "F16", model.name)
-        # The filter is fixed before anything is quantised.
-        passed = [task for task in asked if counts(reference[task.kind, task.name], task.chance)]
-        stand_in[model.name] = not any(task.kind == MATHS for task in passed)
-        counted[model.name] = [f"{task.kind}: {task.name}" for task in passed]
-        row = _Rows(model, passed, reference, CHOICES if stand_in[model.name] else MATHS, measure)
-        rows.append(row.of("F16", model.path))
+    with models.fixed_threads(size.threads):
+        if train:
+            models.prepare(folder, size, texts, held_out)
+            models.train(folder, size, told)
+        found = models.found(folder, size)
+        asked = own_tasks(size.items, SEED, unseen)
+        table = _Table(folder, asked, Measure("\n\n".join(unseen)[: size.characters], told))
+        for model in found:
+            if model.name.startswith("float"):
+                others = [other for other in found if other.name in ("ternary", "binary")] if model is found[0] else []
+                table.add(model, "F16", size.samples, size.context, others)
+    return table.study({model.name: model.sha256 for model in found})
+
+
+def study_model(
+    folder: Path,
+    path: Path,
+    files: Sequence[tuple[str, Path]],
+    limit: int,
+    held_out: Sequence[Path] = (),
+    told: Told = lambda line: None,
+) -> Study:
+    """Quantises and measures the model at `path` on at most `limit` items of each task of `files` (name and file, as
+    `find_tasks` gives them) and of each skill, whose problems stand after solved ones.
+
+    Quantisers see passages that come with Sterna; text is scored on others of them, or on the files `held_out`. Raises
+    FormatError for files that are no tasks, and what quantising raises.
+    """
+    asked = [*tasks_of_files(files, limit), *problem_tasks(limit, SEED, EXAMPLES)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / models.CALIBRATION).write_text("\n\n".join(training_texts(())), encoding="utf-8")
+    model = Model(path.stem, path, models.sha256_of(path))
+    table = _Table(folder, asked, Measure("\n\n".join(unseen_texts(held_out))[:CHARACTERS], told))
+    table.add(model, _encoding_of(path), SAMPLES, LENGTH)
+    return table.study({model.name: model.sha256})
+
+
+class _Table:
+    """The rows of a study as they are measured."""
+
+    def __init__(self, folder: Path, asked: Sequence[Task], measure: Measure) -> None:
+        self._folder, self._asked, self._measure = folder, asked, measure
+        self._rows: list[Row] = []
+        self._missing: list[str] = []
+        self._counted: dict[str, list[str]] = {}
+        self._stand_in: dict[str, bool] = {}
+
+    def add(self, model: Model, label: str, samples: int, length: int, others: Sequence[Model] = ()) -> None:
+        """The rows of a float model, whose weights `label` names, and of `others`, which are compared with it."""
+        # The tasks that count are fixed before anything is quantised.
+        compared = Comparison(model, label, self._asked, self._measure)
+        self._counted[model.name] = [task.title for task in compared.counted]
+        self._stand_in[model.name] = compared.stand_in
+        self._rows.append(compared.row(label, model.path))
+        rules, self._missing = precisions(samples, length)
+        base = "" if label in FLOATS else f" (of {label})"
         for rule in rules:
             # Named after the model's content too: one that was trained anew is quantised anew.
-            target = folder / "quantized" / f"{model.name}-{model.sha256[:16]}" / rule.name.replace(" ", "-")
+            target = self._folder / "quantized" / f"{model.name}-{model.sha256[:16]}" / rule.name.replace(" ", "-")
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                rule.apply(model.path, target, folder / models.CALIBRATION)
-            rows.append(row.of(rule.name, target))
-        if model is found[0]:
-            rows += [
-                row.of(f"{other.name} (trained)", other.path, other)
-                for other in found
-                if other.name in ("ternary", "binary")
-            ]
-    items = {f"{task.kind}: {task.name}": len(task.pairs) for task in asked}
-    return Study(items, counted, stand_in, rows, missing, {model.name: model.sha256 for model in found})
+                rule.apply(model.path, target, self._folder / models.CALIBRATION)
+            self._rows.append(compared.row(rule.name + base, target))
+        self._rows += [compared.row(f"{other.name} (trained)", other.path, other) for other in others]
+
+    def study(self, sha256: dict[str, str]) -> Study:
+        """All rows, of the models with these checksums."""
+        items = {task.title: len(task.items) for task in self._asked}
+        return Study(items, self._counted, self._stand_in, self._rows, self._missing, sha256)
 
 
-class _Measure:
-    """Measures models on the tasks and the text of a study; what was measured once is known."""
-
-    def __init__(self, asked: Sequence[Task], text: str, told: Callable[[str], None]) -> None:
-        self.tasks, self._text, self._told = asked, text, told
-        self._known: dict[Path, tuple[Right, float]] = {}
-
-    def answers(self, path: Path, precision: str, model: str) -> Right:
-        """What a model gets right."""
-        return self._measured(path, precision, model)[0]
-
-    def bits_per_byte(self, path: Path) -> float:
-        """Of the unseen text, for a model whose answers are known."""
-        return self._known[path][1]
-
-    def _measured(self, path: Path, precision: str, model: str) -> tuple[Right, float]:
-        if path not in self._known:
-            self._told(f"measuring {model} as {precision}")
-            with LLM(path) as llm:
-                self._known[path] = answers(llm, self.tasks), evaluate_text(llm, self._text).bits_per_byte
-        return self._known[path]
-
-
-class _Rows:
-    """Rows of the table that are compared with one float model."""
-
-    def __init__(self, model: Model, passed: list[Task], reference: Right, maths: str, measure: _Measure) -> None:
-        self._model, self._passed, self._reference, self._maths, self._measure = (
-            model,
-            passed,
-            reference,
-            maths,
-            measure,
-        )
-
-    def of(self, precision: str, path: Path, other: Model | None = None) -> Row:
-        """The row of a precision, whose model is at `path`; `other`: the model, where it is not the float one."""
-        model = (other or self._model).name
-        right = self._measure.answers(path, precision, model)
-        maths, language = self._pairs(right, self._maths), self._pairs(right, LANGUAGE)
-        tested = {
-            f"{task.kind}: {task.name}": (right[task.kind, task.name], self._reference[task.kind, task.name])
-            for task in self._passed
-        }
-        return Row(
-            precision=precision,
-            model=model,
-            trained=other is not None,
-            bytes=weight_bytes(path),
-            bits_per_byte=self._measure.bits_per_byte(path),
-            maths=_mean(maths),
-            language=_mean(language),
-            ratio=loss_ratio(maths, language),
-            accuracy={f"{kind}: {name}": int(values.sum()) for (kind, name), values in right.items()},
-            p={name: mcnemar(*pair) for name, pair in tested.items()},
-        )
-
-    def _pairs(self, right: Right, kind: str) -> Pairs:
-        return [
-            (right[kind, task.name], self._reference[kind, task.name], task.chance)
-            for task in self._passed
-            if task.kind == kind
-        ]
-
-
-def _mean(pairs: Pairs) -> float | None:
-    return float(np.mean([retention(*pair) for pair in pairs])) if pairs else None
+def _encoding_of(path: Path) -> str:
+    """What the matrices of a model's layers are encoded in, commonly."""
+    found = Counter(
+        tensor.encoding.value.upper()
+        for name, tensor in open_checkpoint(path).tensors.items()
+        if name.removesuffix(".weight").rpartition(".")[2] in MATRICES
+    )
+    return found.most_common(1)[0][0]

@@ -22,6 +22,18 @@ WOMEN = ["woman", "girl", "queen", "mother", "sister", "lady", "wife", "aunt", "
 SAYINGS = ["said that", "knew that", "thought that", "hoped that", "felt that"]
 _SENTENCE = re.compile(r"[A-Z][^.!?\n]{30,160}[.!?]")
 _WORD = re.compile(r"[a-z]{4,}")
+_TWO_WORDS = re.compile(r"\b(?=(\w+) ([a-z]{4,})\b([.,;:!?]?))")
+ENDINGS = ("ing", "ed", "ly", "s")
+BEFORE = {
+    "determiner": "the a an this that these those my your his her its our their no some any every each",
+    "infinitive": "to will would shall should can could may might must",
+    "subject": "i he she it we they you who",
+    "auxiliary": "is was are were be been being am has have had",
+    "degree": "very so too more most quite as how",
+    "preposition": "of in on at by for with from into upon",
+}
+"""Words that tell something of the part of speech of the word after them."""
+_KIND = {word: kind for kind, words in BEFORE.items() for word in words.split()}
 
 
 def agreement(rng: random.Random) -> Choices:
@@ -53,20 +65,56 @@ def generated(draw: str, count: int, seed: int) -> list[Choices]:
 
 
 def cloze(texts: Sequence[str], count: int, seed: int) -> list[Choices]:
-    """The last word of a sentence among four that are about equally frequent in these texts."""
+    """The last word of a sentence among four of one class (`word_classes`) whose frequencies in these texts differ by a
+    factor of two at most."""
     rng = random.Random(f"{seed} cloze")
     frequency = Counter(word for text in texts for word in _WORD.findall(text))
-    common = [word for word, times in frequency.most_common() if times >= 3]
-    place = {word: rank for rank, word in enumerate(common)}
+    of_word = word_classes(texts)
+    members: dict[WordClass, list[str]] = {}
+    for word, times in frequency.items():
+        if times >= 3 and word in of_word:
+            members.setdefault(of_word[word], []).append(word)
     items: list[Choices] = []
     for sentence in _sentences(texts, rng):
+        if len(items) == count:
+            break
         beginning, _, word = sentence.rstrip(".!?").rpartition(" ")
-        if word in place and len(items) < count:
-            near = common[max(0, place[word] - 20) : place[word] + 21]
-            others = [other for other in near if other != word]
-            if len(others) >= 3:
-                items.append((beginning, [f" {word}", *(f" {other}" for other in rng.sample(others, 3))]))
+        others = [
+            other
+            for other in members.get(of_word.get(word, NO_CLASS), ())
+            if other != word and frequency[word] <= 2 * frequency[other] <= 4 * frequency[word]
+        ]
+        if frequency[word] >= 3 and len(others) >= 3:
+            items.append((beginning, [f" {word}", *(f" {other}" for other in rng.sample(others, 3))]))
     return items
+
+
+WordClass = tuple[str, str, bool]
+"""How words end, which kind of word stands before them most often, and whether they often end a clause."""
+NO_CLASS = ("", "", False)
+OFTEN = 0.25
+
+
+def word_classes(texts: Sequence[str]) -> dict[str, WordClass]:
+    """The class of each word, which stands for its part of speech. Words that follow none of the kinds of `BEFORE` have
+    no class."""
+    kinds: dict[str, Counter[str]] = {}
+    times, ends = Counter[str](), Counter[str]()
+    for text in texts:
+        for first, word, stop in _TWO_WORDS.findall(text):
+            times[word] += 1
+            ends[word] += bool(stop)
+            kind = _KIND.get(first.lower())
+            if kind is not None:
+                kinds.setdefault(word, Counter())[kind] += 1
+    return {
+        word: (_ending(word), before.most_common(1)[0][0], ends[word] >= OFTEN * times[word])
+        for word, before in kinds.items()
+    }
+
+
+def _ending(word: str) -> str:
+    return next((ending for ending in ENDINGS if word.endswith(ending)), "")
 
 
 def next_sentence(texts: Sequence[str], count: int, seed: int) -> list[Choices]:

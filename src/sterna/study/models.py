@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+import torch
 
 from sterna.errors import ArgumentError, NotFoundError
 from sterna.files.atomic import atomic_write
 from sterna.files.fingerprint import fingerprint
 from sterna.study.corpus import training_texts, unseen_texts, write_corpus
+from sterna.study.skills import training_lines
 from sterna.train.trainer import run_training
 
 CONFIG = """\
@@ -64,18 +69,27 @@ class Size:
     """How many models of float weights, which differ in the order of their data."""
     items: int
     """Items of each task."""
+    samples: int
+    """Windows of text that quantisers see."""
+    characters: int
+    """Of the unseen text, for bits per byte."""
+    threads: int
+    """Of training and quantising: their number changes the order of sums, and with it the weights."""
 
 
-FULL = Size(4096, 256, 768, 6, 4, 256, steps=4900, batch=16, float_seeds=3, items=1000)
+FULL = Size(4096, 256, 768, 6, 4, 256, 4900, 16, float_seeds=3, items=1000, samples=32, characters=100_000, threads=2)
 """5.8 million parameters, 20 million tokens."""
-SMALL = Size(1024, 128, 384, 3, 2, 128, steps=500, batch=8, float_seeds=1, items=300)
-"""0.8 million parameters, 0.5 million tokens."""
-QUICK = Size(1024, 128, 256, 2, 2, 64, steps=40, batch=8, float_seeds=1, items=40)
+SMALL = Size(1024, 128, 384, 3, 2, 128, 240, 8, float_seeds=1, items=200, samples=8, characters=20_000, threads=1)
+"""0.8 million parameters, 0.25 million tokens."""
+QUICK = Size(1024, 128, 256, 2, 2, 64, 40, 8, float_seeds=1, items=40, samples=4, characters=5_000, threads=1)
 """0.5 million parameters, 20 thousand tokens: whether everything runs, in seconds."""
 SIZES = {"full": FULL, "small": SMALL, "quick": QUICK}
 CORPUS, VALID, CALIBRATION = "corpus.txt", "valid.txt", "calibration.txt"
 TEXTS = "texts.json"
-"""Which files the text of a folder is from, by their fingerprints."""
+"""What the text of a folder is made of: files by their fingerprints, problems by a checksum of the first of them."""
+PROBLEMS = 1000
+"""Lines of problems that this checksum is of."""
+CORPUS_SEED = 1
 CHARACTERS_A_TOKEN = 3
 VALID_CHARACTERS = 20_000
 """Of the text that training scores at its end; the study scores more of it by itself."""
@@ -97,18 +111,25 @@ def names(size: Size) -> list[tuple[str, str, int]]:
 
 
 def check_texts(folder: Path, texts: Sequence[Path], held_out: Sequence[Path]) -> None:
-    """Raises ArgumentError where the models of the folder are trained on text of other files, and for files that cannot
-    be read."""
-    record = folder / TEXTS
-    if record.exists() and json.loads(record.read_bytes()) != _fingerprints(texts, held_out):
+    """Raises ArgumentError where the models of the folder are trained on other text, where a file is to be trained on
+    and tested on, and for files that cannot be read."""
+    asked, record = _made_of(texts, held_out), folder / TEXTS
+    if set(asked["text"]) & set(asked["held_out"]):
+        raise ArgumentError("--text and --held-out name the same text: what is tested must not be trained on.")
+    if record.exists() and json.loads(record.read_bytes()) != asked:
         raise ArgumentError(
             f"{folder} holds a study of other texts: give the same --text and --held-out, or another --folder."
         )
 
 
-def _fingerprints(texts: Sequence[Path], held_out: Sequence[Path]) -> dict[str, list[str]]:
+def _made_of(texts: Sequence[Path], held_out: Sequence[Path]) -> dict[str, list[str]]:
+    problems = hashlib.sha256("".join(islice(training_lines(CORPUS_SEED), PROBLEMS)).encode()).hexdigest()
     try:
-        return {"text": [*map(fingerprint, texts)], "held_out": [*map(fingerprint, held_out)]}
+        return {
+            "text": [*map(fingerprint, texts)],
+            "held_out": [*map(fingerprint, held_out)],
+            "problems": [problems],
+        }
     except OSError as error:
         raise ArgumentError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
@@ -120,15 +141,26 @@ def prepare(folder: Path, size: Size, texts: Sequence[Path], held_out: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / TEXTS).exists():
         return
-    fingerprints = _fingerprints(texts, held_out)
+    made_of = _made_of(texts, held_out)
     tokens = size.steps * size.batch * size.context
-    write_corpus(folder / CORPUS, training_texts(texts), CHARACTERS_A_TOKEN * tokens, seed=1)
+    write_corpus(folder / CORPUS, lambda: training_texts(texts), CHARACTERS_A_TOKEN * tokens, CORPUS_SEED)
     (folder / VALID).write_text("\n<|endoftext|>\n".join(unseen_texts(held_out))[:VALID_CHARACTERS], encoding="utf-8")
     with open(folder / CORPUS, encoding="utf-8") as corpus:
         beginning = corpus.read(1_000_000)
     (folder / CALIBRATION).write_text(beginning.replace("<|endoftext|>\n", ""), encoding="utf-8")
     with atomic_write(folder / TEXTS) as file:  # the last: with it all of them are there
-        file.write(json.dumps(fingerprints).encode())
+        file.write(json.dumps(made_of).encode())
+
+
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """PyTorch computes on so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:
@@ -136,7 +168,8 @@ def train(folder: Path, size: Size, report: Callable[[str], None]) -> None:
     for name, weights, seed in names(size):
         if not path_of(folder, name).exists():
             config = folder / f"{name}.toml"
-            values = vars(size) | {"name": name, "weights": weights, "seed": seed, "warmup": max(1, size.steps // 20)}
+            warmup = max(1, size.steps // 20)
+            values = vars(size) | {"name": name, "weights": weights, "seed": seed, "warmup": warmup}
             config.write_text(CONFIG.format(**values), encoding="utf-8")
             run_training(config, report)
 
@@ -148,15 +181,17 @@ def found(folder: Path, size: Size) -> list[Model]:
         path = path_of(folder, name)
         if not path.exists():
             raise NotFoundError(f"{path} is not there: train the models of the study with --train.")
-        models.append(Model(name, path, _sha256(path)))
+        models.append(Model(name, path, sha256_of(path)))
     return models
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(model: Path) -> str:
+    """The SHA-256 of a model's file, or of the weights of its folder one after the other."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in sorted(model.glob("*.safetensors")) if model.is_dir() else [model]:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sterna.bench.figures import new_figure, save
-from sterna.study.degradation import Row, Study
+from sterna.study.degradation import Study
+from sterna.study.measure import Row
 from sterna.study.statistics import Ratio
 
 NOT_SHOWN = (
@@ -23,11 +24,12 @@ def lines(study: Study) -> Iterator[str]:
         yield f"{model}: tasks that count: {', '.join(tasks) or 'none'}"
         if study.stand_in[model]:
             yield f"{model}: no task of maths passes the filter; problems as four choices stand in"
-    yield f"{'precision':<20}{'model':<10}{'bytes':>12}{'bits/byte':>11}{'maths':>9}{'language':>10}  maths/language"
+    columns = f"{'maths':>9}{'(tokens)':>10}{'(choices)':>11}{'language':>10}  maths/language"
+    yield f"{'precision':<26}{'model':<10}{'bytes':>12}{'bits/byte':>11}{columns}"
     for row in study.rows:
         yield (
-            f"{row.precision:<20}{row.model:<10}{row.bytes:>12,}{row.bits_per_byte:>11.4f}"
-            f"{_share(row.maths):>9}{_share(row.language):>10}  {_ratio(row.ratio)}"
+            f"{row.precision:<26}{row.model:<10.10}{row.bytes:>12,}{row.bits_per_byte:>11.4f}{_share(row.maths):>9}"
+            f"{_share(row.tokens):>10}{_share(row.choices):>11}{_share(row.language):>10}  {_ratio(row.ratio)}"
         )
     if study.missing:
         yield f"not measured, for sterna quantize does not have them: {', '.join(study.missing)}"

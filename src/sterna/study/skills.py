@@ -14,6 +14,8 @@ HELD_OUT = 8
 """One problem of so many is kept for the test."""
 LETTERS = "abcdefghijklmnopqrst"
 PAIRS = {"(": ")", "[": "]"}
+PEOPLE = ["anna", "arthur", "clara", "edward", "emma", "george", "henry", "jane", "lucy", "walter"]
+PLACES = ["attic", "barn", "cellar", "church", "garden", "hall", "kitchen", "library", "mill", "stable"]
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,21 @@ def chain(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
 
 
 def boolean(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
-    """An expression of three to five truth values, from left to right. There is one wrong truth value, so "and" and
-    "or" are wrong answers too."""
-    value = rng.random() < 0.5
-    text = str(value)
-    for _ in range(rng.randint(2, 4)):
-        joins_all, other = rng.random() < 0.5, rng.random() < 0.5
-        text += f" {'and' if joins_all else 'or'} {other}"
-        value = value and other if joins_all else value or other
+    """An expression of truth values in brackets, two or three deep. There is one wrong truth value, so "and" and "or"
+    are wrong answers too."""
+    text, value = _expression(rng, rng.randint(2, 3))
     words = [str(not value), "and", "or"]
     return f"logic {text} is", str(value), lambda: rng.choice(words)
+
+
+def _expression(rng: random.Random, depth: int) -> tuple[str, bool]:
+    """An expression that is so many brackets deep on at least one of its sides, and its value."""
+    value = rng.random() < 0.5
+    if depth == 0:
+        return str(value), value
+    sides = [_expression(rng, depth - 1), _expression(rng, rng.randrange(depth))]
+    (left, a), (right, b) = rng.sample(sides, 2)
+    return (f"( {left} and {right} )", a and b) if value else (f"( {left} or {right} )", a or b)
 
 
 def brackets(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
@@ -78,8 +85,9 @@ def brackets(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
     opened = [rng.choice("([") for _ in range(rng.randint(2, 4))]
     text = ""
     for bracket in opened:
-        inner = rng.choice("([")
-        text += f" {bracket}" + (f" {inner} {PAIRS[inner]}" if rng.random() < 0.7 else "")
+        text += f" {bracket}"
+        for inner in rng.choices("([", k=rng.randrange(3)):
+            text += f" {inner} {PAIRS[inner]}"
     answer = " ".join(PAIRS[bracket] for bracket in reversed(opened))
     return f"close{text} :", answer, lambda: " ".join(rng.choice(")]") for _ in opened)
 
@@ -102,25 +110,42 @@ def reversal(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
     return f"back {' '.join(letters)} :", " ".join(reversed(letters)), lambda: " ".join(rng.sample(letters, 5))
 
 
-SKILLS: dict[str, Draw] = {
-    "addition": addition,
-    "subtraction": subtraction,
-    "running_sum": running_sum,
-    "chain": chain,
-    "boolean": boolean,
-    "brackets": brackets,
-    "sorting": sorting,
-    "copying": copying,
-    "reversal": reversal,
+def story(rng: random.Random) -> tuple[str, str, Callable[[], str]]:
+    """Where one of four people is, of whom each is somewhere else."""
+    people, places = rng.sample(PEOPLE, 4), rng.sample(PLACES, 4)
+    asked = rng.randrange(4)
+    facts = " ".join(f"{who} is in the {place} ." for who, place in zip(people, places, strict=True))
+    return f"{facts} where is {people[asked]} ? in the", places[asked], lambda: rng.choice(places)
+
+
+@dataclass(frozen=True)
+class Skill:
+    """`draw` gives problems; `chance` is the share of answers that guessing gets right, where few are possible.
+    `commutes`: the order in which a question names its numbers changes nothing, so that order does not decide whether
+    it belongs to the test."""
+
+    draw: Draw
+    chance: float = 0.0
+    commutes: bool = False
+
+    def is_held_out(self, question: str) -> bool:
+        """Whether a question belongs to the test: by a hash of it, so what is asked there is in no line of training."""
+        words = sorted(question.split()) if self.commutes else question.split()
+        return crc32(" ".join(words).encode()) % HELD_OUT == 0
+
+
+SKILLS = {
+    "addition": Skill(addition, commutes=True),
+    "subtraction": Skill(subtraction),
+    "running_sum": Skill(running_sum, chance=0.1, commutes=True),
+    "chain": Skill(chain, chance=0.1),
+    "boolean": Skill(boolean, chance=0.5),
+    "brackets": Skill(brackets),
+    "sorting": Skill(sorting, commutes=True),
+    "copying": Skill(copying),
+    "reversal": Skill(reversal),
+    "story": Skill(story, chance=0.25),
 }
-
-CHANCE = {"running_sum": 0.1, "chain": 0.1, "boolean": 0.5}
-"""The share of answers that guessing gets right, where few answers are possible; 0 for the other skills."""
-
-
-def is_held_out(question: str) -> bool:
-    """Whether a question belongs to the test: by a hash of it, so operands of the test are in no line of training."""
-    return crc32(question.encode()) % HELD_OUT == 0
 
 
 def training_lines(seed: int, names: Sequence[str] = tuple(SKILLS)) -> Iterator[str]:
@@ -128,8 +153,8 @@ def training_lines(seed: int, names: Sequence[str] = tuple(SKILLS)) -> Iterator[
     rng = random.Random(seed)
     while True:
         for name in names:
-            question, answer, _ = SKILLS[name](rng)
-            if not is_held_out(question):
+            question, answer, _ = SKILLS[name].draw(rng)
+            if not SKILLS[name].is_held_out(question):
                 yield f"{question} {answer}\n"
 
 
@@ -139,8 +164,8 @@ def problems(name: str, count: int, seed: int) -> list[Problem]:
     for _ in range(1000 * count):
         if len(found) == count:
             break
-        question, answer, wrong = SKILLS[name](rng)
-        if is_held_out(question) and question not in found:
+        question, answer, wrong = SKILLS[name].draw(rng)
+        if SKILLS[name].is_held_out(question) and question not in found:
             others = _wrong(answer, wrong)
             if others is not None:
                 found[question] = Problem(question, answer, others)

@@ -1,64 +1,133 @@
-"""The tasks of a study and their items, and which of a model's answers are right."""
+"""The tasks of a study and their items, and what a model makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from sterna.engine.llm import LLM
-from sterna.evaluate.scoring import Question, Score, score_questions
+from sterna.evaluate.run import item_results, read_items
+from sterna.evaluate.scoring import Score
+from sterna.evaluate.tasks import Item, Results
 from sterna.study.language import Choices, cloze, generated, next_sentence
-from sterna.study.skills import CHANCE, SKILLS, Problem, problems
+from sterna.study.skills import SKILLS, Problem, problems, training_lines
 
 MATHS, CHOICES, LANGUAGE = "maths", "maths as choices", "language"
+EXAMPLES = 8
+"""Solved problems before each one, for a model that was not trained on any."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """`kind`: MATHS, CHOICES or LANGUAGE; `chance`: the share that guessing gets right. `pairs` of each item: context
-    and continuation, of which the first is right; where there is one, greedy decoding must give it."""
+    """`kind`: MATHS, CHOICES or LANGUAGE; `chance`: the share that guessing gets right. The first result of an item
+    says whether it is right. `before`: what stands before each item."""
 
     name: str
     kind: str
     chance: float
-    pairs: list[list[tuple[str, str]]]
+    items: list[Item]
+    before: str = ""
 
-    def right(self, scores: Sequence[Score]) -> bool:
-        """Whether an item with these scores is answered rightly; equals are not."""
-        if len(scores) == 1:
-            return scores[0].greedy
-        return all(scores[0].logprob > score.logprob for score in scores[1:])
+    @property
+    def title(self) -> str:
+        """The kind and the name."""
+        return f"{self.kind}: {self.name}"
+
+    @property
+    def generates(self) -> bool:
+        """Whether texts are generated, and not only scored."""
+        return any(item.prompt is not None for item in self.items)
 
 
-def tasks(items: int, seed: int, held_out: Sequence[str]) -> list[Task]:
-    """All tasks with at most so many items; `held_out`: texts on which nothing was trained."""
-    found = []
-    for name in SKILLS:
+def problem_tasks(items: int, seed: int, examples: int = 0) -> Iterable[Task]:
+    """The problems of each skill, at most so many: to be answered, and as choices between four answers."""
+    for name, skill in SKILLS.items():
         asked = problems(name, items, seed)
-        chance = CHANCE.get(name, 0.0)
-        found.append(Task(name, MATHS, chance, [[(each.question, f" {each.answer}")] for each in asked]))
-        found.append(Task(name, CHOICES, max(chance, 0.25), [_choices(each) for each in asked]))
-    for name in ("agreement", "gender"):
-        found.append(Task(name, LANGUAGE, 0.5, _pairs(generated(name, items, seed))))
-    found.append(Task("cloze", LANGUAGE, 0.25, _pairs(cloze(held_out, items, seed))))
-    found.append(Task("next sentence", LANGUAGE, 0.25, _pairs(next_sentence(held_out, items, seed))))
-    return [task for task in found if task.pairs]
+        before = "".join(islice(training_lines(seed, [name]), examples))
+        yield Task(name, MATHS, skill.chance, [answered(each) for each in asked], before)
+        yield Task(name, CHOICES, max(skill.chance, 0.25), [chosen(_ways(each)) for each in asked], before)
 
 
-def _choices(problem: Problem) -> list[tuple[str, str]]:
+def own_tasks(items: int, seed: int, held_out: Sequence[str]) -> list[Task]:
+    """All tasks for models that are trained by the study; `held_out`: texts on which nothing was trained."""
+    found = [*problem_tasks(items, seed)]
+    for name, chance, choices in (
+        ("agreement", 0.5, generated("agreement", items, seed)),
+        ("gender", 0.5, generated("gender", items, seed)),
+        ("cloze", 0.25, cloze(held_out, items, seed)),
+        ("next sentence", 0.25, next_sentence(held_out, items, seed)),
+    ):
+        found.append(Task(name, LANGUAGE, chance, [chosen(_pairs(each)) for each in choices]))
+    return [task for task in found if task.items]
+
+
+def tasks_of_files(files: Sequence[tuple[str, Path]], limit: int | None) -> list[Task]:
+    """The tasks of `sterna eval`, of which those whose answers are numbers are maths, and the others language. Raises
+    FormatError as `read_items`."""
+    found = []
+    for name, path in files:
+        items = read_items(path, limit)
+        chance = float(np.mean([1 / len(item.pairs) if len(item.pairs) > 1 else 0.0 for item in items] or [0.0]))
+        found.append(Task(name, LANGUAGE if any(item.pairs for item in items) else MATHS, chance, items))
+    return [task for task in found if task.items]
+
+
+def answered(problem: Problem) -> Item:
+    """A problem that greedy decoding must answer; `tokens`: the share of the answer's tokens that are the most likely
+    ones after the right ones before."""
+    return Item(
+        [(problem.question, f" {problem.answer}")],
+        lambda scores: {"right": float(scores[0].greedy), "tokens": scores[0].greedy_share},
+    )
+
+
+def chosen(ways: list[tuple[str, str]]) -> Item:
+    """Pairs of context and continuation, of which the first must be the most likely; equals are not. `margin`: by how
+    many nats it is."""
+
+    def results(scores: Sequence[Score]) -> dict[str, float]:
+        margin = scores[0].logprob - max(score.logprob for score in scores[1:])
+        return {"right": float(margin > 0), "margin": margin}
+
+    return Item(ways, results)
+
+
+def _ways(problem: Problem) -> list[tuple[str, str]]:
     return [(problem.question, f" {answer}") for answer in (problem.answer, *problem.wrong)]
 
 
-def _pairs(items: Sequence[Choices]) -> list[list[tuple[str, str]]]:
-    return [[(context, way) for way in ways] for context, ways in items]
+def _pairs(choices: Choices) -> list[tuple[str, str]]:
+    context, ways = choices
+    return [(context, way) for way in ways]
 
 
-def answers(llm: LLM, found: Sequence[Task]) -> Mapping[tuple[str, str], np.ndarray]:
-    """Which items of each task a model gets right: bool [items] by the task's kind and name."""
-    right = {(task.kind, task.name): np.zeros(len(task.pairs), bool) for task in found}
-    questions = (Question((task, index), pairs) for task in found for index, pairs in enumerate(task.pairs))
-    for (task, index), scores in score_questions(llm, questions):
-        right[task.kind, task.name][index] = task.right(scores)
-    return right
+@dataclass(frozen=True)
+class Answers:
+    """What a model makes of a task: whether each item is right (bool [items]), and further results of the items
+    (float [items] by name)."""
+
+    right: np.ndarray
+    others: Mapping[str, np.ndarray]
+
+
+def answers(llm: LLM, asked: Sequence[Task]) -> dict[str, Answers]:
+    """What a model makes of all items, by the title of the task. Tasks with the same text before their items share
+    passes."""
+    results: dict[str, list[Results]] = {task.title: [{}] * len(task.items) for task in asked}
+    for before in dict.fromkeys(task.before for task in asked):
+        places = [(task, index) for task in asked if task.before == before for index in range(len(task.items))]
+        items = [task.items[index] for task, index in places]
+        for number, found in item_results(llm, items, range(len(items)), before):
+            task, index = places[number]
+            results[task.title][index] = found
+    return {title: _answers(found) for title, found in results.items()}
+
+
+def _answers(results: Sequence[Results]) -> Answers:
+    first, *others = results[0]
+    of_all = {name: np.array([each[name] for each in results]) for name in (first, *others)}
+    return Answers(of_all[first] == 1.0, {name: of_all[name] for name in others})

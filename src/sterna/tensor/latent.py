@@ -1,8 +1,8 @@
-"""Latent weights whose quantiser is not absmean: those with a scale for each group of columns, and binary ones."""
+"""Latent weights as what their quantiser makes of them: matrices of one scale, or of one for each group of columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from sterna.tensor.tensor import Tensor, TensorStream
 from sterna.tensor.ternary import pack_ternary
 from sterna.ternary import pack_i2s
 from sterna.ternary.groups import GroupQuantizer
-from sterna.ternary.quantize import binary
 
 
 def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
@@ -35,14 +34,15 @@ def in_groups(tensor: Tensor, quantizer: GroupQuantizer) -> TensorStream:
     return TensorStream(tensor.name, tensor.shape, encoding, make)
 
 
-def binarized(tensor: Tensor) -> TensorStream:
-    """A matrix of latent weights as the binary one that BitNet makes of it, with one scale, in I2_S.
+def in_one_scale(tensor: Tensor, quantizer: Callable[[np.ndarray], tuple[np.ndarray, float]]) -> TensorStream:
+    """A matrix of latent weights as the ternary or binary one that `sterna.ternary.quantize` makes of it, with one
+    scale, in I2_S.
 
     Making it raises FormatError for values that are not finite.
     """
 
     def make() -> Iterator[Tensor]:
-        codes, scale = binary(_finite(tensor))
+        codes, scale = quantizer(_finite(tensor))
         yield Tensor(tensor.name, tensor.shape, Encoding.I2_S, pack_i2s(codes), scale)
         release(tensor.data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sterna.ternary.groups import GroupQuantizer
 
@@ -24,6 +24,12 @@ class Quantization:
     feed-forward, 8 bits before the output projections."""
     embedding: bool = False
     """Whether the embedding, and a head of its own, are made ternary in `groups`, too."""
+    kept: tuple[str, ...] = ()
+    """The canonical names of the matrices of layers that are not quantised."""
+
+    def of(self, name: str) -> Quantization:
+        """The quantisation of one matrix of a layer, by its canonical name."""
+        return Quantization("float", activations="float") if name in self.kept else replace(self, kept=())
 
     def __post_init__(self) -> None:
         """Raises ValueError where the parts do not fit together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sterna.errors import FormatError
 from sterna.train.distributed import largest, process_rank, wait_for_all
 from sterna.train.optimizer import Optimizers
 from sterna.train.shards import check_files
-from sterna.train.state import Saved, check_origin, load_state, read_saved, save_state
+from sterna.train.state import CONFIG, Saved, changes, check_origin, load_state, read_saved, save_state
 
 STATE_FILE = "state.safetensors"
 PREVIOUS_FILE = "state.previous.safetensors"
@@ -29,8 +29,16 @@ class FoundState:
     path: Path
     saved: Saved
     """What the state records."""
-    note: str | None = None
+    damage: str | None = None
     """A sentence for people, if this is the previous state: what is wrong with the last one."""
+    changes: Sequence[str] = ()
+    """`section.key OLD -> NEW` for each key of the config whose value differs from that of the run that saved it."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for people about what they may not expect."""
+        changed = f"The config has changed since step {self.saved.step}: {', '.join(self.changes)}."
+        return [*([self.damage] if self.damage else []), *([changed] if self.changes else [])]
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,11 @@ class Checkpoints:
                 damage = damage or own_damage or FormatError(f"{path} is damaged, as another process found.")
                 continue
             check_origin(path, saved, origin)
-            note = None
+            sentence = None
             if path != self.last:
                 reason = f"{self.last} is missing." if damage is None else str(damage)
-                note = f"{reason} The run goes on from the state before it, of step {saved.step}."
-            return FoundState(path, saved, note)
+                sentence = f"{reason} The run goes on from the state before it, of step {saved.step}."
+            return FoundState(path, saved, sentence, _config_changes(saved, origin))
         if damage is not None:
             raise damage
         return None
@@ -108,3 +116,11 @@ class Checkpoints:
         kept = {shard_folder(path, read_saved(path).step) for path in (self.last, self.previous) if path.exists()}
         for folder in set(folders) - kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _config_changes(saved: Saved, origin: Mapping[str, object]) -> list[str]:
+    if not saved.config:
+        return []
+    fresh = " (its moments begin anew)"
+    lines = changes(saved.config, origin.get(CONFIG, {}))
+    return [line + fresh if line.startswith("training.optimizer ") else line for line in lines]

@@ -54,12 +54,13 @@ def describe(plan: Plan) -> list[str]:
 
 
 def quantised(quantization: Quantization, decoder: Decoder, matrices: int) -> str:
-    """What is quantised, and how; `matrices`: the weights of all matrices of layers."""
+    """What is quantised, and how; `matrices`: how many weights all matrices of layers have."""
     if quantization.weights == "float":
         return "none of them quantised"
     tables = (decoder.get_parameter(name).numel() for name in decoder.ternary_tables())
+    kept = (decoder.get_parameter(name).numel() for name in quantization.kept)
     kind, groups = quantization.weights, quantization.groups
-    text = f"{matrices + sum(tables):,} of them {kind}"
+    text = f"{matrices - sum(kept) + sum(tables):,} of them {kind}"
     if groups is not None:
         text += f" in groups of {groups.group_size}"
         text += "" if groups.zeros is None else f", {groups.zeros} of each 0"

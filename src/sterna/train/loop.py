@@ -18,7 +18,7 @@ from sterna.train.distributed import mean_over_processes, whole
 from sterna.train.guard import Guard
 from sterna.train.optimizer import Optimizers
 from sterna.train.schedule import learning_rate_factor, weight_decay
-from sterna.train.state import GUARD, not_finite
+from sterna.train.state import GUARD, TASK, not_finite
 from sterna.train.watch.watch import Watch
 
 
@@ -29,11 +29,12 @@ class DivergedError(SternaError):
 class Task(Protocol):
     """What is trained: a model, its batches, their loss, and what is measured on the way."""
 
-    tokens_per_step: int
-
     @property
     def model(self) -> nn.Module:
         """The model, whose parameters the optimizers have."""
+
+    def tokens(self, steps: int) -> int:
+        """How many tokens the batches of the first `steps` steps have."""
 
     def parts(self, step: int) -> Iterable[Any]:
         """The parts of the batch of a step, counted from 0: a function of the step alone, so that a resumed run sees
@@ -50,6 +51,9 @@ class Task(Protocol):
 
     def samples(self) -> Iterable[Mapping[str, str]]:
         """Texts of the model: entries of a `sample` record."""
+
+    def recorded(self) -> Mapping[str, float]:
+        """What it found out of the model before the first step, by name, for those who go on from a state."""
 
 
 @dataclass
@@ -130,7 +134,7 @@ class Run:
     def _save(self, watch: Watch) -> None:
         begun, position = time.monotonic(), self.position
         self._check_finite()
-        origin = {**self.origin, GUARD: self.guard.recorded()}
+        origin = {**self.origin, GUARD: self.guard.recorded(), TASK: dict(self.task.recorded())}
         self.checkpoints.save(self.task.model, self.optimizers, position.step, origin)
         position.saved = position.step
         watch.record("checkpoint", position.step, seconds=time.monotonic() - begun)

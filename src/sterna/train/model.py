@@ -59,7 +59,9 @@ class Block(nn.Module):
     attn_output: nn.Module
     ffn_down: nn.Module
 
-    def __init__(self, config: ModelConfig, quantization: Quantization, input_norms: bool, kind: Linear) -> None:
+    def __init__(
+        self, config: ModelConfig, layer: int, quantization: Quantization, input_norms: bool, kind: Linear
+    ) -> None:
         super().__init__()
         hidden, inner, head_dim = config.hidden_size, config.intermediate_size, config.head_dim
         heads, kv_heads = config.num_heads, config.num_kv_heads
@@ -73,7 +75,8 @@ class Block(nn.Module):
             return RMSNorm(size, config.rms_norm_eps) if name in norms else nn.Identity()
 
         def linear(name: str, inputs: int, outputs: int, source: str = "normed", std: float = 1.0) -> None:
-            setattr(self, name, kind(inputs, outputs, std * inputs**-0.5, quantization, source, name in biases))
+            own = quantization.of(f"blk.{layer}.{name}.weight")
+            setattr(self, name, kind(inputs, outputs, std * inputs**-0.5, own, source, name in biases))
             if input_norms:
                 eps = config.rms_norm_eps if config.input_norm_eps is None else config.input_norm_eps
                 setattr(self, f"{name}_norm_in", RMSNorm(inputs, eps))
@@ -159,7 +162,9 @@ class Decoder(nn.Module):
         self.embedding_groups = quantization.groups if quantization.embedding else None
         self.token_embd = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.token_embd.weight, std=config.hidden_size**-0.5)
-        self.blk = nn.ModuleList(Block(config, quantization, input_norms, kind) for _ in range(config.num_layers))
+        self.blk = nn.ModuleList(
+            Block(config, layer, quantization, input_norms, kind) for layer in range(config.num_layers)
+        )
         self.output_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if not config.tied_head:
             self.output = Head(config.vocab_size, config.hidden_size)

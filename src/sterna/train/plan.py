@@ -22,7 +22,7 @@ from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Block, Decoder
 from sterna.train.sources import Rows, source
-from sterna.train.state import CONFIG, changes
+from sterna.train.state import CONFIG
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,6 @@ class Plan:
     """The beginning of the held-out texts, in parts, `training.eval_bytes` long; it is scored during the run."""
     found: FoundState | None = None
     """The state in the output folder from which the run goes on; None: it begins anew."""
-    changes: Sequence[str] = ()
-    """`section.key OLD -> NEW` for each key whose value differs from that of the run that saved the state."""
 
     @property
     def output(self) -> Path:
@@ -59,11 +57,8 @@ class Plan:
     def notes(self) -> list[str]:
         """Sentences for people about what they may not expect."""
         model, quantization = self.config.model.model_config(), self.config.quantization.quantization()
-        changed = f"The config has changed since step {self.step}: {', '.join(self.changes)}."
-        damaged = self.found.note if self.found is not None else None
         return [
-            *([damaged] if damaged else []),
-            *([changed] if self.changes else []),
+            *(self.found.notes if self.found is not None else []),
             *(f"The run's export will be refused: {sentence}" for sentence in refusals(model, quantization)),
         ]
 
@@ -80,6 +75,11 @@ class Plan:
             # A run may be moved to another output folder.
             CONFIG: asdict(self.config) | {"output": None},
         }
+
+    def continued(self) -> Plan:
+        """This plan with the state that its output folder has at the time of the call. Every process must call it.
+        Raises FormatError for a state of another model or corpus."""
+        return replace(self, found=self.checkpoints.find(self.origin(self.inputs)))
 
 
 def _check_triton(config: RunConfig) -> None:
@@ -98,7 +98,7 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and checks what it names; writes nothing.
 
     Raises ArgumentError for a wrong config, files that cannot be read, an empty held-out text, a device that PyTorch
-    cannot use and a batch larger than this machine's memory; FormatError for a state of another model or corpus.
+    cannot use and a batch larger than this machine's memory.
     """
     config, base = load_config(config_path, overrides), config_path.parent
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
@@ -108,15 +108,7 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     plan = Plan(config, base, torch_device(config.training.device), inputs, valid)
     _check_memory(config)
     _check_triton(config)
-    origin = plan.origin(inputs)
-    found = plan.checkpoints.find({key: origin[key] for key in ("model", "data")})
-    if found is None:
-        return plan
-    changed = [
-        f"{line} (its moments begin anew)" if line.startswith("training.optimizer ") else line
-        for line in (changes(found.saved.config, origin[CONFIG]) if found.saved.config else ())
-    ]
-    return replace(plan, found=found, changes=changed)
+    return plan
 
 
 def new_decoder(config: RunConfig) -> Decoder:

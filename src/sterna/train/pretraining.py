@@ -30,9 +30,13 @@ class Pretraining:
         """`valid`: the held-out texts, in parts, that are scored on the way."""
         training = config.training
         self.model, self._config, self._tokenizer, self._tokens, self._valid = model, config, tokenizer, tokens, valid
-        self.tokens_per_step = training.batch_size * config.model.context_length
+        self._tokens_per_step = training.batch_size * config.model.context_length
         self._device = next(model.parameters()).device
         self._loss = torch.compile(self._mean_loss) if training.compile else self._mean_loss
+
+    def tokens(self, steps: int) -> int:
+        """All batches have equally many tokens."""
+        return steps * self._tokens_per_step
 
     def parts(self, step: int) -> Iterator[Tensor]:
         """Windows int64 [batch_size / accumulation / processes, context_length + 1]."""
@@ -69,6 +73,10 @@ class Pretraining:
 
     def _bits_per_byte(self, texts: Iterable[Iterable[str]]) -> float:
         return text_bits_per_byte(self.model, self._tokenizer, texts, self._config.model.context_length)
+
+    def recorded(self) -> dict[str, float]:
+        """Nothing is found out before the first step."""
+        return {}
 
     def samples(self) -> Iterator[dict[str, str]]:
         """How the model goes on from each of `watch.prompts`."""

@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from sterna.checkpoint.state_files import shard_digests
@@ -27,6 +27,8 @@ from sterna.train.distributed import process_count, process_rank
 
 DIGEST = "sha256"
 """The metadata key of the digest of everything else in a file."""
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""The tensors of a state, as safetensors calls their types."""
 
 
 def write_file(
@@ -39,15 +41,37 @@ def write_file(
     """
     digest = _digest(metadata, tensors.items())
     with atomic_write(path) as file:
-        data = save(dict(tensors), metadata={**metadata, DIGEST: digest})
-        file.write(data)
+        written = hashlib.sha256()
+        for part in _parts(tensors, {**metadata, DIGEST: digest}):
+            file.write(part)
+            written.update(part)
         file.flush()
         os.fsync(file.fileno())
         file.seek(0)
-        if _file_digest(file) != hashlib.sha256(data).digest():
+        if _file_digest(file) != written.digest():
             raise OSError(f"{path} could not be read back as it was written; the disk may be failing.")
         ready()
     return digest
+
+
+def _parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """The parts of a safetensors file, of which no copy is made: the library's own writers make two of all tensors."""
+    ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].itemsize, entry[0]))
+    ends = list(accumulate(tensor.nbytes for _, tensor in ordered))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    for (name, tensor), end in zip(ordered, ends, strict=True):
+        place = [end - tensor.nbytes, end]
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _, tensor in ordered:
+        yield _bytes_of(tensor)
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    data: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return data
 
 
 def _digest(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -56,7 +80,7 @@ def _digest(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Tensor]]) 
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name, tensor in sorted(tensors, key=lambda entry: entry[0]):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sterna.errors import ArgumentError, UnsupportedError, warn
+from sterna.files.parquet import parquet_rows
 from sterna.files.text import whole_characters
 
 LONGEST_LINE = 1 << 28
 """Bytes. A line of JSONL is parsed as a whole, so a longer one is refused before it fills the memory."""
-BATCH_ROWS = 64
 HUB = "hf:"
 _BETWEEN = re.compile(r"[\s,]*")
 """What separates the entries of a JSON list."""
@@ -62,7 +62,7 @@ class Rows:
         if self.is_data_set:
             return self._of_data_set()
         if _kind(self.path) == "parquet":
-            return self._of_parquet(read, columns)
+            return parquet_rows(self.path, columns, read)
         return self._of_json() if _kind(self.path) == "json" else self._of_jsonl(read)
 
     def _of_json(self) -> Iterator[dict[str, Any]]:
@@ -96,24 +96,6 @@ class Rows:
                     read(file.tell())
         except (OSError, ValueError, RecursionError) as error:
             raise ArgumentError(f"Cannot read the JSONL file {self.path}: {error}.") from error
-
-    def _of_parquet(self, read: Read, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-        try:
-            import pyarrow
-            from pyarrow.parquet import ParquetFile
-        except ModuleNotFoundError:
-            raise UnsupportedError(f"Reading {self.path} needs pyarrow: pip install 'sterna[train,parquet]'.") from None
-        try:
-            with ParquetFile(self.path) as file:
-                names = file.schema_arrow.names
-                wanted = names if columns is None else [name for name in columns if name in names]
-                rows = 0
-                for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-                    yield from batch.to_pylist() if wanted else [{}]
-                    rows += len(batch)
-                    read(self.size * rows // max(file.metadata.num_rows, 1))
-        except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-            raise ArgumentError(f"Cannot read the Parquet file {self.path}: {error}.") from error
 
     def _of_data_set(self) -> Iterator[dict[str, Any]]:
         try:

@@ -19,14 +19,17 @@ from sterna.train.optimizer import Optimizers
 from sterna.train.shards import DIGEST, StateReader, opened, reading, write_file
 
 ORIGINS = {
-    "model": "holds a model of another shape than the config's [model]",
-    "data": "belongs to other files of data.train or another tokenizer",
+    "model": "holds a model of another shape than this run's",
+    "data": "belongs to other training data or another tokenizer",
+    "adapter": "belongs to another adapter",
 }
 """Metadata that a state must have in common with the run that goes on from it, and the error where they differ."""
 CONFIG = "config"
 """The metadata key of the run's whole config, which may differ."""
 GUARD = "guard"
 """The metadata key of what `Guard` remembers of the last steps."""
+TASK = "task"
+"""The metadata key of what the task found out before the first step (`sterna.train.loop.Task.recorded`)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Saved:
     """The run's config; empty in a state that records none."""
     guard: dict[str, Any] = field(default_factory=dict)
     """What `Guard.recorded` gave; empty in a state that records nothing."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """What `Task.recorded` gave; empty in a state that records nothing."""
 
 
 def save_state(
@@ -51,7 +56,8 @@ def save_state(
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
-    `ORIGINS`, `CONFIG`, `GUARD` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a digest.
+    `ORIGINS`, `CONFIG`, `GUARD`, `TASK` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a
+    digest.
 
     Of several processes, which must all call it, each writes its shards (`sterna.checkpoint.state_files`), the first
     one last: a state that was not finished leaves `path` as it was. Files are read back before they get their names;
@@ -102,7 +108,8 @@ def read_saved(path: Path) -> Saved:
             texts = {key: value for key, value in (file.metadata() or {}).items() if key not in unread}
         metadata = {key: json.loads(value) for key, value in texts.items()}
         origin = {key: metadata[key] for key in ORIGINS if key in metadata}
-        return Saved(int(metadata[STEP]), origin, metadata.get(CONFIG, {}), dict(metadata.get(GUARD, {})))
+        guard, task = (dict(metadata.get(key, {})) for key in (GUARD, TASK))
+        return Saved(int(metadata[STEP]), origin, metadata.get(CONFIG, {}), guard, task)
 
 
 def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.train.allocator import keep_freed_memory
-from sterna.train.config import RunConfig, load_config
+from sterna.train.config import RunConfig
 from sterna.train.corpus import Report
 from sterna.train.data import prepare
 from sterna.train.distributed import first_before_others, process_rank, shard
 from sterna.train.export import export
 from sterna.train.loop import DivergedError, Position, Run
 from sterna.train.optimizer import make_optimizers
-from sterna.train.plan import Plan, new_decoder, plan_training, torch_device
+from sterna.train.plan import Plan, new_decoder, plan_training
 from sterna.train.pretraining import Pretraining
 from sterna.train.running import alone, memory_errors, reproducible, sinks, to_stderr, told, write_result
 from sterna.train.watch.machine import flops_per_token, peak_flops
@@ -50,13 +50,13 @@ def run_training(
     model or corpus, DivergedError for numbers that are not finite, UnsupportedError where another training runs in the
     output folder, SternaError where there is not enough memory.
     """
-    config = load_config(config_path, overrides)
-    with alone(config_path.parent / config.output, torch_device(config.training.device)):
-        plan = plan_training(config_path, overrides)
+    checked = plan_training(config_path, overrides)
+    with alone(checked.output, checked.device):
+        plan = checked.continued()
         position = Position(plan.step, plan.step)
         if process_rank() > 0:
             report, live = (lambda line: None), None
-        with memory_errors(_too_large(config)), told(position, report):
+        with memory_errors(_too_large(plan.config)), told(position, report):
             return _run(plan, position, report, live)
 
 
@@ -81,10 +81,10 @@ def _run(plan: Plan, position: Position, report: Report, live: Sink | None) -> T
     report(f"{parameters:,} parameters, {len(tokens):,} training tokens, step {plan.step} of {training.steps}")
     with sinks(plan.output, plan.step, config.watch.tensorboard, report) as receivers:
         peak = peak_flops(device, training.precision) / flops_per_token(model.config)
-        run.train(Watch(model, training, config.watch, task.tokens_per_step, peak, plan.step, receivers, live))
+        run.train(Watch(model, training, config.watch, task.tokens, peak, plan.step, receivers, live))
         exports = export(plan.checkpoints.last, output / f"{config.name}.gguf", output / "hf", config.name, model)
         result = TrainingResult(
-            position.step, position.step * task.tokens_per_step, task.evaluate_all(plan.valid), exports.gguf, exports.hf
+            position.step, task.tokens(position.step), task.evaluate_all(plan.valid), exports.gguf, exports.hf
         )
         write_result(output, result)
     for sentence in exports.refusals:

@@ -1,8 +1,17 @@
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 const { CHROMIUM, STERNA_SERVER, SCREENSHOT } = process.env;
 const SWIFTSHADER = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
+
+interface TraceEvent {
+  name: string;
+  pid: number;
+  tid: number;
+  /** Microseconds of the processor. */
+  tdur?: number;
+  args: { name?: string };
+}
 
 let context: BrowserContext;
 let page: Page;
@@ -37,10 +46,27 @@ async function write(text: string): Promise<string> {
   return (await answer.textContent()) ?? "";
 }
 
+/** Milliseconds of the processor that the longest task of the page's own thread took while `run` did. */
+async function longestTask(run: () => Promise<unknown>): Promise<number> {
+  const browser = context.browser() as Browser;
+  await browser.startTracing(page, { categories: ["toplevel", "disabled-by-default-devtools.timeline"] });
+  await run();
+  const { traceEvents }: { traceEvents: TraceEvent[] } = JSON.parse((await browser.stopTracing()).toString());
+  const threads = traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
+  const main = new Set(threads.map(({ pid, tid }) => `${pid} ${tid}`));
+  const tasks = traceEvents.filter(({ name, pid, tid }) => name.endsWith("RunTask") && main.has(`${pid} ${tid}`));
+  expect(tasks.length).toBeGreaterThan(20);
+  return Math.max(...tasks.map(({ tdur = 0 }) => tdur)) / 1000;
+}
+
 test("the page loads the model, writes, and does so again without a network", async () => {
   await page.goto(`${STERNA_SERVER}/web/`);
   await load();
-  const text = await write("It was a dark and stormy night");
+  let text = "";
+  const longest = await longestTask(async () => {
+    text = await write("It was a dark and stormy night");
+  });
+  expect(longest).toBeLessThan(50); // the model computes in a worker
   expect(text).toContain(", and the rain was");
   await page.reload(); // the service worker keeps the files that it sees
   await page.locator("#open").waitFor();

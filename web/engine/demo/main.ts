@@ -28,6 +28,10 @@ function say(text: string, isError = false): void {
   status.classList.toggle("error", isError);
 }
 
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
 function bubble(kind: string, text: string): HTMLElement {
   const box = document.createElement("div");
   box.className = `message ${kind}`;
@@ -51,11 +55,15 @@ async function load(): Promise<void> {
   conversation = [];
   progress.hidden = false;
   try {
+    let needs = "";
     model = await RemoteModel.load(worker, file.files?.[0] ?? url.value, {
+      onEstimate: ({ weights, context, rows }) => {
+        needs = `; on the GPU up to ${megabytes(weights + context + rows)}`;
+      },
       onProgress: ({ phase, bytes, total }) => {
         progress.max = total;
         progress.value = bytes;
-        say(`${phase}: ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
+        say(`${phase}: ${megabytes(bytes)} of ${megabytes(total)}${needs}`);
       },
     });
     say(`${model.name} on ${model.device}`);

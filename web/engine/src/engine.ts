@@ -6,6 +6,7 @@ import type { ByteSource } from "./files/source.ts";
 import { autotune } from "./gpu/autotune.ts";
 import { compile, type Frame } from "./gpu/compile.ts";
 import { type DeviceOptions, Gpu } from "./gpu/device.ts";
+import { estimate, type MemoryEstimate } from "./gpu/estimate.ts";
 import { Executor, MOST_STEPS, type Sampling } from "./gpu/executor.ts";
 import { KvCache, type KvType } from "./gpu/kv.ts";
 import type { Tuning } from "./gpu/step.ts";
@@ -15,7 +16,7 @@ import type { Config } from "./model/config.ts";
 import { buildPlan, checkTensors, ROPE_FACTORS, readConfig, scaledMatrix, usedTensors } from "./model/model.ts";
 
 export interface LoadProgress {
-  /** `download` only where a file from a URL is kept: it comes between the header's beginning and the weights. */
+  /** `download` only where a file from a URL is kept: it comes between the header and the weights. */
   phase: "header" | "download" | "weights" | "kernels";
   /** Bytes that are there, of all: of the file while it is downloaded, later of the weights on the GPU. */
   bytes: number;
@@ -33,6 +34,8 @@ export interface EngineOptions {
   /** How matrices are multiplied; default: the fastest of what this GPU can do. */
   tuning?: Tuning;
   onProgress?: (progress: LoadProgress) => void;
+  /** Told once, after the header and before anything else is downloaded: `signal` can stop what would be too much. */
+  onEstimate?: (estimate: MemoryEstimate) => void;
   signal?: AbortSignal;
 }
 
@@ -46,8 +49,6 @@ const DEFAULT_CONTEXT = 4096;
 const DEFAULT_CHUNK = 64;
 
 export class Engine {
-  /** Ids whose keys and values are in the cache. */
-  private cached: number[] = [];
   private last: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -57,6 +58,7 @@ export class Engine {
     readonly gpu: Gpu,
     readonly tuning: Tuning,
     private readonly executor: Executor,
+    private readonly kv: KvCache,
   ) {}
 
   /** Opens a GGUF model. Rejects with FormatError or UnsupportedError for a file that does not run, ArgumentError for a
@@ -88,8 +90,11 @@ export class Engine {
       }),
     );
     const chunk = options.chunk ?? DEFAULT_CHUNK;
+    const kvType = options.kv ?? "f16";
+    options.onEstimate?.(estimate(plan, tensors, source.size, kvType, context, chunk));
     const gpu = await Gpu.open(options.device);
     try {
+      await source.keep?.(signal);
       const total = [...tensors.values()].reduce((sum, info) => sum + info.bytes, 0);
       const loader = new Loader(gpu, source, tensors, scales, (bytes) => report("weights", bytes, total), signal);
       const tuning = options.tuning ?? (gpu.isProcessor ? defaultTuning(gpu) : await autotune(gpu));
@@ -98,13 +103,13 @@ export class Engine {
         tokens: gpu.buffer(chunk * 4, "tokens"),
         logits: gpu.buffer(config.vocab_size * 4, "logits"),
       };
-      const kv = new KvCache(gpu, plan, options.kv ?? "f16");
+      const kv = new KvCache(gpu, plan, kvType, chunk);
       const program = await gpu.allocating("the model", () =>
         compile(gpu, plan, tensors, loader, kv, frame, tuning, chunk),
       );
       report("kernels", total, total);
       const executor = await Executor.make(gpu, program, kv, frame, config.vocab_size, chunk, context);
-      return new Engine(file, config, context, gpu, tuning, executor);
+      return new Engine(file, config, context, gpu, tuning, executor, kv);
     } catch (error) {
       gpu.device.destroy();
       throw error;
@@ -128,12 +133,11 @@ export class Engine {
     const done = await this.turn();
     const flight: Promise<number[]>[] = [];
     try {
-      const common = this.common(ids);
+      const common = this.kv.begin(ids);
       reused?.(common);
-      this.cached = ids.slice(0, common);
       const fresh = ids.slice(common);
       await this.executor.prefill(fresh, common, signal);
-      this.cached = [...ids];
+      this.kv.ids.push(...fresh);
       this.executor.setSampling(sampling, ids);
       const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
       const limit = Math.min(most, this.context - ids.length + 1);
@@ -156,7 +160,7 @@ export class Engine {
         for (const id of (await flight.shift()) ?? []) {
           signal?.throwIfAborted();
           // The model reads an id in the pass that gives the next one.
-          if (last !== undefined) this.cached.push(last);
+          if (last !== undefined) this.kv.ids.push(last);
           last = id;
           yield id;
         }
@@ -171,7 +175,7 @@ export class Engine {
     this.checkIds(ids);
     const done = await this.turn();
     try {
-      this.cached = [];
+      this.kv.begin([]);
       return await this.executor.logits(ids, signal);
     } finally {
       done();
@@ -191,14 +195,6 @@ export class Engine {
     for (const id of ids)
       if (!(Number.isInteger(id) && id >= 0 && id < vocab_size))
         throw new ArgumentError(`Token id ${id} is outside the vocabulary of ${vocab_size} tokens.`);
-  }
-
-  /** How many ids at the beginning are in the cache; the last one of a prompt is always computed. */
-  private common(ids: readonly number[]): number {
-    const most = Math.min(ids.length - 1, this.cached.length);
-    let count = 0;
-    while (count < most && ids[count] === this.cached[count]) count++;
-    return count;
   }
 
   /** Waits until the generation before has ended; the result is called when this one has. */

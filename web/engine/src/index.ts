@@ -15,6 +15,7 @@ export * from "./errors.ts";
 export type { CachedModel } from "./files/cache.ts";
 export { BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 export type { DeviceOptions } from "./gpu/device.ts";
+export type { MemoryEstimate } from "./gpu/estimate.ts";
 export type {
   GenerateOptions,
   Generation,

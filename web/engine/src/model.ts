@@ -1,6 +1,6 @@
 import { Engine, type EngineOptions, readHeader } from "./engine.ts";
 import { ArgumentError, SourceError } from "./errors.ts";
-import { cachedSource, fromCache } from "./files/cache.ts";
+import { cachedSource, fromCache, persist } from "./files/cache.ts";
 import { addressOf, BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 import { type SamplingOptions, samplingOf } from "./sampling.ts";
 import { FALLBACK_STOPS, type Message, usableTemplate } from "./tokenizer/chat.ts";
@@ -173,6 +173,7 @@ async function open(source: Source, options: LoadOptions): Promise<ByteSource> {
     if (options.cache === false) return UrlSource.open(address, signal);
     try {
       const url = await UrlSource.open(address, signal);
+      persist();
       return await cachedSource(url, (bytes) => onProgress?.({ phase: "download", bytes, total: url.size }));
     } catch (error) {
       const kept = error instanceof SourceError ? await fromCache(address) : null;

@@ -15,6 +15,7 @@ export interface ChatRequest {
   top_p?: number | null;
   presence_penalty?: number | null;
   frequency_penalty?: number | null;
+  logit_bias?: Readonly<Record<string, number>> | null;
   seed?: number | null;
   stop?: string | readonly string[] | null;
 }
@@ -60,7 +61,7 @@ export function openai(model: Model) {
 
 function optionsOf(request: ChatRequest): GenerateOptions {
   const known = ["messages", "model", "stream", "max_tokens", "max_completion_tokens", "temperature", "top_p"];
-  known.push("presence_penalty", "frequency_penalty", "seed", "stop");
+  known.push("presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop");
   for (const [name, value] of Object.entries(request))
     if (value != null && !known.includes(name)) throw new ArgumentError(`'${name}' is not done in the browser.`);
   const maxTokens = request.max_completion_tokens ?? request.max_tokens;
@@ -70,6 +71,7 @@ function optionsOf(request: ChatRequest): GenerateOptions {
     topP: request.top_p ?? 1,
     presencePenalty: request.presence_penalty ?? 0,
     frequencyPenalty: request.frequency_penalty ?? 0,
+    ...(request.logit_bias && { logitBias: request.logit_bias }),
     ...(maxTokens != null && { maxTokens }),
     ...(request.seed != null && { seed: request.seed }),
     ...(stop && { stop }),

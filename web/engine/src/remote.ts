@@ -1,10 +1,11 @@
 /** The page's side of a model that runs in a worker: the interface of `Model`. */
 
 import * as errors from "./errors.ts";
+import { persist } from "./files/cache.ts";
 import { addressOf } from "./files/source.ts";
 import type { GenerateOptions, LoadOptions, Piece, Prompt, Source, StopReason, Usage } from "./model.ts";
 import type { Message } from "./tokenizer/chat.ts";
-import type { Endpoint, Reply, Request } from "./worker.ts";
+import type { Endpoint, LoadPart, Reply, Request } from "./worker.ts";
 
 type Asked = Request extends infer R ? (R extends Request ? Omit<R, "id"> : never) : never;
 
@@ -117,12 +118,17 @@ export class RemoteModel implements Disposable {
 
   /** As `Sterna.load`, in this worker. Of the options, `device.gpu` cannot cross to it. */
   static async load(worker: Endpoint, source: Source, options: LoadOptions = {}): Promise<RemoteModel> {
-    const { onProgress, signal, ...rest } = options;
+    const { onProgress, onEstimate, signal, ...rest } = options;
     const connection = new Connection(worker);
     const isAddress = typeof source === "string" || source instanceof URL;
     // A URL does not cross, and an address is meant from the page on, not from the worker's script.
     const request = { kind: "load", source: isAddress ? addressOf(source) : source, options: rest } as const;
-    const part = (value: unknown) => onProgress?.(value as Parameters<NonNullable<typeof onProgress>>[0]);
+    if (isAddress && options.cache !== false) persist();
+    const part = (value: unknown) => {
+      const { progress, estimate } = value as LoadPart;
+      if (progress) onProgress?.(progress);
+      if (estimate) onEstimate?.(estimate);
+    };
     return new RemoteModel(connection, (await connection.ask(request, part, signal)) as object);
   }
 

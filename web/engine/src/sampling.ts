@@ -14,6 +14,8 @@ export interface SamplingOptions {
   repetitionPenalty?: number;
   presencePenalty?: number;
   frequencyPenalty?: number;
+  /** Added to the logits of these ids; ids that the model does not have change nothing. */
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
   /** The same seed gives the same text; default: a random one. */
   seed?: number | bigint;
 }
@@ -26,6 +28,7 @@ export const GREEDY: Sampling = {
   repetitionPenalty: 1,
   presencePenalty: 0,
   frequencyPenalty: 0,
+  logitBias: new Map(),
   seed: 0n,
 };
 
@@ -41,13 +44,23 @@ const LIMITS: Record<string, [number, number]> = {
 
 /** Options with their defaults; raises ArgumentError for a value that cannot work. */
 export function samplingOf(options: SamplingOptions): Sampling {
-  const sampling: Sampling = { ...GREEDY, ...options, seed: BigInt(options.seed ?? randomSeed()) };
+  const logitBias = biasOf(options.logitBias ?? {});
+  const sampling: Sampling = { ...GREEDY, ...options, logitBias, seed: BigInt(options.seed ?? randomSeed()) };
   for (const [name, [least, most]] of Object.entries(LIMITS)) {
     const value = sampling[name as keyof Sampling];
     if (!(typeof value === "number" && value >= least && value <= most))
       throw new ArgumentError(`${name} is a number from ${least} to ${most}, not ${value}.`);
   }
   return sampling;
+}
+
+function biasOf(given: NonNullable<SamplingOptions["logitBias"]>): Map<number, number> {
+  const entries = given instanceof Map ? [...given] : Object.entries(given);
+  const bias = new Map<number, number>(entries.map(([id, value]) => [Number(id), value]));
+  for (const [id, value] of bias)
+    if (!(Number.isInteger(id) && id >= 0 && Number.isFinite(value)))
+      throw new ArgumentError(`logitBias gives numbers for token ids, not ${value} for ${id}.`);
+  return bias;
 }
 
 function randomSeed(): bigint {

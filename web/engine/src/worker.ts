@@ -1,6 +1,8 @@
 /** The worker's side of `RemoteModel`: a model of its own for each connection, so that the page's thread stays free. */
 
+import type { LoadProgress } from "./engine.ts";
 import { SternaError } from "./errors.ts";
+import type { MemoryEstimate } from "./gpu/estimate.ts";
 import { type GenerateOptions, type LoadOptions, Model, type Prompt, type Source } from "./model.ts";
 import type { Message } from "./tokenizer/chat.ts";
 
@@ -26,6 +28,12 @@ export type Reply =
   | { id: number; kind: "end"; value: unknown }
   | { id: number; kind: "error"; name: string; message: string };
 
+/** A part of the reply to `load`. */
+export interface LoadPart {
+  progress?: LoadProgress;
+  estimate?: MemoryEstimate;
+}
+
 /** Answers the requests of one page. */
 export function serve(endpoint: Endpoint): void {
   let model: Model | undefined;
@@ -35,7 +43,13 @@ export function serve(endpoint: Endpoint): void {
     if (request.kind === "load") {
       model?.dispose();
       model = undefined;
-      model = await Model.load(request.source, { ...request.options, signal, onProgress: part });
+      const say = (value: LoadPart) => part(value);
+      model = await Model.load(request.source, {
+        ...request.options,
+        signal,
+        onProgress: (progress) => say({ progress }),
+        onEstimate: (estimate) => say({ estimate }),
+      });
       const { name, device, contextLength } = model;
       return { name, device, contextLength, hasTemplate: model.tokenizer.chatTemplate !== null };
     }

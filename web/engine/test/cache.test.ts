@@ -1,14 +1,17 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
+import { FormatError } from "../src/errors.ts";
 import { cachedSource, fromCache, listModels, removeModel } from "../src/files/cache.ts";
 import { UrlSource } from "../src/files/source.ts";
+import { Model } from "../src/model.ts";
 
 const SIZE = 5 << 20;
 const CONTENT = new Uint8Array(SIZE).map((_, i) => i % 251);
 
-/** A file system like a browser's, in memory: what is written is there when the file is closed. */
-function fileSystem() {
+/** A file system like a browser's, in memory, with room for `room` bytes: what is written is there when the file is
+ * closed. */
+function fileSystem(room: number) {
   const files = new Map<string, Uint8Array>();
   const handle = (name: string) => ({
     getFile: async () => new File([files.get(name) as Uint8Array<ArrayBuffer>], name),
@@ -17,12 +20,13 @@ function fileSystem() {
       const write = async (given: string | { position: number; data: Uint8Array }) => {
         const { position, data } =
           typeof given === "string" ? { position: 0, data: new TextEncoder().encode(given) } : given;
+        if (position + data.length > room) throw new DOMException("No room.", "QuotaExceededError");
         const grown = new Uint8Array(Math.max(bytes.length, position + data.length));
         grown.set(bytes);
         grown.set(data, position);
         bytes = grown;
       };
-      return { write, close: async () => void files.set(name, bytes) };
+      return { write, abort: async () => {}, close: async () => void files.set(name, bytes) };
     },
   });
   const directory = {
@@ -40,7 +44,9 @@ function fileSystem() {
   return directory;
 }
 
-test("a download tells how far it is, and goes on where it was interrupted", async () => {
+/** A server with the file, the beginnings of the ranges it was asked for, and a browser whose file system has room for
+ * `room` bytes. */
+async function surroundings(room: number) {
   const starts: number[] = [];
   const server = createServer((request, reply) => {
     const [start, last] = (request.headers.range as string).slice("bytes=".length).split("-").map(Number);
@@ -49,31 +55,74 @@ test("a download tells how far it is, and goes on where it was interrupted", asy
     reply.writeHead(206, headers).end(CONTENT.subarray(start, last + 1));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const root = fileSystem();
+  const root = fileSystem(room);
+  let asked = 0;
+  const persist = async () => ++asked > 0;
   Object.defineProperty(globalThis, "navigator", {
-    value: { storage: { getDirectory: async () => root } },
+    value: { storage: { getDirectory: async () => root, persist } },
     configurable: true,
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/model.gguf`;
+  return { url, starts, close: () => server.close(), persisted: () => asked };
+}
+
+test("a download tells how far it is, and goes on where it was interrupted", async () => {
+  const { url, starts, close } = await surroundings(SIZE);
   const controller = new AbortController();
   const told: number[] = [];
   const interrupted = await cachedSource(await UrlSource.open(url), (bytes) => {
     told.push(bytes);
-    controller.abort();
+    if (bytes) controller.abort();
   });
-  await expect(interrupted.read(0, 4, controller.signal)).rejects.toThrow(/abort/);
-  expect(told).toEqual([4 << 20]);
+  expect(Array.from(await interrupted.read(249, 253))).toEqual([249, 250, 0, 1]); // before it is kept
+  await expect(interrupted.keep?.(controller.signal)).rejects.toThrow(/abort/);
+  expect(told.splice(0)).toEqual([0, 4 << 20]);
   expect(await listModels()).toEqual([{ url, bytes: 4 << 20, whole: false }]);
 
   starts.length = 0;
   const source = await cachedSource(await UrlSource.open(url), (bytes) => told.push(bytes));
+  await source.keep?.();
   expect(Buffer.compare(await source.read(0, SIZE), CONTENT)).toBe(0);
-  expect(told).toEqual([4 << 20, SIZE]);
+  expect(told.splice(0)).toEqual([4 << 20, SIZE]);
   expect(starts).toEqual([0, 4 << 20]); // the first asks for the size
   expect(await listModels()).toEqual([{ url, bytes: SIZE, whole: true }]);
+  starts.length = 0;
+  const again = await cachedSource(await UrlSource.open(url), (bytes) => told.push(bytes));
+  expect(Buffer.compare(await again.read(0, SIZE), CONTENT)).toBe(0);
+  expect([told, starts]).toEqual([[SIZE], [0]]);
   const address = url.replace("/model", "/./model"); // written as `load` takes it, too
   expect((await fromCache(address))?.size).toBe(SIZE);
   await removeModel(address);
   expect(await listModels()).toEqual([]);
-  server.close();
+  close();
+});
+
+test.each([0, 4 << 20, SIZE - 1])(
+  "a file for which there is no room is read from its server: room for %i",
+  async (room) => {
+    const { url, close } = await surroundings(room);
+    const source = await cachedSource(await UrlSource.open(url), () => {});
+    await source.keep?.();
+    expect(Buffer.compare(await source.read(0, SIZE), CONTENT)).toBe(0);
+    expect(await listModels()).toEqual([]); // no part of it takes room
+    close();
+  },
+);
+
+test("a file that would not fit is not begun", async () => {
+  const { url, starts, close } = await surroundings(SIZE);
+  Object.assign(navigator.storage, { estimate: async () => ({ quota: SIZE, usage: 1 }) });
+  const source = await cachedSource(await UrlSource.open(url), () => {});
+  await source.keep?.();
+  expect(starts).toEqual([0]);
+  expect(await listModels()).toEqual([]);
+  close();
+});
+
+test("the browser is asked to keep what a page loads, before it is known to run", async () => {
+  const { url, persisted, close } = await surroundings(SIZE);
+  await expect(Model.load(url)).rejects.toThrow(FormatError);
+  expect(persisted()).toBe(1);
+  expect(await listModels()).toEqual([]);
+  close();
 });

@@ -91,10 +91,6 @@ describe("GGUF files", () => {
 interface Embedded {
   texts: [string, number[]][];
   chat: [{ role: "user"; content: string }[], number[]];
-  prompt: string;
-  ids: number[];
-  greedy: number[];
-  text: string;
 }
 
 describe("the embedded model's tokenizer", async () => {

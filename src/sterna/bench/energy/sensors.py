@@ -57,10 +57,10 @@ class Battery:
 
 
 class Together:
-    """Sensors of different parts of the machine."""
+    """Sensors of different parts of the machine; `without`: which part is missing, and why."""
 
-    def __init__(self, sensors: Sequence[Sensor]) -> None:
-        self.source = " and ".join(sensor.source for sensor in sensors)
+    def __init__(self, sensors: Sequence[Sensor], without: str = "") -> None:
+        self.source = " and ".join(sensor.source for sensor in sensors) + (f", without {without}" if without else "")
         self._sensors = sensors
 
     def joules(self) -> float:
@@ -71,13 +71,13 @@ def find_sensor(
     watts: float | None = None, powercap: Path = POWERCAP, supplies: Path = SUPPLIES
 ) -> tuple[Sensor | None, str]:
     """The best sensor of this machine, or the reason why there is none: a meter's `watts`, then the counters of the
-    processor with those of graphics cards, then a battery that is not charging. Cards alone are none: the engine runs
-    on the processor."""
+    processor with those of graphics cards, then a battery that is not charging, then the cards alone, whose source
+    says that the processor is missing."""
     if watts is not None:
         return Watts(watts), ""
     rapl, reason = find_rapl(powercap)
+    cards = find_nvml()
     if rapl is not None:
-        cards = find_nvml()
         return (Together([rapl, cards]) if cards else rapl), ""
     for path in sorted(supplies.glob("*")):
         try:
@@ -85,4 +85,6 @@ def find_sensor(
                 return Battery(path), ""
         except (OSError, ValueError):
             continue
+    if cards is not None:
+        return Together([cards], f"the processor: {reason}"), ""
     return None, f"{reason}, and no battery is in use; read a meter and give --watts"

@@ -76,10 +76,17 @@ def _wanted(source: Checkpoint, name: str, tensor: AnyTensor, wanted: Wanted, ma
     kept = Encoding.F16 if tensor.encoding.is_int4 else tensor.encoding
     own = Encoding.F16 if source.kind == "state" and tensor.encoding.is_float else kept
     if name.split(".", 2)[-1] in matrices and name.startswith("blk."):
+        if tensor.encoding.is_float and wanted.matrices is not None and wanted.matrices.is_ternary and _keeps(source):
+            return own
         return wanted.matrices or (Encoding.I2_S if source.kind == "state" and source.latent else own)
     if name == "token_embd.weight" and source.config.tied_head:
         return wanted.head or wanted.embedding or own
     return {"token_embd.weight": wanted.embedding, "output.weight": wanted.head}.get(name) or own
+
+
+def _keeps(source: Checkpoint) -> bool:
+    """Whether a state says that matrices beside its ternary ones stayed floats."""
+    return source.kind == "state" and any(tensor.encoding.is_ternary for tensor in source.tensors.values())
 
 
 def _holds(encoding: Encoding, shape: tuple[int, ...], folder: bool) -> bool:

@@ -46,9 +46,10 @@ Tell = Callable[[Downloaded], None]
 class Hub:
     """One repository of the hub (`HF_ENDPOINT`), and the cache folder that its files go to."""
 
-    def __init__(self, cache: Path, repo: str, token: str | None = None) -> None:
-        """`token`: None takes `HF_TOKEN` or the token of `hf auth login`."""
-        self.cache, self.repo, self.token = cache, repo, token
+    def __init__(self, cache: Path, repo: str, token: str | None = None, kind: str = "model") -> None:
+        """`token`: None takes `HF_TOKEN` or the token of `hf auth login`. `kind`: of the repository, model or
+        dataset."""
+        self.cache, self.repo, self.token, self.kind = cache, repo, token, kind
 
     def listing(self, revision: str) -> tuple[str, list[str]]:
         """The commit of a revision, and the paths of all its files.
@@ -58,15 +59,28 @@ class Hub:
         from huggingface_hub import HfApi
 
         with self._errors(revision, more=""):
-            info = HfApi(token=self.token).model_info(self.repo, revision=revision)
-        return info.sha or "", [sibling.rfilename for sibling in info.siblings or []]
+            info = HfApi(token=self.token).repo_info(self.repo, revision=revision, repo_type=self.kind)
+        return info.sha or "", [sibling.rfilename for sibling in getattr(info, "siblings", None) or []]
+
+    def licence(self) -> str | None:
+        """The licences that the card of the repository names; raises as `listing`."""
+        from huggingface_hub import HfApi
+
+        with self._errors("main", more=""):
+            info = HfApi(token=self.token).repo_info(self.repo, revision="main", repo_type=self.kind)
+        named = getattr(getattr(info, "card_data", None), "license", None)
+        return ", ".join(named) if isinstance(named, list) else named
 
     def path_of(self, name: str, commit: str) -> Path:
         """The path of a small file in the cache, downloaded if it is not there; raises as `listing`."""
         from huggingface_hub import hf_hub_download
 
         with self._errors(commit):
-            return Path(hf_hub_download(self.repo, name, revision=commit, cache_dir=self.cache, token=self.token))
+            return Path(
+                hf_hub_download(
+                    self.repo, name, repo_type=self.kind, revision=commit, cache_dir=self.cache, token=self.token
+                )
+            )
 
     def fetch(self, choice: Choice, commit: str, tell: Tell = lambda downloaded: None) -> None:
         """Downloads all files of a model at a commit, except those in the cache; raises as `listing`, and FormatError
@@ -141,8 +155,8 @@ class Hub:
             ) from error
         except errors.RepositoryNotFoundError as error:
             raise NotFoundError(
-                f"{self.repo} is no model of the hub that everybody may see, nor a file or folder here: check the "
-                "name, or set HF_TOKEN for one of your own."
+                f"{self.repo} is no {self.kind} of the hub that everybody may see, nor a file or folder here: check "
+                "the name, or set HF_TOKEN for one of your own."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise NotFoundError(f"{self.repo} has no revision {revision!r}.") from error

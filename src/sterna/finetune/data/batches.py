@@ -46,6 +46,11 @@ def part_of(sequences: Row, learned: int, tokens_in_batch: int = 1) -> Part:
     return Part(torch.from_numpy(tokens)[None], torch.from_numpy(labels)[None], lengths, learned, tokens_in_batch)
 
 
+def _tokens(rows: list[Row]) -> int:
+    """How many tokens rows have."""
+    return sum(len(sequence) for row in rows for sequence in row)
+
+
 def learned_tokens(rows: list[Row]) -> int:
     """How many tokens of rows are learned."""
     return sum(int(sequence.learned.sum()) for row in rows for sequence in row)
@@ -57,17 +62,29 @@ class Batches:
     def __init__(self, sources: list[Source], context: int, packing: bool, seed: int) -> None:
         self._sources, self._context, self._packing, self._seed = sources, context, packing, seed
         self.epoch = lru_cache(maxsize=2)(self._epoch)
-        self._first = [0]
+        self._first, self._tokens = [0], [0]
 
     def batch(self, step: int, size: int) -> list[Row]:
         """The `size` rows of a step, counted from 0."""
         return [self._row(index) for index in range(step * size, (step + 1) * size)]
 
+    def tokens(self, rows: int) -> int:
+        """How many tokens the first `rows` rows of the run have."""
+        epoch = self._epoch_of(rows)
+        begun = self.epoch(epoch)[: rows - self._first[epoch]]
+        return self._tokens[epoch] + _tokens(begun)
+
     def _row(self, index: int) -> Row:
-        while self._first[-1] <= index:
-            self._first.append(self._first[-1] + len(self.epoch(len(self._first) - 1)))
-        epoch = int(np.searchsorted(self._first, index, side="right")) - 1
+        epoch = self._epoch_of(index)
         return self.epoch(epoch)[index - self._first[epoch]]
+
+    def _epoch_of(self, index: int) -> int:
+        """The number of the epoch that a row belongs to."""
+        while self._first[-1] <= index:
+            rows = self.epoch(len(self._first) - 1)
+            self._first.append(self._first[-1] + len(rows))
+            self._tokens.append(self._tokens[-1] + _tokens(rows))
+        return int(np.searchsorted(self._first, index, side="right")) - 1
 
     def _epoch(self, number: int) -> list[Row]:
         """The rows of an epoch: each example as often as its source's weight says, in random order."""

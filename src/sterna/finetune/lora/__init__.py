@@ -11,7 +11,7 @@ from sterna.engine.machine import choose_isa, default_threads
 from sterna.finetune.lora.decoder import AdaptedDecoder
 from sterna.finetune.lora.memory import base_bytes, peak_memory
 from sterna.finetune.lora.section import LoraSection, new_updates
-from sterna.train.allocator import return_freed_memory
+from sterna.train.allocator import return_large_memory
 
 __all__ = ["AdaptedDecoder", "LoraSection", "base_bytes", "peak_memory", "prepare", "save_adapter", "trained"]
 
@@ -21,8 +21,8 @@ def prepare(
 ) -> AdaptedDecoder:
     """A model whose adapter is to be trained: that at `init`, or a new one drawn from `seed`, which changes no bit.
 
-    The base stays in the encoding that its file has, and is not trained. The process's allocator is set to return freed
-    memory. Raises ArgumentError and UnsupportedError as `LoraSection.sites` and `AdaptedDecoder` do, and what
+    The base stays in the encoding that its file has, and is not trained. The process's allocator is set to return large
+    freed blocks. Raises ArgumentError and UnsupportedError as `LoraSection.sites` and `AdaptedDecoder` do, and what
     `read_adapter` raises.
     """
     checkpoint = base.load()
@@ -31,7 +31,7 @@ def prepare(
         adapter = read_adapter(init, config)
     else:
         adapter = Adapter(new_updates(lora.sites(config), seed))
-    return_freed_memory()
+    return_large_memory()
     return AdaptedDecoder(
         checkpoint,
         in_model(adapter, config, checkpoint.tensors).updates,

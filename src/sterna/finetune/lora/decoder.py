@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -129,9 +128,7 @@ class AdaptedDecoder(nn.Module):
     def logits(self, rows: Tensor) -> Tensor:
         """rows [..., hidden_size] -> logits float32 [..., vocab_size]."""
         flat = rows.reshape(-1, rows.shape[-1])
-        logits = self._head(flat)
-        if HEAD in self._layers:
-            logits = self._layers[HEAD].added(logits, flat)
+        logits = self._layers[HEAD](flat, self._head) if HEAD in self._layers else self._head(flat)
         return logits.unflatten(0, rows.shape[:-1])
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -158,12 +155,11 @@ class AdaptedDecoder(nn.Module):
             case Embed(weight=name):
                 return self._matrices[name].rows(tokens)
             case Norm(x=x, weight=name, eps=eps, heads=heads):
-                weight = self._vectors[name]
-                return F.rms_norm(slots[x].unflatten(-1, (heads, -1)), weight.shape, weight, eps).flatten(-2)
+                return operations.rms_norm(slots[x], self._vectors[name], eps, heads)
             case Linear(x=x, weight=name, bias=bias):
-                out = self._matrices[name](slots[x])
-                out = out if bias is None else out + self._vectors[bias]
-                return out if name not in self._layers else self._layers[name].added(out, slots[x])
+                layer = self._layers.get(name)
+                out = self._matrices[name](slots[x]) if layer is None else layer(slots[x], self._matrices[name])
+                return out if bias is None else out + self._vectors[bias]
             case Rope(x=x, heads=heads, style=style, frequencies=name):
                 return operations.rope(slots[x], heads, style, *angles[name])
             case Attention(q=q, k=k, v=v, cache=cache, scale=scale):

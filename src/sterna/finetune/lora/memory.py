@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from sterna.model.config import ModelConfig
 from sterna.tensor.tensor import AnyTensor, Tensor
-from sterna.train.describe import PYTORCH_BYTES
 
 FLOAT = 4
+PROCESS_BYTES, TOKEN_BYTES = 400_000_000, 1_150
+"""Of a process that fine-tunes, before there is a model: PyTorch and other code, and for each token of a vocabulary.
+Measured with vocabularies of 49,152 and 128,256 tokens."""
 ADAPTER_FLOATS = 4
 """Of each parameter of an adapter: itself, its gradient and AdamW's two moments."""
 LOGITS = 3
@@ -25,9 +27,9 @@ def base_bytes(tensors: Mapping[str, AnyTensor]) -> int:
 
 def layer_floats(config: ModelConfig) -> int:
     """About how many floats one layer has in memory for each token, at the peak of its backward pass: what its norms,
-    attention and gate keep, and gradients of it. 14 rows as wide as the feed-forward and 20 as wide as the hidden rows
+    attention and gate keep, and gradients of it. 6 rows as wide as the feed-forward and 12 as wide as the hidden rows
     are what the 2B-4T model took (docs/adapters.md, Training)."""
-    return 14 * config.intermediate_size + 20 * max(config.hidden_size, config.num_heads * config.head_dim)
+    return 6 * config.intermediate_size + 12 * max(config.hidden_size, config.num_heads * config.head_dim)
 
 
 def peak_memory(config: ModelConfig, parameters: int, tokens: int, base: int, chunk: int = 128) -> dict[str, int]:
@@ -37,11 +39,11 @@ def peak_memory(config: ModelConfig, parameters: int, tokens: int, base: int, ch
     are in memory together. The kept rows are the inputs of every layer; logits and a layer's rows are not there at the
     same time.
     """
-    layer, logits = tokens * layer_floats(config), LOGITS * chunk * config.vocab_size
+    layer, logits = FLOAT * tokens * layer_floats(config), FLOAT * LOGITS * chunk * config.vocab_size
     return {
-        "PyTorch": PYTORCH_BYTES,
+        "PyTorch and tokenizer": PROCESS_BYTES + TOKEN_BYTES * config.vocab_size,
         "packed base": base,
         "adapter, gradients and moments": ADAPTER_FLOATS * FLOAT * parameters,
         "inputs of layers": FLOAT * tokens * config.hidden_size * (config.num_layers + 1),
-        "a layer, or logits": FLOAT * max(layer, logits),
+        "a layer, or logits": max(layer, logits),
     }

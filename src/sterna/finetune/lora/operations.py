@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +27,63 @@ def angles(lengths: Sequence[int], frequencies: Sequence[float]) -> tuple[Tensor
 
 def rope(x: Tensor, heads: int, style: str, cos: Tensor, sin: Tensor) -> Tensor:
     """`sterna.model.operations.Rope` of x [n, heads * head_dim] by cos and sin [n, pairs]."""
-    parts = x.unflatten(-1, (heads, -1))
-    rotated, rest = parts[..., : 2 * cos.shape[-1]], parts[..., 2 * cos.shape[-1] :]
-    cos, sin = cos[:, None], sin[:, None]
-    if style == "half":
-        a, b = rotated.chunk(2, dim=-1)
-        turned = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
-    else:
-        a, b = rotated[..., ::2], rotated[..., 1::2]
-        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
-    return torch.cat((turned, rest), dim=-1).flatten(-2)
+    turned: Tensor = _Rope.apply(x, heads, style, cos, sin)
+    return turned
+
+
+class _Rope(torch.autograd.Function):
+    """A rotation; backward, one by the opposite angles."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, heads: int, style: str, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.heads, ctx.style, ctx.angles = heads, style, (cos, sin)
+        return _turned(x, heads, style, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        cos, sin = ctx.angles
+        return _turned(gradients[0], ctx.heads, ctx.style, cos, -sin), None, None, None, None
+
+
+def _turned(x: Tensor, heads: int, style: str, cos: Tensor, sin: Tensor) -> Tensor:
+    pairs, (cos, sin) = cos.shape[-1], (cos[:, None], sin[:, None])
+    half = style == "half"
+
+    def parts(rows: Tensor) -> tuple[Tensor, Tensor]:
+        rotated = rows.unflatten(-1, (heads, -1))[..., : 2 * pairs]
+        return (rotated[..., :pairs], rotated[..., pairs:]) if half else (rotated[..., ::2], rotated[..., 1::2])
+
+    out = x.clone()
+    (a, b), (to_a, to_b) = parts(x), parts(out)
+    torch.mul(a, cos, out=to_a).addcmul_(b, sin, value=-1)
+    torch.mul(b, cos, out=to_b).addcmul_(a, sin)
+    return out
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, heads: int) -> Tensor:
+    """`sterna.model.operations.Norm` of x [n, heads * width] by a weight [width] that is not trained."""
+    normed: Tensor = _RmsNorm.apply(x, weight, eps, heads)
+    return normed
+
+
+class _RmsNorm(torch.autograd.Function):
+    """y = w x r with r = 1 / sqrt(mean(x²) + eps); backward r (w g - x r² mean(w g x)). Only x and r are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, heads: int) -> Tensor:
+        rows = x.unflatten(-1, (heads, -1))
+        inverse = torch.linalg.vecdot(rows, rows).div_(rows.shape[-1]).add_(eps).rsqrt_()[..., None]
+        ctx.save_for_backward(x, inverse)
+        ctx.weight, ctx.heads = weight, heads
+        return (rows * inverse).mul_(weight).flatten(-2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        x, inverse = ctx.saved_tensors
+        rows = x.unflatten(-1, (ctx.heads, -1))
+        weighted = gradients[0].unflatten(-1, (ctx.heads, -1)) * ctx.weight
+        along = torch.linalg.vecdot(weighted, rows)[..., None] * inverse.pow(3).div_(rows.shape[-1])
+        return weighted.mul_(inverse).addcmul_(rows, along, value=-1).flatten(-2), None, None, None
 
 
 def attention(

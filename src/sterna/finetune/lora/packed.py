@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from sterna import _native
@@ -33,10 +34,34 @@ class PackedMatrix:
         return torch.from_numpy(self._matrix.rows(ids.to(torch.int32).numpy()))
 
     def multiply(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self._matrix.multiply(x.detach().contiguous().numpy(), self._threads))
+        return torch.from_numpy(self._matrix.multiply(_array(x), self._threads))
 
     def multiply_transposed(self, g: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self._matrix.multiply_transposed(g.detach().contiguous().numpy(), self._threads))
+        return torch.from_numpy(self._matrix.multiply_transposed(_array(g), self._threads))
+
+    def adapted(
+        self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [n, in], a [rank, in], b [out, rank] -> W · x + B · h and h = scale · A · x, without gradients."""
+        together = self._matrix.multiply_adapted(_array(x), _array(a), _array(b), scale, self._threads)
+        if together is not None:
+            return torch.from_numpy(together[0]), torch.from_numpy(together[1])
+        hidden = (x @ a.T).mul_(scale)
+        return self.multiply(x).addmm_(hidden, b.T), hidden
+
+    def adapted_transposed(
+        self, g: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """g [n, out] -> Wᵀ · g + Aᵀ · h and h = scale · Bᵀ · g, without gradients."""
+        together = self._matrix.multiply_adapted_transposed(_array(g), _array(a), _array(b), scale, self._threads)
+        if together is not None:
+            return torch.from_numpy(together[0]), torch.from_numpy(together[1])
+        hidden = (g @ b).mul_(scale)
+        return self.multiply_transposed(g).addmm_(hidden, a), hidden
+
+
+def _array(x: torch.Tensor) -> np.ndarray:
+    return x.detach().contiguous().numpy()
 
 
 class _Product(torch.autograd.Function):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
 import numpy as np
 
 from sterna.checkpoint.adapters import LowRank
-from sterna.checkpoint.adapters.adapter import HEAD
 from sterna.checkpoint.adapters.patterns import Pattern
 from sterna.errors import ArgumentError, FormatError, UnsupportedError
-from sterna.model.architecture import MATRICES
-from sterna.model.architectures import architecture_of
+from sterna.finetune.matrices import check_names, matrices_of
 from sterna.model.config import ModelConfig
 
 MAX_RANK = 4096
@@ -72,25 +69,19 @@ class LoraSection:
         """The matrices of a model that get an adapter. Raises ArgumentError for targets and layers that the model does
         not have, and for patterns that are none."""
         self.check()
-        strange = [layer for layer in self.layers if not 0 <= layer < config.num_layers]
-        if strange:
-            raise ArgumentError(f"lora.layers names the layer {strange[0]}; the model has {config.num_layers}.")
+        check_names(config, "lora.targets", self.targets, "lora.layers", self.layers)
         try:
             ranks = Pattern({"rank_pattern": self.rank_pattern}, "rank_pattern", self.r)
             alphas = Pattern({"alpha_pattern": self.alpha_pattern}, "alpha_pattern", self.alpha)
         except (FormatError, UnsupportedError) as error:
             raise ArgumentError(f"lora: {error}") from error
-        found, used = [], set()
-        for name, (module, shape) in _matrices(config).items():
-            fitting = {target for target in self.targets if _fits(target, name, module)}
-            used |= fitting
-            if fitting and (not self.layers or _layer(name) in (None, *self.layers)):
-                rank = int(ranks.of(module))
-                scale = alphas.of(module) / (sqrt(rank) if self.rslora else rank)
-                found.append(Site(name, shape[0], shape[1], rank, scale))
-        unused = [target for target in self.targets if target not in used]
-        if unused:
-            raise ArgumentError(f"lora.targets names {unused[0]!r}; choose all, output, {', '.join(MATRICES)}.")
+        found = []
+        for matrix in matrices_of(config):
+            is_target = any(matrix.is_called(target) for target in self.targets)
+            if is_target and (not self.layers or matrix.layer in (None, *self.layers)):
+                rank = int(ranks.of(matrix.module))
+                scale = alphas.of(matrix.module) / (sqrt(rank) if self.rslora else rank)
+                found.append(Site(matrix.name, matrix.shape[0], matrix.shape[1], rank, scale))
         return found
 
 
@@ -103,27 +94,3 @@ def new_updates(sites: list[Site], seed: int) -> dict[str, LowRank]:
         a = rng.uniform(-bound, bound, (site.rank, site.in_features)).astype(np.float32)
         updates[site.name] = LowRank(a, np.zeros((site.out_features, site.rank), np.float32), site.scale)
     return updates
-
-
-def _matrices(config: ModelConfig) -> Mapping[str, tuple[str, tuple[int, ...]]]:
-    """The name in folders and the shape of every matrix that may get an adapter, by canonical name."""
-    architecture = architecture_of(config)
-    folders = architecture.hf_names(config.num_layers)
-    shapes = {
-        f"blk.{layer}.{name}": shape
-        for layer in range(config.num_layers)
-        for name, shape in architecture.layer_shapes(config, layer).items()
-        if name.removesuffix(".weight") in MATRICES
-    }
-    shapes[HEAD] = config.vocab_size, config.hidden_size
-    return {name: (folders[name][0].removesuffix(".weight"), shape) for name, shape in shapes.items()}
-
-
-def _fits(target: str, name: str, module: str) -> bool:
-    if target == "all":
-        return name != HEAD
-    return any(f".{known}".endswith(f".{target}") for known in (name.removesuffix(".weight"), module))
-
-
-def _layer(name: str) -> int | None:
-    return int(name.split(".")[1]) if name.startswith("blk.") else None

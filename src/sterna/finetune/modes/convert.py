@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.finetune.base import decoder_config, fill, has_input_norms, quantization_of
 from sterna.finetune.config import FineTuneConfig
 from sterna.finetune.data.batches import Part, part_of
 from sterna.finetune.inputs import Inputs
+from sterna.finetune.matrices import check_names, matrices_of
 from sterna.finetune.modes.full import Full
 from sterna.finetune.norms import calibrate, inserted
 from sterna.finetune.task import Data, FineTuning
@@ -56,9 +58,14 @@ class Convert(Full):
 
     def __init__(self, inputs: Inputs) -> None:
         """Raises UnsupportedError for a base that is not of full precision, or that cannot have the norms asked for;
-        ArgumentError for groups that do not fill its rows."""
+        ArgumentError for groups that do not fill its rows, and for names of matrices that it does not have."""
         super().__init__(inputs)
         self.section, config = inputs.config.convert, inputs.base.config
+        check_names(config, "convert.keep", self.section.keep, "convert.layers", self.section.layers)
+        if len(self._kept) == sum(matrix.layer is not None for matrix in matrices_of(config)):
+            raise ArgumentError("convert.keep and convert.layers leave no matrix that is converted.")
+        if self._kept and self.section.norms == "all":
+            raise ArgumentError('convert.norms = "all" is for models whose matrices are all converted.')
         if quantization_of(inputs.base).weights != "float":
             raise UnsupportedError(f'{inputs.base.path} is ternary already; train it further with mode = "full".')
         if self.section.norms == "sub":
@@ -81,8 +88,18 @@ class Convert(Full):
             return replace(config, architecture="bitnet")
         return replace(config, input_norm_eps=config.rms_norm_eps) if self.section.norms == "all" else config
 
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """The names of the matrices of layers that stay in full precision."""
+        keep, layers = self.section.keep, self.section.layers
+        return tuple(
+            matrix.name
+            for matrix in matrices_of(self.inputs.base.config)
+            if matrix.layer is not None and (any(map(matrix.is_called, keep)) or layers and matrix.layer not in layers)
+        )
+
     def quantization(self) -> Quantization:
-        return self.section.quantization()
+        return replace(self.section.quantization(), kept=self._kept)
 
     def input_norms(self) -> bool:
         return self.section.norms == "all" or super().input_norms()
@@ -102,5 +119,5 @@ class Convert(Full):
                     rescale_to_least_squares(layer)
         return model
 
-    def task(self, model: Decoder, data: Data) -> FineTuning:
+    def task(self, model: Decoder, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
         return Converting(self.inputs.config, model, data)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sterna.checkpoint import Checkpoint
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, FormatError
 from sterna.finetune.base import check_trainable, fill, has_input_norms, new_decoder, open_base, quantization_of
 from sterna.finetune.config import DistillSection, FineTuneConfig
 from sterna.finetune.data.batches import Part
@@ -26,6 +27,8 @@ from sterna.train.model import Decoder
 
 MATRICES = ("attn_q", "attn_k", "attn_v")
 """The matrices whose outputs have the relations that are compared."""
+RELATIONS = "relations"
+"""The name of the weight that a state records."""
 Outputs = dict[str, Tensor]
 """What `MATRICES` gave, [1, n, channels], by name."""
 
@@ -33,11 +36,29 @@ Outputs = dict[str, Tensor]
 class Distilling(Converting):
     """answers + logits · τ² KL of the logits + relations · KL of the relations of q, k and v in one layer."""
 
-    def __init__(self, config: FineTuneConfig, model: Decoder, teacher: Decoder, data: Data) -> None:
+    def __init__(
+        self,
+        config: FineTuneConfig,
+        model: Decoder,
+        teacher: Decoder,
+        data: Data,
+        recorded: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises FormatError for a state that records no weight of relations, where the config gives none."""
         super().__init__(config, model, data)
         self._section, self._student, self._teacher = config.distill, model, teacher
         given = self._section.relations
+        if given is None and recorded is not None:
+            given = recorded.get(RELATIONS)
+            if type(given) is not float or not 0 <= given < math.inf:
+                raise FormatError(
+                    "The state does not say how much relations of attention count; set distill.relations, or give the "
+                    "run another output folder."
+                )
         self._relations_weight = self._balance() if given is None else given
+
+    def recorded(self) -> Mapping[str, float]:
+        return {RELATIONS: self._relations_weight}
 
     @property
     def notes(self) -> list[str]:
@@ -45,7 +66,7 @@ class Distilling(Converting):
 
     def _balance(self) -> float:
         """The weight that makes the relations' term as large as that of answers, for the first batch of the untrained
-        student with λ = 1: a function of the config alone, so that a resumed run has the same."""
+        student with λ = 1."""
         sums = torch.zeros(2)
         with torch.no_grad():
             for part in list(self.parts(0)):
@@ -71,7 +92,7 @@ class Distilling(Converting):
         if section.logits:
 
             def of_chunk(chunk: Tensor, teachers: Tensor) -> Tensor:
-                return logits_divergence(student.logits(chunk), teacher.logits(teachers), section.tau)
+                return logits_divergence(self.logits_of(student, chunk), self.logits_of(teacher, teachers), section.tau)
 
             divergence = in_chunks(of_chunk, rows[0], teachers_rows[0])
             terms["logits"] = divergence * section.tau**2 * share
@@ -126,12 +147,12 @@ class Distill(Convert):
                     f"{widths[1]} channels."
                 )
 
-    def task(self, model: Decoder, data: Data) -> FineTuning:
+    def task(self, model: Decoder, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
         quantization = quantization_of(self.teacher)
         teacher = new_decoder(self.teacher.config, quantization, has_input_norms(self.teacher))
         fill(teacher, self.teacher, quantization)
         teacher.requires_grad_(False).to(next(model.parameters()).device)
-        return Distilling(self.inputs.config, model, teacher, data)
+        return Distilling(self.inputs.config, model, teacher, data, recorded)
 
     def memory(self) -> int:
         """As without a teacher, its weights, and both models' logits of a chunk."""

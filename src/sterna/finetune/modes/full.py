@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -58,7 +60,10 @@ class Full:
         fill(model, self.inputs.base, self.quantization())
         return model
 
-    def task(self, model: Decoder, data: Data) -> FineTuning:
+    def empty_model(self) -> Decoder:
+        return self.decoder()
+
+    def task(self, model: Decoder, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
         return FineTuning(self.inputs.config, model, data)
 
     def _counts(self) -> tuple[Decoder, int, int]:
@@ -94,6 +99,10 @@ class Full:
             *(["base:   its latent weights are not kept; training begins with its codes"] if packed else []),
             *(f"The run's export will be refused: {sentence}" for sentence in notes),
         ]
+
+    @property
+    def following(self) -> None:
+        """The export is the end."""
 
     def export(self, model: Decoder, checkpoints: Checkpoints) -> Exports:
         inputs, wanted = self.inputs, self.inputs.config.export

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from sterna.finetune.data.batches import Part
 from sterna.finetune.inputs import Inputs
 from sterna.finetune.lora import AdaptedDecoder, base_bytes, peak_memory, prepare, save_adapter
 from sterna.finetune.loss import CHUNK
+from sterna.finetune.modes.merge import Merge
 from sterna.finetune.task import Data, FineTuning
 from sterna.train.checkpoints import Checkpoints
 from sterna.train.distributed import started_processes
@@ -29,7 +31,7 @@ class Lora:
 
     def __init__(self, inputs: Inputs) -> None:
         """Raises ArgumentError for settings that packed matrices do not have, UnsupportedError for a base that cannot
-        be trained so."""
+        be trained so, what `LoraSection.sites` and `Merge` raise, and what `read_adapter` does for `lora.init`."""
         self.inputs, self.lora = inputs, inputs.config.lora
         training = inputs.config.training
         if inputs.device.type != "cpu":
@@ -43,6 +45,8 @@ class Lora:
         matrices = [tensor for name, tensor in self.base.tensors.items() if name.startswith("blk.")]
         if self.base.latent and any(len(tensor.shape) == 2 and tensor.encoding.is_float for tensor in matrices):
             raise UnsupportedError(f"{self.base.path} has latent weights: convert it first (sterna convert).")
+        self.sizes = self._sizes()
+        self.following = Merge(inputs, self.sizes) if inputs.config.export.merge == "qat" else None
 
     @cached_property
     def base(self) -> Checkpoint:
@@ -62,15 +66,23 @@ class Lora:
     def new_model(self) -> AdaptedDecoder:
         return prepare(self.base, self.lora, self.inputs.config.training.seed, self.init)
 
-    def task(self, model: AdaptedDecoder, data: Data) -> FineTuning:
+    def empty_model(self) -> AdaptedDecoder:
+        return self.new_model()
+
+    def task(self, model: AdaptedDecoder, data: Data, recorded: Mapping[str, Any] | None = None) -> FineTuning:
         return _Tuning(self.inputs.config, model, data)
 
-    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """How many numbers the adapter has for each matrix, by the matrix's name."""
+        if self.init:
+            updates = read_adapter(self.init, self.base.config).updates
+            return {name: low.a.size + low.b.size for name, low in updates.items()}
+        return {site.name: site.parameters for site in self.lora.sites(self.base.config)}
+
+    @property
     def parameters(self) -> int:
         """How many numbers the adapter has."""
-        if self.init:
-            return sum(low.a.size + low.b.size for low in read_adapter(self.init, self.base.config).updates.values())
-        return sum(site.parameters for site in self.lora.sites(self.base.config))
+        return sum(self.sizes.values())
 
     @property
     def _peak(self) -> dict[str, int]:
@@ -79,13 +91,14 @@ class Lora:
         return peak_memory(self.base.config, self.parameters, tokens, base_bytes(self.base.tensors), CHUNK)
 
     def memory(self) -> int:
-        return sum(self._peak.values())
+        return max(sum(self._peak.values()), 0 if self.following is None else self.following.memory())
 
     def describe(self) -> list[str]:
         parts = ", ".join(f"{name} {readable(size)}" for name, size in self._peak.items())
         return [
             f"model:  {self.base.config.architecture}, packed; an adapter of {self.parameters:,} parameters",
             f"peak:   {parts}",
+            *([] if self.following is None else self.following.announce()),
         ]
 
     def export(self, model: AdaptedDecoder, checkpoints: Checkpoints) -> Exports:

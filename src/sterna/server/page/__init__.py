@@ -107,7 +107,7 @@ def read_files(folder: Path, root: str = "", headers: Mapping[str, str] = HEADER
 
 FILES: Mapping[str, PageFile] = read_files(BUILT)
 WEB_FILES: Mapping[str, PageFile | ModelFile | Moved] = {
-    "/web": Moved("/web/"),
+    "/web": Moved("web/"),  # from where it is, which a proxy may have moved
     **read_files(WEB, "/web", WEB_HEADERS),
     f"/web/{EMBEDDED_MODEL.name}": ModelFile(EMBEDDED_MODEL),
 }

@@ -26,24 +26,24 @@ class Watch:
         model: nn.Module,
         training: TrainingSection,
         watch: WatchSection,
-        tokens_per_step: int,
+        tokens: Callable[[int], int],
         peak_tokens_per_second: float,
         step: int,
         sinks: Sequence[Sink],
         live: Callable[[Record], None] | None = None,
     ) -> None:
-        """`peak_tokens_per_second`: what the machine would make if it did nothing but matrix products. `step`: the
-        steps that were made before."""
+        """`tokens`: how many tokens the batches of so many first steps have. `peak_tokens_per_second`: what the machine
+        would make if it did nothing but matrix products. `step`: the steps that were made before."""
         self._training, self._every = training, watch.weights_steps
-        self._tokens, self._peak = tokens_per_step, peak_tokens_per_second
+        self._tokens, self._peak = tokens, peak_tokens_per_second
         self._sinks, self._live = sinks, live
         self._weights = WeightWatch(model)
-        self._first = self._counted = step
+        self._first = self._counted = self._logged = step
         self._begun = time.monotonic()
         self._losses: list[float] = []
         self._terms: dict[str, list[float]] = {}
         self._norm: float | None = None
-        self._steps = self._seconds = 0.0
+        self._seconds = 0.0
         if step == 0:
             self._count_weights(0)
 
@@ -63,7 +63,6 @@ class Watch:
     ) -> None:
         """A step was made in so many seconds, or skipped for a reason; `terms` are those of its loss, by name."""
         training = self._training
-        self._steps += 1
         self._seconds += seconds
         if skipped is not None:
             self.record("skip", step, reason=skipped)
@@ -76,7 +75,7 @@ class Watch:
             self._live(self._step_record(step))
         if step % training.log_steps == 0 or step == training.steps:
             self.record(**self._step_record(step))
-            self._losses, self._terms, self._norm, self._steps, self._seconds = [], {}, None, 0, 0.0
+            self._losses, self._terms, self._norm, self._logged, self._seconds = [], {}, None, step, 0.0
         if step < training.steps and stage(step, training) != stage(step - 1, training):
             self.record("stage", step, stage=stage(step, training))
         if step % self._every == 0:
@@ -84,7 +83,8 @@ class Watch:
 
     def _step_record(self, step: int) -> dict[str, Any]:
         training, last = self._training, step - 1
-        speed = self._steps * self._tokens / max(self._seconds, 1e-9)
+        tokens = self._tokens(step)
+        speed = (tokens - self._tokens(self._logged)) / max(self._seconds, 1e-9)
         a_step = (time.monotonic() - self._begun) / (step - self._first)
         terms = {name: math.fsum(values) / len(values) for name, values in self._terms.items()}
         return {
@@ -95,7 +95,7 @@ class Watch:
             "factor": learning_rate_factor(last, training),
             "weight_decay": weight_decay(last, training),
             "stage": stage(last, training),
-            "tokens": step * self._tokens,
+            "tokens": tokens,
             "tokens_per_second": speed,
             "peak_share": speed / self._peak,
             "seconds_left": (training.steps - step) * a_step,

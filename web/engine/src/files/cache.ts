@@ -45,22 +45,35 @@ async function readLabel(directory: FileSystemDirectoryHandle, name: string): Pr
   }
 }
 
-/** A source that keeps the file: its first read downloads what is not there yet, and tells `progress` the bytes that
- * are, whenever some have come. Without a file system of its own, the browser reads from the URL. */
+/** A source that keeps the file: `keep` downloads what is not there yet, and tells `progress` the bytes that are,
+ * whenever some have come. Where the browser has no file system of its own, or no room in it, bytes come from the URL. */
 export async function cachedSource(url: UrlSource, progress: (bytes: number) => void): Promise<ByteSource> {
   const directory = await folder();
-  return directory ? new DownloadedSource(url, directory, progress) : url;
+  if (!directory) return url;
+  const kept = await wholeFile(directory, url.url);
+  if (kept?.version !== url.version) return new DownloadedSource(url, directory, progress);
+  progress(url.size);
+  return kept.source;
+}
+
+/** Asks the browser not to clear what it keeps when it needs room; only a page can, not a worker. */
+export function persist(): void {
+  globalThis.navigator?.storage?.persist?.().catch(() => {}); // a person may be asked; nothing waits for it
 }
 
 /** The model of a URL that is whole in the cache, without asking the network; null where there is none. */
 export async function fromCache(url: string | URL): Promise<ByteSource | null> {
   const directory = await folder();
   if (!directory) return null;
-  const address = addressOf(url);
+  return (await wholeFile(directory, addressOf(url)))?.source ?? null;
+}
+
+async function wholeFile(directory: FileSystemDirectoryHandle, address: string) {
   const name = await nameOf(address);
   const label = await readLabel(directory, name);
   const file = await fileOf(directory, name);
-  return label && file && file.size === label.size ? new BlobSource(file, address) : null;
+  if (!label || file?.size !== label.size) return null;
+  return { version: label.version, source: new BlobSource(file, address) };
 }
 
 async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promise<File | null> {
@@ -74,7 +87,7 @@ async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promi
 class DownloadedSource implements ByteSource {
   readonly name: string;
   readonly size: number;
-  private file: Promise<File> | undefined;
+  private kept: ByteSource | undefined;
 
   constructor(
     private readonly url: UrlSource,
@@ -85,27 +98,34 @@ class DownloadedSource implements ByteSource {
     this.size = url.size;
   }
 
-  async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
-    this.file ??= this.download(signal);
+  read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
+    return (this.kept ?? this.url).read(start, end, signal);
+  }
+
+  async keep(signal?: AbortSignal): Promise<void> {
+    const name = await nameOf(this.url.url);
     try {
-      return await new BlobSource(await this.file, this.name).read(start, end, signal);
+      this.kept = new BlobSource(await this.download(name, signal), this.name);
     } catch (error) {
-      this.file = undefined;
-      throw error;
+      if (!isFull(error)) throw error;
+      await remove(this.directory, name); // a part of a file for which there is no room
     }
   }
 
-  private async download(signal?: AbortSignal): Promise<File> {
-    const name = await nameOf(this.url.url);
+  private async download(name: string, signal?: AbortSignal): Promise<File> {
     const label = await readLabel(this.directory, name);
     const same = label?.version === this.url.version && label.size === this.size;
     const handle = await this.directory.getFileHandle(`${name}.gguf`, { create: true });
     let done = same ? Math.min((await handle.getFile()).size, this.size) : 0;
+    const { quota, usage } = (await navigator.storage.estimate?.()) ?? {};
+    if (quota !== undefined && usage !== undefined && this.size - done > quota - usage)
+      throw new DOMException("There is no room for the file.", FULL);
     await writeAll(await this.directory.getFileHandle(`${name}.json`, { create: true }), {
       url: this.url.url,
       version: this.url.version,
       size: this.size,
     });
+    this.progress(done);
     while (done < this.size) {
       // Each part is a file of its own until it is closed, so parts are large.
       const writable = await handle.createWritable({ keepExistingData: done > 0 });
@@ -117,12 +137,21 @@ class DownloadedSource implements ByteSource {
           done += part.length;
           this.progress(done);
         }
-      } finally {
-        await writable.close();
+      } catch (error) {
+        if (isFull(error)) await writable.abort().catch(() => {});
+        else await writable.close();
+        throw error;
       }
+      await writable.close();
     }
     return handle.getFile();
   }
+}
+
+const FULL = "QuotaExceededError";
+
+function isFull(error: unknown): boolean {
+  return error instanceof DOMException && error.name === FULL;
 }
 
 async function writeAll(handle: FileSystemFileHandle, label: Label): Promise<void> {
@@ -150,6 +179,9 @@ export async function listModels(): Promise<CachedModel[]> {
 export async function removeModel(url: string | URL): Promise<void> {
   const directory = await folder();
   if (!directory) throw new SourceError("This browser keeps no models.");
-  const name = await nameOf(addressOf(url));
+  await remove(directory, await nameOf(addressOf(url)));
+}
+
+async function remove(directory: FileSystemDirectoryHandle, name: string): Promise<void> {
   for (const end of ["gguf", "json"]) await directory.removeEntry(`${name}.${end}`).catch(() => {});
 }

@@ -8,6 +8,8 @@ export interface ByteSource {
   readonly size: number;
   /** The bytes from `start` to `end`; rejects with SourceError where they cannot be had. */
   read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Called when the file is known to run, before its weights are read: a source may keep the whole file then. */
+  keep?(signal?: AbortSignal): Promise<void>;
 }
 
 /** A File that somebody picked, a Blob, or a file of the browser's own file system. */

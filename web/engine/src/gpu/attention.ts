@@ -1,15 +1,27 @@
 import { UnsupportedError } from "../errors.ts";
 import type { Attention, CacheGroup, Norm, Rope } from "../model/plan.ts";
 import type { Constants } from "./kernels.ts";
-import type { KvCache } from "./kv.ts";
+import { type KvCache, SPLIT } from "./kv.ts";
+import { BLOCK } from "./pages.ts";
+import type { Parted } from "./rows.ts";
 import type { Slots } from "./slots.ts";
 import type { Step } from "./step.ts";
 
 /** The norms of an attention's q and k, if it has any, by the names of the kernel's weights. */
 export type HeadNorms = Partial<Record<"q_weight" | "k_weight", GPUBuffer>>;
 
-/** Two dispatches: q, k and v of each head are normed and rotated, k and v go to the cache; then heads attend. `before`:
- * the norms and rotations of its q and k. Raises UnsupportedError for others than one rotation each. */
+/** The dispatches of an attention. */
+export interface AttentionSteps {
+  /** q, k and v of each head are normed and rotated, and k and v go to the cache. */
+  heads: Step;
+  /** Heads attend: for several tokens one workgroup each, for one token several, which leave `parted`. */
+  many: Step;
+  one: Step;
+  parted: Parted;
+}
+
+/** `before`: the norms and rotations of an attention's q and k. Raises UnsupportedError for others than one rotation
+ * each. */
 export function attentionSteps(
   state: GPUBuffer,
   attention: Attention,
@@ -18,7 +30,7 @@ export function attentionSteps(
   group: CacheGroup,
   slots: Slots,
   kv: KvCache,
-): Step[] {
+): AttentionSteps {
   const [q, k, v] = [attention.q, attention.k, attention.v].map((name) => slots.view(name));
   const ropes = before.filter((one) => one.kind === "rope");
   const norms = before.filter((one) => one.kind === "norm");
@@ -26,20 +38,26 @@ export function attentionSteps(
   if (ropes.length !== 2 || norms.length % 2 || q.buffer !== k.buffer || q.buffer !== v.buffer)
     throw new UnsupportedError("The attention of this plan is none that the browser's engine computes.");
   const out = slots.view(attention.out);
+  const ring = kv.ring(group);
   const shape: Constants = {
     HEADS: attention.heads,
     KV_HEADS: group.kv_heads,
     HEAD_DIM: group.head_dim,
     KV_WORDS: kv.words(attention.cache),
     INT8_KV: kv.type === "int8",
+    BLOCK,
+    ...(ring ? { RING: true, POSITIONS: ring } : {}),
   };
   const cached = () => ({
     state,
+    table: kv.table,
     keys: kv.buffer(attention.cache, attention.layer, "keys"),
     values: kv.buffer(attention.cache, attention.layer, "values"),
   });
-  return [
-    {
+  const runs = { HEADS: attention.heads, HEAD_DIM: group.head_dim, WINDOW: group.window ?? 0, SPLIT };
+  const constants = { ...shape, ...runs, Q_STRIDE: q.stride, Q_AT: q.at, SCALE: attention.scale };
+  return {
+    heads: {
       kernel: "heads",
       constants: {
         ...shape,
@@ -53,19 +71,18 @@ export function attentionSteps(
       buffers: () => ({ ...cached(), ...weights, qkv: q.buffer, turns: kv.turns(rope.frequencies) }),
       groups: (n) => [attention.heads + 2 * group.kv_heads, n],
     },
-    {
+    many: {
       kernel: "attention",
-      constants: {
-        ...shape,
-        OUT_STRIDE: out.stride,
-        OUT_AT: out.at,
-        Q_STRIDE: q.stride,
-        Q_AT: q.at,
-        SCALE: attention.scale,
-        WINDOW: group.window ?? 0,
-      },
+      constants: { ...constants, OUT_STRIDE: out.stride, OUT_AT: out.at },
       buffers: () => ({ ...cached(), q: q.buffer, out: out.buffer }),
       groups: (n) => [attention.heads, n],
     },
-  ];
+    one: {
+      kernel: "attention",
+      constants: { ...constants, PARTED: true },
+      buffers: () => ({ ...cached(), q: q.buffer, out: kv.parts }),
+      groups: () => [attention.heads, kv.splits],
+    },
+    parted: { state, buffer: () => kv.parts, constants: runs },
+  };
 }

@@ -11,7 +11,7 @@ import type { Gpu } from "./device.ts";
 import type { KvCache } from "./kv.ts";
 import { type Job, linearSteps } from "./linear.ts";
 import { layoutOf } from "./repack.ts";
-import { embedSteps, hadamardStep, type NormWeight, normAddStep, type RowParts, rowStep } from "./rows.ts";
+import { embedSteps, hadamardStep, type NormWeight, normAddStep, type Parted, type RowParts, rowStep } from "./rows.ts";
 import { Slots } from "./slots.ts";
 import type { Step, Tuning } from "./step.ts";
 import type { Loader, Matrix } from "./weights.ts";
@@ -54,6 +54,8 @@ class Compiler implements Program {
   private readonly matrices = new Map<string, Matrix>();
   /** Slots whose whole numbers are those of their rows, with the kind. */
   private readonly fresh = new Map<string, string>();
+  /** Slots of attentions whose rows are still in parts where one token is computed. */
+  private readonly parted = new Map<string, Parted>();
   private at = 0;
 
   constructor(
@@ -73,6 +75,7 @@ class Compiler implements Program {
     const { operations } = this.plan;
     while (this.at < operations.length) await this.next(operations[this.at]);
     await this.addHead();
+    this.gather(...this.parted.keys());
   }
 
   private async next(operation: Operation): Promise<void> {
@@ -172,6 +175,8 @@ class Compiler implements Program {
       if (!this.readers(out).length) return this.addNormAdd(x, next.out, norm);
       this.at--;
     }
+    if (gated) this.gather(gated.gate, gated.up);
+    if (out !== x && this.readers(x).length) this.gather(x);
     const gate = gated && { up: this.slots.view(gated.up), activation: gated.activation };
     await this.addRowStep(x, out, this.wanted(out), {
       ...(gate && { gate }),
@@ -182,14 +187,26 @@ class Compiler implements Program {
   /** `kind`: the whole numbers that are made of the row as well. */
   private addRowStep(x: string, out: string, kind: "int8" | "int15" | undefined, parts: Omit<RowParts, "quantize">) {
     const quantize = kind && this.slots.quantized(out, kind);
-    this.add(rowStep(this.slots.view(x), this.slots.view(out), { ...parts, ...(quantize && { quantize }) }));
+    const [from, to, all] = [this.slots.view(x), this.slots.view(out), { ...parts, ...(quantize && { quantize }) }];
+    const parted = this.parted.get(x);
+    const { rowThreads } = this.tuning;
+    this.prefill.push(rowStep(from, to, rowThreads, all));
+    this.decode.push(rowStep(from, to, rowThreads, { ...all, ...(parted && { parted }) }));
+    this.parted.delete(x);
     this.fresh.delete(out);
     if (kind) this.fresh.set(out, kind);
   }
 
+  /** Brings the rows of slots together that are in parts. */
+  private gather(...slots: string[]): void {
+    for (const slot of slots) if (this.parted.has(slot)) this.addRowStep(slot, slot, undefined, {});
+  }
+
   /** The sum with a norm that nothing else reads. */
   private async addNormAdd(x: string, out: string, norm: Norm): Promise<void> {
-    this.add(normAddStep(this.slots.view(x), this.slots.view(out), await this.norm(norm)));
+    this.gather(x);
+    const { rowThreads } = this.tuning;
+    this.add(normAddStep(this.slots.view(x), this.slots.view(out), rowThreads, await this.norm(norm)));
     this.fresh.delete(out);
   }
 
@@ -200,7 +217,10 @@ class Compiler implements Program {
   /** A slot as the input of matrices; its whole numbers are made here where no row kernel has made them. */
   private input(slot: string, activations: Activations): Pick<Job, "x" | "form"> {
     const x = this.slots.view(slot);
-    if (activations === "none") return { x };
+    if (activations === "none") {
+      this.gather(slot);
+      return { x };
+    }
     if (this.fresh.get(slot) !== activations) this.addRowStep(slot, slot, activations, {});
     return { x, form: this.slots.quantized(slot, activations) };
   }
@@ -274,12 +294,16 @@ class Compiler implements Program {
     for (const one of before)
       if (one.kind === "norm") weights[one.x === attention.q ? "q_weight" : "k_weight"] = await this.vector(one.weight);
     const group = this.plan.caches[attention.cache];
-    this.add(...attentionSteps(this.frame.state, attention, before, weights, group, this.slots, this.kv));
+    const steps = attentionSteps(this.frame.state, attention, before, weights, group, this.slots, this.kv);
+    this.prefill.push(steps.heads, steps.many);
+    this.decode.push(steps.heads, steps.one);
+    this.parted.set(attention.out, steps.parted);
     for (const slot of [attention.out, attention.q, attention.k]) this.fresh.delete(slot);
   }
 
   private addHadamard(operation: Hadamard): void {
     this.at++;
+    this.gather(operation.x);
     const [x, out] = [this.slots.view(operation.x), this.slots.view(operation.out)];
     const listed = operation.signs === null ? undefined : this.plan.signs[operation.signs];
     const signs = listed && this.upload(Float32Array.from(listed), "signs");

@@ -15,6 +15,8 @@ export interface Sampling {
   repetitionPenalty: number;
   presencePenalty: number;
   frequencyPenalty: number;
+  /** Added to the logits of these ids. */
+  logitBias: ReadonlyMap<number, number>;
   seed: bigint;
 }
 
@@ -56,10 +58,11 @@ export class Executor {
     private readonly context: number,
     private readonly results: GPUBuffer,
     private readonly seen: GPUBuffer,
+    private readonly bias: GPUBuffer,
     private readonly sampling: GPUBuffer,
   ) {
     const { state, logits, tokens } = frame;
-    const buffers = { state, logits, tokens, results, seen, sampling };
+    const buffers = { state, logits, tokens, results, seen, bias, sampling };
     this.sampleStep = {
       kernel: "sample",
       constants: { VOCABULARY: vocabulary },
@@ -79,8 +82,9 @@ export class Executor {
   ): Promise<Executor> {
     const results = gpu.buffer(MOST_STEPS * 4, "results");
     const seen = gpu.buffer(vocabulary * 4, "seen");
+    const bias = gpu.buffer(vocabulary * 4, "bias");
     const sampling = gpu.buffer(SAMPLING_WORDS * 4, "sampling");
-    const executor = new Executor(gpu, program, kv, frame, vocabulary, chunk, context, results, seen, sampling);
+    const executor = new Executor(gpu, program, kv, frame, vocabulary, chunk, context, results, seen, bias, sampling);
     await executor.makePipelines();
     return executor;
   }
@@ -101,7 +105,7 @@ export class Executor {
   async reserve(positions: number): Promise<void> {
     if (positions > this.context)
       throw new ArgumentError(`The text has ${positions} tokens, and the context ${this.context}.`);
-    if (!(await this.kv.grow(positions, this.context)) && this.bound.size) return;
+    if (!(await this.kv.reserve(positions, this.context)) && this.bound.size) return;
     this.bound = new Map(this.steps.map((step) => [step, this.bind(step)]));
   }
 
@@ -134,7 +138,7 @@ export class Executor {
     this.counters.submits++;
   }
 
-  private write(buffer: GPUBuffer, values: Uint32Array<ArrayBuffer>): void {
+  private write(buffer: GPUBuffer, values: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>): void {
     this.gpu.device.queue.writeBuffer(buffer, 0, values);
   }
 
@@ -217,6 +221,9 @@ export class Executor {
     const seen = new Uint32Array(this.vocabulary);
     for (const id of prompt) seen[id] = IN_PROMPT;
     this.write(this.seen, seen);
+    const bias = new Float32Array(this.vocabulary);
+    for (const [id, value] of sampling.logitBias) bias[id] = value;
+    this.write(this.bias, bias);
   }
 
   /** Chooses `steps` tokens, each the input of the next, after `sampled` others of the text. The pass before the first

@@ -13,6 +13,7 @@ import linearRow from "../shaders/linear_row.wgsl?raw";
 import linearTernary from "../shaders/linear_ternary.wgsl?raw";
 import linearTernaryTile from "../shaders/linear_ternary_tile.wgsl?raw";
 import normAdd from "../shaders/norm_add.wgsl?raw";
+import place from "../shaders/place.wgsl?raw";
 import row from "../shaders/row.wgsl?raw";
 import sample from "../shaders/sample.wgsl?raw";
 import state from "../shaders/state.wgsl?raw";
@@ -22,10 +23,10 @@ import type { Dot } from "./device.ts";
 export type Constants = Record<string, number | boolean>;
 
 const KERNELS: Record<string, string> = {
-  attention,
+  attention: place + attention,
   embed,
   hadamard,
-  heads,
+  heads: place + heads,
   linear_bytes: linearRow + linearBytes,
   linear_float: linearRow + linearFloat,
   linear_ternary: linearRow + linearTernary,

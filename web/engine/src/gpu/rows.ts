@@ -12,8 +12,18 @@ export interface NormWeight {
   eps: number;
 }
 
+/** What an attention of one token leaves: sums over runs of positions, which whoever reads them adds. */
+export interface Parted {
+  state: GPUBuffer;
+  /** Asked for again when the cache has grown. */
+  buffer(): GPUBuffer;
+  constants: Constants;
+}
+
 /** What the row kernel does beside copying, in this order. */
 export interface RowParts {
+  /** x is not in its slot, but in parts. */
+  parted?: Parted;
   /** x is a gate: activated, and multiplied with `up`. */
   gate?: { up: View; activation: Activation };
   norm?: NormWeight;
@@ -40,15 +50,17 @@ export function embedSteps(state: GPUBuffer, tokens: GPUBuffer, matrix: Matrix, 
 
 /** `out = x` with the parts that are given. A row may lie where it is read, or, gated, in place of the gate: a thread
  * then writes what it alone has read. */
-export function rowStep(x: View, out: View, { gate, norm, quantize }: RowParts): Step {
-  const inPlace = x.buffer === out.buffer;
+export function rowStep(x: View, out: View, threads: number, { parted, gate, norm, quantize }: RowParts): Step {
+  const inPlace = x.buffer === out.buffer && !parted;
   const constants: Constants = {
     ...outOf(out),
     ...inputOf(x),
+    THREADS: threads,
     COLUMNS: x.width,
     HAS_INPUT: !inPlace,
     IN_PLACE: inPlace && !gate,
-    PLAIN: !inPlace && !gate,
+    PLAIN: !inPlace && !gate && !parted,
+    ...(parted && { PARTED: true, ...parted.constants }),
     ...(gate && { GATED: true, UP_AT: gate.up.at, [gate.activation.toUpperCase()]: true }),
     ...(norm && { NORM: true, EPS: norm.eps }),
     ...(quantize && quantization(quantize)),
@@ -59,7 +71,8 @@ export function rowStep(x: View, out: View, { gate, norm, quantize }: RowParts):
     ...(norm && { weight: norm.weight }),
     ...(quantize && { codes: quantize.codes, info: quantize.info }),
   };
-  return { kernel: "row", constants, buffers: () => buffers, groups: (n) => [n, 1] };
+  const all = parted ? () => ({ ...buffers, state: parted.state, x: parted.buffer() }) : () => buffers;
+  return { kernel: "row", constants, buffers: all, groups: (n) => [n, 1] };
 }
 
 function quantization({ activations, padded }: Quantized): Constants {
@@ -69,8 +82,8 @@ function quantization({ activations, padded }: Quantized): Constants {
 }
 
 /** `out += norm(x)`. */
-export function normAddStep(x: View, out: View, { weight, eps }: NormWeight): Step {
-  const constants: Constants = { ...outOf(out), ...inputOf(x), COLUMNS: x.width, EPS: eps };
+export function normAddStep(x: View, out: View, threads: number, { weight, eps }: NormWeight): Step {
+  const constants: Constants = { ...outOf(out), ...inputOf(x), THREADS: threads, COLUMNS: x.width, EPS: eps };
   const buffers = { x: x.buffer, out: out.buffer, weight };
   return { kernel: "norm_add", constants, buffers: () => buffers, groups: (n) => [n, 1] };
 }

@@ -12,11 +12,13 @@ export interface Step {
   groups(n: number): [number, number];
 }
 
-/** How matrices are multiplied on this GPU. */
+/** How this GPU computes. */
 export interface Tuning {
   /** Threads that share a row while one token is computed. */
   lanes: number;
   /** A subgroup shares a row instead, where the kernel can. */
   subgroups: boolean;
   dot: Dot;
+  /** Threads that share a row of anything else. */
+  rowThreads: number;
 }

@@ -6,6 +6,10 @@
 @group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(3) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(4) var<storage, read_write> values: array<u32>;
+//#if RING
+//#else
+@group(0) @binding(7) var<storage, read> table: array<u32>;
+//#endif
 //#if NORM
 @group(0) @binding(5) var<storage, read> q_weight: array<f32>;
 @group(0) @binding(6) var<storage, read> k_weight: array<f32>;
@@ -95,7 +99,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     return;
   }
-  let place = (position * KV_HEADS + kv_head) * KV_WORDS;
+  let place = (place_of(position) * KV_HEADS + kv_head) * KV_WORDS;
   //#if INT8_KV
   // The last word is the scale: absmax of the head.
   var largest = 1e-5;

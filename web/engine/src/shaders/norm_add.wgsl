@@ -3,7 +3,6 @@
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
-const THREADS = 128u;
 var<workgroup> squares: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)

@@ -1,5 +1,8 @@
 // One row a workgroup: what an operation gives, a norm of it, and the quantisation that the next
 // matrices want. Each part is there only where a plan asks for it.
+//#if PARTED
+@group(0) @binding(0) var<storage, read> state: State;
+//#endif
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 //#if HAS_INPUT
 @group(0) @binding(2) var<storage, read> x: array<f32>;
@@ -13,7 +16,6 @@
 @group(0) @binding(5) var<storage, read_write> info: array<u32>;
 //#endif
 
-const THREADS = 128u;
 var<workgroup> shared_values: array<f32, THREADS>;
 
 //#if GATED
@@ -32,6 +34,28 @@ fn activation(g: f32) -> f32 {
 }
 //#endif
 
+//#if PARTED
+// A column of what an attention gives, from the sums over its runs of positions (attention.wgsl).
+fn merged(column: u32) -> f32 {
+  let head = column / HEAD_DIM;
+  let end = state.position + 1u;
+  let begin = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
+  var sum = 0.0;
+  var total = 0.0;
+  var highest = -3.0e38;
+  for (var split = begin / SPLIT; split * SPLIT < end; split++) {
+    let place = (split * HEADS + head) * (HEAD_DIM + 2u);
+    let higher = max(highest, x[place + HEAD_DIM]);
+    let before = exp(highest - higher);
+    let now = exp(x[place + HEAD_DIM] - higher);
+    total = total * before + x[place + HEAD_DIM + 1u] * now;
+    sum = sum * before + x[place + column % HEAD_DIM] * now;
+    highest = higher;
+  }
+  return sum / total;
+}
+//#endif
+
 fn input(token: u32, column: u32) -> f32 {
   //#if GATED
   let gate = token * X_STRIDE + X_AT + column;
@@ -41,6 +65,9 @@ fn input(token: u32, column: u32) -> f32 {
   //#else
   return activation(out[gate]) * out[up];
   //#endif
+  //#endif
+  //#if PARTED
+  return merged(column);
   //#endif
   //#if PLAIN
   return x[token * X_STRIDE + X_AT + column];

@@ -1,7 +1,7 @@
 /** Conversations to prompts: the model's own Jinja template, rendered so that no message can forge a special token. */
 
-import { Template } from "@huggingface/jinja";
 import { ArgumentError, FormatError } from "../errors.ts";
+import { render } from "./jinja.ts";
 
 export interface Message {
   role: "system" | "user" | "assistant" | "tool" | "developer";
@@ -51,7 +51,7 @@ export function renderChat(
   });
   const template = usableTemplate(given, special);
   try {
-    const text = new Template(template ?? FALLBACK_TEMPLATE).render({
+    const text = render(template ?? FALLBACK_TEMPLATE, {
       messages: marked,
       add_generation_prompt: true,
       ...variables,

@@ -36,7 +36,7 @@ export function endsAText(special: ReadonlyMap<string, number>): number[] {
 }
 
 const MAX_SPECIAL_CHARACTERS = 128;
-/** A noncharacter that keeps typed text from being read as a special token. */
+/** A noncharacter before a character that begins no special token, and within the tokens that somebody typed. */
 const MARK = "\uFDD0";
 
 /** Finds special tokens in a text, the longest at each place. */
@@ -47,7 +47,7 @@ export class SpecialSplitter {
     const names = [...special.keys()].filter((text) => text && text.length <= MAX_SPECIAL_CHARACTERS);
     names.sort((a, b) => b.length - a.length);
     const escaped = names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
-    this.pattern = names.length ? new RegExp(escaped.join("|"), "gu") : null;
+    this.pattern = names.length ? new RegExp(`(?<!${MARK})(?:${escaped.join("|")})`, "gu") : null;
   }
 
   /** Ordinary text (never empty) and ids of special tokens, in order; marks of `typed` are taken out. */
@@ -70,6 +70,6 @@ export class SpecialSplitter {
   /** A text that somebody typed, so marked that `split` finds no special token that begins in it. */
   typed(text: string): string {
     const plain = text.replaceAll(MARK, "");
-    return this.pattern ? plain.replace(this.pattern, (name) => [...name].join(MARK)) : plain;
+    return this.pattern ? plain.replace(this.pattern, (name) => MARK + [...name].join(MARK)) : plain;
   }
 }

@@ -114,8 +114,8 @@ def parts(matrix: SignProducts) -> Parts:
 
 
 def keys(layout: Layout) -> dict[str, Any]:
-    """LittleBit writes no quantization_config: how many bits were asked for, and that there is a residual."""
+    """LittleBit writes no quantization_config: how many bits a weight were asked for, and that there is a residual."""
     return {"quant_func": "SmoothSign", "quant_mod": "LittleBitLinear", "eff_bit": float(layout.bits), "residual": True}
 
 
-WRITER = Writer("littlebit", (1,), parts, keys)
+WRITER = Writer("littlebit", (1, 0.8, 0.7, 0.55, 0.3, 0.1), parts, keys)

@@ -64,7 +64,8 @@ def parts(matrix: GroupCodes) -> Parts:
 
 
 def keys(layout: Layout) -> dict[str, Any]:
-    """The `quantization_config` as z-lab writes it; `krot` is what their kernels have."""
+    """The `quantization_config` as z-lab writes it; `krot` is what their kernels have. It does not say `sym`: gptqmodel
+    warns, and takes true for it, but its zero points are those of the file, and it refuses false."""
     section = {"quant_method": "paroquant", "bits": layout.bits, "group_size": layout.group_size, "krot": ROTATIONS}
     return {"quantization_config": section}
 

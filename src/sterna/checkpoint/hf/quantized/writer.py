@@ -16,7 +16,7 @@ Parts = dict[str, np.ndarray]
 class Layout:
     """How all matrices of a model are quantised."""
 
-    bits: int
+    bits: float
     group_size: int
     symmetric: bool
     act_order: bool
@@ -29,8 +29,8 @@ class Writer:
 
     name: str
     """As `--format` has it."""
-    bits: tuple[int, ...]
-    """The widths of codes that it can hold."""
+    bits: tuple[float, ...]
+    """The widths of codes that it can hold, or what it can be asked for."""
     parts: Callable[[Any], Parts]
     """The parts of a matrix. Raises UnsupportedError where its shape is none of `multiples`."""
     keys: Callable[[Layout], dict[str, Any]]

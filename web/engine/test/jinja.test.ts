@@ -1,0 +1,29 @@
+import { Template } from "@huggingface/jinja";
+import { expect, test } from "vitest";
+import { FormatError } from "../src/errors.ts";
+import { renderChat } from "../src/tokenizer/chat.ts";
+import { render } from "../src/tokenizer/jinja.ts";
+
+const MESSAGES = Array.from({ length: 400 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: ` ${i} ` }));
+
+test.each([
+  "{% for m in messages %}<{{ m['role'] }}>\n  {{ m.content | trim }}\n{% endfor %}{{ true }}{{ none }}",
+  "{% for i in range(3) %}{{ i }}{% endfor %}{% for i in range(1, 9, 3) %}{{ i }}{% endfor %}",
+  "{% for i in range(5, 1, -2) %}{{ i }}{% endfor %}{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}",
+  "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+])("%s is rendered as the library does", (template) => {
+  expect(render(template, { messages: MESSAGES })).toBe(new Template(template).render({ messages: MESSAGES }));
+});
+
+test.each([
+  "{% for a in range(2000) %}{% for b in range(2000) %}{% endfor %}{{ a }}{% endfor %}",
+  "{% set x = range(10000) %}{% for a in x %}{% for b in x %}{% endfor %}{% endfor %}",
+  "{% for a in range(1000000000) %}{% endfor %}",
+  "{% for a in range(1, 2, 0) %}{% endfor %}",
+  `{% set ns = namespace(x='aaaa') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}`,
+  "{{ raise_exception('no') }}",
+  "{% for",
+])("%s ends with a sentence", (template) => {
+  const messages = [{ role: "user" as const, content: "a" }];
+  expect(() => renderChat(template, new Map(), messages, (text) => text, {})).toThrow(FormatError);
+});
