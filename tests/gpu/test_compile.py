@@ -81,7 +81,7 @@ CASES = {
             TILES[name].warps,
         )
         for group in (0, 32, 64, 128, 256)
-        for name in ("few", "some")
+        for name in ("few", "groups")
     },
     **{
         f"INT4 {group}, {planes} planes, {name}": Case(
@@ -92,14 +92,18 @@ CASES = {
             {"zeros": "*fp32"},
         )
         for group, planes in ((32, 1), (128, 1), (128, 2))
-        for name in ("few", "some")
+        for name in ("few", "groups")
     },
     **{
         f"bytes {group}, {name}": Case(
-            matrices.bytes_kernel, ADDED | tile(name) | {"GROUP": group, "PLANES": 2}, INT8, TILES[name].warps
+            matrices.bytes_kernel,
+            ADDED | tile(name) | {"GROUP": group, "PLANES": 2},
+            INT8,
+            TILES[name].warps,
+            {"weights": "*i8"},
         )
         for group in (16, 32)
-        for name in ("few", "some")
+        for name in ("few", "groups")
     },
     **{
         name: Case(
@@ -126,7 +130,7 @@ CASES = {
     "heads": Case(
         attention.heads_kernel, SHAPE | {"PAIRS": 64, "INTERLEAVED": False, "NORM": True, "INT8": False}, warps=1
     ),
-    "attention": Case(attention.attention_kernel, SHAPE | {"INT8": False, "SPLITS": 8}),
+    "attention": Case(attention.attention_kernel, SHAPE | {"INT8": False, "SPLITS": 8}, warps=8),
     "parts of attention": Case(attention.merge_kernel, {"HEADS": 32, "SIZE": 128, "SPLITS": 8, "WIDTH": 128}, warps=1),
 }
 QUICK = ("ternary row", "ternary few by 4")

@@ -229,7 +229,7 @@ class Runner:
         attention_kernel[(tokens, heads, splits)](
             q.rows, pool.keys, pool.values, pool.key_scales, pool.value_scales, frame.positions, frame.sequences, table,
             out.rows, parts, attention.layer * pool.blocks, table.stride(0), q.stride, out.stride, attention.scale,
-            group.window or 0, KV_HEADS=group.kv_heads, INT8=pool.is_int8, **sizes,
+            group.window or 0, KV_HEADS=group.kv_heads, INT8=pool.is_int8, num_warps=8, **sizes,
         )  # fmt: skip
         if splits > 1:
             merge_kernel[(tokens, heads)](parts, out.rows, out.stride, num_warps=1, **sizes)

@@ -24,6 +24,7 @@ TILES = {
     "few": Tile(32, 16, 4, 4),
     "some": Tile(64, 32, 4, 2),
     "many": Tile(64, 64, 8, 1),
+    "groups": Tile(64, 32, 8, 1),
     "float row": Tile(8, 1, 4, 256),
     "floats": Tile(32, 16, 4, 32),
 }
@@ -37,7 +38,7 @@ def tile_of(layout: Layout, tokens: int, planes: int) -> Tile:
     elif is_plain(layout, planes):
         name = "ternary row" if tokens == 1 else "few" if tokens <= 16 else "some" if tokens <= 32 else "many"
     else:
-        name = "few" if tokens <= 16 else "some"
+        name = "few" if tokens <= 16 else "groups"
     tile = TILES[name]
     return tile._replace(rows=256) if interpreted() else tile
 
