@@ -84,11 +84,8 @@ def _ternary(tensor: Tensor, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         runs = fields.reshape(last - first, -1, 4, 32)
         packed = runs[:, :, 0] << 6 | runs[:, :, 1] << 4 | runs[:, :, 2] << 2 | runs[:, :, 3]
         data[first:last] = packed.reshape(last - first, -1)
-        all_scales.append(
-            np.broadcast_to(np.asarray(scales, np.float32).reshape(-1, 1), (last - first, 1))
-            if np.ndim(scales) == 0
-            else scales
-        )
+        scale = np.asarray(scales, np.float32)
+        all_scales.append(scale if scale.ndim else np.full((last - first, 1), scale))
     return data, _padded(np.concatenate(all_scales), layout)
 
 

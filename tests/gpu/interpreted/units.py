@@ -63,6 +63,7 @@ def run(
     frame, n = Frame(alone, CPU), len(ids)
     pools = {name: Pool(group, 8, kv, CPU) for name, group in alone.caches.items()}
     runner = Runner(alone, tensors, frame, pools, CPU)
+    runner.load(program.steps)
     frame.reserve(n, -(-n // 64))
     blocks = np.arange(7, 7 - -(-n // 64), -1, dtype=np.int32)[None]
     frame.write(np.stack([np.asarray(ids), np.arange(n), np.zeros(n)]).astype(np.int32), [blocks] * len(pools))
