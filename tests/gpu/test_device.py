@@ -34,6 +34,10 @@ def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch
         LLM(device="cuda")
     assert LLM(device="auto", ctx=8).device == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UnsupportedError, match="is built without CUDA"):  # as for AMD
+        LLM(device="cuda")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UnsupportedError, match="no GPU cuda:5: there are 2 GPUs, cuda:0 to cuda:1"):
         LLM(device="cuda:5")

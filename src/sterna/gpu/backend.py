@@ -74,7 +74,8 @@ class GpuBackend:
             torch.cuda.synchronize(self.device)
 
     def copy(self, pool: int, source: int, target: int) -> None:
-        list(self._pools.values())[pool].copy(source, target)
+        with self._computing():
+            list(self._pools.values())[pool].copy(source, target)
 
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
         lengths = [len(span.token_ids) for span in spans]

@@ -15,7 +15,7 @@ def open_device(number: int) -> torch.device:
     """
     if interpreted():
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    if torch.version.cuda is None or not torch.cuda.is_available():  # the second holds for AMD's GPUs, too
         reason = "is built without CUDA" if torch.version.cuda is None else "finds no driver or no GPU"
         raise UnsupportedError(f"There is no GPU to use: torch {torch.__version__} {reason}; use the device cpu.")
     count = torch.cuda.device_count()

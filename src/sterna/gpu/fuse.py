@@ -213,9 +213,18 @@ class _Fusion:
         self.at += 1
         ropes = {one.out: one for one in before if isinstance(one, Rope)}
         norms = {one.out: one for one in before if isinstance(one, Norm)}
-        both = {attention.q, attention.k}
-        beside = self.neighbours.get(attention.q) == attention.k and self.neighbours.get(attention.k) == attention.v
-        if not beside or set(ropes) != both or len(before) != len(ropes) + len(norms) or norms and set(norms) != both:
+        heads = {attention.q: attention.heads, attention.k: self.plan.caches[attention.cache].kv_heads}
+        is_computed = (
+            self.neighbours.get(attention.q) == attention.k
+            and self.neighbours.get(attention.k) == attention.v
+            and before == [*norms.values(), *ropes.values()]
+            and set(ropes) == set(heads)
+            and set(norms) in (set(), set(heads))
+            and all(one.heads == heads[one.out] for one in (*norms.values(), *ropes.values()))
+            and len({(rope.style, rope.frequencies) for rope in ropes.values()}) == 1
+            and len({norm.eps for norm in norms.values()}) <= 1
+        )
+        if not is_computed:
             raise UnsupportedError("The attention of this plan is none that the GPU's engine computes.")
         ordered = tuple(norms[slot] for slot in (attention.q, attention.k)) if norms else ()
         self.steps += [HeadsStep(attention, ropes[attention.q], ordered), AttentionStep(attention)]

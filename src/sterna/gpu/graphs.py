@@ -35,7 +35,7 @@ class Graphs:
             self._run(tokens)  # compiles kernels and makes buffers; recording computes nothing
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another model may allocate meanwhile
                 self._run(tokens)
             self._graphs[tokens] = graph
             return

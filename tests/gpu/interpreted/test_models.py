@@ -70,6 +70,8 @@ def test_tokens_that_fill_up_a_recorded_pass_change_nothing() -> None:
     assert graphs.tokens[-1] == 4
     keys = backend._pools["full"].keys
     assert keys[:, :, 3:].count_nonzero() == 0 and keys[:, 1:].count_nonzero() == 0
+    backend.copy(0, 0, 1)  # as for a prompt that begins like this one
+    assert keys[:, 0].count_nonzero() > 0 and keys[:, 1].equal(keys[:, 0])
 
 
 @pytest.mark.slow

@@ -11,11 +11,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-BLOCK = 128
-"""Columns of a block."""
-RUN = 32
-"""Consecutive columns whose fields lie at the same bits."""
-
 
 @triton.jit
 def ternary_kernel(
