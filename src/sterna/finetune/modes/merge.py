@@ -32,7 +32,7 @@ class Merge(Full):
         UnsupportedError for a base that cannot be trained, ArgumentError for one that is not ternary or has no matrix
         of its own for the head that is adapted, and for an adapter whose folder would be that of this run."""
         config = inputs.config
-        if config.name == FOLDER:
+        if config.name.lower() == FOLDER:  # file systems may not tell the cases of letters apart
             raise ArgumentError(
                 f'export.merge = "qat" writes to the folder {FOLDER}, and the adapter is written to a folder of its '
                 f"name: give the run another name than {FOLDER}."
