@@ -136,6 +136,7 @@ nb::tuple in_columns(const std::vector<Choice>& choices) {
 nb::tuple chosen(Rows logits, const std::vector<Sampling>& samplings) {
     if (logits.shape(0) != samplings.size())
         throw std::invalid_argument("There must be one sampling for each row of logits.");
+    if (logits.shape(1) == 0) throw std::invalid_argument("Rows of logits must not be empty.");
     std::vector<Choice> choices;
     {
         const nb::gil_scoped_release release;

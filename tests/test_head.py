@@ -98,3 +98,5 @@ def test_another_engines_logits_are_chosen_from_as_the_engines_own() -> None:
     assert [vars(choice) for choice in chosen] == [vars(choice) for choice in expected]
     with pytest.raises(ValueError, match="one sampling for each row"):
         choose(llm.head(hidden), samplings[:2])
+    with pytest.raises(ValueError, match="must not be empty"):
+        choose(np.zeros((1, 0), np.float32), samplings[:1])

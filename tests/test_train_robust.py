@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from sterna.errors import FormatError  # noqa: E402
-from sterna.train import running, shards  # noqa: E402
+from sterna.train import allocator, running, shards  # noqa: E402
 from sterna.train.guard import LEAST, WINDOW, Guard  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
 from sterna.train.optimizer import Optimizers  # noqa: E402
@@ -277,3 +277,16 @@ def test_memory_that_ends_during_a_step_is_said(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(Decoder, "forward", lambda self, tokens: torch.empty(1 << 55))
     with pytest.raises(Exception, match=r"raise training\.accumulation\.$"):
         train(folder, "memory")
+
+
+def test_where_the_process_has_no_handle_its_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: None) -> None:
+        raise TypeError("argument of type 'NoneType' is not iterable")  # as ctypes has it on Windows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(allocator.ctypes, "CDLL", refuse)
+        with pytest.raises(TypeError):
+            allocator.keep_freed_memory()
+        patch.setattr(allocator.os, "name", "nt")
+        allocator.keep_freed_memory()
+        allocator.return_large_memory()

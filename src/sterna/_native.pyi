@@ -146,7 +146,8 @@ class Matrix:
         isa: str,
     ) -> None: ...
     def multiply(self, x: np.ndarray, threads: int) -> np.ndarray:
-        """W x, float32 `[n, out]`, for rows x float32 `[n, in]`, which are quantised first: the bits of a pass."""
+        """W x, float32 `[n, out]`, for rows x float32 `[n, in]`. They are quantised first, with the bits of a pass; on
+        AMX, 16 rows or more that a pass would quantise to int15 are multiplied as halves of bfloat16 instead."""
 
     def multiply_adapted(
         self, x: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, threads: int
@@ -158,7 +159,8 @@ class Matrix:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """g float32 [n, out] -> (Wᵀ g + Aᵀ h, h = scale * Bᵀ g), float32 [n, in] and [n, rank]; None likewise."""
     def multiply_transposed(self, g: np.ndarray, threads: int) -> np.ndarray:
-        """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`, in float32, the terms added in order."""
+        """W^T g, float32 `[n, in]`, for rows g float32 `[n, out]`: in integers where W is ternary with one scale, as
+        halves of bfloat16 for 16 rows or more on AMX, else in float32, the terms added in order."""
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Rows of int32 ids `[n]`, float32 `[n, in]`."""

@@ -210,6 +210,16 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     assert sorted(len(sequence) for row in sum(forward, [])[:5] for sequence in row) == [3, 4, 5, 6, 7]
 
 
+def test_tokens_are_counted_over_epochs_of_which_none_is_drawn_before_it_is_needed() -> None:
+    sources = [Source(SourceSection("a"), sequences([3, 4])), Source(SourceSection("b", weight=0.5), sequences([5, 9]))]
+    batches = Batches(sources, context=10, packing=False, seed=1)
+    rows = [sum(map(len, row)) for number in range(3) for row in batches.epoch(number)]
+    batches.epoch.cache_clear()
+    assert [batches.tokens(n) for n in range(4)] == [sum(rows[:n]) for n in range(4)]
+    assert batches.epoch.cache_info().misses == 1
+    assert [batches.tokens(n) for n in (9, 2, 4)] == [sum(rows[:n]) for n in (9, 2, 4)]
+
+
 def test_a_row_of_many_levels_is_refused_by_its_number(tmp_path: Path, tokenizer: Tokenizer) -> None:
     levels = 700
     nested = '{"messages": [{"role": "user", "content": ' + "[" * levels + "]" * levels + "}]}"

@@ -119,6 +119,12 @@ def test_a_model_that_is_not_ternary_is_not_merged_by_training(tmp_path: Path) -
         plan_finetuning(write_config(tmp_path, "lora", more='[export]\nmerge = "qat"'))
 
 
+def test_an_adapter_and_the_model_that_it_becomes_part_of_have_folders_of_their_own(folder: Path) -> None:
+    config = write_config(folder, "lora", output="wrong", more='[export]\nmerge = "qat"')
+    with pytest.raises(ArgumentError, match="another name than merged"):
+        plan_finetuning(config, ["name=Merged"])
+
+
 def test_the_embedded_model_learns_a_task_and_run_takes_the_adapter(tmp_path: Path) -> None:
     birds = ("tern", "gull", "swan", "crow", "wren", "finch")
     lines = [{"text": f"The {bird} said: I shall be back before the rain, {bird}."} for bird in birds]

@@ -46,6 +46,7 @@ def run_finetuning(
     `state.previous.safetensors` the one before it), `log.jsonl` (`sterna.train.watch.records`), what the mode exports
     and `result.json`. `report` receives progress lines, `live` a record of kind `step` after every step. `overrides`
     replace keys of the file (`training.steps=100`). On a CPU a resumed run equals the unbroken one bit for bit.
+    The run that follows one with `export.merge = "qat"` is made, too; the result is that of the first.
     Raises what `plan_finetuning` does, DivergedError for numbers that are not finite, UnsupportedError where another
     training runs in the output folder, SternaError where there is not enough memory.
     """

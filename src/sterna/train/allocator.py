@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
@@ -35,6 +36,7 @@ def _mallopt(parameter: int, value: int) -> None:
 
 
 def _call(name: str, *arguments: int) -> None:
-    function = getattr(ctypes.CDLL(None), name, None)
+    # Windows has no handle of the whole process, and CDLL(None) raises TypeError there.
+    function = getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
     if function is not None:
         function(*arguments)

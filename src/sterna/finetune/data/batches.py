@@ -46,11 +46,6 @@ def part_of(sequences: Row, learned: int, tokens_in_batch: int = 1) -> Part:
     return Part(torch.from_numpy(tokens)[None], torch.from_numpy(labels)[None], lengths, learned, tokens_in_batch)
 
 
-def _tokens(rows: list[Row]) -> int:
-    """How many tokens rows have."""
-    return sum(len(sequence) for row in rows for sequence in row)
-
-
 def learned_tokens(rows: list[Row]) -> int:
     """How many tokens of rows are learned."""
     return sum(int(sequence.learned.sum()) for row in rows for sequence in row)
@@ -62,6 +57,7 @@ class Batches:
     def __init__(self, sources: list[Source], context: int, packing: bool, seed: int) -> None:
         self._sources, self._context, self._packing, self._seed = sources, context, packing, seed
         self.epoch = lru_cache(maxsize=2)(self._epoch)
+        self._sums = lru_cache(maxsize=2)(self._token_sums)
         self._first, self._tokens = [0], [0]
 
     def batch(self, step: int, size: int) -> list[Row]:
@@ -70,9 +66,10 @@ class Batches:
 
     def tokens(self, rows: int) -> int:
         """How many tokens the first `rows` rows of the run have."""
-        epoch = self._epoch_of(rows)
-        begun = self.epoch(epoch)[: rows - self._first[epoch]]
-        return self._tokens[epoch] + _tokens(begun)
+        if rows == 0:
+            return 0
+        epoch = self._epoch_of(rows - 1)
+        return self._tokens[epoch] + int(self._sums(epoch)[rows - 1 - self._first[epoch]])
 
     def _row(self, index: int) -> Row:
         epoch = self._epoch_of(index)
@@ -81,10 +78,14 @@ class Batches:
     def _epoch_of(self, index: int) -> int:
         """The number of the epoch that a row belongs to."""
         while self._first[-1] <= index:
-            rows = self.epoch(len(self._first) - 1)
-            self._first.append(self._first[-1] + len(rows))
-            self._tokens.append(self._tokens[-1] + _tokens(rows))
+            sums = self._sums(len(self._first) - 1)
+            self._first.append(self._first[-1] + len(sums))
+            self._tokens.append(self._tokens[-1] + int(sums[-1]))
         return int(np.searchsorted(self._first, index, side="right")) - 1
+
+    def _token_sums(self, number: int) -> np.ndarray:
+        """int64 [rows of an epoch]: how many tokens it has up to each row, and with it."""
+        return np.cumsum([sum(map(len, row)) for row in self.epoch(number)], dtype=np.int64)
 
     def _epoch(self, number: int) -> list[Row]:
         """The rows of an epoch: each example as often as its source's weight says, in random order."""

@@ -13,7 +13,7 @@ from sterna.tensor.tensor import Tensor
 
 
 class PackedMatrix:
-    """A matrix that stays as it is stored: W · x as the engine computes it, and Wᵀ · g for the backward pass.
+    """A matrix that stays as it is stored: W · x, and Wᵀ · g for the backward pass, as `_native.Matrix` has them.
 
     Both read the stored bytes (in a mapped file, usually) and unpack a tile at a time. `activations` and `group_size`
     are those of `sterna.model.operations.Linear`. Raises ValueError where the engine has no such product.

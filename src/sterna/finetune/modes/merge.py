@@ -30,8 +30,13 @@ class Merge(Full):
     def __init__(self, inputs: Inputs, adapted: Collection[str]) -> None:
         """`inputs` are those of the run that trains the adapter, whose matrices are called `adapted`. Raises
         UnsupportedError for a base that cannot be trained, ArgumentError for one that is not ternary or has no matrix
-        of its own for the head that is adapted."""
+        of its own for the head that is adapted, and for an adapter whose folder would be that of this run."""
         config = inputs.config
+        if config.name.lower() == FOLDER:  # file systems may not tell the cases of letters apart
+            raise ArgumentError(
+                f'export.merge = "qat" writes to the folder {FOLDER}, and the adapter is written to a folder of its '
+                f"name: give the run another name than {FOLDER}."
+            )
         steps = config.training.steps if config.export.merge_steps is None else config.export.merge_steps
         own = replace(
             config,
