@@ -76,7 +76,7 @@ def study(
             raise
         raise UnsupportedError("Studies need PyTorch: pip install 'sterna[train]'.") from None
     if plot is not None:
-        check_plots()
+        check_plots(plot)
     if model is not None and tasks is not None:
         from sterna.evaluate.files import data_folder, find_tasks
         from sterna.files.hub.cache import resolve_model
