@@ -258,7 +258,7 @@ def test_the_curves_of_a_plan_go_through_its_speed(tmp_path: Path, monkeypatch: 
     """Also where a model's weights are not all of one encoding."""
     pytest.importorskip("matplotlib")
     drawn: list[Any] = []
-    monkeypatch.setattr(plan_figure, "save", lambda of, path: drawn.append(of) or path)
+    monkeypatch.setattr(plan_figure, "save", lambda of, path: drawn.append(of))
     uniform = planned(SMALL, Encoding.I2_S, Encoding.F16)
     scenario = Scenario(Encoding.I2_S, Encoding.F16, context=300, streams=80, prompt=1, output=1)
     mixed = replace(uniform, layers=3 * uniform.layers)
