@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sterna import LLM  # noqa: E402
-from sterna.errors import ArgumentError, NotFoundError  # noqa: E402
+from sterna.errors import ArgumentError, FormatError, NotFoundError  # noqa: E402
 from sterna.evaluate.scoring import Score  # noqa: E402
 from sterna.files.embedded import EMBEDDED_MODEL  # noqa: E402
 from sterna.study import degradation, models  # noqa: E402
@@ -253,6 +253,9 @@ def test_a_folder_keeps_to_its_texts(tmp_path: Path) -> None:
     for texts, held_out in (([other], [ours]), ([], [])):
         with pytest.raises(ArgumentError, match="other texts"):
             run_study(folder, models.QUICK, True, texts, held_out)
+    (folder / models.TEXTS).write_text("{")
+    with pytest.raises(FormatError, match="is no JSON"):
+        models.check_texts(folder, [ours], [other])
     with pytest.raises(ArgumentError, match="must not be trained on"):
         models.check_texts(tmp_path / "new", [ours], [ours])
     with pytest.raises(ArgumentError, match="cannot be read"):
