@@ -138,6 +138,7 @@ def test_sets_are_fetched_with_their_licences_and_then_found(hub: FakeHub, tmp_p
     [
         (["--fetch", "arc_easy,nothing"], 1, "No data set is known for the task 'nothing'"),
         (["--fetch", "arc_easy", "--shots", "2"], 2, "runs no model"),
+        (["--fetch", "arc_easy", "-t", "1"], 2, "runs no model"),
         (["--fetch", "arc_easy", "--tasks", "piqa"], 2, "one of the three"),
         (["--tasks", "piqa"], 1, "bring it by `sterna eval --fetch piqa`"),
     ],
@@ -158,7 +159,7 @@ def test_faults_of_a_set_are_told_and_leave_no_file(hub: FakeHub, tmp_path: Path
     for name, sentence in (
         ("piqa", "Row 3 of baber/piqa has another form than piqa is made of."),
         ("gsm8k", "has no split test of main"),
-        ("mmlu", "cais/mmlu is no dataset of the hub"),
+        ("mmlu", "cais/mmlu is no dataset of the hub that everybody may see: set HF_TOKEN"),
         ("blimp", "Cannot read the Parquet file"),
     ):
         result = sterna("eval", "--fetch", name)
