@@ -94,7 +94,9 @@ def test_prompts_are_those_of_lm_eval() -> None:
     assert line("arc_easy") == {"query": "Question: What floats?", "choices": ["iron", "wood"], "gold": 1}
     assert line("winogrande")["context_options"] == ["Ann met Eve since Ann", "Ann met Eve since Eve"]
     assert line("winogrande") | {"context_options": []} == {"context_options": [], "continuation": "called.", "gold": 1}
-    assert line("boolq")["query"] == "Passage: Wood floats.\nQuestion: does wood float?"
+    assert item_of(line("boolq")).pairs == [
+        ("Wood floats.\nQuestion: does wood float?\nAnswer:", f" {answer}") for answer in ("no", "yes")
+    ]
     assert line("lambada_openai") == {"context": "the ship sailed on the", "continuation": "sea"}
     assert line("copa") == {"query": "It rained therefore", "choices": ["it was wet.", "it was dry."], "gold": 0}
     assert line("wsc273")["context_options"][1] == "The ship hit the rock because the rock"
@@ -105,6 +107,13 @@ def test_prompts_are_those_of_lm_eval() -> None:
         "choices": ["sings. loudly.", "sinks."],
         "gold": 1,
     }
+
+
+def test_only_files_of_the_split_inside_the_repository_are_parts() -> None:
+    good = ["adjunct_island/train/0000.parquet", "wh_island.v2/train/0012.parquet"]
+    bad = ["../train/0000.parquet", "./train/0000.parquet", "a/test/0000.parquet", "a/b/train/0000.parquet"]
+    assert [path for path in (*good, *bad) if SETS["blimp"].is_part(path)] == good
+    assert not SETS["mmlu"].is_part("all/test/0000.parquet\n")
 
 
 def test_sets_are_fetched_with_their_licences_and_then_found(hub: FakeHub, tmp_path: Path) -> None:
@@ -129,6 +138,7 @@ def test_sets_are_fetched_with_their_licences_and_then_found(hub: FakeHub, tmp_p
     [
         (["--fetch", "arc_easy,nothing"], 1, "No data set is known for the task 'nothing'"),
         (["--fetch", "arc_easy", "--shots", "2"], 2, "runs no model"),
+        (["--fetch", "arc_easy", "-t", "1"], 2, "runs no model"),
         (["--fetch", "arc_easy", "--tasks", "piqa"], 2, "one of the three"),
         (["--tasks", "piqa"], 1, "bring it by `sterna eval --fetch piqa`"),
     ],
@@ -149,7 +159,7 @@ def test_faults_of_a_set_are_told_and_leave_no_file(hub: FakeHub, tmp_path: Path
     for name, sentence in (
         ("piqa", "Row 3 of baber/piqa has another form than piqa is made of."),
         ("gsm8k", "has no split test of main"),
-        ("mmlu", "cais/mmlu is no dataset of the hub"),
+        ("mmlu", "cais/mmlu is no dataset of the hub that everybody may see: set HF_TOKEN"),
         ("blimp", "Cannot read the Parquet file"),
     ):
         result = sterna("eval", "--fetch", name)

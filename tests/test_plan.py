@@ -7,15 +7,17 @@ import os
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sterna.bench.sizing import figure as plan_figure
 from sterna.bench.sizing import trial
 from sterna.bench.sizing.claims import claims
 from sterna.bench.sizing.cost import cost, per_million, speed_for
 from sterna.bench.sizing.machines import MACHINES, MachineFacts, machine, read_machine
 from sterna.bench.sizing.memory import cache_bytes, kv_bytes, state_bytes
-from sterna.bench.sizing.shapes import PUBLISHED, parameters, sized
+from sterna.bench.sizing.shapes import PUBLISHED, Sized, parameters, sized
 from sterna.bench.sizing.sizing import Scenario, advice, size_up
 from sterna.bench.sizing.speed import prefill_tps, step_seconds
 from sterna.bench.sizing.trial import layers_for, pass_seconds, slice_of
@@ -247,6 +249,23 @@ def test_a_plan_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "plan.svg"
     drawn = sterna("plan", "--params", "2B4T", "--machine", "M2 Ultra", "-c", "4096", "-b", "8", "--plot", str(path))
     assert drawn.returncode == 0 and path.read_bytes().startswith(b"<?xml")
+    for wrong, sentence in ((tmp_path / "plan.doc", "png, svg, pdf"), (tmp_path / "none" / "plan.svg", "is not there")):
+        refused = sterna("plan", "--params", "2B4T", "--machine", "M2 Ultra", "--plot", str(wrong))
+        assert refused.returncode == 2 and sentence in refused.stderr and not refused.stdout
+
+
+def test_the_curves_of_a_plan_go_through_its_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a model's weights are not all of one encoding."""
+    pytest.importorskip("matplotlib")
+    drawn: list[Any] = []
+    monkeypatch.setattr(plan_figure, "save", lambda of, path: drawn.append(of))
+    uniform = planned(SMALL, Encoding.I2_S, Encoding.F16)
+    scenario = Scenario(Encoding.I2_S, Encoding.F16, context=300, streams=80, prompt=1, output=1)
+    mixed = replace(uniform, layers=3 * uniform.layers)
+    sizing = size_up(Sized("m", SMALL, ""), scenario, "M2 Ultra", OPTIONS, weights=mixed)
+    plan_figure.draw_plan(sizing, SMALL, scenario, OPTIONS.kv, tmp_path / "plan.svg")
+    for axes in drawn[0].axes[1:]:  # whose last points are the context and the streams of the plan
+        assert axes.lines[0].get_ydata()[-1] == pytest.approx(sizing.speed.decode_tps)
 
 
 def test_the_verb_prints_a_plan_claims_and_machines() -> None:

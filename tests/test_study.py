@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sterna import LLM  # noqa: E402
-from sterna.errors import ArgumentError, NotFoundError  # noqa: E402
+from sterna.errors import ArgumentError, FormatError, NotFoundError  # noqa: E402
 from sterna.evaluate.scoring import Score  # noqa: E402
 from sterna.files.embedded import EMBEDDED_MODEL  # noqa: E402
 from sterna.study import degradation, models  # noqa: E402
@@ -238,7 +238,7 @@ def test_models_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="--train"):
         run_study(tmp_path, models.QUICK, train=False)
     assert sterna("study", "speed").returncode == 2
-    for flags in (["--text", "x"], ["--model", "x"], ["--model", "x", "--tasks", "y", "--quick"]):
+    for flags in (["--text", "x"], ["--model", "x"], ["--model", "x", "--tasks", "y", "--quick"], ["--data", "x"]):
         assert sterna("study", "degradation", *flags).returncode == 2
 
 
@@ -253,6 +253,9 @@ def test_a_folder_keeps_to_its_texts(tmp_path: Path) -> None:
     for texts, held_out in (([other], [ours]), ([], [])):
         with pytest.raises(ArgumentError, match="other texts"):
             run_study(folder, models.QUICK, True, texts, held_out)
+    (folder / models.TEXTS).write_text("{")
+    with pytest.raises(FormatError, match="is no JSON"):
+        models.check_texts(folder, [ours], [other])
     with pytest.raises(ArgumentError, match="must not be trained on"):
         models.check_texts(tmp_path / "new", [ours], [ours])
     with pytest.raises(ArgumentError, match="cannot be read"):
@@ -309,6 +312,9 @@ def test_a_given_model_is_studied_on_tasks_of_files_and_solved_problems(
     assert [row.precision for row in found.rows] == [base, f"INT4 RTN (of {base})"] and base not in degradation.FLOATS
     assert found.rows[0].accuracy == found.rows[1].accuracy and found.items["maths: copying"] == 2
     assert found.rows[0].ratio.value is None and found.rows[0].ratio.reason
+    for same in ([files[0], files[0]], [("copying", files[1][1])]):
+        with pytest.raises(ArgumentError, match="could not be told apart"):
+            study_model(tmp_path / "study", EMBEDDED_MODEL, same, 2)
 
 
 @pytest.mark.slow

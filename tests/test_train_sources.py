@@ -46,6 +46,7 @@ def test_rows_of_parquet_are_documents(tmp_path: Path) -> None:
     assert documents(tmp_path, "a.parquet") == TEXTS * 50
     with pytest.raises(ArgumentError, match="has no text called 'body'; name another field: a.parquet#FIELD"):
         documents(tmp_path, "a.parquet#body")
+    assert list(source(tmp_path, "a.parquet").rows(columns=["body"])) == [{}] * 200
     with pytest.raises(ArgumentError, match="has no text called 'id'"):
         documents(tmp_path, "a.parquet#id")
 

@@ -6,16 +6,23 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import UnsupportedError
+from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.atomic import atomic_write
 
+FORMATS = ("png", "svg", "pdf")
 
-def check_plots() -> None:
-    """Raises UnsupportedError without matplotlib; for callers who have much to do before they draw."""
+
+def check_plots(path: Path | None = None) -> None:
+    """For callers who have much to do before they draw, into `path` if it is given. Raises UnsupportedError without
+    matplotlib, ArgumentError where the name of the file ends in no format or its folder is not there."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise UnsupportedError("Plots need matplotlib: pip install 'sterna[plots]'.") from error
+    if path is not None and _format(path) not in FORMATS:
+        raise ArgumentError(f"A plot is written as {', '.join(FORMATS)}: {path} ends in none of them.")
+    if path is not None and not path.parent.is_dir():
+        raise ArgumentError(f"The folder {path.parent}, where a plot is to be written, is not there.")
 
 
 def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
@@ -40,5 +47,9 @@ def svg(figure: Any) -> str:
 def save(figure: Any, path: Path) -> Path:
     """Writes a figure in the format that its name says, PNG without one; returns the path."""
     with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix.removeprefix(".").lower() or "png", dpi=120)
+        figure.savefig(file, format=_format(path), dpi=120)
     return path
+
+
+def _format(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower() or FORMATS[0]

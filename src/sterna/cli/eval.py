@@ -65,8 +65,8 @@ def evaluate(
     if sum(given is not None for given in (text, tasks, fetch)) != 1:
         raise ArgumentError("Give --text, --tasks or --fetch, one of the three.")
     if fetch is not None:
-        if (model, lora, limit, shots, keep) != (None, None, None, 0, None):
-            raise ArgumentError("--fetch brings data and runs no model; of the other flags it takes --data.")
+        if (model, lora, limit, shots, keep, options) != (None, None, None, 0, None, EngineOptions()):
+            raise ArgumentError("--fetch brings data and runs no model; of the other flags it takes --data and --json.")
         _fetch(fetch, data, json)
     elif text is not None:
         if (data, limit, shots, keep) != (None, None, 0, None):

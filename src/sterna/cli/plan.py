@@ -90,7 +90,7 @@ def plan(
     from sterna.engine.options import EngineOptions
 
     if plot is not None:
-        check_plots()
+        check_plots(plot)
     sized, body, own_head, weights = _of_params(params) if params else _of_model(model, i2s_layout)
     if bits is not None or head is not None:
         weights = None

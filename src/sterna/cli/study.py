@@ -61,6 +61,8 @@ def study(
         raise ArgumentError(f"The study is called degradation, not '{subject}'.")
     if model is not None and (train or quick or text is not None):
         raise ArgumentError("--train, --quick and --text are for models of the study's own, and --model names another.")
+    if model is None and data is not None:
+        raise ArgumentError("--data goes with --model and --tasks.")
     if (model is None) != (tasks is None):
         raise ArgumentError("--model and --tasks go together.")
     if model is None and (text is None) != (held_out is None):
@@ -76,7 +78,7 @@ def study(
             raise
         raise UnsupportedError("Studies need PyTorch: pip install 'sterna[train]'.") from None
     if plot is not None:
-        check_plots()
+        check_plots(plot)
     if model is not None and tasks is not None:
         from sterna.evaluate.files import data_folder, find_tasks
         from sterna.files.hub.cache import resolve_model

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sterna.errors import NotFoundError
+from sterna.evaluate.tasks import ANSWER
+from sterna.files.hf_files import is_inside
 
 Row = Mapping[str, Any]
 Line = dict[str, Any]
@@ -16,7 +18,7 @@ Line = dict[str, Any]
 @dataclass(frozen=True)
 class DataSet:
     """A split of one configuration of the data set `repo`, or of all of them where `config` is None. `line` makes the
-    line of a task of a row; prompts are those of lm-eval 0.4.13."""
+    line of a task of a row; prompts are those of lm-eval 0.4.13, for MMLU without its sentence about the subject."""
 
     repo: str
     config: str | None
@@ -26,7 +28,7 @@ class DataSet:
     def is_part(self, path: str) -> bool:
         """Whether a file of the branch that the hub converts to Parquet, CONFIG/SPLIT/NUMBER.parquet, belongs to it."""
         config = r"[\w.-]+" if self.config is None else re.escape(self.config)
-        return re.fullmatch(rf"{config}/{self.split}/\d+\.parquet", path, re.ASCII) is not None
+        return is_inside(path) and re.fullmatch(rf"{config}/{self.split}/\d+\.parquet", path, re.ASCII) is not None
 
 
 def _arc(row: Row) -> Line:
@@ -47,7 +49,7 @@ def _piqa(row: Row) -> Line:
 
 
 def _boolq(row: Row) -> Line:
-    query = f"Passage: {row['passage']}\nQuestion: {row['question']}?"
+    query = f"{row['passage']}\nQuestion: {row['question']}?{ANSWER}"
     return {"query": query, "choices": ["no", "yes"], "gold": int(row["label"])}
 
 
@@ -74,9 +76,9 @@ def _winograd(row: Row) -> Line:
 
     def option(words: str) -> str:
         """In the place of the pronoun: its case where it possesses something, and small inside a sentence."""
+        words += "'s" if pronoun.lower() in POSSESSIVE else ""
         first = words.split()[0]
         inside = text[at - 2] != "." and first in CAPITAL_WORDS
-        words += "'s" if pronoun.lower() in POSSESSIVE else ""
         return words.replace(first, first.lower()) if inside else words
 
     options = [text[:at] + option(words) for words in row["options"]]

@@ -28,7 +28,7 @@ def parquet_rows(
             wanted = names if columns is None else [name for name in columns if name in names]
             rows = 0
             for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-                yield from batch.to_pylist() if wanted else [{}]
+                yield from batch.to_pylist()
                 rows += len(batch)
                 read(size * rows // max(file.metadata.num_rows, 1))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.checkpoint import open_checkpoint
+from sterna.errors import ArgumentError
 from sterna.model.architecture import MATRICES
 from sterna.study import models
 from sterna.study.corpus import training_texts, unseen_texts
@@ -85,9 +86,12 @@ def study_model(
     `find_tasks` gives them) and of each skill, whose problems stand after solved ones.
 
     Quantisers see passages that come with Sterna; text is scored on others of them, or on the files `held_out`. Raises
-    FormatError for files that are no tasks, and what quantising raises.
+    FormatError for files that are no tasks, ArgumentError for two of one name, and what quantising raises.
     """
     asked = [*tasks_of_files(files, limit), *problem_tasks(limit, SEED, EXAMPLES)]
+    twice = [title for title, times in Counter(task.title for task in asked).items() if times > 1]
+    if twice:
+        raise ArgumentError(f"Two tasks are called '{twice[0]}', so their results could not be told apart.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / models.CALIBRATION).write_text("\n\n".join(training_texts(())), encoding="utf-8")
     model = Model(path.stem, path, models.sha256_of(path))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sterna.errors import ArgumentError, NotFoundError
+from sterna.errors import ArgumentError, FormatError, NotFoundError
 from sterna.files.atomic import atomic_write
 from sterna.files.fingerprint import fingerprint
 from sterna.study.corpus import training_texts, unseen_texts, write_corpus
@@ -112,14 +112,21 @@ def names(size: Size) -> list[tuple[str, str, int]]:
 
 def check_texts(folder: Path, texts: Sequence[Path], held_out: Sequence[Path]) -> None:
     """Raises ArgumentError where the models of the folder are trained on other text, where a file is to be trained on
-    and tested on, and for files that cannot be read."""
+    and tested on, and for files that cannot be read; FormatError where what the folder says of its text is broken."""
     asked, record = _made_of(texts, held_out), folder / TEXTS
     if set(asked["text"]) & set(asked["held_out"]):
         raise ArgumentError("--text and --held-out name the same text: what is tested must not be trained on.")
-    if record.exists() and json.loads(record.read_bytes()) != asked:
+    if record.exists() and _recorded(record) != asked:
         raise ArgumentError(
             f"{folder} holds a study of other texts: give the same --text and --held-out, or another --folder."
         )
+
+
+def _recorded(record: Path) -> object:
+    try:
+        return json.loads(record.read_bytes())
+    except ValueError:
+        raise FormatError(f"{record} is no JSON: delete the folder, or name another by --folder.") from None
 
 
 def _made_of(texts: Sequence[Path], held_out: Sequence[Path]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from sterna.bench.figures import new_figure, save
 from sterna.bench.sizing.sizing import Scenario, Sizing
 from sterna.bench.sizing.speed import step_seconds
-from sterna.bench.sizing.weights import planned, resident
+from sterna.bench.sizing.weights import in_memory
 from sterna.model.config import ModelConfig
 
 LEAST_CONTEXT, MOST_STREAMS = 64, 64
@@ -19,7 +19,7 @@ def draw_plan(sizing: Sizing, config: ModelConfig, scenario: Scenario, kv: str, 
     """Draws a plan of a model of this configuration into a file, PNG or as its name says; returns the path. Curves are
     rooflines with the machine's efficiencies, which for HERE are those that were measured at the plan's own context and
     streams. Raises UnsupportedError without matplotlib."""
-    weights = planned(config, resident(scenario.body), scenario.head)
+    weights = in_memory(sizing.weights, config, scenario.body, scenario.head)
 
     def decode_tps(context: int, streams: int) -> float:
         return streams / step_seconds(weights, config, context, streams, kv, sizing.machine)[0]

@@ -10,7 +10,7 @@ from sterna.bench.sizing.machines import MachineFacts, machine
 from sterna.bench.sizing.memory import cache_bytes, working_bytes
 from sterna.bench.sizing.shapes import Sized
 from sterna.bench.sizing.speed import Speed, speed
-from sterna.bench.sizing.weights import BODIES, Weights, bits, planned, resident
+from sterna.bench.sizing.weights import BODIES, Weights, bits, in_memory, planned, resident
 from sterna.engine.options import EngineOptions
 from sterna.tensor.encodings import Encoding
 
@@ -97,14 +97,14 @@ def size_up(
     config, body, head = model.config, scenario.body, scenario.head
     context, streams = scenario.context, scenario.streams
     weights = weights or planned(config, body, head)
-    in_memory = weights if body is resident(body) else planned(config, resident(body), head)
+    loaded = in_memory(weights, config, body, head)
     if machine_name.upper() == HERE:
         from sterna.bench.sizing.trial import measure_here  # which imports the engine
 
         facts, found = measure_here(config, body, head, context, streams, options, progress)
     else:
         facts = machine(machine_name)
-        found = speed(in_memory, config, context, streams, options.kv, facts)
+        found = speed(loaded, config, context, streams, options.kv, facts)
     if model.has_rotations:
         found = replace(found, basis=f"{found.basis}; the rotations of its activations are not counted")
     cache = cache_bytes(config, context, streams, options.kv)
@@ -131,7 +131,7 @@ def size_up(
         body=body.value,
         head=head.value,
         weights=weights,
-        memory=memory(body, in_memory.bytes),
+        memory=memory(body, loaded.bytes),
         others=[memory(other, planned(config, resident(other), head).bytes) for other in BODIES if other is not body],
         machine=facts,
         speed=found,

@@ -97,6 +97,11 @@ def resident(encoding: Encoding) -> Encoding:
     return Encoding.I2_S if encoding in (Encoding.TQ1_0, Encoding.TQ2_0) else encoding
 
 
+def in_memory(weights: Weights, config: ModelConfig, body: Encoding, head: Encoding) -> Weights:
+    """What weights are once the model is loaded: themselves, or those of the encoding that the engine makes of them."""
+    return weights if body is resident(body) else planned(config, resident(body), head)
+
+
 def planned(config: ModelConfig, body: Encoding, head: Encoding) -> Weights:
     """The weights of a model that need not be there."""
     chosen = encodings(config, body, head)

@@ -149,14 +149,15 @@ class Hub:
         try:
             yield
         except errors.GatedRepoError as error:
+            flag = ", or give it with `sterna pull --token`" if self.kind == "model" else ""
             raise NotFoundError(
-                f"{self.repo} is gated: accept its terms on the hub, then set HF_TOKEN to your access token, or give "
-                "it with `sterna pull --token`."
+                f"{self.repo} is gated: accept its terms on the hub, then set HF_TOKEN to your access token{flag}."
             ) from error
         except errors.RepositoryNotFoundError as error:
+            beside = ", nor a file or folder here: check the name, or" if self.kind == "model" else ":"
             raise NotFoundError(
-                f"{self.repo} is no {self.kind} of the hub that everybody may see, nor a file or folder here: check "
-                "the name, or set HF_TOKEN for one of your own."
+                f"{self.repo} is no {self.kind} of the hub that everybody may see{beside} set HF_TOKEN for one of your "
+                "own."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise NotFoundError(f"{self.repo} has no revision {revision!r}.") from error
