@@ -218,3 +218,13 @@ def test_a_changed_tokenizer_json_ends_the_same_way(
         assert isinstance(tokenizer.decode(ids), str)
     except SternaError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("key", ["continuing_subword_prefix", "continuing_subword_prefi\\u0078"])
+def test_a_prefix_that_cuts_merges_within_a_character_is_refused(tmp_path: Path, key: str) -> None:
+    """The library aborts the process."""
+    text = byte_level_json()
+    path = tmp_path / "tokenizer.json"
+    path.write_text(text.replace('"continuing_subword_prefix":null', f'"{key}":" "'))
+    with pytest.raises(FormatError, match="right part lacks the continuing_subword_prefix"):
+        Tokenizer(path)

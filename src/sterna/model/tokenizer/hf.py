@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,11 +132,34 @@ def _read(path: Path) -> tokenizers.Tokenizer:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES or text.count(b",") > MAX_COMMAS:
         raise FormatError(f"{path} is larger than any tokenizer.json.")
+    if _MAY_HAVE_PREFIX.search(text):
+        _check_merges(text, path)
     with library_errors(f"{path} is no tokenizer.json that the tokenizers library reads"):
         encoder = Tokenizer.from_buffer(text)
     encoder.no_truncation()
     encoder.no_padding()
     return encoder
+
+
+_MAY_HAVE_PREFIX = re.compile(rb'"continuing_subword_prefix"\s*:\s*(?!null|"")|\\u00[2-7]')
+"""In a file without it, no piece has a prefix where it continues a word, nor is that key spelled with escapes."""
+
+
+def _check_merges(text: bytes, path: Path) -> None:
+    """Raises FormatError for a merge whose right part does not begin with the prefix of continuing pieces: the library
+    cuts as many bytes off without looking, and what is left ends the process where it is no UTF-8."""
+    with library_errors(f"{path} is no tokenizer.json"):
+        model = json.loads(text)["model"]
+        prefix, merges = model.get("continuing_subword_prefix"), model.get("merges")
+    if not isinstance(prefix, str) or not isinstance(merges, list):
+        return
+    for merge in merges:
+        right = merge.split(" ") if isinstance(merge, str) else merge
+        if not (isinstance(right, list) and right and isinstance(right[-1], str) and right[-1].startswith(prefix)):
+            raise FormatError(
+                f"{path} has a merge whose right part lacks the continuing_subword_prefix {prefix!r}: "
+                f"{str(merge)[:60]!r}."
+            )
 
 
 def _state(component: Any) -> dict[str, Any] | None:
