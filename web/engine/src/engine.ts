@@ -92,6 +92,7 @@ export class Engine {
     const chunk = options.chunk ?? DEFAULT_CHUNK;
     const kvType = options.kv ?? "f16";
     options.onEstimate?.(estimate(plan, tensors, source.size, kvType, context, chunk));
+    signal?.throwIfAborted();
     const gpu = await Gpu.open(options.device);
     try {
       await source.keep?.(signal);
