@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -69,4 +70,6 @@ def test_llama_cpps_files_have_its_logits(tmp_path: Path) -> None:
 def compare(folder: Path, median: float = 3e-2, kl: float = 5e-3) -> None:
     """`web/engine/test/folder.test.ts` on the folder, with bounds of errors."""
     bounds = {"STERNA_FILES": str(folder), "STERNA_MEDIAN": str(median), "STERNA_KL": str(kl)}
-    run("npm", "test", "--workspace", "engine", "--", "test/folder.test.ts", env={**os.environ, **bounds})
+    told = run("npm", "test", "--workspace", "engine", "--", "test/folder.test.ts", env={**os.environ, **bounds})
+    if not re.search(r"Tests\b.*\d+ passed", told):
+        pytest.skip("neither a GPU nor the SwiftShader of Debian's chromium is here")

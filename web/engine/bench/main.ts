@@ -73,18 +73,21 @@ function between(before: Cost, after: Cost, count = 1): Cost {
 
 async function measure(contestant: Contestant, url: string, tokens: number): Promise<Row> {
   const loaded = await contestant.load(url);
-  await loaded.generate("The sea", 2, () => {}); // what is made once is made
-  const start = await clock();
-  await loaded.generate(PROMPT, 1, () => {});
-  const first = between(start, await clock());
-  let begun: Promise<Cost> | undefined;
-  await loaded.generate("The sea", tokens, () => {
-    begun ??= clock();
-  });
-  const end = await clock();
-  const token = between((await begun) as Cost, end, tokens - 1);
-  loaded.dispose();
-  return { engine: contestant.name, first, token, ...(loaded.bytes && { bytes: loaded.bytes }) };
+  try {
+    await loaded.generate("The sea", 2, () => {}); // what is made once is made
+    const start = await clock();
+    await loaded.generate(PROMPT, 1, () => {});
+    const first = between(start, await clock());
+    let begun: Promise<Cost> | undefined;
+    await loaded.generate("The sea", tokens, () => {
+      begun ??= clock();
+    });
+    const end = await clock();
+    const token = between((await begun) as Cost, end, tokens - 1);
+    return { engine: contestant.name, first, token, ...(loaded.bytes && { bytes: loaded.bytes }) };
+  } finally {
+    loaded.dispose();
+  }
 }
 
 /** Measures Sterna, and the engine of the module `other`, with a model; bytes a second that the GPU reads come first. */

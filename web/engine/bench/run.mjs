@@ -4,7 +4,7 @@
  *
  * CHROMIUM names the browser, FLAGS its flags (by default those of SwiftShader, which computes on the processor). */
 
-import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -13,6 +13,16 @@ import { createServer } from "vite";
 const [model, tokens = "16", other] = process.argv.slice(2);
 const { CHROMIUM = "/usr/bin/chromium", FLAGS } = process.env;
 const SWIFTSHADER = "--no-sandbox --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --enable-features=Vulkan";
+
+const wrong = [
+  !model && "No model is given.",
+  ...[model, other].map((path) => path && !existsSync(path) && `There is no file ${path}.`),
+  !(Number.isInteger(Number(tokens)) && Number(tokens) >= 2) && `TOKENS is a whole number from 2 on, not ${tokens}.`,
+].find(Boolean);
+if (wrong) {
+  console.error(`${wrong} Usage: node bench/run.mjs MODEL.gguf [TOKENS] [OTHER.js]`);
+  process.exit(2);
+}
 
 /** A file in ranges of its bytes, or whole. */
 function sendFile(path, request, reply) {

@@ -92,6 +92,7 @@ export class Engine {
     const chunk = options.chunk ?? DEFAULT_CHUNK;
     const kvType = options.kv ?? "f16";
     options.onEstimate?.(estimate(plan, tensors, source.size, kvType, context, chunk));
+    signal?.throwIfAborted();
     const gpu = await Gpu.open(options.device);
     try {
       await source.keep?.(signal);
@@ -137,7 +138,7 @@ export class Engine {
       reused?.(common);
       const fresh = ids.slice(common);
       await this.executor.prefill(fresh, common, signal);
-      this.kv.ids.push(...fresh);
+      for (const id of fresh) this.kv.ids.push(id); // a call has no room for a long text's as arguments
       this.executor.setSampling(sampling, ids);
       const lastPass = fresh.length % this.executor.chunk || this.executor.chunk;
       const limit = Math.min(most, this.context - ids.length + 1);

@@ -42,10 +42,16 @@ const LIMITS: Record<string, [number, number]> = {
   frequencyPenalty: [-1e3, 1e3],
 };
 
+/** Beyond every logit, and a float32 with any logit added. */
+const MOST_BIAS = 1e38;
+
 /** Options with their defaults; raises ArgumentError for a value that cannot work. */
 export function samplingOf(options: SamplingOptions): Sampling {
   const logitBias = biasOf(options.logitBias ?? {});
-  const sampling: Sampling = { ...GREEDY, ...options, logitBias, seed: BigInt(options.seed ?? randomSeed()) };
+  const seed = options.seed ?? randomSeed();
+  if (typeof seed !== "bigint" && !Number.isInteger(seed))
+    throw new ArgumentError(`seed is a whole number, not ${seed}.`);
+  const sampling: Sampling = { ...GREEDY, ...options, logitBias, seed: BigInt(seed) };
   for (const [name, [least, most]] of Object.entries(LIMITS)) {
     const value = sampling[name as keyof Sampling];
     if (!(typeof value === "number" && value >= least && value <= most))
@@ -60,6 +66,7 @@ function biasOf(given: NonNullable<SamplingOptions["logitBias"]>): Map<number, n
   for (const [id, value] of bias)
     if (!(Number.isInteger(id) && id >= 0 && Number.isFinite(value)))
       throw new ArgumentError(`logitBias gives numbers for token ids, not ${value} for ${id}.`);
+    else bias.set(id, Math.min(Math.max(value, -MOST_BIAS), MOST_BIAS));
   return bias;
 }
 

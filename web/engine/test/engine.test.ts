@@ -213,3 +213,13 @@ describe.skipIf(!gpu)("the model's face", () => {
     await expect(model.generate([10 ** 6]).text()).rejects.toThrow(/vocabulary/);
   });
 });
+
+test("a model that would need too much is stopped before its weights are asked for", async () => {
+  const controller = new AbortController();
+  const keep = vi.fn();
+  const file = source(TINY);
+  const given = { name: file.name, size: file.size, read: file.read.bind(file), keep };
+  const loading = Engine.load(given, { onEstimate: () => controller.abort(), signal: controller.signal });
+  await expect(loading).rejects.toThrow(/abort/);
+  expect(keep).not.toHaveBeenCalled();
+});

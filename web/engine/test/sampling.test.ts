@@ -1,6 +1,7 @@
 /** The choice of a token, against the CPU's of the same logits (tests/web/sampling.py). */
 
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ArgumentError } from "../src/errors.ts";
 import { Gpu } from "../src/gpu/device.ts";
 import { Executor } from "../src/gpu/executor.ts";
 import { KvCache } from "../src/gpu/kv.ts";
@@ -22,10 +23,11 @@ const api = await dawn();
 const gpu = api && (await Gpu.open({ gpu: api }));
 afterAll(() => gpu?.device.destroy());
 
-describe.skipIf(!gpu)("tokens", async () => {
-  const { eighths, prompt, cases } = json<Fixture>("web/engine/test/fixtures/sampling.json");
-  const logits = Float32Array.from(eighths, (value) => value / 8);
-  const device = gpu as Gpu;
+const { eighths, prompt, cases } = json<Fixture>("web/engine/test/fixtures/sampling.json");
+const logits = Float32Array.from(eighths, (value) => value / 8);
+
+/** Chooses tokens from the same logits at every step. */
+async function chooser(device: Gpu): Promise<(options: SamplingOptions, count: number) => Promise<number[]>> {
   const plan = { slots: {}, operations: [], caches: {}, frequencies: {} } as unknown as Plan;
   const frame = {
     state: device.buffer(16, "state"),
@@ -36,14 +38,41 @@ describe.skipIf(!gpu)("tokens", async () => {
   const kv = new KvCache(device, plan, "f16", 1);
   const executor = await Executor.make(device, program, kv, frame, logits.length, 1, 1);
   await executor.reserve(1);
-
-  test.each(cases)("with $options are the CPU's", async ({ options, ids }) => {
+  return async (options, count) => {
     executor.setSampling(samplingOf(options), prompt);
     const got: number[] = [];
-    while (got.length < ids.length) {
+    while (got.length < count) {
       device.device.queue.writeBuffer(frame.logits, 0, logits);
       got.push(...(await executor.sample(1, 0, 1, got.length, true)));
     }
-    expect(got).toEqual(ids);
+    return got;
+  };
+}
+
+describe.skipIf(!gpu)("tokens", () => {
+  let choose: Awaited<ReturnType<typeof chooser>>;
+  beforeAll(async () => {
+    choose = await chooser(gpu as Gpu);
   });
+
+  test.each(cases)("with $options are the CPU's", async ({ options, ids }) => {
+    expect(await choose(options, ids.length)).toEqual(ids);
+  });
+});
+
+test.each([
+  [{ seed: 1.5 }, "seed is a whole number, not 1.5."],
+  [{ temperature: -1 }, "temperature is a number from 0 to 100, not -1."],
+  [{ logitBias: { a: 1 } }, "logitBias gives numbers for token ids, not 1 for NaN."],
+  [{ logitBias: { 3: Number.NaN } }, "logitBias gives numbers for token ids, not NaN for 3."],
+])("%j is refused", (options, message) => {
+  expect(() => samplingOf(options)).toThrow(new ArgumentError(message));
+});
+
+test("a bias beyond float32 becomes one that decides", () => {
+  expect([...samplingOf({ logitBias: { 7: 1e300, 8: -1e300, 9: 2 } }).logitBias]).toEqual([
+    [7, 1e38],
+    [8, -1e38],
+    [9, 2],
+  ]);
 });

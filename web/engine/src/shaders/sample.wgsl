@@ -1,6 +1,6 @@
 // Chooses the next token of one row of logits, and makes it the input of the next pass. One workgroup: penalties, biases
 // and the best token, then what top-k, top-p and min-p leave, then a random choice among it: the CPU's choice
-// (native/engine/sampler.cpp) of the same logits.
+// (native/engine/sampler.cpp) of the same logits, but for random numbers on the border of two tokens (float32).
 // Chances are whole numbers of 2^-40, so their sums are the same in every order. Nothing is sorted: `last_of` finds
 // a token by its place, eight bits at a time, in a histogram.
 @group(0) @binding(0) var<storage, read_write> state: State;
