@@ -109,7 +109,7 @@ class GpuBackend:
     ) -> list[Choice]:
         logits = self._logits(hidden, rows, mixes)
         if all(_is_greedy(sampling) for sampling in samplings):
-            return [Choice(int(token)) for token in _lowest_best(logits)]
+            return [Choice(token) for token in _lowest_best(logits).tolist()]
         return choose(logits.cpu().numpy(), samplings)
 
     def score(self, hidden: torch.Tensor, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
