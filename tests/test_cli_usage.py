@@ -252,7 +252,7 @@ SENTENCES = [
     ("run -p x --zzz", "There is no flag --zzz; `sterna run -h` lists those there are."),
     ("run {tmp} --i2s-layout arm -p x", "--i2s-layout is for GGUF files, and {tmp} is a folder."),
     ("--verson", "There is no flag --verson; did you mean '--version'?"),
-    ("eval", "Give --text or --tasks, one of the two."),
+    ("eval", "Give --text, --tasks or --fetch, one of the three."),
     ("pull", "sterna pull needs NAME."),
     ("run -p x -n", "-n needs a value."),
     ("run -p x --ignore-eos=no", "--ignore-eos takes no value."),

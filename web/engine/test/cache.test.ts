@@ -8,6 +8,7 @@ import { Model } from "../src/model.ts";
 
 const SIZE = 5 << 20;
 const CONTENT = new Uint8Array(SIZE).map((_, i) => i % 251);
+const NEWER = new Uint8Array(SIZE).map((_, i) => i % 241);
 
 /** A file system like a browser's, in memory, with room for `room` bytes: what is written is there when the file is
  * closed. */
@@ -48,11 +49,12 @@ function fileSystem(room: number) {
  * `room` bytes. */
 async function surroundings(room: number) {
   const starts: number[] = [];
+  const served = { etag: '"1"', content: CONTENT };
   const server = createServer((request, reply) => {
     const [start, last] = (request.headers.range as string).slice("bytes=".length).split("-").map(Number);
     starts.push(start);
-    const headers = { etag: '"1"', "content-range": `bytes ${start}-${last}/${CONTENT.length}` };
-    reply.writeHead(206, headers).end(CONTENT.subarray(start, last + 1));
+    const headers = { etag: served.etag, "content-range": `bytes ${start}-${last}/${SIZE}` };
+    reply.writeHead(206, headers).end(served.content.subarray(start, last + 1));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const root = fileSystem(room);
@@ -63,7 +65,7 @@ async function surroundings(room: number) {
     configurable: true,
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/model.gguf`;
-  return { url, starts, close: () => server.close(), persisted: () => asked };
+  return { url, starts, served, root, close: () => server.close(), persisted: () => asked };
 }
 
 test("a download tells how far it is, and goes on where it was interrupted", async () => {
@@ -94,6 +96,28 @@ test("a download tells how far it is, and goes on where it was interrupted", asy
   expect((await fromCache(address))?.size).toBe(SIZE);
   await removeModel(address);
   expect(await listModels()).toEqual([]);
+  close();
+});
+
+test("a page that goes away before a newer version has come leaves nothing of the older one under its name", async () => {
+  const { url, served, root, close } = await surroundings(SIZE);
+  const kept = async () => {
+    const source = await cachedSource(await UrlSource.open(url), () => {});
+    await source.keep?.();
+    return source;
+  };
+  await kept();
+  Object.assign(served, { etag: '"2"', content: NEWER });
+  const { getFileHandle } = root;
+  const createWritable = () => Promise.reject(new Error("The page went away."));
+  root.getFileHandle = async (name, options) => {
+    const handle = await getFileHandle(name, options);
+    return name.endsWith(".gguf") ? { ...handle, createWritable } : handle;
+  };
+  await expect(kept()).rejects.toThrow("went away");
+  root.getFileHandle = getFileHandle;
+  expect(await fromCache(url)).toBeNull();
+  expect(Buffer.compare(await (await kept()).read(0, SIZE), NEWER)).toBe(0);
   close();
 });
 

@@ -21,6 +21,7 @@ test.each([
   "{% for a in range(1000000000) %}{% endfor %}",
   "{% for a in range(1, 2, 0) %}{% endfor %}",
   `{% set ns = namespace(x='aaaa') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}`,
+  `{% set ns = namespace(x='aaaa') %}{% for a in range(14) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{% for a in range(9999) %}{% set y = ns.x | upper %}{% endfor %}`,
   "{{ raise_exception('no') }}",
   "{% for",
 ])("%s ends with a sentence", (template) => {

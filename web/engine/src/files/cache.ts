@@ -115,6 +115,8 @@ class DownloadedSource implements ByteSource {
   private async download(name: string, signal?: AbortSignal): Promise<File> {
     const label = await readLabel(this.directory, name);
     const same = label?.version === this.url.version && label.size === this.size;
+    // The label is written first, and a page may go away at any time: another version's bytes must not lie beside it.
+    if (!same) await remove(this.directory, name);
     const handle = await this.directory.getFileHandle(`${name}.gguf`, { create: true });
     let done = same ? Math.min((await handle.getFile()).size, this.size) : 0;
     const { quota, usage } = (await navigator.storage.estimate?.()) ?? {};

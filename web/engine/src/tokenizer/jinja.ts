@@ -7,6 +7,8 @@ import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 const MOST_STEPS = 1_000_000;
 /** What a turn of a loop counts, for the scope that it makes, even where nothing is in the loop. */
 const STEPS_OF_A_TURN = 10;
+/** Characters of a text, or elements of a list, that cost what a step does: filters go over all of them. */
+const LENGTH_OF_A_STEP = 64;
 /** Characters of a text, or elements of a list. */
 const MOST_LENGTH = 1 << 24;
 
@@ -22,10 +24,12 @@ class LimitedInterpreter extends Interpreter {
     if (statement && "iterable" in statement) this.iterables.add(statement.iterable);
     const result = super.evaluate(...given);
     const { value } = result;
-    this.steps += this.iterables.has(statement) && Array.isArray(value) ? value.length * STEPS_OF_A_TURN : 1;
+    const isList = Array.isArray(value);
+    const length = isList || typeof value === "string" ? value.length : 0;
+    if (length > MOST_LENGTH) throw new Error("it makes too long a text");
+    this.steps += 1 + length / LENGTH_OF_A_STEP;
+    if (isList && this.iterables.has(statement)) this.steps += length * STEPS_OF_A_TURN;
     if (this.steps > MOST_STEPS) throw new Error("it takes too many steps");
-    if ((typeof value === "string" || Array.isArray(value)) && value.length > MOST_LENGTH)
-      throw new Error("it makes too long a text");
     return result;
   }
 }
