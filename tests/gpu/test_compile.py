@@ -56,6 +56,7 @@ def tile(name: str) -> dict[str, int]:
 ADDED = {"RESIDUAL": True, "BIAS": True}
 SHAPE = {"HEADS": 32, "KV_HEADS": 8, "SIZE": 128, "WIDTH": 128}
 WORDS = {"weights": "*i32", "codes": "*i32"}
+BYTES = {"keys": "*i8", "values": "*i8"}
 CASES = {
     "ternary row": Case(
         ternary.ternary_row_kernel,
@@ -130,7 +131,11 @@ CASES = {
     "heads": Case(
         attention.heads_kernel, SHAPE | {"PAIRS": 64, "INTERLEAVED": False, "NORM": True, "INT8": False}, warps=1
     ),
+    "heads of int8": Case(
+        attention.heads_kernel, SHAPE | {"PAIRS": 32, "INTERLEAVED": True, "NORM": False, "INT8": True}, "", 1, BYTES
+    ),
     "attention": Case(attention.attention_kernel, SHAPE | {"INT8": False, "SPLITS": 8}, warps=8),
+    "attention of int8": Case(attention.attention_kernel, SHAPE | {"INT8": True, "SPLITS": 1}, "", 8, BYTES),
     "parts of attention": Case(attention.merge_kernel, {"HEADS": 32, "SIZE": 128, "SPLITS": 8, "WIDTH": 128}, warps=1),
 }
 QUICK = ("ternary row", "ternary few by 4")

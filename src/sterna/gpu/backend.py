@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.9
 """Of the memory that is free after the weights are loaded, the share that keys and values may take."""
+ROWS = 128
+"""Rows of logits that are computed at a time where any number is asked for: thousands would be gigabytes."""
 
 
 class GpuBackend:
@@ -109,7 +111,7 @@ class GpuBackend:
     ) -> list[Choice]:
         logits = self._logits(hidden, rows, mixes)
         if all(_is_greedy(sampling) for sampling in samplings):
-            return [Choice(int(token)) for token in _lowest_best(logits)]
+            return [Choice(token) for token in _lowest_best(logits).tolist()]
         return choose(logits.cpu().numpy(), samplings)
 
     def score(self, hidden: torch.Tensor, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
@@ -124,8 +126,11 @@ class GpuBackend:
         return rows
 
     def logits(self, rows: np.ndarray, mix: Mix = NO_ADAPTER) -> np.ndarray:
-        hidden = torch.from_numpy(rows).to(self.device)
-        logits: np.ndarray = self._logits(hidden, range(len(rows)), [mix] * len(rows)).cpu().numpy()
+        logits = np.empty((len(rows), self._plan.vocab_size), np.float32)
+        for first in range(0, len(rows), ROWS):
+            hidden = torch.from_numpy(rows[first : first + ROWS]).to(self.device)
+            part = self._logits(hidden, range(len(hidden)), [mix] * len(hidden))
+            logits[first : first + ROWS] = part.cpu().numpy()
         return logits
 
     def load_adapter(self, updates: Mapping[str, LowRank]) -> adapters.Handle:

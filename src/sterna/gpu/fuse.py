@@ -218,9 +218,8 @@ class _Fusion:
             self.neighbours.get(attention.q) == attention.k
             and self.neighbours.get(attention.k) == attention.v
             and before == [*norms.values(), *ropes.values()]
-            and set(ropes) == set(heads)
-            and set(norms) in (set(), set(heads))
-            and all(one.heads == heads[one.out] for one in (*norms.values(), *ropes.values()))
+            and {slot: rope.heads for slot, rope in ropes.items()} == heads
+            and {slot: norm.heads for slot, norm in norms.items()} in ({}, heads)
             and len({(rope.style, rope.frequencies) for rope in ropes.values()}) == 1
             and len({norm.eps for norm in norms.values()}) <= 1
         )

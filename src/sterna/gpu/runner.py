@@ -107,14 +107,16 @@ class Runner:
         grid = triton.cdiv(rows, tile.rows), triton.cdiv(tokens, tile.tokens)
         options: dict[str, Any] = flags | {"ROWS": tile.rows, "num_warps": tile.warps}
         if form is None:
-            float_kernel[grid](
+            _launch(
+                float_kernel, grid,
                 matrix.data, x.rows, bias, out.rows, tokens, rows, columns, x.stride, out.stride,
                 TOKENS=tile.tokens, COLUMNS=tile.depth, **options,
             )  # fmt: skip
             return
         sizes = tokens, rows, columns
         if tokens == 1 and is_plain(matrix.layout, form.planes):
-            ternary_row_kernel[(triton.cdiv(rows, tile.rows),)](
+            _launch(
+                ternary_row_kernel, (triton.cdiv(rows, tile.rows),),
                 matrix.data.view(torch.int32), matrix.scales, form.codes.view(torch.int32), form.steps, form.sums, bias,
                 out.rows, rows, columns, INTERPRETED=interpreted(), WORDS=tile.depth, **options,
             )  # fmt: skip
@@ -123,18 +125,21 @@ class Runner:
         if kind == "ternary":
             span = max(group, 128) if group else columns
             deep = is_plain(matrix.layout, form.planes) and columns // 128 % tile.depth == 0
-            ternary_kernel[grid](
+            _launch(
+                ternary_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, form.sums, bias, out.rows, *sizes, span, out.stride,
                 GROUP=group, BLOCKS=tile.depth if deep else 1, **options,
             )  # fmt: skip
         elif kind == "int4":
-            int4_kernel[grid](
+            _launch(
+                int4_kernel, grid,
                 matrix.data, matrix.scales, matrix.zeros, form.codes, form.steps, form.sums, bias, out.rows, *sizes,
                 form.padded, form.steps.stride(0), out.stride,
                 GROUP=group, STEP_GROUPS=step.group_size > 0, **options,
             )  # fmt: skip
         else:
-            bytes_kernel[grid](
+            _launch(
+                bytes_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, bias, out.rows, *sizes, form.padded, out.stride,
                 GROUP=group, **options,
             )  # fmt: skip
@@ -170,7 +175,8 @@ class Runner:
         width = triton.next_power_of_2(form.padded if form else x.width)
         up = self.frame.view(step.up) if step.up else x
         norm = step.norm
-        row_kernel[(tokens,)](
+        _launch(
+            row_kernel, (tokens,),
             x.rows, up.rows, self._vector(norm.weight) if norm else self._none, out.rows,
             form.codes if form else self._none, form.steps if form else self._none, form.sums if form else self._none,
             x.width, form.padded if form else 0, x.stride, up.stride, out.stride,
@@ -186,7 +192,8 @@ class Runner:
     def _norm_add(self, step: NormAddStep, tokens: int) -> None:
         x, out = self.frame.view(step.x), self.frame.view(step.out)
         width = triton.next_power_of_2(x.width)
-        norm_add_kernel[(tokens,)](
+        _launch(
+            norm_add_kernel, (tokens,),
             x.rows, self._vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
             WIDTH=width, num_warps=_warps(width),
         )  # fmt: skip
@@ -194,7 +201,8 @@ class Runner:
     def _embed(self, step: EmbedStep, tokens: int) -> None:
         matrix, out = self._matrix((step.weight,), self._embedding_activations(step.weight)), self.frame.view(step.out)
         kind = "float" if matrix.layout.kind in ("f16", "f32") else matrix.layout.kind
-        embed_kernel[(tokens, triton.cdiv(out.width, 1024))](
+        _launch(
+            embed_kernel, (tokens, triton.cdiv(out.width, 1024)),
             self.frame.ids, matrix.data, matrix.scales, matrix.zeros, out.rows, out.width, matrix.layout.columns,
             out.stride, step.factor, KIND=kind, GROUP=matrix.layout.group, WIDTH=1024,
         )  # fmt: skip
@@ -207,7 +215,8 @@ class Runner:
         weights = [self._vector(norm.weight) for norm in step.norms] or [self._none, self._none]
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         turns = frame.turns(step.rope.frequencies)
-        heads_kernel[(tokens, attention.heads + 2 * group.kv_heads)](
+        _launch(
+            heads_kernel, (tokens, attention.heads + 2 * group.kv_heads),
             q.rows, turns, *weights, pool.keys, pool.values, pool.key_scales, pool.value_scales,
             frame.positions, frame.sequences, table, attention.layer * pool.blocks, table.stride(0), q.stride,
             k.rows.storage_offset() - offset, v.rows.storage_offset() - offset,
@@ -226,13 +235,14 @@ class Runner:
         splits = SPLITS if frame.width >= LONG_CONTEXT and tokens <= FEW_TOKENS else 1
         parts = self._parts(heads * splits * (size + 2)) if splits > 1 else self._none
         sizes = {"HEADS": heads, "SIZE": size, "SPLITS": splits, "WIDTH": triton.next_power_of_2(size)}
-        attention_kernel[(tokens, heads, splits)](
+        _launch(
+            attention_kernel, (tokens, heads, splits),
             q.rows, pool.keys, pool.values, pool.key_scales, pool.value_scales, frame.positions, frame.sequences, table,
             out.rows, parts, attention.layer * pool.blocks, table.stride(0), q.stride, out.stride, attention.scale,
             group.window or 0, KV_HEADS=group.kv_heads, INT8=pool.is_int8, num_warps=8, **sizes,
         )  # fmt: skip
         if splits > 1:
-            merge_kernel[(tokens, heads)](parts, out.rows, out.stride, num_warps=1, **sizes)
+            _launch(merge_kernel, (tokens, heads), parts, out.rows, out.stride, num_warps=1, **sizes)
 
     def _hadamard(self, step: HadamardStep, tokens: int) -> None:
         operation = step.operation
@@ -240,7 +250,8 @@ class Runner:
         source = x.rows[:tokens].clone() if operation.x == operation.out else x.rows  # programs read a whole block
         rows, columns = min(operation.block, 32), min(operation.block, 128)
         signs = self._none if operation.signs is None else self._signs(operation.signs)
-        hadamard_kernel[(tokens, x.width // rows)](
+        _launch(
+            hadamard_kernel, (tokens, x.width // rows),
             source, signs, out.rows, source.stride(0), out.stride, operation.block**-0.5,
             SIGNS=operation.signs is not None, FORWARD=operation.direction == "forward",
             BLOCK=operation.block, ROWS=rows, COLUMNS=columns,
@@ -254,8 +265,18 @@ class Runner:
         others, cosines, sines = self._rotations(operation.angles, operation.pairs)
         for other, cosine, sine in zip(others, cosines, sines, strict=True):
             turned = torch.empty_like(rows)
-            rotate_kernel[(tokens, triton.cdiv(x.width, 1024))](
-                rows, other, cosine, sine, turned, x.width, rows.stride(0), turned.stride(0), WIDTH=1024
+            _launch(
+                rotate_kernel,
+                (tokens, triton.cdiv(x.width, 1024)),
+                rows,
+                other,
+                cosine,
+                sine,
+                turned,
+                x.width,
+                rows.stride(0),
+                turned.stride(0),
+                WIDTH=1024,
             )
             rows = turned
         out.rows[:tokens].copy_(rows)
@@ -313,13 +334,18 @@ class Runner:
         return self._once((angles, pairs), made)
 
     def _parts(self, size: int) -> torch.Tensor:
-        key = "parts", size, self.frame.tokens
-        return self._once(key, lambda: torch.empty(FEW_TOKENS * size, device=self.device))
+        return self._once(("parts", size), lambda: torch.empty(FEW_TOKENS * size, device=self.device))
 
     def _once(self, key: object, make: Callable[[], Any]) -> Any:
         if key not in self._vectors:
             self._vectors[key] = make()
         return self._vectors[key]
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **options: object) -> None:
+    """Launches a kernel. Products are rounded before anything is added to them: codes round as the CPU's do only then,
+    and Triton's default differs between its versions."""
+    kernel[grid](*arguments, enable_fp_fusion=False, **options)
 
 
 def _warps(width: int) -> int:

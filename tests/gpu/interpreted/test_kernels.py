@@ -58,22 +58,24 @@ def test_products_with_biases_are_added_to_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kv", "splits", "window"),
+    ("kv", "splits", "window", "start"),
     [
-        ("f16", 2, 30),
-        pytest.param("int8", 2, None, marks=pytest.mark.slow),
-        pytest.param("f32", 1, 30, marks=pytest.mark.slow),
-        pytest.param("f32", 2, None, marks=pytest.mark.slow),
+        ("f16", 2, 6, 58),
+        pytest.param("f16", 2, 30, 0, marks=pytest.mark.slow),
+        pytest.param("int8", 2, None, 0, marks=pytest.mark.slow),
+        pytest.param("f32", 1, 30, 0, marks=pytest.mark.slow),
+        pytest.param("f32", 2, None, 0, marks=pytest.mark.slow),
     ],
 )
 def test_attention_reads_the_blocks_of_its_table(
-    kv: str, splits: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+    kv: str, splits: int, window: int | None, start: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if splits > 1:
         monkeypatch.setattr(runner_module, "SPLITS", splits)
         monkeypatch.setattr(runner_module, "LONG_CONTEXT", 1)
         monkeypatch.setattr(runner_module, "FEW_TOKENS", 70)
-    rng, n, size = np.random.default_rng(3), 70, 24
+    rng, n, size = np.random.default_rng(3), 70 - start, 24
+    at = start + np.arange(n)
     widths = {"q": 2 * size, "k": size, "v": size, "a": 2 * size}
     plan = Plan(8, Head("w"), "a", widths, {"full": CacheGroup(2, 1, size, window)})
     plan.frequencies["rope"] = [1 / 3**i for i in range(size // 4)]
@@ -85,8 +87,9 @@ def test_attention_reads_the_blocks_of_its_table(
     x = {name: rng.standard_normal((n, widths[name])).astype(np.float32) for name in "qkv"}
     parts = {name: rows.reshape(n, -1, size) for name, rows in x.items()}
     dtype = {"f16": np.float16, "int8": np.int8, "f32": np.float32}[kv]
-    q, k = (rope(parts[name], np.arange(n), plan.frequencies["rope"], "half") for name in "qk")
-    expected = attention(q, rounded(k, dtype), rounded(parts["v"], dtype), np.arange(n), 0.3, window)
-    got = run(plan, unit, {}, x, [0] * n, kv)
+    q, k = (rope(parts[name], at, plan.frequencies["rope"], "half") for name in "qk")
+    expected = attention(q, rounded(k, dtype), rounded(parts["v"], dtype), at, 0.3, window)
+    got = run(plan, unit, {}, x, [0] * n, kv, start)
+    whole = slice(0 if window is None or start == 0 else window - 1, n)  # which see no position before the start
     # Keys that differ in the last bit of float32 may be rounded to the next number of a shorter type.
-    assert close(got, expected.reshape(n, -1), 1e-5 if kv == "f32" else 2e-3)
+    assert close(got[whole], expected.reshape(n, -1)[whole], 1e-5 if kv == "f32" else 2e-3)

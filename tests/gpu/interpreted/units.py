@@ -53,9 +53,10 @@ def units(golden: GoldenPlan) -> list[Unit]:
 
 def run(
     plan: Plan, unit: Sequence[Operation], tensors: Mapping[str, Tensor], inputs: Mapping[str, np.ndarray],
-    ids: Sequence[int], kv: str = "f32",
+    ids: Sequence[int], kv: str = "f32", start: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """The rows of the last operation's slot, float32 [n, width], of one pass over n tokens of one sequence."""
+    """The rows of the last operation's slot, float32 [n, width], of one pass over n tokens of one sequence, the
+    first at the position `start`."""
     out = unit[-1].out
     alone = replace(plan, operations=list(unit), output=out)
     activations = {one.weight: one.activations for one in unit if isinstance(one, Linear)}
@@ -64,9 +65,11 @@ def run(
     pools = {name: Pool(group, 8, kv, CPU) for name, group in alone.caches.items()}
     runner = Runner(alone, tensors, frame, pools, CPU)
     runner.load(program.steps)
-    frame.reserve(n, -(-n // 64))
-    blocks = np.arange(7, 7 - -(-n // 64), -1, dtype=np.int32)[None]
-    frame.write(np.stack([np.asarray(ids), np.arange(n), np.zeros(n)]).astype(np.int32), [blocks] * len(pools))
+    width = -(-(start + n) // 64)
+    frame.reserve(n, width)
+    blocks = np.arange(7, 7 - width, -1, dtype=np.int32)[None]
+    written = np.stack([np.asarray(ids), start + np.arange(n), np.zeros(n)]).astype(np.int32)
+    frame.write(written, [blocks] * len(pools))
     for name, rows in inputs.items():
         frame.view(name).rows[:n] = torch.from_numpy(np.asarray(rows))
     runner.run(program.steps, n)
