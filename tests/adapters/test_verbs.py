@@ -16,7 +16,8 @@ from sterna.errors import ArgumentError, FormatError, UnsupportedError
 from sterna.evaluate.perplexity import evaluate_tokens, read_tokens
 from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.server.known import known_models, with_adapters
-from sterna.server.models import Models, Policy, loaded_bytes
+from sterna.server.models import Models
+from sterna.server.served import Policy, loaded_bytes
 
 from ..command import sterna
 from ..helpers import DATA, relative_error

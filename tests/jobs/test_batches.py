@@ -18,7 +18,8 @@ from sterna.files.embedded import EMBEDDED_MODEL, EMBEDDED_NAME
 from sterna.jobs import batches as batches_module
 from sterna.jobs import files as files_module
 from sterna.server.known import known, known_models, with_adapters
-from sterna.server.models import Models, Policy, loaded_bytes
+from sterna.server.models import Models
+from sterna.server.served import Policy, loaded_bytes
 from tests.adapters.random_adapters import random_adapter, saved
 from tests.batch.jobs import mixed_lines, openai_line, write_lines
 from tests.jobs.conftest import begin, content_of, ended, text_of, upload, with_jobs

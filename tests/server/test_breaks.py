@@ -15,7 +15,8 @@ import sterna.server.models
 from sterna import LLM
 from sterna.server import answer, answers
 from sterna.server.known import known
-from sterna.server.models import Models, Policy
+from sterna.server.models import Models
+from sterna.server.served import Policy
 from tests.server.conftest import Running, running
 
 LONG: dict[str, Any] = {"max_tokens": 400, "max_output_tokens": 400, "ignore_eos": True}

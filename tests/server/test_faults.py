@@ -18,7 +18,8 @@ import pytest
 from sterna.engine.options import EngineOptions
 from sterna.files.embedded import EMBEDDED_NAME
 from sterna.server.known import known_models
-from sterna.server.models import Models, Policy
+from sterna.server.models import Models
+from sterna.server.served import Policy
 from sterna.server.settings import Settings
 from tests.server.conftest import Running, running
 from tests.server.raw import post, read_until, rest

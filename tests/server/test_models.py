@@ -19,7 +19,8 @@ from sterna.files.embedded import EMBEDDED_MODEL
 from sterna.server import models as models_module
 from sterna.server.errors import ApiError
 from sterna.server.known import Known, cached_models, known, known_models
-from sterna.server.models import Models, Policy, loaded_bytes
+from sterna.server.models import Models
+from sterna.server.served import Policy, loaded_bytes
 from tests.helpers import DATA
 from tests.server.conftest import Running, running
 from tests.server.slow import slow
@@ -226,11 +227,11 @@ def test_a_model_that_is_unloaded_while_it_is_loaded_is_closed_before_the_next_o
     models = Models(three[:1], EngineOptions(threads=1), cached=three[1:])
     with running(models) as served, ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(ask, served, "a")
-        served.eventually(lambda: models._users["a"] == 1)
+        served.eventually(lambda: models._memory.users["a"] == 1)
         unloading = asyncio.run_coroutine_threadsafe(served.models.unload("a"), served.loop)
         served.eventually(lambda: not models._loads)
         other = pool.submit(ask, served, "b")
-        served.eventually(lambda: models._users["b"] == 1)
+        served.eventually(lambda: models._memory.users["b"] == 1)
         go_on.set()
         unloading.result()
         assert waiting.result().json()["error"]["code"] == "model_unloaded"

@@ -22,8 +22,8 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import OptionError, UnsupportedError
 from sterna.server.journal import JsonLines
 from sterna.server.metrics import CONTENT_TYPE
-from sterna.server.models import Policy
 from sterna.server.run import run
+from sterna.server.served import Policy
 from sterna.server.settings import Settings
 from sterna.server.units import Duration, Size
 from tests.command import sterna

@@ -106,8 +106,8 @@ def serve(
     from sterna.engine.machine import available_memory
     from sterna.jobs import Limits, jobs
     from sterna.server.gate import read_keys
-    from sterna.server.models import Policy
     from sterna.server.run import run
+    from sterna.server.served import Policy
     from sterna.server.settings import Settings
 
     available = available_memory()

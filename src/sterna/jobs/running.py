@@ -17,7 +17,7 @@ from sterna.jobs.batch import Batch
 from sterna.jobs.files import Files
 from sterna.server.errors import ApiError
 from sterna.server.metrics import Metrics
-from sterna.server.models import Served
+from sterna.server.served import Served
 
 CANCELLED = ApiError(400, "The batch was cancelled before this line was answered.", code="batch_cancelled")
 EXPIRED = ApiError(400, "The completion window of the batch ended before this line was answered.", code="batch_expired")

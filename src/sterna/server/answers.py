@@ -12,8 +12,8 @@ from sterna.engine.inbox import Inbox
 from sterna.server.answer import Answer, Arrival, Piece
 from sterna.server.deadline import Deadline
 from sterna.server.journal import note
-from sterna.server.models import Served
 from sterna.server.question import Question
+from sterna.server.served import Served
 
 HEARTBEAT = 15.0
 """Seconds without a piece, after which a stream gives a sign of life."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.gguf.keys import config_keys, file_keys
-from sterna.server.models import Known
+from sterna.server.known import Known
 from sterna.server.thinking import tags_of
 
 

@@ -13,7 +13,7 @@ from sterna.engine.llm import LLM
 from sterna.engine.prompts import Prompt
 from sterna.engine.request import HiddenRequest, Request
 from sterna.server.deadline import Deadline
-from sterna.server.models import Served
+from sterna.server.served import Served
 from sterna.server.vectors import cut
 
 

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,73 +19,13 @@ from sterna.engine.options import EngineOptions
 from sterna.errors import ArgumentError, SternaError, UnsupportedError, listed, shown
 from sterna.files.hub.cache import remove_cached
 from sterna.files.hub.download import Tell
-from sterna.files.sizes import readable
 from sterna.server.errors import ApiError
 from sterna.server.known import Known, pulled
-from sterna.server.metrics import Engine, Meter, Metrics
-
-PATIENCE = 10.0
-"""Seconds that a request waits for its model to be loaded, before it is told to come again."""
+from sterna.server.memory import Memory, NoRoomAtStart
+from sterna.server.metrics import Engine, Metrics
+from sterna.server.served import Policy, Served, loaded_bytes
 
 log = logging.getLogger("sterna.server")
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When models are loaded and unloaded, and how long a request may take."""
-
-    memory: int | None = None
-    """Most bytes for all loaded models with their KV caches, which share what the models leave; None: no limit."""
-    keep_alive: float = 300.0
-    """Seconds after its last request for which a model stays loaded; infinite: until its memory is needed."""
-    pinned: Collection[str] = ()
-    """Names of models that are never unloaded."""
-    deadline: float | None = None
-    """Seconds after which a request ends with an error; None: no limit."""
-    patience: float = PATIENCE
-
-
-@dataclass(eq=False)
-class Served:
-    """A loaded model."""
-
-    known: Known
-    llm: LLM
-    meter: Meter
-    deadline: float | None = None
-    """Seconds that one request may take."""
-    adapter: str | None = None
-    """The adapter that the request's name of the model stands for."""
-    last_used: float = field(default_factory=time.time)
-    expires: float = math.inf
-    """When it will be unloaded, unless it is used before: seconds since 1970."""
-    expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def name(self) -> str:
-        """The name by which requests know it."""
-        return self.known.name
-
-    def adapters(self, asked: Mapping[str, float]) -> Mapping[str, float]:
-        """The scales of the adapters of a request: that of the model's name, and those that it asks for besides."""
-        return {**({} if self.adapter is None else {self.adapter: 1.0}), **asked}
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes now, or will for one text that fills the context."""
-        return loaded_bytes(self.known) + self.cache_bytes
-
-    @property
-    def cache_bytes(self) -> int:
-        """The part of its KV cache in `bytes`."""
-        statistics = self.llm.statistics
-        return max(statistics.cache_bytes, statistics.least_cache_bytes)
-
-
-def loaded_bytes(known: Known) -> int:
-    """About how much memory a model takes once it is loaded: its weights, repacked, an eighth for the rest, and its
-    adapters."""
-    return known.bytes + known.bytes // 8 + known.adapter_bytes
 
 
 class Models:
@@ -109,23 +48,16 @@ class Models:
         for name in policy.pinned:
             if name not in self._known:
                 raise ArgumentError(f"There is no model {shown(name)} to pin; there are {listed(list(self._known))}.")
-        self._options, self._policy = (
-            options,
-            replace(policy, pinned={self._known[name].loads for name in policy.pinned}),
-        )
+        self._options = options
+        self._policy = replace(policy, pinned={self._known[name].loads for name in policy.pinned})
         self.metrics = Metrics(
             lambda: [Engine(served.name, served.bytes, served.llm.statistics) for served in self.loaded()]
         )
         self.stopping = False
         """Whether the server takes no more requests."""
         self._loads: dict[str, asyncio.Task[Served]] = {}
-        self._users: Counter[str] = Counter()
-        """Requests that use a model or wait for it."""
-        self._guests: Counter[str] = Counter()
-        """Work that uses a model until a request needs its memory."""
+        self._memory = Memory(policy.memory, self._policy.pinned, self.loaded, self.unload)
         self._loading = asyncio.Lock()
-        self._released = asyncio.Event()
-        """Set whenever a model has become idle or was unloaded."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self) -> list[Known]:
@@ -180,11 +112,11 @@ class Models:
         """
         asked, served = self.find(name), None
         known = self.find(asked.loads)
-        users = self._guests if gives_way else self._users
+        users = self._memory.guests if gives_way else self._memory.users
         users[known.name] += 1
         try:
             if gives_way:
-                await self._wait_for_room(known)
+                await self._memory.wait_for_room(known, lambda: known.name not in self._loads)
             served = await self._served(known, None if gives_way else self._policy.patience)
             yield served if asked is known else replace(served, known=asked, adapter=asked.adapter)
         finally:
@@ -192,7 +124,7 @@ class Models:
             if served is not None:
                 served.last_used = time.time()
                 self._keep(served, self._policy.keep_alive if keep_alive is None else keep_alive)
-            self._released.set()
+            self._memory.released.set()
 
     async def unload(self, name: str) -> None:
         """Frees a model; requests that use it or wait for it fail. Loading cannot be stopped: a model that is being
@@ -208,7 +140,7 @@ class Models:
         if served.expiry is not None:
             served.expiry.cancel()
         await asyncio.to_thread(served.llm.close)
-        self._released.set()
+        self._memory.released.set()
         log.info("unloaded", extra={"model": name})
         self._later(self._share())  # what it leaves
 
@@ -252,7 +184,7 @@ class Models:
     async def _served(self, known: Known, patience: float | None) -> Served:
         load = self._load(known)
         await asyncio.wait({load}, timeout=patience)
-        if load.done() and not load.cancelled() and isinstance(load.exception(), _NoRoomAtStart):
+        if load.done() and not load.cancelled() and isinstance(load.exception(), NoRoomAtStart):
             load = self._load(known)
             await asyncio.wait({load}, timeout=patience)
         if not load.done():
@@ -280,14 +212,14 @@ class Models:
 
     def _load_ended(self, known: Known, load: asyncio.Task[Served]) -> None:
         error = None if load.cancelled() else load.exception()
-        if isinstance(error, _NoRoomAtStart):
+        if isinstance(error, NoRoomAtStart):
             del self._loads[known.name]  # the first request for it loads it
         elif error is not None:
             log.error("not loaded", extra={"model": known.name, "reason": f"{type(error).__name__}: {error}"})
 
     async def _loaded(self, known: Known, evicts: bool) -> Served:
         async with self._loading:  # one at a time, so that each knows what memory the others left
-            await self._make_room(known, loaded_bytes(known), evicts)
+            await self._memory.make_room(known, loaded_bytes(known), evicts)
             begun = time.monotonic()
             opening = asyncio.create_task(asyncio.to_thread(_open, known, self._options))
             try:
@@ -300,8 +232,8 @@ class Models:
             seconds = round(time.monotonic() - begun, 3)
             served = Served(known, llm, self.metrics.meter(known.name), self._policy.deadline)
             try:
-                await self._make_room(known, served.bytes, evicts)
-                await self._share_with(served)
+                await self._memory.make_room(known, served.bytes, evicts)
+                await self._memory.share(served)
             except BaseException:
                 await asyncio.to_thread(llm.close)
                 raise
@@ -311,57 +243,7 @@ class Models:
 
     async def _share(self) -> None:
         async with self._loading:
-            await self._share_with()
-
-    async def _share_with(self, *new: Served) -> None:
-        """Lets the KV caches of the loaded models, and of `new` ones, grow: each by an equal part of the memory that is
-        left."""
-        if self._policy.memory is None:
-            return
-        for served in (*self.loaded(), *new):  # so that none grows while it is found out what is left
-            await _limit_cache(served, 0)
-        models = [*self.loaded(), *new]
-        part = max(self._policy.memory - sum(served.bytes for served in models), 0) // max(len(models), 1)
-        for served, limit in [(served, served.cache_bytes + part) for served in models]:
-            await _limit_cache(served, limit)
-
-    async def _make_room(self, known: Known, needed: int, evicts: bool) -> None:
-        """Unloads idle models, the longest idle first, until the memory that one more needs is free; waits while those
-        that are left serve. Raises `ApiError` where it does not fit beside the pinned ones, and `_NoRoomAtStart` where
-        it may not unload any."""
-        memory = self._policy.memory
-        if memory is None:
-            return
-        while sum(served.bytes for served in self.loaded()) + needed > memory:
-            others = [served for served in self.loaded() if served.name not in self._policy.pinned]
-            idle = [served for served in others if not self._users[served.name]]
-            self._released.clear()
-            if others and not evicts:
-                raise _NoRoomAtStart
-            if idle:
-                await self.unload(min(idle, key=lambda each: (self._guests[each.name], each.last_used)).name)
-            elif others:
-                await self._released.wait()
-            else:
-                free = memory - sum(served.bytes for served in self.loaded())
-                raise ApiError(
-                    500,
-                    f"The model {known.name} needs {readable(needed)}, and {readable(max(free, 0))} are free for it "
-                    "(--memory, less what pinned models take).",
-                    code="model_too_large",
-                )
-
-    async def _wait_for_room(self, known: Known) -> None:
-        """Waits while a model could not be loaded before requests to others end: whoever loads a model keeps those
-        waiting who load another."""
-        memory, pinned = self._policy.memory, self._policy.pinned
-        while memory is not None and known.name not in self._loads:
-            busy = [served for served in self.loaded() if self._users[served.name] and served.name not in pinned]
-            stays = [served for served in self.loaded() if served in busy or served.name in pinned]
-            if not busy or sum(served.bytes for served in stays) + loaded_bytes(known) <= memory:
-                return
-            self._released.clear()
-            await self._released.wait()
+            await self._memory.share()
 
     def _keep(self, served: Served, seconds: float) -> None:
         """Unloads a model after so many seconds, unless it is in use then, or pinned."""
@@ -373,7 +255,7 @@ class Models:
             served.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, served)
 
     def _expire(self, served: Served) -> None:
-        if not self._users[served.name] and not self._guests[served.name] and served in self.loaded():
+        if not self._memory.users[served.name] and not self._memory.guests[served.name] and served in self.loaded():
             self._later(self.unload(served.name))
 
     def _later(self, what: Coroutine[Any, Any, None]) -> None:
@@ -395,15 +277,6 @@ def _open(known: Known, options: EngineOptions | None) -> LLM:
 
 def _is_ready(load: asyncio.Task[Served]) -> bool:
     return load.done() and not load.cancelled() and load.exception() is None
-
-
-class _NoRoomAtStart(Exception):
-    """A model given at the start finds no room beside those before it."""
-
-
-async def _limit_cache(served: Served, limit: int) -> None:
-    with suppress(UnsupportedError):  # it was closed meanwhile
-        await asyncio.to_thread(served.llm.limit_cache, limit)
 
 
 def _told(known: Known, error: ApiError | MemoryError | OSError | SternaError) -> ApiError:

@@ -23,8 +23,9 @@ from sterna.server.extension import Extension
 from sterna.server.gate import is_loopback
 from sterna.server.journal import log_to_stderr
 from sterna.server.known import cached_models, known_models, with_adapters
-from sterna.server.models import Models, Policy
+from sterna.server.models import Models
 from sterna.server.protocol import impatient
+from sterna.server.served import Policy
 from sterna.server.settings import Settings
 
 LAST_WORDS = 5

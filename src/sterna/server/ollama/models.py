@@ -14,9 +14,10 @@ from sterna.errors import SternaError
 from sterna.server.description import Abilities, Description, abilities, describe
 from sterna.server.dialect import KnownModels
 from sterna.server.json_reply import Json
-from sterna.server.models import Known, Served
+from sterna.server.known import Known
 from sterna.server.ollama.names import NamedBody, tagged
 from sterna.server.ollama.reply import time_text
+from sterna.server.served import Served
 
 router = APIRouter()
 

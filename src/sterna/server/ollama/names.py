@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from sterna.server.body import Body
-from sterna.server.models import Models, Served
+from sterna.server.models import Models
+from sterna.server.served import Served
 from sterna.server.units import Duration
 
 LATEST = ":latest"

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from sterna.server.dialect import KnownModels
 from sterna.server.json_reply import Json
-from sterna.server.models import Known
+from sterna.server.known import Known
 
 router = APIRouter(prefix="/models")
 
