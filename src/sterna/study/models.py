@@ -79,8 +79,8 @@ class Size:
 
 FULL = Size(4096, 256, 768, 6, 4, 256, 4900, 16, float_seeds=3, items=1000, samples=32, characters=100_000, threads=2)
 """5.8 million parameters, 20 million tokens."""
-SMALL = Size(1024, 128, 384, 3, 2, 128, 240, 8, float_seeds=1, items=200, samples=8, characters=20_000, threads=1)
-"""0.8 million parameters, 0.25 million tokens."""
+SMALL = Size(1024, 128, 384, 3, 2, 128, 6000, 8, float_seeds=1, items=500, samples=16, characters=50_000, threads=1)
+"""0.8 million parameters, 6 million tokens."""
 QUICK = Size(1024, 128, 256, 2, 2, 64, 40, 8, float_seeds=1, items=40, samples=4, characters=5_000, threads=1)
 """0.5 million parameters, 20 thousand tokens: whether everything runs, in seconds."""
 SIZES = {"full": FULL, "small": SMALL, "quick": QUICK}
