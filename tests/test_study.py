@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sterna.study import degradation, models  # noqa: E402
 from sterna.study.corpus import training_texts, unseen_texts, write_corpus  # noqa: E402
 from sterna.study.degradation import Study, run_study, study_model  # noqa: E402
 from sterna.study.language import agreement, cloze, generated, next_sentence, word_classes  # noqa: E402
-from sterna.study.measure import Measured, Row  # noqa: E402
+from sterna.study.measure import Comparison, Measure, Measured, Row  # noqa: E402
 from sterna.study.precisions import WANTED, Precision, precisions  # noqa: E402
 from sterna.study.report import lines, plot  # noqa: E402
 from sterna.study.skills import SKILLS, Problem, problems, training_lines  # noqa: E402
@@ -176,6 +177,22 @@ def test_an_item_is_right_where_nothing_is_as_likely() -> None:
     problem = answered(Problem("1 + 1 =", "2", ("1", "3", "4")))
     assert problem.results([Score(-9.0, 1.0)]) == {"right": 1.0, "tokens": 1.0}
     assert problem.results([Score(-9.0, 0.5)]) == {"right": 0.0, "tokens": 0.5}
+
+
+def test_single_words_are_judged_by_what_guessing_the_commonest_gets_right(tmp_path: Path) -> None:
+    path, right = tmp_path / "model.gguf", np.arange(50) < 30
+    path.write_bytes(b"weights")
+    task = next(task for task in own_tasks(50, 1, ()) if task.title == "maths: brackets")
+    assert task.chance == 0.0 and 0.5 <= task.word_chance < 0.7  # of two closing brackets
+
+    class Known(Measure):
+        def of(self, path: Path, label: str, asked: Sequence[Task]) -> Measured:
+            words = np.full(50, 0.9 if "F16" in label else task.word_chance)
+            return Measured({task.title: Answers(right, {"tokens": words})}, 1.0)
+
+    compared = Comparison(models.Model("float-0", path, ""), "F16", [task], Known("", lambda line: None))
+    assert compared.row("F16", path).tokens == 1.0
+    assert compared.row("guesses", path).tokens == pytest.approx(0.0)
 
 
 def test_a_model_answers_all_items() -> None:

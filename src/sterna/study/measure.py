@@ -113,7 +113,7 @@ class Comparison:
 
     def _tokens(self, found: Mapping[str, Answers]) -> Pairs:
         return [
-            (found[task.title].others["tokens"], self._reference[task.title].others["tokens"], task.chance)
+            (found[task.title].others["tokens"], self._reference[task.title].others["tokens"], task.word_chance)
             for task in self.counted
             if "tokens" in found[task.title].others
         ]

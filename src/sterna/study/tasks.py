@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,14 +24,16 @@ EXAMPLES = 8
 
 @dataclass(frozen=True)
 class Task:
-    """`kind`: MATHS, CHOICES or LANGUAGE; `chance`: the share that guessing gets right. The first result of an item
-    says whether it is right. `before`: what stands before each item."""
+    """`kind`: MATHS, CHOICES or LANGUAGE; `chance`: the share that guessing gets right; `word_chance`: the share of the
+    single words of its answers that guessing gets right. The first result of an item says whether it is right.
+    `before`: what stands before each item."""
 
     name: str
     kind: str
     chance: float
     items: list[Item]
     before: str = ""
+    word_chance: float = 0.0
 
     @property
     def title(self) -> str:
@@ -48,8 +51,15 @@ def problem_tasks(items: int, seed: int, examples: int = 0) -> Iterable[Task]:
     for name, skill in SKILLS.items():
         asked = problems(name, items, seed)
         before = "".join(islice(training_lines(seed, [name]), examples))
-        yield Task(name, MATHS, skill.chance, [answered(each) for each in asked], before)
+        word_chance = max(skill.chance, commonest_word(asked))
+        yield Task(name, MATHS, skill.chance, [answered(each) for each in asked], before, word_chance)
         yield Task(name, CHOICES, max(skill.chance, 0.25), [chosen(_ways(each)) for each in asked], before)
+
+
+def commonest_word(asked: Sequence[Problem]) -> float:
+    """The share of the answers' words that are the most common one, which guessing that one gets right."""
+    words = Counter(word for problem in asked for word in problem.answer.split())
+    return max(words.values()) / words.total()
 
 
 def own_tasks(items: int, seed: int, held_out: Sequence[str]) -> list[Task]:
