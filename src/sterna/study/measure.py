@@ -23,7 +23,7 @@ class Row:
     `maths`, `language`: mean retention over the tasks that count, None where none does; `maths` is that of problems as
     four choices where `Study.stand_in` says so. Two controls beside them: `tokens` compares the single tokens of the
     answers of maths, each after the right ones before, and `choices` the problems as four choices, which are judged as
-    language is. `accuracy`: right items of each task, `p`: McNemar's test against the float model, by task; `margin`:
+    language is. `accuracy`: right items of each task that was asked, `p`: McNemar's test against the float model, by task; `margin`:
     by how many nats the right choice leads, on average. `trained`: weights of its own, not those of the float model.
     """
 
@@ -74,8 +74,8 @@ class Comparison:
         self._model, self._measure = model, measure
         self._reference = measure.of(model.path, f"{model.name} as {label}", asked).answers
         self.counted = [task for task in asked if counts(self._reference[task.title].right, task.chance)]
-        # To generate texts takes long, so it is done only where it counts.
-        self._asked = [task for task in asked if task in self.counted or not task.generates]
+        # To generate texts takes long, and so do solved problems before each one: only what counts is asked so.
+        self._asked = [task for task in asked if task in self.counted or not (task.generates or task.before)]
         self.stand_in = not any(task.kind == MATHS for task in self.counted)
 
     def row(self, precision: str, path: Path, other: Model | None = None) -> Row:
