@@ -23,8 +23,9 @@ class Row:
     `maths`, `language`: mean retention over the tasks that count, None where none does; `maths` is that of problems as
     four choices where `Study.stand_in` says so. Two controls beside them: `tokens` compares the single tokens of the
     answers of maths, each after the right ones before, and `choices` the problems as four choices, which are judged as
-    language is. `accuracy`: right items of each task that was asked, `p`: McNemar's test against the float model, by task; `margin`:
-    by how many nats the right choice leads, on average. `trained`: weights of its own, not those of the float model.
+    language is. `accuracy`: right items of each task that was asked, `p`: McNemar's test against the float model, by
+    task; `margin`: by how many nats the right choice leads, on average. `trained`: weights of its own, not those of the
+    float model.
     """
 
     precision: str
