@@ -324,8 +324,9 @@ def test_a_given_model_is_studied_on_tasks_of_files_and_solved_problems(
 
     monkeypatch.setattr(degradation, "precisions", lambda samples, length: ([Precision("INT4 RTN", apply)], []))
     monkeypatch.setattr(degradation, "CHARACTERS", 1000)
-    found = study_model(tmp_path / "study", EMBEDDED_MODEL, files[:1], 2)
+    found = study_model(tmp_path / "study", "tern", EMBEDDED_MODEL, files[:1], 2)
     base = found.rows[0].precision
+    assert found.models.keys() == found.counted.keys() == {"tern"} and {row.model for row in found.rows} == {"tern"}
     assert [row.precision for row in found.rows] == [base, f"INT4 RTN (of {base})"] and base not in degradation.FLOATS
     # What stands after solved problems is asked of a precision only where it counts.
     counted = {title for tasks in found.counted.values() for title in tasks} | {"language: ships"}
@@ -335,7 +336,7 @@ def test_a_given_model_is_studied_on_tasks_of_files_and_solved_problems(
     assert found.rows[0].ratio.value is None and found.rows[0].ratio.reason
     for same in ([files[0], files[0]], [("copying", files[1][1])]):
         with pytest.raises(ArgumentError, match="could not be told apart"):
-            study_model(tmp_path / "study", EMBEDDED_MODEL, same, 2)
+            study_model(tmp_path / "study", "tern", EMBEDDED_MODEL, same, 2)
 
 
 @pytest.mark.slow

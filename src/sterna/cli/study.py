@@ -85,7 +85,8 @@ def study(
 
         path = resolve_model(model)
         files = find_tasks(tasks, data_folder(data))
-        found = study_model(folder / path.stem, path, files, limit, held_out or (), say)
+        name = Path(model).resolve().name.removesuffix(".gguf")  # that of a hub's file is a checksum
+        found = study_model(folder / name, name, path, files, limit, held_out or (), say)
     else:
         named = "quick" if quick else size
         found = run_study(folder / named, SIZES[named], train or quick, text or (), held_out or (), say)

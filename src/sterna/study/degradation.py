@@ -76,14 +76,15 @@ def run_study(
 
 def study_model(
     folder: Path,
+    name: str,
     path: Path,
     files: Sequence[tuple[str, Path]],
     limit: int,
     held_out: Sequence[Path] = (),
     told: Told = lambda line: None,
 ) -> Study:
-    """Quantises and measures the model at `path` on at most `limit` items of each task of `files` (name and file, as
-    `find_tasks` gives them) and of each skill, whose problems stand after solved ones.
+    """Quantises and measures the model at `path`, which rows call `name`, on at most `limit` items of each task of
+    `files` (name and file, as `find_tasks` gives them) and of each skill, whose problems stand after solved ones.
 
     Quantisers see passages that come with Sterna; text is scored on others of them, or on the files `held_out`. Raises
     FormatError for files that are no tasks, ArgumentError for two of one name, and what quantising raises.
@@ -94,7 +95,7 @@ def study_model(
         raise ArgumentError(f"Two tasks are called '{twice[0]}', so their results could not be told apart.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / models.CALIBRATION).write_text("\n\n".join(training_texts(())), encoding="utf-8")
-    model = Model(path.stem, path, models.sha256_of(path))
+    model = Model(name, path, models.sha256_of(path))
     table = _Table(folder, asked, Measure("\n\n".join(unseen_texts(held_out))[:CHARACTERS], told))
     table.add(model, _encoding_of(path), SAMPLES, LENGTH)
     return table.study({model.name: model.sha256})
