@@ -16,6 +16,7 @@ from sterna.gpu.kernels.attention import attention_kernel, heads_kernel, merge_k
 from sterna.gpu.kernels.matrices import bytes_kernel, embed_kernel, float_kernel, int4_kernel
 from sterna.gpu.kernels.rows import hadamard_kernel, norm_add_kernel, rotate_kernel, row_kernel
 from sterna.gpu.kernels.ternary import ternary_kernel, ternary_row_kernel
+from sterna.gpu.launch import launch, warps_for
 from sterna.gpu.layouts import layout_of
 from sterna.gpu.plain import run_plain
 from sterna.gpu.steps import (
@@ -107,7 +108,7 @@ class Runner:
         grid = triton.cdiv(rows, tile.rows), triton.cdiv(tokens, tile.tokens)
         options: dict[str, Any] = flags | {"ROWS": tile.rows, "num_warps": tile.warps}
         if form is None:
-            _launch(
+            launch(
                 float_kernel, grid,
                 matrix.data, x.rows, bias, out.rows, tokens, rows, columns, x.stride, out.stride,
                 TOKENS=tile.tokens, COLUMNS=tile.depth, **options,
@@ -115,7 +116,7 @@ class Runner:
             return
         sizes = tokens, rows, columns
         if tokens == 1 and is_plain(matrix.layout, form.planes):
-            _launch(
+            launch(
                 ternary_row_kernel, (triton.cdiv(rows, tile.rows),),
                 matrix.data.view(torch.int32), matrix.scales, form.codes.view(torch.int32), form.steps, form.sums, bias,
                 out.rows, rows, columns, INTERPRETED=interpreted(), WORDS=tile.depth, **options,
@@ -125,20 +126,20 @@ class Runner:
         if kind == "ternary":
             span = max(group, 128) if group else columns
             deep = is_plain(matrix.layout, form.planes) and columns // 128 % tile.depth == 0
-            _launch(
+            launch(
                 ternary_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, form.sums, bias, out.rows, *sizes, span, out.stride,
                 GROUP=group, BLOCKS=tile.depth if deep else 1, **options,
             )  # fmt: skip
         elif kind == "int4":
-            _launch(
+            launch(
                 int4_kernel, grid,
                 matrix.data, matrix.scales, matrix.zeros, form.codes, form.steps, form.sums, bias, out.rows, *sizes,
                 form.padded, form.steps.stride(0), out.stride,
                 GROUP=group, STEP_GROUPS=step.group_size > 0, **options,
             )  # fmt: skip
         else:
-            _launch(
+            launch(
                 bytes_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, bias, out.rows, *sizes, form.padded, out.stride,
                 GROUP=group, **options,
@@ -175,14 +176,14 @@ class Runner:
         width = triton.next_power_of_2(form.padded if form else x.width)
         up = self.frame.view(step.up) if step.up else x
         norm = step.norm
-        _launch(
+        launch(
             row_kernel, (tokens,),
             x.rows, up.rows, self._vector(norm.weight) if norm else self._none, out.rows,
             form.codes if form else self._none, form.steps if form else self._none, form.sums if form else self._none,
             x.width, form.padded if form else 0, x.stride, up.stride, out.stride,
             form.steps.stride(0) if form else 0, norm.eps if norm else 0.0,
             ACTIVATION=step.activation or "", NORM=norm is not None, PLANES=form.planes if form else 0,
-            GROUP=step.quantize[1] if step.quantize else 0, WIDTH=width, num_warps=_warps(width),
+            GROUP=step.quantize[1] if step.quantize else 0, WIDTH=width, num_warps=warps_for(width),
         )  # fmt: skip
 
     def _row(self, step: RowStep, tokens: int) -> None:
@@ -192,16 +193,16 @@ class Runner:
     def _norm_add(self, step: NormAddStep, tokens: int) -> None:
         x, out = self.frame.view(step.x), self.frame.view(step.out)
         width = triton.next_power_of_2(x.width)
-        _launch(
+        launch(
             norm_add_kernel, (tokens,),
             x.rows, self._vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
-            WIDTH=width, num_warps=_warps(width),
+            WIDTH=width, num_warps=warps_for(width),
         )  # fmt: skip
 
     def _embed(self, step: EmbedStep, tokens: int) -> None:
         matrix, out = self._matrix((step.weight,), self._embedding_activations(step.weight)), self.frame.view(step.out)
         kind = "float" if matrix.layout.kind in ("f16", "f32") else matrix.layout.kind
-        _launch(
+        launch(
             embed_kernel, (tokens, triton.cdiv(out.width, 1024)),
             self.frame.ids, matrix.data, matrix.scales, matrix.zeros, out.rows, out.width, matrix.layout.columns,
             out.stride, step.factor, KIND=kind, GROUP=matrix.layout.group, WIDTH=1024,
@@ -215,7 +216,7 @@ class Runner:
         weights = [self._vector(norm.weight) for norm in step.norms] or [self._none, self._none]
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         turns = frame.turns(step.rope.frequencies)
-        _launch(
+        launch(
             heads_kernel, (tokens, attention.heads + 2 * group.kv_heads),
             q.rows, turns, *weights, pool.keys, pool.values, pool.key_scales, pool.value_scales,
             frame.positions, frame.sequences, table, attention.layer * pool.blocks, table.stride(0), q.stride,
@@ -235,14 +236,14 @@ class Runner:
         splits = SPLITS if frame.width >= LONG_CONTEXT and tokens <= FEW_TOKENS else 1
         parts = self._parts(heads * splits * (size + 2)) if splits > 1 else self._none
         sizes = {"HEADS": heads, "SIZE": size, "SPLITS": splits, "WIDTH": triton.next_power_of_2(size)}
-        _launch(
+        launch(
             attention_kernel, (tokens, heads, splits),
             q.rows, pool.keys, pool.values, pool.key_scales, pool.value_scales, frame.positions, frame.sequences, table,
             out.rows, parts, attention.layer * pool.blocks, table.stride(0), q.stride, out.stride, attention.scale,
             group.window or 0, KV_HEADS=group.kv_heads, INT8=pool.is_int8, num_warps=8, **sizes,
         )  # fmt: skip
         if splits > 1:
-            _launch(merge_kernel, (tokens, heads), parts, out.rows, out.stride, num_warps=1, **sizes)
+            launch(merge_kernel, (tokens, heads), parts, out.rows, out.stride, num_warps=1, **sizes)
 
     def _hadamard(self, step: HadamardStep, tokens: int) -> None:
         operation = step.operation
@@ -250,7 +251,7 @@ class Runner:
         source = x.rows[:tokens].clone() if operation.x == operation.out else x.rows  # programs read a whole block
         rows, columns = min(operation.block, 32), min(operation.block, 128)
         signs = self._none if operation.signs is None else self._signs(operation.signs)
-        _launch(
+        launch(
             hadamard_kernel, (tokens, x.width // rows),
             source, signs, out.rows, source.stride(0), out.stride, operation.block**-0.5,
             SIGNS=operation.signs is not None, FORWARD=operation.direction == "forward",
@@ -265,7 +266,7 @@ class Runner:
         others, cosines, sines = self._rotations(operation.angles, operation.pairs)
         for other, cosine, sine in zip(others, cosines, sines, strict=True):
             turned = torch.empty_like(rows)
-            _launch(
+            launch(
                 rotate_kernel,
                 (tokens, triton.cdiv(x.width, 1024)),
                 rows,
@@ -340,14 +341,3 @@ class Runner:
         if key not in self._vectors:
             self._vectors[key] = make()
         return self._vectors[key]
-
-
-def _launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **options: object) -> None:
-    """Launches a kernel. Products are rounded before anything is added to them: codes round as the CPU's do only then,
-    and Triton's default differs between its versions."""
-    kernel[grid](*arguments, enable_fp_fusion=False, **options)
-
-
-def _warps(width: int) -> int:
-    """Warps for a row of so many numbers in registers."""
-    return min(16, max(1, width // 512))
