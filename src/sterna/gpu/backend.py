@@ -19,6 +19,7 @@ from sterna.gpu.frame import BLOCK, Frame
 from sterna.gpu.fuse import fuse
 from sterna.gpu.graphs import Graphs, padded
 from sterna.gpu.layouts import layout_of
+from sterna.gpu.parameters import Parameters
 from sterna.gpu.runner import Runner
 from sterna.model.operations import Linear
 from sterna.model.plan import Plan
@@ -60,8 +61,9 @@ class GpuBackend:
         self._mixes: list[tuple[Mix, torch.Tensor]] = []
         with self._computing():
             self._frame = Frame(plan, self.device)
-            self._runner = Runner(plan, tensors, self._frame, self._pools, self.device, self._adapt)
-            self._runner.load((*self._program.steps, self._program.head))
+            parameters = Parameters(plan, tensors, self.device)
+            parameters.load((*self._program.steps, self._program.head))
+            self._runner = Runner(plan, parameters, self._frame, self._pools, self.device, self._adapt)
             self._pools |= self._make_pools(blocks, least_blocks, kv)
         self.block_bytes = [block_bytes(group, kv) for group in plan.caches.values()]
         self.pools: list[CachePool | StatePool] = [

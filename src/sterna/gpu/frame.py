@@ -67,6 +67,7 @@ class Frame:
         self._views: dict[str, View] = {}
         self._forms: dict[tuple[str, str, int], Quantized] = {}
         self._turns: dict[str, torch.Tensor] = {}
+        self._parts: dict[int, torch.Tensor] = {}
 
     @property
     def ids(self) -> torch.Tensor:
@@ -121,6 +122,12 @@ class Frame:
             angles = torch.arange(positions, dtype=torch.float64, device=self.device)[:, None] * frequencies
             self._turns[name] = torch.stack([angles.cos().float(), angles.sin().float()], dim=-1).contiguous()
         return self._turns[name]
+
+    def parts(self, size: int) -> torch.Tensor:
+        """Room for so many numbers of the parts of an attention, float32."""
+        if size not in self._parts:
+            self._parts[size] = torch.empty(size, device=self.device)
+        return self._parts[size]
 
     def _placed(self) -> list[tuple[str, View]]:
         found = []

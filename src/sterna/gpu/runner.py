@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import triton
 
-from sterna.errors import UnsupportedError
 from sterna.gpu.cache import Pool
 from sterna.gpu.device import interpreted
 from sterna.gpu.frame import Frame, Quantized, View, quantized
@@ -17,7 +16,7 @@ from sterna.gpu.kernels.matrices import bytes_kernel, embed_kernel, float_kernel
 from sterna.gpu.kernels.rows import hadamard_kernel, norm_add_kernel, rotate_kernel, row_kernel
 from sterna.gpu.kernels.ternary import ternary_kernel, ternary_row_kernel
 from sterna.gpu.launch import launch, warps_for
-from sterna.gpu.layouts import layout_of
+from sterna.gpu.parameters import Parameters
 from sterna.gpu.plain import run_plain
 from sterna.gpu.steps import (
     AttentionStep,
@@ -32,9 +31,7 @@ from sterna.gpu.steps import (
     Step,
 )
 from sterna.gpu.tiles import is_plain, tile_of
-from sterna.gpu.weights import Matrix, load, vector
 from sterna.model.plan import Plan
-from sterna.tensor.tensor import Tensor
 
 SPLITS = 8
 """Parts of a long context that are attended to at a time, where there are few tokens."""
@@ -49,22 +46,19 @@ Adapt = Callable[[str, torch.Tensor, torch.Tensor], None]
 
 
 class Runner:
-    """The weights of a plan on a device, and what each step does with them."""
+    """What each step does, with the parameters of a plan and the buffers of a pass."""
 
     def __init__(
         self,
         plan: Plan,
-        tensors: Mapping[str, Tensor],
+        parameters: Parameters,
         frame: Frame,
         pools: Mapping[str, Pool],
         device: torch.device,
         adapt: Adapt = lambda weight, x, out: None,
     ) -> None:
-        self.plan, self.frame, self.pools, self.device = plan, frame, pools, device
+        self.plan, self.parameters, self.frame, self.pools, self.device = plan, parameters, frame, pools, device
         self._adapt = adapt
-        self._tensors = tensors
-        self._matrices: dict[tuple[str, ...], Matrix] = {}
-        self._vectors: dict[object, Any] = {}
         self._none = torch.zeros(1, device=device)
         """Stands for what a kernel does not read."""
         self._do: dict[type, Callable[[Any, int], None]] = {
@@ -79,18 +73,6 @@ class Runner:
             PlainStep: self._plain,
         }
 
-    def load(self, steps: Sequence[Step]) -> None:
-        """Puts the matrices of steps on the device. Raises as `weights.load`."""
-        for step in steps:
-            if isinstance(step, LinearStep):
-                if self._matrix(step.weights, step.activations).layout.kind != "int4" and step.group_size:
-                    raise UnsupportedError(
-                        f"The GPU's engine multiplies {step.weights[0]!r} with activations of one scale alone; use the "
-                        "device cpu."
-                    )
-            elif isinstance(step, EmbedStep):
-                self._matrix((step.weight,), self._embedding_activations(step.weight))
-
     def run(self, steps: Sequence[Step], tokens: int) -> None:
         """Runs steps for the first `tokens` rows of the frame."""
         for step in steps:
@@ -98,8 +80,7 @@ class Runner:
 
     def _multiply(self, step: LinearStep, tokens: int, x: View, form: Quantized | None, out: View) -> None:
         """out = W · x, of the first `tokens` rows; `form`: x in whole numbers, for matrices of such."""
-        matrix = self._matrix(step.weights, step.activations)
-        bias = self._biases(step)
+        matrix, bias = self.parameters.matrix(step), self.parameters.biases(step)
         flags = {"RESIDUAL": step.residual, "BIAS": bias is not None}
         bias = self._none if bias is None else bias
         kind, group = matrix.layout.kind, matrix.layout.group
@@ -153,7 +134,7 @@ class Runner:
         self._multiply(step, tokens, x, form, out)
         first = 0
         for name in step.weights:
-            width = self._tensors[name].shape[0]
+            width = self.parameters.rows(name)
             # The slots of matrices that are one lie side by side.
             part = out.rows.as_strided((tokens, width), (out.stride, 1), out.rows.storage_offset() + first)
             self._adapt(name, x.rows[:tokens], part)
@@ -178,7 +159,7 @@ class Runner:
         norm = step.norm
         launch(
             row_kernel, (tokens,),
-            x.rows, up.rows, self._vector(norm.weight) if norm else self._none, out.rows,
+            x.rows, up.rows, self.parameters.vector(norm.weight) if norm else self._none, out.rows,
             form.codes if form else self._none, form.steps if form else self._none, form.sums if form else self._none,
             x.width, form.padded if form else 0, x.stride, up.stride, out.stride,
             form.steps.stride(0) if form else 0, norm.eps if norm else 0.0,
@@ -195,12 +176,12 @@ class Runner:
         width = triton.next_power_of_2(x.width)
         launch(
             norm_add_kernel, (tokens,),
-            x.rows, self._vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
+            x.rows, self.parameters.vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
             WIDTH=width, num_warps=warps_for(width),
         )  # fmt: skip
 
     def _embed(self, step: EmbedStep, tokens: int) -> None:
-        matrix, out = self._matrix((step.weight,), self._embedding_activations(step.weight)), self.frame.view(step.out)
+        matrix, out = self.parameters.embedding(step), self.frame.view(step.out)
         kind = "float" if matrix.layout.kind in ("f16", "f32") else matrix.layout.kind
         launch(
             embed_kernel, (tokens, triton.cdiv(out.width, 1024)),
@@ -213,7 +194,7 @@ class Runner:
         group, pool = self.plan.caches[attention.cache], self.pools[attention.cache]
         q, k, v = (frame.view(name) for name in (attention.q, attention.k, attention.v))
         offset = q.rows.storage_offset()
-        weights = [self._vector(norm.weight) for norm in step.norms] or [self._none, self._none]
+        weights = [self.parameters.vector(norm.weight) for norm in step.norms] or [self._none, self._none]
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         turns = frame.turns(step.rope.frequencies)
         launch(
@@ -234,7 +215,7 @@ class Runner:
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         heads, size = attention.heads, group.head_dim
         splits = SPLITS if frame.width >= LONG_CONTEXT and tokens <= FEW_TOKENS else 1
-        parts = self._parts(heads * splits * (size + 2)) if splits > 1 else self._none
+        parts = frame.parts(FEW_TOKENS * heads * splits * (size + 2)) if splits > 1 else self._none
         sizes = {"HEADS": heads, "SIZE": size, "SPLITS": splits, "WIDTH": triton.next_power_of_2(size)}
         launch(
             attention_kernel, (tokens, heads, splits),
@@ -250,7 +231,7 @@ class Runner:
         x, out = self.frame.view(operation.x), self.frame.view(operation.out)
         source = x.rows[:tokens].clone() if operation.x == operation.out else x.rows  # programs read a whole block
         rows, columns = min(operation.block, 32), min(operation.block, 128)
-        signs = self._none if operation.signs is None else self._signs(operation.signs)
+        signs = self._none if operation.signs is None else self.parameters.signs(operation.signs)
         launch(
             hadamard_kernel, (tokens, x.width // rows),
             source, signs, out.rows, source.stride(0), out.stride, operation.block**-0.5,
@@ -261,83 +242,17 @@ class Runner:
     def _rotate(self, step: RotateStep, tokens: int) -> None:
         operation = step.operation
         x, out = self.frame.view(operation.x), self.frame.view(operation.out)
-        rows = x.rows[:tokens] * self._vector(operation.scales)
+        rows = x.rows[:tokens] * self.parameters.vector(operation.scales)
         assert operation.angles is not None and operation.pairs is not None
-        others, cosines, sines = self._rotations(operation.angles, operation.pairs)
+        others, cosines, sines = self.parameters.rotations(operation.angles, operation.pairs)
         for other, cosine, sine in zip(others, cosines, sines, strict=True):
             turned = torch.empty_like(rows)
             launch(
-                rotate_kernel,
-                (tokens, triton.cdiv(x.width, 1024)),
-                rows,
-                other,
-                cosine,
-                sine,
-                turned,
-                x.width,
-                rows.stride(0),
-                turned.stride(0),
-                WIDTH=1024,
-            )
+                rotate_kernel, (tokens, triton.cdiv(x.width, 1024)),
+                rows, other, cosine, sine, turned, x.width, rows.stride(0), turned.stride(0), WIDTH=1024,
+            )  # fmt: skip
             rows = turned
         out.rows[:tokens].copy_(rows)
 
     def _plain(self, step: PlainStep, tokens: int) -> None:
-        run_plain(step.operation, self.frame, tokens, self._vector)
-
-    def _matrix(self, names: tuple[str, ...], activations: str) -> Matrix:
-        if names not in self._matrices:
-            tensors = [self._tensors[name] for name in names]
-            self._matrices[names] = load(tensors, layout_of(tensors[0], activations), self.device)
-        return self._matrices[names]
-
-    def _embedding_activations(self, weight: str) -> str:
-        """An embedding lies as the matrices of its encoding do: the head may be the same."""
-        return (
-            self.plan.head.activations
-            if weight == self.plan.head.weight
-            else self._tensors[weight].encoding.activations
-        )
-
-    def _vector(self, name: str) -> torch.Tensor:
-        return self._once(name, lambda: vector(self._tensors[name], self.device))
-
-    def _signs(self, name: str) -> torch.Tensor:
-        values = self.plan.signs[name]
-        return self._once(("signs", name), lambda: torch.tensor(values, dtype=torch.float32, device=self.device))
-
-    def _biases(self, step: LinearStep) -> torch.Tensor | None:
-        """The biases of matrices that are one, 0 for those that have none."""
-        if not any(step.biases):
-            return None
-
-        def joined() -> torch.Tensor:
-            pairs = zip(step.weights, step.biases, strict=True)
-            none = (torch.zeros(self._tensors[weight].shape[0], device=self.device) for weight in step.weights)
-            return torch.cat(
-                [zeros if bias is None else self._vector(bias) for (_, bias), zeros in zip(pairs, none, strict=True)]
-            )
-
-        return self._once(step.biases, joined)
-
-    def _rotations(self, angles: str, pairs: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of each rotation and column the other column of its pair, and its cosine and sine, [rotations, width]."""
-
-        def made() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            turns, columns = self._vector(angles).double(), self._vector(pairs).long()
-            i, j = columns[:, 0::2], columns[:, 1::2]
-            other = torch.empty_like(columns).scatter_(1, i, j).scatter_(1, j, i).int()
-            cosine, sine = (torch.empty(columns.shape, device=self.device) for _ in range(2))
-            cosine.scatter_(1, i, turns.cos().float()).scatter_(1, j, turns.cos().float())
-            sine.scatter_(1, i, turns.sin().float()).scatter_(1, j, -turns.sin().float())
-            return other, cosine, sine
-
-        return self._once((angles, pairs), made)
-
-    def _parts(self, size: int) -> torch.Tensor:
-        return self._once(("parts", size), lambda: torch.empty(FEW_TOKENS * size, device=self.device))
-
-    def _once(self, key: object, make: Callable[[], Any]) -> Any:
-        if key not in self._vectors:
-            self._vectors[key] = make()
-        return self._vectors[key]
+        run_plain(step.operation, self.frame, tokens, self.parameters.vector)
