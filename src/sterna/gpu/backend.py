@@ -105,22 +105,27 @@ class GpuBackend:
             return self._frame.view(self._plan.output).rows[torch.tensor(outputs, device=self.device, dtype=torch.long)]
 
     def finite(self, hidden: torch.Tensor) -> np.ndarray:
-        finite: np.ndarray = torch.isfinite(hidden).all(dim=1).cpu().numpy()
+        with self._computing():
+            finite: np.ndarray = torch.isfinite(hidden).all(dim=1).cpu().numpy()
         return finite
 
     def select(
         self, hidden: torch.Tensor, rows: Sequence[int], samplings: Sequence[RowSampling], mixes: Sequence[Mix]
     ) -> list[Choice]:
-        logits = self._logits(hidden, rows, mixes)
-        if all(_is_greedy(sampling) for sampling in samplings):
-            return [Choice(token) for token in _lowest_best(logits).tolist()]
-        return choose(logits.cpu().numpy(), samplings)
+        with self._computing():
+            logits = self._logits(hidden, rows, mixes)
+            if all(_is_greedy(sampling) for sampling in samplings):
+                return [Choice(token) for token in _lowest_best(logits).tolist()]
+            on_cpu = logits.cpu().numpy()
+        return choose(on_cpu, samplings)
 
     def score(self, hidden: torch.Tensor, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
-        logits = self._logits(hidden, rows, mixes)
-        ids = torch.from_numpy(targets.astype(np.int64)).to(self.device)
-        logprobs = logits.double().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]
-        scores: np.ndarray = torch.stack([logprobs.float(), (_lowest_best(logits) == ids).float()], dim=1).cpu().numpy()
+        with self._computing():
+            logits = self._logits(hidden, rows, mixes)
+            ids = torch.from_numpy(targets.astype(np.int64)).to(self.device)
+            logprobs = logits.double().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]
+            is_best = _lowest_best(logits) == ids
+            scores: np.ndarray = torch.stack([logprobs.float(), is_best.float()], dim=1).cpu().numpy()
         return scores
 
     def to_numpy(self, hidden: torch.Tensor, first: int, last: int) -> np.ndarray:

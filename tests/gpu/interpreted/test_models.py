@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sterna import LLM
 from sterna.engine.known_answer import check_answers
+from sterna.errors import UnsupportedError
 from sterna.gpu import backend as backend_module
 from sterna.gpu.backend import GpuBackend
 from tests.adapters.random_adapters import random_adapter, saved
@@ -49,6 +51,17 @@ def test_the_scheduler_samples_and_scores_as_on_the_cpu() -> None:
         assert [each.token_ids for each in both[0]] == [each.token_ids for each in both[1]]
     np.testing.assert_allclose(own.scores([5, 6, 7]), cpu.scores([5, 6, 7]), atol=1e-3)
     assert own.statistics.least_cache_bytes > 0
+
+
+def test_a_gpu_without_memory_for_logits_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(logits: torch.Tensor) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError
+
+    llm = LLM(tiny_checkpoint(TINY), device="cuda")
+    monkeypatch.setattr(backend_module, "_lowest_best", refuse)
+    for ask in (lambda: llm.scores([5, 6]), lambda: llm.complete([[5]], max_tokens=1)):
+        with pytest.raises(UnsupportedError, match="is too small for this model"):
+            ask()
 
 
 @pytest.mark.slow
