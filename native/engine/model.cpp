@@ -321,9 +321,10 @@ std::vector<Result> Model::of_logits(const HeadRows& rows, std::size_t n_threads
     const std::size_t n = rows.hidden.size() / hidden_size(), vocab = vocab_size();
     const std::size_t together = std::min(n, std::max(kLogits / vocab, kLeastLogitRows));
     if (logits_capacity_ < together * vocab) {
+        logits_capacity_ = 0;
         logits_ = {};  // frees the old memory before the new is taken
+        logits_ = Buffer<float>(together * vocab);
         logits_capacity_ = together * vocab;
-        logits_ = Buffer<float>(logits_capacity_);
     }
     std::vector<Result> results(n);
     for (std::size_t first = 0; first < n; first += together) {
