@@ -7,10 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sterna.gpu.kernels.rows import HALF_EVEN
 from sterna.gpu.launch import launch, warps_for
 
 EPSILON = tl.constexpr(1e-5)
-HALF_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and subtracting it rounds numbers below 2^22, half to even
 BLOCK = 4096
 
 
