@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,12 +59,14 @@ class GpuBackend:
         activations = {str(op.weight): op.activations for op in plan.operations if isinstance(op, Linear)}
         self._program = fuse(plan, lambda name: layout_of(tensors[name], activations[name]))
         self._pools: dict[str, Pool] = {}
-        self._mixes: list[tuple[Mix, torch.Tensor]] = []
+        self._adapters = adapters.Present(self.device)
         with self._computing():
             self._frame = Frame(plan, self.device)
             parameters = Parameters(plan, tensors, self.device)
             parameters.load((*self._program.steps, self._program.head))
-            self._runner = Runner(plan, parameters, self._frame, self._pools, self.device, self._adapt)
+            # Nothing here refers back to this object, so that its memory is free with the last reference to it.
+            self._runner = Runner(plan, parameters, self._frame, self._pools, self.device, self._adapters.add)
+            self._run = partial(self._runner.run, self._program.steps)
             self._pools |= self._make_pools(blocks, least_blocks, kv)
         self.block_bytes = [block_bytes(group, kv) for group in plan.caches.values()]
         self.pools: list[CachePool | StatePool] = [
@@ -96,7 +99,7 @@ class GpuBackend:
             inputs[2, :tokens] = np.repeat(np.arange(len(spans)), lengths)
             tables = [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self._pools))]
             self._frame.write(inputs, tables)
-            self._mixes = self._rows_of([span.mix for span in spans], lengths)
+            self._adapters.take([span.mix for span in spans], lengths)
             if graphs is None:
                 self._run(tokens)
             else:
@@ -144,29 +147,12 @@ class GpuBackend:
         with self._computing():
             return adapters.load(updates, {HEAD: self._plan.head.weight}, self.device)
 
-    def _run(self, tokens: int) -> None:
-        self._runner.run(self._program.steps, tokens)
-
     def _logits(self, hidden: torch.Tensor, rows: Sequence[int], mixes: Sequence[Mix]) -> torch.Tensor:
         """Logits float32 [n, vocab_size] of some of the hidden rows."""
         with self._computing():
             wanted = hidden[torch.tensor(list(rows), device=self.device, dtype=torch.long)].contiguous()
-            self._mixes = self._rows_of(mixes, [1] * len(mixes))
+            self._adapters.take(mixes, [1] * len(mixes))
             return self._runner.head(self._program.head, wanted)
-
-    def _adapt(self, weight: str, x: torch.Tensor, out: torch.Tensor) -> None:
-        """What the adapters of the present rows add to the product of a matrix."""
-        adapters.add(weight, self._mixes, x, out)
-
-    def _rows_of(self, mixes: Sequence[Mix], lengths: Sequence[int]) -> list[tuple[Mix, torch.Tensor]]:
-        """The rows of each mix; `lengths`: how many rows each of `mixes` is for."""
-        found: dict[Mix, list[int]] = {}
-        first = 0
-        for mix, length in zip(mixes, lengths, strict=True):
-            if mix.parts:
-                found.setdefault(mix, []).extend(range(first, first + length))
-            first += length
-        return [(mix, torch.tensor(rows, device=self.device)) for mix, rows in found.items()]
 
     def _make_pools(self, blocks: int, least_blocks: int, kv: str) -> dict[str, Pool]:
         """The pools of the plan's cache groups: of `blocks` blocks, or of as many as there is memory for."""

@@ -61,22 +61,11 @@ class Runner:
         self._adapt = adapt
         self._none = torch.zeros(1, device=device)
         """Stands for what a kernel does not read."""
-        self._do: dict[type, Callable[[Any, int], None]] = {
-            EmbedStep: self._embed,
-            RowStep: self._row,
-            NormAddStep: self._norm_add,
-            LinearStep: self._linear,
-            HeadsStep: self._heads,
-            AttentionStep: self._attention,
-            HadamardStep: self._hadamard,
-            RotateStep: self._rotate,
-            PlainStep: self._plain,
-        }
 
     def run(self, steps: Sequence[Step], tokens: int) -> None:
         """Runs steps for the first `tokens` rows of the frame."""
         for step in steps:
-            self._do[type(step)](step, tokens)
+            _DO[type(step)](self, step, tokens)
 
     def _multiply(self, step: LinearStep, tokens: int, x: View, form: Quantized | None, out: View) -> None:
         """out = W · x, of the first `tokens` rows; `form`: x in whole numbers, for matrices of such."""
@@ -256,3 +245,16 @@ class Runner:
 
     def _plain(self, step: PlainStep, tokens: int) -> None:
         run_plain(step.operation, self.frame, tokens, self.parameters.vector)
+
+
+_DO: dict[type, Callable[[Runner, Any, int], None]] = {
+    EmbedStep: Runner._embed,
+    RowStep: Runner._row,
+    NormAddStep: Runner._norm_add,
+    LinearStep: Runner._linear,
+    HeadsStep: Runner._heads,
+    AttentionStep: Runner._attention,
+    HadamardStep: Runner._hadamard,
+    RotateStep: Runner._rotate,
+    PlainStep: Runner._plain,
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +53,21 @@ def test_the_scheduler_samples_and_scores_as_on_the_cpu() -> None:
         assert [each.token_ids for each in both[0]] == [each.token_ids for each in both[1]]
     np.testing.assert_allclose(own.scores([5, 6, 7]), cpu.scores([5, 6, 7]), atol=1e-3)
     assert own.statistics.least_cache_bytes > 0
+
+
+def test_memory_is_free_at_once_after_close() -> None:
+    llm = LLM(tiny_checkpoint(TINY), device="cuda")
+    llm.hidden([4, 5])
+    backend = llm._loop.backend
+    assert isinstance(backend, GpuBackend)
+    kept = [weakref.ref(each) for each in (backend, backend._runner.parameters, backend._pools["full"])]
+    gc.disable()
+    try:
+        del backend
+        llm.close()
+        assert [each() for each in kept] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_a_gpu_without_memory_for_logits_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
