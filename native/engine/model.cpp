@@ -265,6 +265,7 @@ void Model::head_rows(const HeadRows& rows, std::size_t n_threads, float* out, C
     const std::size_t n = rows.hidden.size() / hidden_size();
     if (rows.hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     if (rows.adapter_ids.size() != n) throw std::invalid_argument("adapter_ids must have one entry a row.");
+    if (n == 0) return;
     std::vector<std::int32_t> ends(n + 1);
     std::iota(ends.begin(), ends.end(), 0);
     const std::vector<AdaptedRows> adapted = adapted_rows(rows.adapter_ids, ends, rows.mixes, sites_);
