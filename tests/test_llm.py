@@ -179,6 +179,10 @@ def test_bad_arguments_are_refused(llm: LLM) -> None:
         LLM("/nowhere/model.gguf")
 
 
+def test_no_hidden_rows_have_no_logits(llm: LLM) -> None:
+    assert llm.head(np.empty((0, llm.hidden_size), np.float32)).shape == (0, llm.vocab_size)
+
+
 def test_without_a_seed_each_text_is_its_own(llm: LLM) -> None:
     assert len(set(llm.generate(["Once"] * 3, max_tokens=24, temperature=1.0))) > 1
 

@@ -5,41 +5,14 @@
 #include <stdexcept>
 #include <utility>
 
-#include "adapter_steps.hpp"
 #include "attention_steps.hpp"
 #include "delta_steps.hpp"
 #include "rotation.hpp"
+#include "step_list.hpp"
 #include "token_steps.hpp"
 
 namespace sterna {
 namespace {
-
-class Multiply final : public Step {
-public:
-    Multiply(std::unique_ptr<Linear> matrix, std::size_t x, std::size_t out)
-        : matrix_(std::move(matrix)), x_(x), out_(out) {
-        grain = Grain::rows;
-        reads = {x};
-        writes = {out};
-    }
-    std::unique_ptr<Linear>* matrix() override { return &matrix_; }
-    bool multiplies() const override { return true; }
-    std::size_t items(const Run& run) const override { return division(run).items; }
-    std::size_t chunk(const Run& run) const override { return division(run).chunk; }
-    void run(Run& run, std::size_t thread, std::size_t first, std::size_t last) const override {
-        matrix_->multiply(run.slots[x_].activations(matrix_->form(), run.batch.size()), division(run), first, last,
-                          run.scratch[thread].get(), {run.slots[out_].values, run.slots[out_].stride});
-    }
-    std::size_t scratch(const Kernels&) const override { return matrix_->scratch(); }
-    std::size_t multiply_adds() const override { return matrix_->out_features() * matrix_->in_features(); }
-    std::size_t bytes() const override { return matrix_->memory_bytes(); }
-
-private:
-    Division division(const Run& run) const { return matrix_->division(run.batch.size(), run.n_threads); }
-
-    std::unique_ptr<Linear> matrix_;
-    std::size_t x_, out_;
-};
 
 class Compiler {
 public:
@@ -50,7 +23,8 @@ public:
         for (const auto& [name, width] : plan_.slots) add_slot(name, width);
         for (const auto& [name, frequencies] : plan_.frequencies) {
             require(!frequencies.empty(), "a list of rotary frequencies is empty");
-            emit(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())), "rope");
+            steps_.add(std::make_unique<Angles>(frequencies, add_slot("angles of " + name, 2 * frequencies.size())),
+                       "rope");
         }
         for (const Operation& op : plan_.operations)
             if (op.kind == "linear") slots_[slot(op, "x")].require(op.activations());
@@ -61,9 +35,9 @@ public:
             kind_ = op.kind;
             (this->*emitter->second)(op);
         }
-        add_adapters();
-        drop_unread_copies();
-        return {std::move(steps_), std::move(groups_), std::move(sites_), widest_group_};
+        CompiledPlan compiled = steps_.finish();
+        compiled.groups = std::move(groups_);
+        return compiled;
     }
 
 private:
@@ -100,69 +74,7 @@ private:
         return make_linear(tensor(name), form, kernels_, name);
     }
 
-    // A slot that feeds integer kernels is quantised as soon as it is written.
-    void emit(std::unique_ptr<Step> step, const std::string& part) {
-        if (!joins_adapted(*step)) add_adapters();
-        const std::vector<std::size_t> written = step->writes;
-        add_step(std::move(step), part);
-        for (const std::size_t index : written)
-            if (!slots_[index].copies.empty()) add_step(std::make_unique<Quantize>(index), "quantize");
-    }
-    void emit(std::unique_ptr<Step> step) { emit(std::move(step), kind_); }
-
-    void add_step(std::unique_ptr<Step> step, const std::string& part) {
-        step->part = part;
-        steps_.push_back(std::move(step));
-    }
-
-    // Whether a step can come between the matrices that await their adapters and these: only another matrix, which
-    // neither reads what they write nor writes what the adapters read.
-    bool joins_adapted(const Step& step) const {
-        return step.multiplies() && std::none_of(adapted_.begin(), adapted_.end(), [&](const AdaptedMatrix& matrix) {
-                   return has(step.reads, matrix.out) || has(step.writes, matrix.out) || has(step.writes, matrix.x);
-               });
-    }
-
-    // Adds the steps of adapters for the matrices since the last call.
-    void add_adapters() {
-        const std::vector<AdaptedMatrix> matrices = std::exchange(adapted_, {});
-        if (matrices.empty()) return;
-        widest_group_ = std::max(widest_group_, matrices.size());
-        // A first: threads that have finished with it share what is left of the matrices.
-        auto down = std::make_unique<AdaptDown>(matrices);
-        down->part = "adapters";
-        steps_.insert(steps_.begin() + static_cast<std::ptrdiff_t>(first_adapted_), std::move(down));
-        emit(std::make_unique<AdaptUp>(matrices), "adapters");
-    }
-
-    std::size_t site(const std::string& name, const Linear& matrix) {
-        const auto found =
-            std::find_if(sites_.begin(), sites_.end(), [&](const Site& known) { return known.name == name; });
-        if (found != sites_.end()) return static_cast<std::size_t>(found - sites_.begin());
-        sites_.push_back({name, matrix.out_features(), matrix.in_features()});
-        return sites_.size() - 1;
-    }
-
-    static bool has(const std::vector<std::size_t>& slots, std::size_t slot) {
-        return std::find(slots.begin(), slots.end(), slot) != slots.end();
-    }
-
-    // Removes the quantisations that no matrix reads before the slot is written again.
-    void drop_unread_copies() {
-        std::vector<bool> read_later(slots_.size(), false);
-        for (std::size_t i = steps_.size(); i-- > 0;) {
-            const Step& step = *steps_[i];
-            if (const auto* copy = dynamic_cast<const Quantize*>(&step)) {
-                if (!read_later[copy->x]) steps_[i] = nullptr;
-                continue;
-            }
-            for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
-                if (has(step.writes, slot)) read_later[slot] = false;
-                if (step.multiplies() && has(step.reads, slot)) read_later[slot] = true;
-            }
-        }
-        std::erase(steps_, nullptr);
-    }
+    void emit(std::unique_ptr<Step> step) { steps_.add(std::move(step), kind_); }
 
     void embed(const Operation& op) {
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), {});
@@ -201,15 +113,11 @@ private:
         std::unique_ptr<Linear> weight = matrix(op.name("weight"), op.activations());
         require(x != out && weight->in_features() == width(x) && weight->out_features() == width(out),
                 "the matrix '" + op.name("weight") + "' and its slots differ in width");
-        const std::size_t adapted = site(op.name("weight"), *weight);
-        auto multiply = std::make_unique<Multiply>(std::move(weight), x, out);
-        if (!joins_adapted(*multiply)) add_adapters();
-        if (adapted_.empty()) first_adapted_ = steps_.size();
-        emit(std::move(multiply), "matrices");
-        adapted_.push_back({adapted, x, out});
+        steps_.add_matrix(op.name("weight"), std::move(weight), x, out);
         const auto bias = op.names.find("bias");
         if (bias == op.names.end()) return;
-        emit(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out), "bias");
+        steps_.add(std::make_unique<AddBias>(padded_vector(tensor(bias->second), width(out), bias->second), out),
+                   "bias");
     }
 
     void gated(const Operation& op) {
@@ -295,7 +203,7 @@ private:
         const bool keeps_values = op.name("out") == plan_.output || reads_values(op.name("out"));
         auto step = std::make_unique<Rotate>(std::move(scales), angles, pairs, x, out, slots_[out], keeps_values);
         if (step->quantizes())
-            add_step(std::move(step), kind_);
+            steps_.add_quantizing(std::move(step), kind_);
         else
             emit(std::move(step));
     }
@@ -409,12 +317,8 @@ private:
     const Tensors& tensors_;
     const Kernels& kernels_;
     std::vector<Slot>& slots_;
-    std::vector<std::unique_ptr<Step>> steps_;
+    StepList steps_{slots_};
     std::vector<std::size_t> groups_ = std::vector<std::size_t>(plan_.caches.size());  // query heads a kv head
-    std::vector<Site> sites_;
-    std::vector<AdaptedMatrix> adapted_;  // whose adapters are still to be added
-    std::size_t first_adapted_ = 0;       // the step of the first of them
-    std::size_t widest_group_ = 0;
     std::string kind_ = "frequencies";
 };
 

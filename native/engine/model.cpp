@@ -265,6 +265,7 @@ void Model::head_rows(const HeadRows& rows, std::size_t n_threads, float* out, C
     const std::size_t n = rows.hidden.size() / hidden_size();
     if (rows.hidden.size() % hidden_size() != 0) throw std::invalid_argument("Hidden rows must be hidden_size wide.");
     if (rows.adapter_ids.size() != n) throw std::invalid_argument("adapter_ids must have one entry a row.");
+    if (n == 0) return;
     std::vector<std::int32_t> ends(n + 1);
     std::iota(ends.begin(), ends.end(), 0);
     const std::vector<AdaptedRows> adapted = adapted_rows(rows.adapter_ids, ends, rows.mixes, sites_);
@@ -321,9 +322,10 @@ std::vector<Result> Model::of_logits(const HeadRows& rows, std::size_t n_threads
     const std::size_t n = rows.hidden.size() / hidden_size(), vocab = vocab_size();
     const std::size_t together = std::min(n, std::max(kLogits / vocab, kLeastLogitRows));
     if (logits_capacity_ < together * vocab) {
+        logits_capacity_ = 0;
         logits_ = {};  // frees the old memory before the new is taken
+        logits_ = Buffer<float>(together * vocab);
         logits_capacity_ = together * vocab;
-        logits_ = Buffer<float>(logits_capacity_);
     }
     std::vector<Result> results(n);
     for (std::size_t first = 0; first < n; first += together) {

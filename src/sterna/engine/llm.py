@@ -107,7 +107,7 @@ class LLM:
             )
         self._tokenizer = loading
         self._head_error: HeadError | None = None
-        self._cache = KvCache(backend.pools, block_size, self.context_length, TOKENS_PER_PASS)
+        self._cache = KvCache(backend.pools, backend.block_size, self.context_length, TOKENS_PER_PASS)
         self._loop = Loop(backend, Scheduler(self._cache))
         self._description = (
             f"{self._file.name!r}: {config.architecture}, "

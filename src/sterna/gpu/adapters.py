@@ -26,11 +26,28 @@ def load(updates: Mapping[str, LowRank], names: Mapping[str, str], device: torch
     return {names.get(name, name): (tensor(low.a), tensor(low.b), low.scale) for name, low in updates.items()}
 
 
-def add(weight: str, mixes: Sequence[tuple[Mix, torch.Tensor]], x: torch.Tensor, out: torch.Tensor) -> None:
-    """out [n, out] += scale · B · (A · x) for the rows of each mix, int64 [m], and every adapter in it that updates the
-    matrix `weight`."""
-    for mix, rows in mixes:
-        for adapter, scale in mix.parts:
-            if weight in adapter.handle:
-                a, b, factor = adapter.handle[weight]
-                out.index_add_(0, rows, (x[rows] @ a.T) @ b.T, alpha=scale * factor)
+class Present:
+    """The adapters of the rows of a pass."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._mixes: list[tuple[Mix, torch.Tensor]] = []
+
+    def take(self, mixes: Sequence[Mix], lengths: Sequence[int]) -> None:
+        """Begins a pass; `lengths`: how many rows each of `mixes` is for."""
+        found: dict[Mix, list[int]] = {}
+        first = 0
+        for mix, length in zip(mixes, lengths, strict=True):
+            if mix.parts:
+                found.setdefault(mix, []).extend(range(first, first + length))
+            first += length
+        self._mixes = [(mix, torch.tensor(rows, device=self._device)) for mix, rows in found.items()]
+
+    def add(self, weight: str, x: torch.Tensor, out: torch.Tensor) -> None:
+        """out [n, out] += scale · B · (A · x) for the rows of each mix and every adapter in it that updates the matrix
+        `weight`."""
+        for mix, rows in self._mixes:
+            for adapter, scale in mix.parts:
+                if weight in adapter.handle:
+                    a, b, factor = adapter.handle[weight]
+                    out.index_add_(0, rows, (x[rows] @ a.T) @ b.T, alpha=scale * factor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from sterna.gpu.frame import BLOCK, Frame
 from sterna.gpu.fuse import fuse
 from sterna.gpu.graphs import Graphs, padded
 from sterna.gpu.layouts import layout_of
+from sterna.gpu.parameters import Parameters
 from sterna.gpu.runner import Runner
 from sterna.model.operations import Linear
 from sterna.model.plan import Plan
@@ -57,11 +59,14 @@ class GpuBackend:
         activations = {str(op.weight): op.activations for op in plan.operations if isinstance(op, Linear)}
         self._program = fuse(plan, lambda name: layout_of(tensors[name], activations[name]))
         self._pools: dict[str, Pool] = {}
-        self._mixes: list[tuple[Mix, torch.Tensor]] = []
+        self._adapters = adapters.Present(self.device)
         with self._computing():
             self._frame = Frame(plan, self.device)
-            self._runner = Runner(plan, tensors, self._frame, self._pools, self.device, self._adapt)
-            self._runner.load((*self._program.steps, self._program.head))
+            parameters = Parameters(plan, tensors, self.device)
+            parameters.load((*self._program.steps, self._program.head))
+            # Nothing here refers back to this object, so that its memory is free with the last reference to it.
+            self._runner = Runner(plan, parameters, self._frame, self._pools, self.device, self._adapters.add)
+            self._run = partial(self._runner.run, self._program.steps)
             self._pools |= self._make_pools(blocks, least_blocks, kv)
         self.block_bytes = [block_bytes(group, kv) for group in plan.caches.values()]
         self.pools: list[CachePool | StatePool] = [
@@ -94,7 +99,7 @@ class GpuBackend:
             inputs[2, :tokens] = np.repeat(np.arange(len(spans)), lengths)
             tables = [_rectangle([span.block_tables[group] for span in spans]) for group in range(len(self._pools))]
             self._frame.write(inputs, tables)
-            self._mixes = self._rows_of([span.mix for span in spans], lengths)
+            self._adapters.take([span.mix for span in spans], lengths)
             if graphs is None:
                 self._run(tokens)
             else:
@@ -103,22 +108,27 @@ class GpuBackend:
             return self._frame.view(self._plan.output).rows[torch.tensor(outputs, device=self.device, dtype=torch.long)]
 
     def finite(self, hidden: torch.Tensor) -> np.ndarray:
-        finite: np.ndarray = torch.isfinite(hidden).all(dim=1).cpu().numpy()
+        with self._computing():
+            finite: np.ndarray = torch.isfinite(hidden).all(dim=1).cpu().numpy()
         return finite
 
     def select(
         self, hidden: torch.Tensor, rows: Sequence[int], samplings: Sequence[RowSampling], mixes: Sequence[Mix]
     ) -> list[Choice]:
-        logits = self._logits(hidden, rows, mixes)
-        if all(_is_greedy(sampling) for sampling in samplings):
-            return [Choice(token) for token in _lowest_best(logits).tolist()]
-        return choose(logits.cpu().numpy(), samplings)
+        with self._computing():
+            logits = self._logits(hidden, rows, mixes)
+            if all(_is_greedy(sampling) for sampling in samplings):
+                return [Choice(token) for token in _lowest_best(logits).tolist()]
+            on_cpu = logits.cpu().numpy()
+        return choose(on_cpu, samplings)
 
     def score(self, hidden: torch.Tensor, rows: Sequence[int], targets: np.ndarray, mixes: Sequence[Mix]) -> np.ndarray:
-        logits = self._logits(hidden, rows, mixes)
-        ids = torch.from_numpy(targets.astype(np.int64)).to(self.device)
-        logprobs = logits.double().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]
-        scores: np.ndarray = torch.stack([logprobs.float(), (_lowest_best(logits) == ids).float()], dim=1).cpu().numpy()
+        with self._computing():
+            logits = self._logits(hidden, rows, mixes)
+            ids = torch.from_numpy(targets.astype(np.int64)).to(self.device)
+            logprobs = logits.double().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]
+            is_best = _lowest_best(logits) == ids
+            scores: np.ndarray = torch.stack([logprobs.float(), is_best.float()], dim=1).cpu().numpy()
         return scores
 
     def to_numpy(self, hidden: torch.Tensor, first: int, last: int) -> np.ndarray:
@@ -137,29 +147,12 @@ class GpuBackend:
         with self._computing():
             return adapters.load(updates, {HEAD: self._plan.head.weight}, self.device)
 
-    def _run(self, tokens: int) -> None:
-        self._runner.run(self._program.steps, tokens)
-
     def _logits(self, hidden: torch.Tensor, rows: Sequence[int], mixes: Sequence[Mix]) -> torch.Tensor:
         """Logits float32 [n, vocab_size] of some of the hidden rows."""
         with self._computing():
             wanted = hidden[torch.tensor(list(rows), device=self.device, dtype=torch.long)].contiguous()
-            self._mixes = self._rows_of(mixes, [1] * len(mixes))
+            self._adapters.take(mixes, [1] * len(mixes))
             return self._runner.head(self._program.head, wanted)
-
-    def _adapt(self, weight: str, x: torch.Tensor, out: torch.Tensor) -> None:
-        """What the adapters of the present rows add to the product of a matrix."""
-        adapters.add(weight, self._mixes, x, out)
-
-    def _rows_of(self, mixes: Sequence[Mix], lengths: Sequence[int]) -> list[tuple[Mix, torch.Tensor]]:
-        """The rows of each mix; `lengths`: how many rows each of `mixes` is for."""
-        found: dict[Mix, list[int]] = {}
-        first = 0
-        for mix, length in zip(mixes, lengths, strict=True):
-            if mix.parts:
-                found.setdefault(mix, []).extend(range(first, first + length))
-            first += length
-        return [(mix, torch.tensor(rows, device=self.device)) for mix, rows in found.items()]
 
     def _make_pools(self, blocks: int, least_blocks: int, kv: str) -> dict[str, Pool]:
         """The pools of the plan's cache groups: of `blocks` blocks, or of as many as there is memory for."""

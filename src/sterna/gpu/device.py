@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import torch
 import triton
 
@@ -11,7 +13,8 @@ from sterna.errors import UnsupportedError
 def open_device(number: int) -> torch.device:
     """The GPU of this number. In Triton's interpreter (`TRITON_INTERPRET=1`) kernels run on the CPU, whatever there is.
 
-    Raises `UnsupportedError` where torch sees no such GPU, or one that is too old (before compute capability 8.0).
+    Raises `UnsupportedError` where torch sees no such GPU, or one that is too old (before compute capability 8.0), and
+    as `check_compiler`.
     """
     if interpreted():
         return torch.device("cpu")
@@ -28,7 +31,21 @@ def open_device(number: int) -> torch.device:
             f"The GPU cuda:{number} has compute capability {major}.{minor}, and Sterna's kernels need 8.0; "
             "use the device cpu."
         )
+    check_compiler()
     return torch.device("cuda", number)
+
+
+def check_compiler() -> None:
+    """Lets Triton build what it launches kernels with, unless it has. Raises `UnsupportedError` where it cannot: it
+    needs a C compiler, and the headers of C and of Python."""
+    try:
+        triton.runtime.driver.active.get_current_device()
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        reason = "its C compiler failed" if isinstance(error, subprocess.CalledProcessError) else str(error).rstrip(".")
+        raise UnsupportedError(
+            f"Triton cannot launch kernels ({reason}); it needs a C compiler and the headers of Python: on Debian, "
+            "apt install gcc libc6-dev python3-dev."
+        ) from None
 
 
 def is_usable() -> bool:

@@ -67,6 +67,7 @@ class Frame:
         self._views: dict[str, View] = {}
         self._forms: dict[tuple[str, str, int], Quantized] = {}
         self._turns: dict[str, torch.Tensor] = {}
+        self._parts: dict[int, torch.Tensor] = {}
 
     @property
     def ids(self) -> torch.Tensor:
@@ -83,19 +84,22 @@ class Frame:
         return self.inputs[2]
 
     def reserve(self, tokens: int, width: int) -> None:
-        """Makes room for passes of `tokens` tokens, and block tables of `width` blocks."""
-        if tokens > self.tokens:
-            self.tokens = -(-tokens // PADDING) * PADDING
-            self.inputs = self._integers(3, self.tokens)
-            self._views = dict(self._placed())
-            self._forms = {}
-            self.serial += 1
-            self.width = max(width, self.width)
-            self._replace_tables()
-        elif width > self.width:
-            self.width = max(width, 2 * self.width)
-            self.serial += 1
-            self._replace_tables()
+        """Makes room for passes of `tokens` tokens, and block tables of `width` blocks. Where memory is refused, later
+        calls begin anew."""
+        if tokens <= self.tokens and width <= self.width:
+            return
+        grows = tokens > self.tokens
+        tokens = -(-tokens // PADDING) * PADDING if grows else self.tokens
+        width = max(width, 2 * self.width) if width > self.width else self.width
+        self.serial += 1
+        # Nothing counts as there until all of it is.
+        self.tokens, self.tables = 0, []
+        if grows:
+            self._views, self._forms = {}, {}  # frees the old memory before the new is taken
+            self.inputs = self._integers(3, tokens)
+            self._views = dict(self._placed(tokens))
+        self.tables = [self._integers(tokens, width) for _ in self.plan.caches]
+        self.tokens, self.width = tokens, width
 
     def write(self, inputs: np.ndarray, tables: Sequence[np.ndarray]) -> None:
         """The ids, positions and sequences of a pass, int32 [3, n], and its block tables, int32 [sequences, width]."""
@@ -122,19 +126,22 @@ class Frame:
             self._turns[name] = torch.stack([angles.cos().float(), angles.sin().float()], dim=-1).contiguous()
         return self._turns[name]
 
-    def _placed(self) -> list[tuple[str, View]]:
+    def parts(self, size: int) -> torch.Tensor:
+        """Room for so many numbers of the parts of an attention, float32."""
+        if size not in self._parts:
+            self._parts[size] = torch.empty(size, device=self.device)
+        return self._parts[size]
+
+    def _placed(self, tokens: int) -> list[tuple[str, View]]:
         found = []
         for names in placed(self.plan):
             widths = [self.plan.slots[name] for name in names]
-            rows = torch.zeros((self.tokens, sum(widths)), device=self.device)
+            rows = torch.zeros((tokens, sum(widths)), device=self.device)
             found += [
                 (name, View(part, width))
                 for name, part, width in zip(names, rows.split(widths, 1), widths, strict=True)
             ]
         return found
-
-    def _replace_tables(self) -> None:
-        self.tables = [self._integers(self.tokens, self.width) for _ in self.plan.caches]
 
     def _integers(self, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.int32, device=self.device)

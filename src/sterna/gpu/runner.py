@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import triton
 
-from sterna.errors import UnsupportedError
 from sterna.gpu.cache import Pool
 from sterna.gpu.device import interpreted
 from sterna.gpu.frame import Frame, Quantized, View, quantized
@@ -16,7 +15,8 @@ from sterna.gpu.kernels.attention import attention_kernel, heads_kernel, merge_k
 from sterna.gpu.kernels.matrices import bytes_kernel, embed_kernel, float_kernel, int4_kernel
 from sterna.gpu.kernels.rows import hadamard_kernel, norm_add_kernel, rotate_kernel, row_kernel
 from sterna.gpu.kernels.ternary import ternary_kernel, ternary_row_kernel
-from sterna.gpu.layouts import layout_of
+from sterna.gpu.launch import launch, warps_for
+from sterna.gpu.parameters import Parameters
 from sterna.gpu.plain import run_plain
 from sterna.gpu.steps import (
     AttentionStep,
@@ -31,9 +31,7 @@ from sterna.gpu.steps import (
     Step,
 )
 from sterna.gpu.tiles import is_plain, tile_of
-from sterna.gpu.weights import Matrix, load, vector
 from sterna.model.plan import Plan
-from sterna.tensor.tensor import Tensor
 
 SPLITS = 8
 """Parts of a long context that are attended to at a time, where there are few tokens."""
@@ -48,57 +46,30 @@ Adapt = Callable[[str, torch.Tensor, torch.Tensor], None]
 
 
 class Runner:
-    """The weights of a plan on a device, and what each step does with them."""
+    """What each step does, with the parameters of a plan and the buffers of a pass."""
 
     def __init__(
         self,
         plan: Plan,
-        tensors: Mapping[str, Tensor],
+        parameters: Parameters,
         frame: Frame,
         pools: Mapping[str, Pool],
         device: torch.device,
         adapt: Adapt = lambda weight, x, out: None,
     ) -> None:
-        self.plan, self.frame, self.pools, self.device = plan, frame, pools, device
+        self.plan, self.parameters, self.frame, self.pools, self.device = plan, parameters, frame, pools, device
         self._adapt = adapt
-        self._tensors = tensors
-        self._matrices: dict[tuple[str, ...], Matrix] = {}
-        self._vectors: dict[object, Any] = {}
         self._none = torch.zeros(1, device=device)
         """Stands for what a kernel does not read."""
-        self._do: dict[type, Callable[[Any, int], None]] = {
-            EmbedStep: self._embed,
-            RowStep: self._row,
-            NormAddStep: self._norm_add,
-            LinearStep: self._linear,
-            HeadsStep: self._heads,
-            AttentionStep: self._attention,
-            HadamardStep: self._hadamard,
-            RotateStep: self._rotate,
-            PlainStep: self._plain,
-        }
-
-    def load(self, steps: Sequence[Step]) -> None:
-        """Puts the matrices of steps on the device. Raises as `weights.load`."""
-        for step in steps:
-            if isinstance(step, LinearStep):
-                if self._matrix(step.weights, step.activations).layout.kind != "int4" and step.group_size:
-                    raise UnsupportedError(
-                        f"The GPU's engine multiplies {step.weights[0]!r} with activations of one scale alone; use the "
-                        "device cpu."
-                    )
-            elif isinstance(step, EmbedStep):
-                self._matrix((step.weight,), self._embedding_activations(step.weight))
 
     def run(self, steps: Sequence[Step], tokens: int) -> None:
         """Runs steps for the first `tokens` rows of the frame."""
         for step in steps:
-            self._do[type(step)](step, tokens)
+            _DO[type(step)](self, step, tokens)
 
     def _multiply(self, step: LinearStep, tokens: int, x: View, form: Quantized | None, out: View) -> None:
         """out = W · x, of the first `tokens` rows; `form`: x in whole numbers, for matrices of such."""
-        matrix = self._matrix(step.weights, step.activations)
-        bias = self._biases(step)
+        matrix, bias = self.parameters.matrix(step), self.parameters.biases(step)
         flags = {"RESIDUAL": step.residual, "BIAS": bias is not None}
         bias = self._none if bias is None else bias
         kind, group = matrix.layout.kind, matrix.layout.group
@@ -107,7 +78,7 @@ class Runner:
         grid = triton.cdiv(rows, tile.rows), triton.cdiv(tokens, tile.tokens)
         options: dict[str, Any] = flags | {"ROWS": tile.rows, "num_warps": tile.warps}
         if form is None:
-            _launch(
+            launch(
                 float_kernel, grid,
                 matrix.data, x.rows, bias, out.rows, tokens, rows, columns, x.stride, out.stride,
                 TOKENS=tile.tokens, COLUMNS=tile.depth, **options,
@@ -115,7 +86,7 @@ class Runner:
             return
         sizes = tokens, rows, columns
         if tokens == 1 and is_plain(matrix.layout, form.planes):
-            _launch(
+            launch(
                 ternary_row_kernel, (triton.cdiv(rows, tile.rows),),
                 matrix.data.view(torch.int32), matrix.scales, form.codes.view(torch.int32), form.steps, form.sums, bias,
                 out.rows, rows, columns, INTERPRETED=interpreted(), WORDS=tile.depth, **options,
@@ -125,20 +96,20 @@ class Runner:
         if kind == "ternary":
             span = max(group, 128) if group else columns
             deep = is_plain(matrix.layout, form.planes) and columns // 128 % tile.depth == 0
-            _launch(
+            launch(
                 ternary_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, form.sums, bias, out.rows, *sizes, span, out.stride,
                 GROUP=group, BLOCKS=tile.depth if deep else 1, **options,
             )  # fmt: skip
         elif kind == "int4":
-            _launch(
+            launch(
                 int4_kernel, grid,
                 matrix.data, matrix.scales, matrix.zeros, form.codes, form.steps, form.sums, bias, out.rows, *sizes,
                 form.padded, form.steps.stride(0), out.stride,
                 GROUP=group, STEP_GROUPS=step.group_size > 0, **options,
             )  # fmt: skip
         else:
-            _launch(
+            launch(
                 bytes_kernel, grid,
                 matrix.data, matrix.scales, form.codes, form.steps, bias, out.rows, *sizes, form.padded, out.stride,
                 GROUP=group, **options,
@@ -152,7 +123,7 @@ class Runner:
         self._multiply(step, tokens, x, form, out)
         first = 0
         for name in step.weights:
-            width = self._tensors[name].shape[0]
+            width = self.parameters.rows(name)
             # The slots of matrices that are one lie side by side.
             part = out.rows.as_strided((tokens, width), (out.stride, 1), out.rows.storage_offset() + first)
             self._adapt(name, x.rows[:tokens], part)
@@ -175,14 +146,14 @@ class Runner:
         width = triton.next_power_of_2(form.padded if form else x.width)
         up = self.frame.view(step.up) if step.up else x
         norm = step.norm
-        _launch(
+        launch(
             row_kernel, (tokens,),
-            x.rows, up.rows, self._vector(norm.weight) if norm else self._none, out.rows,
+            x.rows, up.rows, self.parameters.vector(norm.weight) if norm else self._none, out.rows,
             form.codes if form else self._none, form.steps if form else self._none, form.sums if form else self._none,
             x.width, form.padded if form else 0, x.stride, up.stride, out.stride,
             form.steps.stride(0) if form else 0, norm.eps if norm else 0.0,
             ACTIVATION=step.activation or "", NORM=norm is not None, PLANES=form.planes if form else 0,
-            GROUP=step.quantize[1] if step.quantize else 0, WIDTH=width, num_warps=_warps(width),
+            GROUP=step.quantize[1] if step.quantize else 0, WIDTH=width, num_warps=warps_for(width),
         )  # fmt: skip
 
     def _row(self, step: RowStep, tokens: int) -> None:
@@ -192,16 +163,16 @@ class Runner:
     def _norm_add(self, step: NormAddStep, tokens: int) -> None:
         x, out = self.frame.view(step.x), self.frame.view(step.out)
         width = triton.next_power_of_2(x.width)
-        _launch(
+        launch(
             norm_add_kernel, (tokens,),
-            x.rows, self._vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
-            WIDTH=width, num_warps=_warps(width),
+            x.rows, self.parameters.vector(step.norm.weight), out.rows, x.width, x.stride, out.stride, step.norm.eps,
+            WIDTH=width, num_warps=warps_for(width),
         )  # fmt: skip
 
     def _embed(self, step: EmbedStep, tokens: int) -> None:
-        matrix, out = self._matrix((step.weight,), self._embedding_activations(step.weight)), self.frame.view(step.out)
+        matrix, out = self.parameters.embedding(step), self.frame.view(step.out)
         kind = "float" if matrix.layout.kind in ("f16", "f32") else matrix.layout.kind
-        _launch(
+        launch(
             embed_kernel, (tokens, triton.cdiv(out.width, 1024)),
             self.frame.ids, matrix.data, matrix.scales, matrix.zeros, out.rows, out.width, matrix.layout.columns,
             out.stride, step.factor, KIND=kind, GROUP=matrix.layout.group, WIDTH=1024,
@@ -212,10 +183,10 @@ class Runner:
         group, pool = self.plan.caches[attention.cache], self.pools[attention.cache]
         q, k, v = (frame.view(name) for name in (attention.q, attention.k, attention.v))
         offset = q.rows.storage_offset()
-        weights = [self._vector(norm.weight) for norm in step.norms] or [self._none, self._none]
+        weights = [self.parameters.vector(norm.weight) for norm in step.norms] or [self._none, self._none]
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         turns = frame.turns(step.rope.frequencies)
-        _launch(
+        launch(
             heads_kernel, (tokens, attention.heads + 2 * group.kv_heads),
             q.rows, turns, *weights, pool.keys, pool.values, pool.key_scales, pool.value_scales,
             frame.positions, frame.sequences, table, attention.layer * pool.blocks, table.stride(0), q.stride,
@@ -233,24 +204,24 @@ class Runner:
         table = frame.tables[list(self.plan.caches).index(attention.cache)]
         heads, size = attention.heads, group.head_dim
         splits = SPLITS if frame.width >= LONG_CONTEXT and tokens <= FEW_TOKENS else 1
-        parts = self._parts(heads * splits * (size + 2)) if splits > 1 else self._none
+        parts = frame.parts(FEW_TOKENS * heads * splits * (size + 2)) if splits > 1 else self._none
         sizes = {"HEADS": heads, "SIZE": size, "SPLITS": splits, "WIDTH": triton.next_power_of_2(size)}
-        _launch(
+        launch(
             attention_kernel, (tokens, heads, splits),
             q.rows, pool.keys, pool.values, pool.key_scales, pool.value_scales, frame.positions, frame.sequences, table,
             out.rows, parts, attention.layer * pool.blocks, table.stride(0), q.stride, out.stride, attention.scale,
             group.window or 0, KV_HEADS=group.kv_heads, INT8=pool.is_int8, num_warps=8, **sizes,
         )  # fmt: skip
         if splits > 1:
-            _launch(merge_kernel, (tokens, heads), parts, out.rows, out.stride, num_warps=1, **sizes)
+            launch(merge_kernel, (tokens, heads), parts, out.rows, out.stride, num_warps=1, **sizes)
 
     def _hadamard(self, step: HadamardStep, tokens: int) -> None:
         operation = step.operation
         x, out = self.frame.view(operation.x), self.frame.view(operation.out)
         source = x.rows[:tokens].clone() if operation.x == operation.out else x.rows  # programs read a whole block
         rows, columns = min(operation.block, 32), min(operation.block, 128)
-        signs = self._none if operation.signs is None else self._signs(operation.signs)
-        _launch(
+        signs = self._none if operation.signs is None else self.parameters.signs(operation.signs)
+        launch(
             hadamard_kernel, (tokens, x.width // rows),
             source, signs, out.rows, source.stride(0), out.stride, operation.block**-0.5,
             SIGNS=operation.signs is not None, FORWARD=operation.direction == "forward",
@@ -260,94 +231,30 @@ class Runner:
     def _rotate(self, step: RotateStep, tokens: int) -> None:
         operation = step.operation
         x, out = self.frame.view(operation.x), self.frame.view(operation.out)
-        rows = x.rows[:tokens] * self._vector(operation.scales)
+        rows = x.rows[:tokens] * self.parameters.vector(operation.scales)
         assert operation.angles is not None and operation.pairs is not None
-        others, cosines, sines = self._rotations(operation.angles, operation.pairs)
+        others, cosines, sines = self.parameters.rotations(operation.angles, operation.pairs)
         for other, cosine, sine in zip(others, cosines, sines, strict=True):
             turned = torch.empty_like(rows)
-            _launch(
-                rotate_kernel,
-                (tokens, triton.cdiv(x.width, 1024)),
-                rows,
-                other,
-                cosine,
-                sine,
-                turned,
-                x.width,
-                rows.stride(0),
-                turned.stride(0),
-                WIDTH=1024,
-            )
+            launch(
+                rotate_kernel, (tokens, triton.cdiv(x.width, 1024)),
+                rows, other, cosine, sine, turned, x.width, rows.stride(0), turned.stride(0), WIDTH=1024,
+            )  # fmt: skip
             rows = turned
         out.rows[:tokens].copy_(rows)
 
     def _plain(self, step: PlainStep, tokens: int) -> None:
-        run_plain(step.operation, self.frame, tokens, self._vector)
-
-    def _matrix(self, names: tuple[str, ...], activations: str) -> Matrix:
-        if names not in self._matrices:
-            tensors = [self._tensors[name] for name in names]
-            self._matrices[names] = load(tensors, layout_of(tensors[0], activations), self.device)
-        return self._matrices[names]
-
-    def _embedding_activations(self, weight: str) -> str:
-        """An embedding lies as the matrices of its encoding do: the head may be the same."""
-        return (
-            self.plan.head.activations
-            if weight == self.plan.head.weight
-            else self._tensors[weight].encoding.activations
-        )
-
-    def _vector(self, name: str) -> torch.Tensor:
-        return self._once(name, lambda: vector(self._tensors[name], self.device))
-
-    def _signs(self, name: str) -> torch.Tensor:
-        values = self.plan.signs[name]
-        return self._once(("signs", name), lambda: torch.tensor(values, dtype=torch.float32, device=self.device))
-
-    def _biases(self, step: LinearStep) -> torch.Tensor | None:
-        """The biases of matrices that are one, 0 for those that have none."""
-        if not any(step.biases):
-            return None
-
-        def joined() -> torch.Tensor:
-            pairs = zip(step.weights, step.biases, strict=True)
-            none = (torch.zeros(self._tensors[weight].shape[0], device=self.device) for weight in step.weights)
-            return torch.cat(
-                [zeros if bias is None else self._vector(bias) for (_, bias), zeros in zip(pairs, none, strict=True)]
-            )
-
-        return self._once(step.biases, joined)
-
-    def _rotations(self, angles: str, pairs: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of each rotation and column the other column of its pair, and its cosine and sine, [rotations, width]."""
-
-        def made() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            turns, columns = self._vector(angles).double(), self._vector(pairs).long()
-            i, j = columns[:, 0::2], columns[:, 1::2]
-            other = torch.empty_like(columns).scatter_(1, i, j).scatter_(1, j, i).int()
-            cosine, sine = (torch.empty(columns.shape, device=self.device) for _ in range(2))
-            cosine.scatter_(1, i, turns.cos().float()).scatter_(1, j, turns.cos().float())
-            sine.scatter_(1, i, turns.sin().float()).scatter_(1, j, -turns.sin().float())
-            return other, cosine, sine
-
-        return self._once((angles, pairs), made)
-
-    def _parts(self, size: int) -> torch.Tensor:
-        return self._once(("parts", size), lambda: torch.empty(FEW_TOKENS * size, device=self.device))
-
-    def _once(self, key: object, make: Callable[[], Any]) -> Any:
-        if key not in self._vectors:
-            self._vectors[key] = make()
-        return self._vectors[key]
+        run_plain(step.operation, self.frame, tokens, self.parameters.vector)
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **options: object) -> None:
-    """Launches a kernel. Products are rounded before anything is added to them: codes round as the CPU's do only then,
-    and Triton's default differs between its versions."""
-    kernel[grid](*arguments, enable_fp_fusion=False, **options)
-
-
-def _warps(width: int) -> int:
-    """Warps for a row of so many numbers in registers."""
-    return min(16, max(1, width // 512))
+_DO: dict[type, Callable[[Runner, Any, int], None]] = {
+    EmbedStep: Runner._embed,
+    RowStep: Runner._row,
+    NormAddStep: Runner._norm_add,
+    LinearStep: Runner._linear,
+    HeadsStep: Runner._heads,
+    AttentionStep: Runner._attention,
+    HadamardStep: Runner._hadamard,
+    RotateStep: Runner._rotate,
+    PlainStep: Runner._plain,
+}

@@ -90,8 +90,13 @@ def _check_triton(config: RunConfig) -> None:
         import triton
     except ModuleNotFoundError:
         raise UnsupportedError("training.triton needs Triton, which pip install triton installs on Linux.") from None
-    if not config.training.device.startswith("cuda") and not triton.knobs.runtime.interpret:
+    if triton.knobs.runtime.interpret:
+        return
+    if not config.training.device.startswith("cuda"):
         raise ArgumentError('training.triton needs training.device = "cuda".')
+    from sterna.gpu.device import check_compiler
+
+    check_compiler()
 
 
 def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sterna import LLM
 from sterna.engine.known_answer import check_answers
+from sterna.errors import UnsupportedError
 from sterna.gpu import backend as backend_module
 from sterna.gpu.backend import GpuBackend
 from tests.adapters.random_adapters import random_adapter, saved
@@ -49,6 +53,32 @@ def test_the_scheduler_samples_and_scores_as_on_the_cpu() -> None:
         assert [each.token_ids for each in both[0]] == [each.token_ids for each in both[1]]
     np.testing.assert_allclose(own.scores([5, 6, 7]), cpu.scores([5, 6, 7]), atol=1e-3)
     assert own.statistics.least_cache_bytes > 0
+
+
+def test_memory_is_free_at_once_after_close() -> None:
+    llm = LLM(tiny_checkpoint(TINY), device="cuda")
+    llm.hidden([4, 5])
+    backend = llm._loop.backend
+    assert isinstance(backend, GpuBackend)
+    kept = [weakref.ref(each) for each in (backend, backend._runner.parameters, backend._pools["full"])]
+    gc.disable()
+    try:
+        del backend
+        llm.close()
+        assert [each() for each in kept] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_gpu_without_memory_for_logits_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(logits: torch.Tensor) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError
+
+    llm = LLM(tiny_checkpoint(TINY), device="cuda")
+    monkeypatch.setattr(backend_module, "_lowest_best", refuse)
+    for ask in (lambda: llm.scores([5, 6]), lambda: llm.complete([[5]], max_tokens=1)):
+        with pytest.raises(UnsupportedError, match="is too small for this model"):
+            ask()
 
 
 @pytest.mark.slow

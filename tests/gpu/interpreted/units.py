@@ -12,6 +12,7 @@ from sterna.gpu.cache import Pool
 from sterna.gpu.frame import Frame
 from sterna.gpu.fuse import fuse
 from sterna.gpu.layouts import layout_of
+from sterna.gpu.parameters import Parameters
 from sterna.gpu.runner import Runner
 from sterna.model.operations import Add, Attention, Linear, Norm, Operation, Rope, Scale, reads
 from sterna.model.plan import Plan
@@ -63,8 +64,9 @@ def run(
     program = fuse(alone, lambda name: layout_of(tensors[name], activations[name]))
     frame, n = Frame(alone, CPU), len(ids)
     pools = {name: Pool(group, 8, kv, CPU) for name, group in alone.caches.items()}
-    runner = Runner(alone, tensors, frame, pools, CPU)
-    runner.load(program.steps)
+    parameters = Parameters(alone, tensors, CPU)
+    parameters.load(program.steps)
+    runner = Runner(alone, parameters, frame, pools, CPU)
     width = -(-(start + n) // 64)
     frame.reserve(n, width)
     blocks = np.arange(7, 7 - width, -1, dtype=np.int32)[None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sterna.gpu.kernels.rows import HALF_EVEN
+
 BLOCK = tl.constexpr(64)
 """Positions of a block."""
 
@@ -89,7 +91,7 @@ def heads_kernel(
         v_size = tl.where(is_v & (position >= 0), SIZE, 0)
         if INT8:
             largest = tl.maximum(tl.max(tl.abs(value), axis=0), 1e-30)
-            value = (value * tl.div_rn(127.0, largest) + 12582912.0) - 12582912.0
+            value = (value * tl.div_rn(127.0, largest) + HALF_EVEN) - HALF_EVEN
             scale = tl.div_rn(largest, 127.0)
             tl.store(key_scales + kept, scale, mask=k_size > 0)
             tl.store(value_scales + kept, scale, mask=v_size > 0)

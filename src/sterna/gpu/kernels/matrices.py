@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sterna.gpu.kernels.store import store_products
+
 
 @triton.jit
 def bytes_kernel(
@@ -49,13 +51,7 @@ def bytes_kernel(
             scale = tl.load(row_scales + at // GROUP + half, mask=row_inside, other=0.0)
             total += whole.to(tl.float32) * scale[None, :]
     total = total * tl.div_rn(1.0, tl.load(steps + token, mask=token_inside, other=1.0))[:, None]
-    if BIAS:
-        total += tl.load(bias + row, mask=row_inside, other=0.0)[None, :]
-    place = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    inside = token_inside[:, None] & row_inside[None, :]
-    if RESIDUAL:
-        total = tl.load(place, mask=inside, other=0.0) + total
-    tl.store(place, total, mask=inside)
+    store_products(total, bias, out, token, row, tokens, rows, out_stride, RESIDUAL, BIAS)
 
 
 @triton.jit
@@ -153,13 +149,7 @@ def int4_kernel(
             total += scaled_group(low + high, low_sum + high_sum, scale, zero, step, PLANES)
     if not STEP_GROUPS:
         total = total * inverse[:, None]
-    if BIAS:
-        total += tl.load(bias + row, mask=row_inside, other=0.0)[None, :]
-    place = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    inside = token_inside[:, None] & row_inside[None, :]
-    if RESIDUAL:
-        total = tl.load(place, mask=inside, other=0.0) + total
-    tl.store(place, total, mask=inside)
+    store_products(total, bias, out, token, row, tokens, rows, out_stride, RESIDUAL, BIAS)
 
 
 @triton.jit
@@ -199,13 +189,7 @@ def float_kernel(
             total = tl.dot(value, tl.trans(w.to(tl.float32)), acc=total, input_precision="ieee")
     if TOKENS == 1:
         total = tl.sum(single, axis=1)[None, :]
-    if BIAS:
-        total += tl.load(bias + row, mask=row_inside, other=0.0)[None, :]
-    place = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    inside = token_inside[:, None] & row_inside[None, :]
-    if RESIDUAL:
-        total = tl.load(place, mask=inside, other=0.0) + total
-    tl.store(place, total, mask=inside)
+    store_products(total, bias, out, token, row, tokens, rows, out_stride, RESIDUAL, BIAS)
 
 
 @triton.jit

@@ -11,6 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sterna.gpu.kernels.store import store_products
+
 
 @triton.jit
 def ternary_kernel(
@@ -116,13 +118,7 @@ def ternary_kernel(
         total = whole.to(tl.float32) * tl.div_rn(scale[None, :], step[:, None])
     else:
         total = total * tl.div_rn(1.0, step)[:, None]
-    if BIAS:
-        total += tl.load(bias + row, mask=row < rows, other=0.0)[None, :]
-    place = out + token.to(tl.int64)[:, None] * out_stride + row[None, :]
-    inside = token_inside[:, None] & row_inside
-    if RESIDUAL:
-        total = tl.load(place, mask=inside, other=0.0) + total
-    tl.store(place, total, mask=inside)
+    store_products(total, bias, out, token, row, tokens, rows, out_stride, RESIDUAL, BIAS)
 
 
 @triton.jit
@@ -189,8 +185,4 @@ def ternary_row_kernel(
         balance += tl.load(sums + at // 2, mask=inside & (at % 2 == 0), other=0)
     whole = tl.sum(part0 + (part1 >> 4) + (part2 >> 2) + part3, axis=1) - tl.sum(balance, axis=0)
     total = whole.to(tl.float32) * tl.div_rn(tl.load(scales + row, mask=row < rows, other=0.0), tl.load(steps))
-    if BIAS:
-        total += tl.load(bias + row, mask=row < rows, other=0.0)
-    if RESIDUAL:
-        total = tl.load(out + row, mask=row < rows, other=0.0) + total
-    tl.store(out + row, total, mask=row < rows)
+    store_products(total[None, :], bias, out, tl.arange(0, 1), row, 1, rows, 0, RESIDUAL, BIAS)

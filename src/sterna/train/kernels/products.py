@@ -7,6 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sterna.gpu.device import interpreted
+from sterna.gpu.launch import launch
+
 TILE, DEPTH = 64, 32
 """Rows and columns of the results of a program, and how many terms it adds at a time."""
 
@@ -72,10 +75,6 @@ def gradient_kernel(
     tl.store(out + row[:, None] * columns + column[None, :], total, mask=inside)
 
 
-def _interpreted() -> bool:
-    return bool(triton.knobs.runtime.interpret)
-
-
 def _grid(rows: int, columns: int) -> tuple[int, int]:
     return triton.cdiv(rows, TILE), triton.cdiv(columns, TILE)
 
@@ -85,25 +84,25 @@ def multiply_codes(x: Tensor, scales: Tensor, weight: Tensor, beta: Tensor) -> T
     int8 [out, in], beta a scalar -> float32 [tokens, out]."""
     tokens, depth = x.shape
     y = torch.empty(tokens, len(weight), dtype=torch.float32, device=x.device)
-    codes_kernel[_grid(*y.shape)](x, weight, scales, beta, y, *y.shape, depth, TILE, DEPTH)
+    launch(codes_kernel, _grid(*y.shape), x, weight, scales, beta, y, *y.shape, depth, TILE, DEPTH)
     return y
 
 
 def input_gradient(upstream: Tensor, weight: Tensor, beta: Tensor) -> Tensor:
     """upstream [tokens, out] · (beta · weight), int8 [out, in] -> float32 [tokens, in]."""
-    out = torch.empty(len(upstream), weight.shape[1], dtype=torch.float32, device=upstream.device)
-    strides = upstream.stride()
-    gradient_kernel[_grid(*out.shape)](
-        upstream, *strides, weight, beta, beta, out, *out.shape, len(weight), False, _interpreted(), TILE, DEPTH
-    )
-    return out
+    return _gradient(upstream, weight, beta, divides=False)
 
 
 def weight_gradient(upstream: Tensor, x: Tensor, scales: Tensor) -> Tensor:
     """upstreamᵀ [out, tokens] · (x / scales), int8 [tokens, in] -> float32 [out, in]."""
-    out = torch.empty(upstream.shape[1], x.shape[1], dtype=torch.float32, device=upstream.device)
-    strides = upstream.stride()[::-1]
-    gradient_kernel[_grid(*out.shape)](
-        upstream, *strides, x, scales, scales, out, *out.shape, len(x), True, _interpreted(), TILE, DEPTH
-    )
+    return _gradient(upstream.T, x, scales, divides=True)
+
+
+def _gradient(a: Tensor, b: Tensor, factors: Tensor, divides: bool) -> Tensor:
+    """The product that `gradient_kernel` computes; `factors`: its divisors, or its factor."""
+    out = torch.empty(len(a), b.shape[1], dtype=torch.float32, device=a.device)
+    launch(
+        gradient_kernel, _grid(*out.shape),
+        a, *a.stride(), b, factors, factors, out, *out.shape, len(b), divides, interpreted(), TILE, DEPTH,
+    )  # fmt: skip
     return out

@@ -7,8 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sterna.gpu.kernels.rows import HALF_EVEN
+from sterna.gpu.launch import launch, warps_for
+
 EPSILON = tl.constexpr(1e-5)
-HALF_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and subtracting it rounds numbers below 2^22, half to even
 BLOCK = 4096
 
 
@@ -55,8 +57,10 @@ def norm_absmax(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, 
     codes = torch.empty(tokens, columns, dtype=torch.int8, device=x.device)
     scales, roots = torch.empty(2, tokens, dtype=torch.float32, device=x.device)
     width = triton.next_power_of_2(columns)
-    warps = min(16, max(1, width // 512))
-    norm_absmax_kernel[(tokens,)](x.contiguous(), weight, codes, scales, roots, columns, eps, width, num_warps=warps)
+    launch(
+        norm_absmax_kernel, (tokens,),
+        x.contiguous(), weight, codes, scales, roots, columns, eps, width, num_warps=warps_for(width),
+    )  # fmt: skip
     return codes, scales, roots
 
 
@@ -67,7 +71,7 @@ def absmean(weight: Tensor) -> tuple[Tensor, Tensor]:
     blocks = triton.cdiv(size, BLOCK)
     sums = torch.empty(blocks, dtype=torch.float32, device=weight.device)
     codes = torch.empty_like(weight, dtype=torch.int8)
-    magnitude_kernel[(blocks,)](weight, sums, size, BLOCK)
+    launch(magnitude_kernel, (blocks,), weight, sums, size, BLOCK)
     scale = (sums.sum() / size).clamp(min=EPSILON.value)
-    ternary_kernel[(blocks,)](weight, scale, codes, size, BLOCK)
+    launch(ternary_kernel, (blocks,), weight, scale, codes, size, BLOCK)
     return codes, scale

@@ -1,19 +1,13 @@
-"""Every kernel, in every build, against numpy: integers exactly, floats to 1e-5 and to the same bits in all builds."""
+"""Kernels of matrices, in every build, against numpy: integers exactly, floats to 1e-5 and to the same bits in all
+builds."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sterna import _native
-from sterna.model.oracle import rotate as oracle_rotate
-from sterna.model.oracle import rounded
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.tensor import Tensor
@@ -27,46 +21,17 @@ from sterna.ternary.blocks import (
 )
 from sterna.ternary.i2s import pack_i2s
 from sterna.ternary.int4 import INT4
-from sterna.ternary.quantize import absmax
 
 from ..helpers import block_scales_at, random_blocks
-from .probe import Probe, build
+from .bits import ENCODINGS, assert_same_bits, floats
+from .probe import Probe
 
-ENCODINGS = [name for name, *_ in _native.formats()]
 INT15 = {
     "q4_0": (32, 18, 0, 0x00, dequantize_q4_0),
     "q8_0": (32, 34, 0, 0x80, dequantize_q8_0),
     "q6_k": (256, 210, 208, 0xFF, dequantize_q6_k),
 }
 """Values and bytes of a block, the offset of its scale, the byte of its largest codes, and the decoding function."""
-KV_TYPES = {"f16": np.float16, "int8": np.int8, "f32": np.float32}
-SEEN: dict[str, str] = {}
-"""Digest of each float result, by the name of the check: the first build sets it, the others must match it."""
-
-
-def assert_same_bits(name: str, data: bytes) -> None:
-    digest = hashlib.sha256(data).hexdigest()
-    assert SEEN.setdefault(name, digest) == digest, f"{name} differs from another build"
-
-
-def floats(data: bytes) -> np.ndarray:
-    return np.frombuffer(data, np.float32)
-
-
-@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs Debian's qemu-user")
-def test_a_processor_without_avx2_runs_scalar(
-    programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    if "native" not in programs:
-        programs["native"] = build(tmp_path_factory.mktemp("native"))
-    old = ("qemu-x86_64", "-cpu", "Nehalem", str(programs["native"]))
-    assert np.frombuffer(Probe(old, "scalar").call("known_answers")[0], np.int32) == 1
-    refused = subprocess.run([*old, "avx2", "known_answers"], capture_output=True, text=True)
-    assert refused.returncode == 1 and "it has scalar." in refused.stderr
-
-
-def test_known_answers_hold(probe: Probe) -> None:
-    assert np.frombuffer(probe.call("known_answers")[0], np.int32) == 1
 
 
 @pytest.mark.parametrize("cols", [128, 256, 1024, 1152, 2560, 6912])
@@ -276,36 +241,6 @@ def test_int4_dot(probe: Probe, group: int, halves: int) -> None:
         assert np.array_equal(floats(few).reshape(n, n_rows), got[:n])
 
 
-@pytest.mark.parametrize(("group", "scaled"), [(32, 32), (128, 128), (256, 64)])
-def test_rotate(probe: Probe, group: int, scaled: int) -> None:
-    rng = np.random.default_rng(group)
-    rotations, groups = 3, 2
-    pairs = rng.permuted(np.broadcast_to(np.arange(group), (rotations, groups, group)), axis=-1)
-    angles = rng.uniform(-3, 3, (rotations, groups, group // 2))
-    # Where a column lies after a rotation: the first partners, then the second ones.
-    lie = np.concatenate([pairs[..., 0::2], pairs[..., 1::2]], axis=-1)
-    places = [lie[0], *(np.take_along_axis(np.argsort(a), b, axis=-1) for a, b in zip(lie, lie[1:], strict=False))]
-    places.append(np.argsort(lie[-1]))
-    x, scales = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, groups * group), groups * group))
-    tables = [*(f(angles).astype(np.float32) for f in (np.cos, np.sin)), np.uint16(16 * pairs), np.uint8(places)]
-
-    def rotate(n: int) -> list[bytes]:
-        return probe.call("rotate", rotations, groups, group, scaled, arrays=(x[:n], scales, *tables))
-
-    out, codes, code_scales, sums = rotate(len(x))
-    columns = (pairs + group * np.arange(groups)[:, None]).reshape(rotations, -1)
-    expected = oracle_rotate(x * scales, angles.reshape(rotations, -1), columns)
-    np.testing.assert_allclose(floats(out).reshape(x.shape), expected, rtol=1e-5, atol=1e-5)
-    assert_same_bits(f"rotate {group}", out)
-    expected_codes, expected_scales = absmax(floats(out).reshape(-1, scaled))
-    got = np.frombuffer(codes, np.int8).reshape(-1, scaled)
-    assert np.array_equal(got, expected_codes) and np.array_equal(floats(code_scales), np.ravel(expected_scales))
-    assert np.array_equal(np.frombuffer(sums, np.int32), got.sum(axis=1, dtype=np.int32))
-    for n in (1, 3, 5):  # one by one, or as one tile
-        whole = out, codes, code_scales, sums
-        assert all(part == all_of[: len(part)] for part, all_of in zip(rotate(n), whole, strict=True))
-
-
 @pytest.mark.parametrize(
     ("encoding", "quantize"), [("q4_0", quantize_q4_0), ("q8_0", quantize_q8_0), ("q6_k", quantize_q6_k)]
 )
@@ -318,26 +253,6 @@ def test_encode_gives_the_bytes_of_the_numpy_quantisers(probe: Probe, encoding: 
     assert out == expected.tobytes()
     x[5, 7] = np.nan if encoding == "q4_0" else -np.inf
     assert probe.call("encode", ENCODINGS.index(encoding), expected.size, arrays=(x,)) == [b""]
-
-
-def test_ceiling_loops_do_their_work(probe: Probe) -> None:
-    total, count = np.frombuffer(probe.call("ceilings")[0], np.uint64)
-    assert total == 0 and count >= 1000 * 32
-
-
-@pytest.mark.parametrize("n", [128, 200, 2560])
-def test_rms_norm_and_dot(probe: Probe, n: int) -> None:
-    rng = np.random.default_rng(n)
-    padded = -(-n // 128) * 128
-    x, w = np.zeros((2, padded), np.float32)
-    x[:n], w[:n] = rng.standard_normal((2, n))
-    (out,) = probe.call("rms_norm", n, arrays=(x, w))
-    expected = x / np.sqrt(np.mean(np.square(x[:n], dtype=np.float64)) + 1e-5) * w
-    np.testing.assert_allclose(floats(out), expected, rtol=1e-5)
-    assert_same_bits(f"rms_norm {n}", out)
-    (out,) = probe.call("dot", arrays=(x, w))
-    np.testing.assert_allclose(floats(out)[0], np.dot(x.astype(np.float64), w), atol=1e-4)
-    assert_same_bits(f"dot {n}", out)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -392,142 +307,3 @@ def test_panels_of_the_transposed_matrix(probe: Probe, rows: int, blocks: int) -
     lines = padded.reshape(-1, 4, 4, blocks * 8, 16)  # [line, bits, byte, panel, row of the panel]
     expected = (lines << np.array([6, 4, 2, 0], np.uint8)[:, None, None, None]).sum(1, dtype=np.uint8)
     assert out == expected.transpose(2, 0, 3, 1).tobytes()
-
-
-def test_decays(probe: Probe) -> None:
-    x = -np.linspace(0, 100, 352, dtype=np.float32)
-    (out,) = probe.call("decays", arrays=(x,))
-    np.testing.assert_allclose(floats(out), np.where(x < -50, 0, np.exp(x.astype(np.float64))), rtol=3e-7)
-    assert_same_bits("decays", out)
-
-
-@pytest.mark.parametrize("n", [1, 15, 16, 17, 1024, 3000])
-def test_softmax_sums(probe: Probe, n: int) -> None:
-    x = (np.random.default_rng(n).standard_normal(n) * 20).astype(np.float32)
-    largest, total = probe.call("softmax_sums", arrays=(x,))
-    assert floats(largest)[0] == x.max()
-    expected = np.exp(x.astype(np.float64) - x.max()).sum()
-    assert np.frombuffer(total, np.float64)[0] == pytest.approx(expected, rel=1e-6)
-    assert_same_bits(f"softmax_sums {n}", total)
-
-
-@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
-def test_quantize_is_absmax(probe: Probe, scale: float) -> None:
-    x = (np.random.default_rng(3).standard_normal(1280) * scale).astype(np.float32)
-    codes, scale_out, total = probe.call("quantize", arrays=(x,))
-    expected, s = absmax(x)
-    got = np.frombuffer(codes, np.int8)
-    assert np.array_equal(got, expected)
-    assert floats(scale_out)[0] == np.ravel(s)[0]
-    assert np.frombuffer(total, np.int32)[0] == expected.astype(np.int64).sum()
-    assert_same_bits(f"quantize {scale}", codes + scale_out)
-
-
-@pytest.mark.parametrize("activation", ["relu2", "silu", "gelu", "sigmoid"])
-def test_gated(probe: Probe, activation: str) -> None:
-    rng = np.random.default_rng(4)
-    gate = np.concatenate([rng.standard_normal(120) * 5, [0, -0.0, 30, -30, 88, -88, 200, -200]]).astype(np.float32)
-    up = rng.standard_normal(128).astype(np.float32)
-    (out,) = probe.call("gated", ("relu2", "silu", "gelu", "sigmoid").index(activation), arrays=(gate, up))
-    g = gate.astype(np.float64)
-    values = {
-        "relu2": np.maximum(g, 0) ** 2,
-        "silu": g / (1 + np.exp(-g)),
-        "sigmoid": 1 / (1 + np.exp(-g)),
-        # g / 2 * (1 + tanh(u)) without its cancellation
-        "gelu": g / (1 + np.exp(np.minimum(-2 * np.sqrt(2 / np.pi) * (g + 0.044715 * g**3), 700))),
-    }
-    expected = values[activation] * up
-    np.testing.assert_allclose(floats(out), expected, rtol=1e-5, atol=1e-30)
-    assert_same_bits(f"gated {activation}", out)
-
-
-@pytest.mark.parametrize("style", ["half", "interleaved"])
-def test_rope(probe: Probe, style: str) -> None:
-    rng = np.random.default_rng(5)
-    head = rng.standard_normal(64).astype(np.float32)
-    angles = rng.uniform(0, 6, 32)
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    (out,) = probe.call("rope", ("half", "interleaved").index(style), arrays=(head, cos, sin))
-    pairs = head.reshape(2, 32).T if style == "half" else head.reshape(32, 2)
-    rotated = (pairs[:, 0] + 1j * pairs[:, 1]) * np.exp(1j * angles)
-    turned = np.stack([rotated.real, rotated.imag], axis=1)
-    np.testing.assert_allclose(floats(out), (turned.T if style == "half" else turned).reshape(-1), atol=1e-5)
-    assert_same_bits(f"rope {style}", out)
-
-
-@pytest.mark.parametrize("kv", KV_TYPES)
-@pytest.mark.parametrize(
-    ("group", "head_dim", "n_tokens", "position", "window", "segment"),
-    [
-        (1, 64, 1, 0, 0, 0),
-        (2, 40, 1, 63, 0, 0),
-        (4, 128, 8, 60, 0, 0),
-        (3, 96, 2, 300, 0, 128),
-        (7, 16, 5, 130, 0, 64),
-        (4, 32, 8, 250, 70, 0),
-        (2, 48, 8, 124, 1, 64),
-        (1, 64, 3, 200, 64, 128),
-        (2, 32, 6, 60, 5, 64),
-    ],
-)
-def test_attention(
-    probe: Probe, kv: str, group: int, head_dim: int, n_tokens: int, position: int, window: int, segment: int
-) -> None:
-    rng = np.random.default_rng(position)
-    positions = position + n_tokens
-    q = (rng.standard_normal((n_tokens, group, head_dim)) * 3).astype(np.float32)
-    k, v = rng.standard_normal((2, positions, head_dim)).astype(np.float32)
-    k[0] = 0
-    n_blocks = -(-positions // 64)
-    blocks = rng.permutation(n_blocks + 2)[:n_blocks].astype(np.int32)
-    numbers = list(KV_TYPES).index(kv), group, head_dim, window, segment
-    (out,) = probe.call("attention", *numbers, arrays=(q, k, v, blocks))
-    k, v = (rounded(a, KV_TYPES[kv]).astype(np.float64) for a in (k, v))
-    if kv == "int8":
-        q = rounded(q, np.int16)
-    atol = 3e-4 if kv == "int8" else 1e-5  # softmax weights are 16-bit codes
-    for t, row in enumerate(floats(out).reshape(q.shape)):
-        seen = slice(max(0, position + t + 1 - (window or positions)), position + t + 1)
-        scores = q[t] @ k[seen].T / np.sqrt(head_dim)
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        np.testing.assert_allclose(row, p / p.sum(axis=1, keepdims=True) @ v[seen], rtol=1e-4, atol=atol)
-    assert_same_bits(f"attention {kv} {position} {window}", out)
-
-
-def test_sums_of_int8_attention_fit_into_32_bits(probe: Probe) -> None:
-    head_dim = 4096  # the largest possible
-    same = np.full((64, head_dim), 5, np.float32)
-    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], same, same, np.zeros(1, np.int32)))
-    np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
-    broken = same[:1].copy()
-    broken[:, : head_dim // 2] = np.nan  # becomes the largest code
-    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(broken, same, same, np.zeros(1, np.int32)))
-    np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
-    other = same * np.where(np.arange(64) == 9, 1, -1).astype(np.float32)[:, None]  # one key equals the query
-    (out,) = probe.call("attention", 1, 1, head_dim, 0, 0, arrays=(same[:1], other, other, np.zeros(1, np.int32)))
-    np.testing.assert_allclose(floats(out), 5, rtol=1e-4)
-
-
-def test_pool_is_free_of_data_races(tmp_path: Path) -> None:
-    options = ("-DSTERNA_SANITIZE=thread", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
-    probe = Probe((str(build(tmp_path, *options)),), "scalar")
-    (sums,) = probe.call("pool", 3, 200)  # the sanitizer ends the program at the first race
-    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(3, 16)[:, 0], [1200, 1200, 1200])
-
-
-@pytest.mark.parametrize("threads", [3, 64])  # fewer or more than there are processors
-def test_pool_runs_every_phase_on_every_thread(threads: int, probe: Probe) -> None:
-    (sums,) = probe.call("pool", threads, 50)
-    assert np.array_equal(np.frombuffer(sums, np.int32).reshape(threads, 16)[:, 0], [300] * threads)
-
-
-@pytest.mark.parametrize("tokens", [1, 4, 128])
-@pytest.mark.parametrize("threads", [16, 64])
-def test_products_of_a_phase_occupy_all_threads(threads: int, tokens: int, probe: Probe) -> None:
-    # Matrices of the 2B-4T shape between two barriers: q, k, v; o; gate, up; down.
-    for phase in ([2560, 640, 640], [2560], [6912, 6912], [2560]):
-        calls = [probe.call("division", rows, 2560, tokens, threads)[0] for rows in phase]
-        for items in np.array([np.frombuffer(call, np.int32)[::2] for call in calls]).T:  # of rows, of panels
-            # An item is as long as any other of its matrix; a thread without a share takes others' items.
-            assert items.sum() >= threads and -(-items.sum() // threads) <= 1.25 * items.sum() / threads
