@@ -17,3 +17,34 @@ test.each(["<s>", "§", "a§<s>b", "<<s><s>>", "§§"])("%s stays text where som
   expect(splitter.split(splitter.typed(text))).toEqual([text]);
   expect(splitter.split(`§${splitter.typed(text)}<s>`)).toEqual([2, text, 1]);
 });
+
+// Every second part is typed, and trimmed by the template.
+test.each([
+  [["", "<s", ">"], ["<s>"]],
+  [["<", "s>", ""], ["<s>"]],
+  [
+    ["<", "s", "><s>"],
+    ["<s>", 1],
+  ],
+  [["<s", "> <", "s>"], ["<s> <s>"]],
+  [["<", " s>\n<\n", "s>"], ["<s>\n<s>"]],
+  [
+    ["<", "s><s>", "§"],
+    ["<s><s>", 2],
+  ],
+  [
+    ["§", "<", "", "s>", "§"],
+    [2, "<s>", 2],
+  ],
+  [
+    ["", "<", "<s>"],
+    ["<", 1],
+  ],
+  [
+    ["<s>", "a", "<s>"],
+    [1, "a", 1],
+  ],
+])("what is typed in %j is a part of no special token", (parts, expected) => {
+  const text = parts.map((part, i) => (i % 2 ? splitter.typed(part).trim() : part)).join("");
+  expect(splitter.split(text)).toEqual(expected);
+});

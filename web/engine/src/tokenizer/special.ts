@@ -36,18 +36,19 @@ export function endsAText(special: ReadonlyMap<string, number>): number[] {
 }
 
 const MAX_SPECIAL_CHARACTERS = 128;
-/** A noncharacter before a character that begins no special token, and within the tokens that somebody typed. */
+/** A noncharacter before a character that begins no special token, and within names that somebody typed. */
 const MARK = "\uFDD0";
 
 /** Finds special tokens in a text, the longest at each place. */
 export class SpecialSplitter {
+  private readonly names: readonly string[];
   private readonly pattern: RegExp | null;
 
   constructor(private readonly special: ReadonlyMap<string, number>) {
-    const names = [...special.keys()].filter((text) => text && text.length <= MAX_SPECIAL_CHARACTERS);
-    names.sort((a, b) => b.length - a.length);
-    const escaped = names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
-    this.pattern = names.length ? new RegExp(`(?<!${MARK})(?:${escaped.join("|")})`, "gu") : null;
+    this.names = [...special.keys()].filter((text) => text && text.length <= MAX_SPECIAL_CHARACTERS);
+    const longestFirst = this.names.toSorted((a, b) => b.length - a.length);
+    const escaped = longestFirst.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+    this.pattern = escaped.length ? new RegExp(`(?<!${MARK})(?:${escaped.join("|")})`, "gu") : null;
   }
 
   /** Ordinary text (never empty) and ids of special tokens, in order; marks of `typed` are taken out. */
@@ -67,9 +68,30 @@ export class SpecialSplitter {
     return parts;
   }
 
-  /** A text that somebody typed, so marked that `split` finds no special token that begins in it. */
+  /** A text that somebody typed, so marked that `split` finds no special token that has any of it, whatever stands
+   * around it. Templates trim what was typed, so white space at its ends stays without marks. */
   typed(text: string): string {
     const plain = text.replaceAll(MARK, "");
-    return this.pattern ? plain.replace(this.pattern, (name) => MARK + [...name].join(MARK)) : plain;
+    const core = plain.trim();
+    if (!this.pattern || !core) return plain;
+    let marked = core.replace(this.pattern, (name) => MARK + [...name].join(MARK));
+    if (this.names.some((name) => endsBeyond(name, core))) marked = marked.replace(/.$/su, `${MARK}$&`);
+    if (this.names.some((name) => beginsBefore(name, core))) marked = MARK + marked;
+    return plain.replace(core, () => marked);
   }
+}
+
+/** Whether a name may begin before a text and go on with it. */
+function beginsBefore(name: string, text: string): boolean {
+  for (let at = name.indexOf(text[0], 1); at > 0; at = name.indexOf(text[0], at + 1)) {
+    const rest = name.slice(at);
+    if (text.startsWith(rest) || rest.startsWith(text)) return true;
+  }
+  return false;
+}
+
+/** Whether a name may begin with the end of a text and go on after it. */
+function endsBeyond(name: string, text: string): boolean {
+  for (let end = name.length - 1; end > 0; end--) if (text.endsWith(name.slice(0, end))) return true;
+  return false;
 }
