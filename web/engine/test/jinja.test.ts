@@ -26,5 +26,5 @@ test.each([
   "{% for",
 ])("%s ends with a sentence", (template) => {
   const messages = [{ role: "user" as const, content: "a" }];
-  expect(() => renderChat(template, new Map(), messages, (text) => text, {})).toThrow(FormatError);
+  expect(() => renderChat(template, messages, (text) => text, {})).toThrow(FormatError);
 });

@@ -120,6 +120,14 @@ describe("the embedded model's tokenizer", async () => {
     expect(forged.slice(1)).not.toContain(eos);
   });
 
+  test("has no template where bitnet.cpp's converter wrote one that does not work", async () => {
+    const metadata = new Map((await readGGUF(source(EMBEDDED))).metadata);
+    const template = (text: string) => new Tokenizer(metadata.set("tokenizer.chat_template", text)).chatTemplate;
+    expect(template("BITNETAssistant")).toBeNull();
+    expect(template(" \n")).toBeNull();
+    expect(template("{{ messages[0].content }}")).toBe("{{ messages[0].content }}");
+  });
+
   test("never shows half a character", () => {
     const decoder = tokenizer.stream();
     const shown = tokenizer.encode("naïve 你好 🐦").map((id) => decoder.push(id));

@@ -2,6 +2,7 @@
 
 import { FormatError, UnsupportedError } from "../errors.ts";
 import type { Metadata } from "../files/gguf.ts";
+import { usableTemplate } from "./chat.ts";
 import PRE_TYPES from "./pre.json" with { type: "json" };
 import { endsAText, looksSpecial, TokenType } from "./special.ts";
 import { isBytePiece } from "./stream.ts";
@@ -18,6 +19,7 @@ export interface Vocabulary {
   readonly eosId: number | null;
   readonly eosIds: ReadonlySet<number>;
   readonly addBos: boolean;
+  /** The model's own Jinja template; null where it has none that can be used. */
   readonly chatTemplate: string | null;
   /** The encoder of ordinary text, as the content of a tokenizer.json. */
   readonly encoder: object;
@@ -67,7 +69,7 @@ export function readVocabulary(metadata: Metadata): Vocabulary {
     eosId: ids.eos,
     eosIds: new Set(ends.filter((id): id is number => id !== null && id >= 0 && id < tokens.length)),
     addBos: flag(metadata, "add_bos_token", kind.addBos) && ids.bos !== null,
-    chatTemplate: typeof template === "string" ? template : null,
+    chatTemplate: usableTemplate(typeof template === "string" ? template : null, special),
   };
 }
 
