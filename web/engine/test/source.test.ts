@@ -21,6 +21,17 @@ test("a server that breaks off each time is one sentence", async () => {
   server.close();
 });
 
+test.each([
+  [200, {}, /sends no parts of files/],
+  [206, {}, /Content-Range/],
+])("a reply of %i without what loading needs is one sentence", async (status, headers, sentence) => {
+  const server = createServer((_request, reply) => void reply.writeHead(status, headers).end("a"));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/model.gguf`;
+  await expect(UrlSource.open(address)).rejects.toThrow(sentence);
+  server.close();
+});
+
 test("a file that was removed is one sentence", async () => {
   const gone = { size: 4, slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) }) };
   const source = new BlobSource(gone as unknown as Blob, "model.gguf");

@@ -79,8 +79,13 @@ export class UrlSource implements ByteSource {
     const reply = await ask(address, 0, 1, signal);
     await reply.body?.cancel();
     const total = /\/(\d+)$/.exec(reply.headers.get("content-range") ?? "")?.[1];
-    if (reply.status !== 206 || total === undefined)
+    if (reply.status !== 206)
       throw new SourceError(`${address} comes from a server that sends no parts of files, which loading needs.`);
+    if (total === undefined)
+      throw new SourceError(
+        `${address} comes from a server that does not let this page read Content-Range ` +
+          "(Access-Control-Expose-Headers), which loading needs.",
+      );
     return new UrlSource(address, Number(total), versionOf(reply));
   }
 
