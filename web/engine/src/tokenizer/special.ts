@@ -39,12 +39,20 @@ const MAX_SPECIAL_CHARACTERS = 128;
 /** A noncharacter before a character that begins no special token, and within names that somebody typed. */
 const MARK = "\uFDD0";
 
-/** Finds special tokens in a text, the longest at each place. */
+/** Unicode's White_Space, one character. */
+const SPACE = /[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+
+/** Finds special tokens in a text, the longest at each place. White space before a token of `lstrip` and after one of
+ * `rstrip` belongs to the token. */
 export class SpecialSplitter {
   private readonly names: readonly string[];
   private readonly pattern: RegExp | null;
 
-  constructor(private readonly special: ReadonlyMap<string, number>) {
+  constructor(
+    private readonly special: ReadonlyMap<string, number>,
+    private readonly lstrip: ReadonlySet<number> = new Set(),
+    private readonly rstrip: ReadonlySet<number> = new Set(),
+  ) {
     this.names = [...special.keys()].filter((text) => text && text.length <= MAX_SPECIAL_CHARACTERS);
     const longestFirst = this.names.toSorted((a, b) => b.length - a.length);
     const escaped = longestFirst.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
@@ -60,9 +68,13 @@ export class SpecialSplitter {
       if (plain) parts.push(plain);
     };
     for (const match of this.pattern ? text.matchAll(this.pattern) : []) {
-      push(match.index);
-      parts.push(this.special.get(match[0]) as number);
+      const id = this.special.get(match[0]) as number;
+      let end = match.index;
+      if (this.lstrip.has(id)) while (end > start && SPACE.test(text[end - 1])) end--;
+      push(end);
+      parts.push(id);
       start = match.index + match[0].length;
+      if (this.rstrip.has(id)) while (start < text.length && SPACE.test(text[start])) start++;
     }
     push(text.length);
     return parts;

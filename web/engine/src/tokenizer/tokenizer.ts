@@ -23,8 +23,8 @@ export class Tokenizer {
     } catch (error) {
       throw new FormatError(`The file's tokenizer cannot be used: ${error instanceof Error ? error.message : error}.`);
     }
-    this.splitter = new SpecialSplitter(this.vocabulary.special);
-    const { tokens, types, byteLevel } = this.vocabulary;
+    const { special, lstrip, rstrip, tokens, types, byteLevel } = this.vocabulary;
+    this.splitter = new SpecialSplitter(special, lstrip, rstrip);
     const named = byteLevel ? [] : ["<0xE2>", "<0x96>", "<0x81>"].map((text) => tokens.indexOf(text));
     this.typedSpaces = named.filter((id) => id >= 0 && types[id] === TokenType.byte);
   }
