@@ -15,7 +15,7 @@ from sterna.server.settings import Settings
 from tests.server.conftest import Running, running
 from tests.server.raw import connect, rest
 
-KEYS = ("correct horse", "battery-staple")
+KEYS = ("correct horse", "battery-staple", "schlüssel")
 SITE = "https://chat.example.com"
 
 
@@ -111,6 +111,7 @@ def test_every_address_but_health_needs_a_key(guarded: Running, path: str) -> No
         ({"Authorization": "Bearer"}, 401),
         ({"x-api-key": ""}, 401),
         ({"x-api-key": "bättery-staple".encode()}, 401),
+        ({"x-api-key": "schlüssel".encode()}, 200),
     ],
 )
 def test_keys_are_compared(guarded: Running, headers: dict[str, Any], status: int) -> None:

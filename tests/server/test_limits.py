@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,15 @@ def test_an_endless_head_is_cut(strict: Running) -> None:
         except (BrokenPipeError, ConnectionResetError):
             pass
         assert b"200" not in rest(client)
+
+
+def test_a_body_that_comes_with_its_head_is_no_part_of_it(served: Running) -> None:
+    served.server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    body = json.dumps({**ONE, "user": "x" * 150_000}).encode()
+    with connect(served) as client:
+        served.loop.call_soon_threadsafe(time.sleep, 0.5)  # so that all of it is there when the server reads
+        client.sendall(request("/v1/completions", body, Connection="close"))
+        assert rest(client).startswith(b"HTTP/1.1 200")
 
 
 def test_a_client_that_does_not_read_is_given_up(strict: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,10 @@ def test_the_npm_package_holds_license_and_notice() -> None:
     packed = json.loads(run("npm", "pack", "--dry-run", "--json", "--silent", "--workspace", "engine"))
     [package] = packed.values() if isinstance(packed, dict) else packed
     assert {"LICENSE", "NOTICE"} <= {file["path"] for file in package["files"]}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("web")
+def test_texts_are_the_cpus_to_their_ends() -> None:
+    slow = {**os.environ, "STERNA_SLOW": "1"}
+    run("npm", "test", "--workspace", "engine", "--", "test/engine.test.ts", "-t", "up to near-ties", env=slow)

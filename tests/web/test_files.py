@@ -57,6 +57,7 @@ def test_logits_are_the_cpus(folder: Path) -> None:
     compare(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("web")
 def test_llama_cpps_files_have_its_logits(tmp_path: Path) -> None:
     for encoding in ("TQ1_0", "TQ2_0"):

@@ -87,7 +87,8 @@ class Gate:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         # All are compared, so that the time tells nothing of which one is nearly right.
-        if not any([hmac.compare_digest(given.encode("utf-8", "replace"), key) for key in self._keys]):
+        # A header is read as Latin-1, whatever its bytes are.
+        if not any([hmac.compare_digest(given.encode("latin-1"), key) for key in self._keys]):
             sentence = "This server needs a key" if not given else "The key is not one of this server's"
             raise ApiError(
                 401,

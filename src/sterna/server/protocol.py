@@ -34,10 +34,9 @@ def impatient(seconds: float) -> type[HttpToolsProtocol]:
         def data_received(self, data: bytes) -> None:
             if self._head.is_set:
                 self._head_bytes += len(data)
-                if self._head_bytes > HEAD_BYTES:
-                    self.send_400_response("The head of the request is too long.")
-                    return
-            super().data_received(data)
+            super().data_received(data)  # where it has the end of the head, the rest is the body's
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
 
         def on_message_begin(self) -> None:
             super().on_message_begin()

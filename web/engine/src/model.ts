@@ -3,7 +3,7 @@ import { ArgumentError, SourceError } from "./errors.ts";
 import { cachedSource, fromCache, persist } from "./files/cache.ts";
 import { addressOf, BlobSource, type ByteSource, BytesSource, UrlSource } from "./files/source.ts";
 import { type SamplingOptions, samplingOf } from "./sampling.ts";
-import { FALLBACK_STOPS, type Message, usableTemplate } from "./tokenizer/chat.ts";
+import { FALLBACK_STOPS, type Message } from "./tokenizer/chat.ts";
 import { StopStrings } from "./tokenizer/stops.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -146,8 +146,8 @@ export class Model implements Disposable {
 
   /** Answers a conversation, in the model's own template. */
   chat(messages: readonly Message[], options: GenerateOptions = {}): Generation {
-    const own = usableTemplate(this.tokenizer.chatTemplate, this.tokenizer.special) !== null;
-    const stop = own ? (options.stop ?? []) : [...(options.stop ?? []), ...FALLBACK_STOPS];
+    const fallback = this.tokenizer.chatTemplate === null ? FALLBACK_STOPS : [];
+    const stop = [...(options.stop ?? []), ...fallback];
     return new Generation(this.engine, this.tokenizer, this.tokenizer.encodeChat(messages), { ...options, stop });
   }
 

@@ -17,8 +17,9 @@ interface Pending {
 
 /** Requests to a worker, and the replies that belong to them. */
 class Connection {
+  /** Requests so far, of all connections: a worker may have several, one after another. */
+  private static count = 0;
   private readonly pending = new Map<number, Pending>();
-  private count = 0;
   private failure: Error | undefined;
 
   constructor(private readonly endpoint: Endpoint) {
@@ -39,7 +40,7 @@ class Connection {
 
   /** Asks, and gives the end of the reply; `aborted` tells the worker that the answer is not wanted any more. */
   ask(request: Asked, part: (value: unknown) => void, signal?: AbortSignal): Promise<unknown> {
-    const id = ++this.count;
+    const id = ++Connection.count;
     const abort = () => this.endpoint.postMessage({ id, kind: "abort" } satisfies Request);
     return new Promise<unknown>((end, error) => {
       if (this.failure) throw this.failure;

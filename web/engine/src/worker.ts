@@ -37,21 +37,26 @@ export interface LoadPart {
 /** Answers the requests of one page. */
 export function serve(endpoint: Endpoint): void {
   let model: Model | undefined;
+  const dispose = () => {
+    model?.dispose();
+    model = undefined;
+  };
   const controllers = new Map<number, AbortController>();
 
   async function answer(request: Request, signal: AbortSignal, part: (value: unknown) => void): Promise<unknown> {
     if (request.kind === "load") {
-      model?.dispose();
-      model = undefined;
+      dispose();
       const say = (value: LoadPart) => part(value);
-      model = await Model.load(request.source, {
+      const loaded = await Model.load(request.source, {
         ...request.options,
         signal,
         onProgress: (progress) => say({ progress }),
         onEstimate: (estimate) => say({ estimate }),
       });
-      const { name, device, contextLength } = model;
-      return { name, device, contextLength, hasTemplate: model.tokenizer.chatTemplate !== null };
+      dispose(); // of another one that was asked for meanwhile
+      model = loaded;
+      const { name, device, contextLength, tokenizer } = loaded;
+      return { name, device, contextLength, hasTemplate: tokenizer.chatTemplate !== null };
     }
     if (!model) throw new SternaError("The worker has no model.");
     if (request.kind === "generate" || request.kind === "chat") {
@@ -62,8 +67,7 @@ export function serve(endpoint: Endpoint): void {
       return { usage: generation.usage, stopReason: generation.stopReason };
     }
     if (request.kind === "logits") return model.logits(request.prompt, signal);
-    model.dispose();
-    model = undefined;
+    dispose();
     return undefined;
   }
 

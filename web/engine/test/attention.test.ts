@@ -32,14 +32,15 @@ function halves(values: Float32Array): Uint16Array {
 describe.skipIf(!gpu)("attention over several runs of positions", () => {
   test.each([null, 300])("is the same however it is shared, window %s", async (window) => {
     const device = gpu as Gpu;
-    const rope = (slot: string): Rope => ({
+    const rope = (slot: string, heads: number): Rope => ({
       kind: "rope",
       out: slot,
       x: slot,
-      heads: HEADS,
+      heads,
       style: "half",
       frequencies: "rope",
     });
+    const ropes = [rope("q", HEADS), rope("k", KV_HEADS)];
     const names = { out: "out", q: "q", k: "k", v: "v", cache: "full" };
     const attention: Attention = { kind: "attention", ...names, layer: 0, heads: HEADS, scale: 0.3 };
     const group = { layers: 1, kv_heads: KV_HEADS, head_dim: HEAD_DIM, window };
@@ -47,7 +48,7 @@ describe.skipIf(!gpu)("attention over several runs of positions", () => {
       slots: { q: HEADS * HEAD_DIM, k: KV_HEADS * HEAD_DIM, v: KV_HEADS * HEAD_DIM, out: HEADS * HEAD_DIM },
       caches: { full: group },
       frequencies: { rope: new Array(HEAD_DIM / 2).fill(0) },
-      operations: [rope("q"), rope("k"), attention],
+      operations: [...ropes, attention],
     } as unknown as Plan;
     const slots = new Slots(device, plan, 1);
     const kv = new KvCache(device, plan, "f16", 64);
@@ -76,7 +77,7 @@ describe.skipIf(!gpu)("attention over several runs of positions", () => {
     queue.writeBuffer(q.buffer, q.at * 4, query as Float32Array<ArrayBuffer>);
 
     const state = upload(device, Uint32Array.of(1, POSITIONS - 1, 0, 0));
-    const steps = attentionSteps(state, attention, [rope("q"), rope("k")], {}, group, slots, kv);
+    const steps = attentionSteps(state, attention, ropes, {}, group, slots, kv);
     await dispatch(device, [steps.many], 1);
     const one = await readFloats(device, out.buffer, HEADS * HEAD_DIM);
     queue.writeBuffer(out.buffer, 0, new Float32Array(HEADS * HEAD_DIM));

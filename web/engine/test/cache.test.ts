@@ -6,7 +6,8 @@ import { cachedSource, fromCache, listModels, removeModel } from "../src/files/c
 import { UrlSource } from "../src/files/source.ts";
 import { Model } from "../src/model.ts";
 
-const SIZE = 5 << 20;
+const PART = 1 << 22;
+const SIZE = PART + 5;
 const CONTENT = new Uint8Array(SIZE).map((_, i) => i % 251);
 const NEWER = new Uint8Array(SIZE).map((_, i) => i % 241);
 
@@ -16,15 +17,17 @@ function fileSystem(room: number) {
   const files = new Map<string, Uint8Array>();
   const handle = (name: string) => ({
     getFile: async () => new File([files.get(name) as Uint8Array<ArrayBuffer>], name),
-    createWritable: async ({ keepExistingData = false } = {}) => {
-      let bytes = keepExistingData ? (files.get(name) as Uint8Array) : new Uint8Array(0);
-      const write = async (given: string | { position: number; data: Uint8Array }) => {
-        const { position, data } =
-          typeof given === "string" ? { position: 0, data: new TextEncoder().encode(given) } : given;
-        if (position + data.length > room) throw new DOMException("No room.", "QuotaExceededError");
-        const grown = new Uint8Array(Math.max(bytes.length, position + data.length));
+    createWritable: async () => {
+      let bytes = new Uint8Array(0);
+      const write = async (given: string | Uint8Array) => {
+        const data = typeof given === "string" ? new TextEncoder().encode(given) : given;
+        const parts = [...files].filter(([other]) => /\.\d+$/.test(other) && other !== name);
+        const kept = parts.reduce((sum, [, { length }]) => sum + length, 0);
+        if (typeof given !== "string" && kept + bytes.length + data.length > room)
+          throw new DOMException("No room.", "QuotaExceededError");
+        const grown = new Uint8Array(bytes.length + data.length);
         grown.set(bytes);
-        grown.set(data, position);
+        grown.set(data, bytes.length);
         bytes = grown;
       };
       return { write, abort: async () => {}, close: async () => void files.set(name, bytes) };
@@ -37,38 +40,49 @@ function fileSystem(room: number) {
       if (!files.has(name)) files.set(name, new Uint8Array(0));
       return handle(name);
     },
-    removeEntry: async (name: string) => void files.delete(name),
+    removeEntry: async (name: string) => {
+      if (!files.delete(name)) throw new DOMException(name, "NotFoundError");
+    },
     keys: async function* () {
       yield* files.keys();
     },
   };
-  return directory;
+  return { directory, files };
 }
 
 /** A server with the file, the beginnings of the ranges it was asked for, and a browser whose file system has room for
  * `room` bytes. */
 async function surroundings(room: number) {
   const starts: number[] = [];
-  const served = { etag: '"1"', content: CONTENT };
+  const served = { etag: '"1"', content: CONTENT as Uint8Array };
   const server = createServer((request, reply) => {
     const [start, last] = (request.headers.range as string).slice("bytes=".length).split("-").map(Number);
     starts.push(start);
-    const headers = { etag: served.etag, "content-range": `bytes ${start}-${last}/${SIZE}` };
+    const headers = { etag: served.etag, "content-range": `bytes ${start}-${last}/${served.content.length}` };
     reply.writeHead(206, headers).end(served.content.subarray(start, last + 1));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const root = fileSystem(room);
+  const { directory: root, files } = fileSystem(room);
   let asked = 0;
   const persist = async () => ++asked > 0;
+  let last: Promise<unknown> = Promise.resolve();
+  const request = (_name: string, _options: object, run: () => Promise<unknown>) =>
+    (last = last.catch(() => {}).then(run));
   Object.defineProperty(globalThis, "navigator", {
-    value: { storage: { getDirectory: async () => root, persist } },
+    value: { storage: { getDirectory: async () => root, persist }, locks: { request } },
     configurable: true,
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/model.gguf`;
-  return { url, starts, served, root, close: () => server.close(), persisted: () => asked };
+  return { url, starts, served, root, files, close: () => server.close(), persisted: () => asked };
 }
 
-test("a download tells how far it is, and goes on where it was interrupted", async () => {
+async function kept(url: string, told: number[] = []) {
+  const source = await cachedSource(await UrlSource.open(url), (bytes) => told.push(bytes));
+  await source.keep?.();
+  return source;
+}
+
+test("a download tells how far it is, and goes on behind the parts that are there", async () => {
   const { url, starts, close } = await surroundings(SIZE);
   const controller = new AbortController();
   const told: number[] = [];
@@ -78,19 +92,18 @@ test("a download tells how far it is, and goes on where it was interrupted", asy
   });
   expect(Array.from(await interrupted.read(249, 253))).toEqual([249, 250, 0, 1]); // before it is kept
   await expect(interrupted.keep?.(controller.signal)).rejects.toThrow(/abort/);
-  expect(told.splice(0)).toEqual([0, 4 << 20]);
-  expect(await listModels()).toEqual([{ url, bytes: 4 << 20, whole: false }]);
+  expect(told.splice(0)).toEqual([0, PART]);
+  expect(await listModels()).toEqual([{ url, bytes: PART, whole: false }]);
 
   starts.length = 0;
-  const source = await cachedSource(await UrlSource.open(url), (bytes) => told.push(bytes));
-  await source.keep?.();
+  const source = await kept(url, told);
   expect(Buffer.compare(await source.read(0, SIZE), CONTENT)).toBe(0);
-  expect(told.splice(0)).toEqual([4 << 20, SIZE]);
-  expect(starts).toEqual([0, 4 << 20]); // the first asks for the size
+  expect(told.splice(0)).toEqual([PART, SIZE]);
+  expect(starts).toEqual([0, PART]); // the first asks for the size
   expect(await listModels()).toEqual([{ url, bytes: SIZE, whole: true }]);
   starts.length = 0;
-  const again = await cachedSource(await UrlSource.open(url), (bytes) => told.push(bytes));
-  expect(Buffer.compare(await again.read(0, SIZE), CONTENT)).toBe(0);
+  const again = await kept(url, told);
+  expect(Buffer.compare(await again.read(PART - 2, PART + 2), CONTENT.subarray(PART - 2, PART + 2))).toBe(0);
   expect([told, starts]).toEqual([[SIZE], [0]]);
   const address = url.replace("/model", "/./model"); // written as `load` takes it, too
   expect((await fromCache(address))?.size).toBe(SIZE);
@@ -99,34 +112,60 @@ test("a download tells how far it is, and goes on where it was interrupted", asy
   close();
 });
 
+test("a kept model one of whose parts is not whole is not used before it has come again", async () => {
+  const { url, files, starts, close } = await surroundings(SIZE);
+  await kept(url);
+  const first = [...files.keys()].find((name) => name.endsWith(".0")) as string;
+  files.set(first, CONTENT.slice(0, 7));
+  expect(await fromCache(url)).toBeNull();
+  expect(await listModels()).toEqual([{ url, bytes: 0, whole: false }]);
+  starts.length = 0;
+  expect(Buffer.compare(await (await kept(url)).read(0, SIZE), CONTENT)).toBe(0);
+  expect(starts).toContain(0);
+  close();
+});
+
+test("a file of another size is another version, whatever its server calls it", async () => {
+  const { url, served, close } = await surroundings(SIZE);
+  served.etag = "";
+  await kept(url);
+  served.content = CONTENT.subarray(1, 10);
+  const source = await kept(url);
+  expect([source.size, Array.from(await source.read(0, 2))]).toEqual([9, [1, 2]]);
+  expect(await listModels()).toEqual([{ url, bytes: 9, whole: true }]);
+  close();
+});
+
+test("two pages that load a model at a time download it once", async () => {
+  const { url, starts, close } = await surroundings(SIZE);
+  const sources = await Promise.all([kept(url), kept(url)]);
+  for (const source of sources) expect(Buffer.compare(await source.read(0, SIZE), CONTENT)).toBe(0);
+  expect(starts.filter((start) => start === PART)).toEqual([PART]);
+  close();
+});
+
 test("a page that goes away before a newer version has come leaves nothing of the older one under its name", async () => {
   const { url, served, root, close } = await surroundings(SIZE);
-  const kept = async () => {
-    const source = await cachedSource(await UrlSource.open(url), () => {});
-    await source.keep?.();
-    return source;
-  };
-  await kept();
+  await kept(url);
   Object.assign(served, { etag: '"2"', content: NEWER });
   const { getFileHandle } = root;
   const createWritable = () => Promise.reject(new Error("The page went away."));
   root.getFileHandle = async (name, options) => {
     const handle = await getFileHandle(name, options);
-    return name.endsWith(".gguf") ? { ...handle, createWritable } : handle;
+    return name.endsWith(".json") ? handle : { ...handle, createWritable };
   };
-  await expect(kept()).rejects.toThrow("went away");
+  await expect(kept(url)).rejects.toThrow("went away");
   root.getFileHandle = getFileHandle;
   expect(await fromCache(url)).toBeNull();
-  expect(Buffer.compare(await (await kept()).read(0, SIZE), NEWER)).toBe(0);
+  expect(Buffer.compare(await (await kept(url)).read(0, SIZE), NEWER)).toBe(0);
   close();
 });
 
-test.each([0, 4 << 20, SIZE - 1])(
+test.each([0, PART, SIZE - 1])(
   "a file for which there is no room is read from its server: room for %i",
   async (room) => {
     const { url, close } = await surroundings(room);
-    const source = await cachedSource(await UrlSource.open(url), () => {});
-    await source.keep?.();
+    const source = await kept(url);
     expect(Buffer.compare(await source.read(0, SIZE), CONTENT)).toBe(0);
     expect(await listModels()).toEqual([]); // no part of it takes room
     close();
@@ -136,8 +175,7 @@ test.each([0, 4 << 20, SIZE - 1])(
 test("a file that would not fit is not begun", async () => {
   const { url, starts, close } = await surroundings(SIZE);
   Object.assign(navigator.storage, { estimate: async () => ({ quota: SIZE, usage: 1 }) });
-  const source = await cachedSource(await UrlSource.open(url), () => {});
-  await source.keep?.();
+  await kept(url);
   expect(starts).toEqual([0]);
   expect(await listModels()).toEqual([]);
   close();

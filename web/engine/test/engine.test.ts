@@ -1,6 +1,6 @@
 /** Whole models: against bitnet.cpp's logits and the CPU's text, in every way that the engine can compute. */
 
-import { describe, expect, test, vi } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { Engine, type EngineOptions } from "../src/engine.ts";
 import { DeviceLost } from "../src/errors.ts";
 import type { MemoryEstimate } from "../src/gpu/estimate.ts";
@@ -22,11 +22,26 @@ interface Written {
   texts: { options: SamplingOptions; ids: number[]; margins: number[] }[];
 }
 
+/** Tokens of a text that are compared; all of them in the slow job (tests/web/test_build.py). */
+const COMPARED = process.env.STERNA_SLOW ? Number.POSITIVE_INFINITY : 16;
+
 /** Margins below which the engines may choose differently: of logits, and of chances. */
 const NEAR_TIE = { greedy: 1e-2, sampled: 3e-3 };
 
 function load(file: string, options: EngineOptions = {}): Promise<Engine> {
   return Engine.load(source(file), { ...options, device: { gpu, ...options.device } });
+}
+
+const engines = new Map<string, Promise<Engine>>();
+afterAll(async () => {
+  for (const engine of engines.values()) (await engine).dispose();
+});
+
+/** An engine that tests share: most of the time of a small model goes into compiling its kernels. */
+function shared(file: string): Promise<Engine> {
+  const engine = engines.get(file) ?? load(file);
+  engines.set(file, engine);
+  return engine;
 }
 
 async function written(engine: Engine, ids: number[], most: number, sampling = GREEDY): Promise<number[]> {
@@ -41,50 +56,45 @@ describe.skipIf(!gpu)("logits", () => {
     ["tests/data/tiny-llama-i2_s.gguf", "tests/data/bitnetcpp-llama-i2_s.logits.f32"],
   ])("of %s are bitnet.cpp's", async (file, reference) => {
     const expected = rowsOf(floats(bytes(reference)), TOKENS.length);
-    const engine = await load(file);
-    const got = await engine.logits(TOKENS);
+    const got = await (await shared(file)).logits(TOKENS);
     const errors = relativeErrors(expected, got);
     expect(errors[0]).toBeLessThan(3e-2);
     expect(median(errors)).toBeLessThan(3e-2);
     expect(meanKl(expected, got)).toBeLessThan(5e-3);
     expect(sameBest(expected, got)).toBeGreaterThanOrEqual(45);
-    engine.dispose();
   });
 
   const part = TOKENS.slice(0, 10);
   const ways: [string, EngineOptions][] = [
-    ["a token at a time", { chunk: 1 }],
+    [
+      "a token at a time, without subgroups and byte products",
+      { chunk: 1, device: { without: ["subgroups", "packed"] } },
+    ],
     ["seven tokens at a time, in small buffers", { chunk: 7, device: { maxBindingBytes: 50_000 } }],
-    ["without subgroups and byte products", { device: { without: ["subgroups", "packed"] } }],
-    ["several threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed", rowThreads: 128 } }],
+    ["by several threads a row", { tuning: { lanes: 8, subgroups: false, dot: "packed", rowThreads: 128 } }],
   ];
 
-  test("and texts are the same in every way to compute them", async () => {
-    const engine = await load(TINY);
+  test.each(ways)("and texts are the same where they are computed %s", async (_, options) => {
+    const engine = await shared(TINY);
     expect(engine.gpu.device.limits.maxComputeWorkgroupStorageSize).toBe(16384); // no more than WebGPU promises
     const expected = await engine.logits(part);
-    const text = await written(engine, part, 8);
-    engine.dispose();
-    for (const [name, options] of ways) {
-      const other = await load(TINY, options);
-      const got = await other.logits(part);
-      // Threads that share a row add its floats in another order.
-      const tolerance = options.tuning ? 1e-4 : 0;
-      part.forEach((_, i) => {
-        for (const [id, value] of expected[i].entries())
-          if (!(Math.abs(value - got[i][id]) <= tolerance)) throw new Error(`${name}: row ${i}, token ${id}`);
-      });
-      expect(await written(other, part, 8), name).toEqual(text);
-      other.dispose();
-    }
+    const other = await load(TINY, options);
+    const got = await other.logits(part);
+    // Threads that share a row add its floats in another order.
+    const tolerance = options.tuning ? 1e-4 : 0;
+    part.forEach((_, i) => {
+      for (const [id, value] of expected[i].entries())
+        if (!(Math.abs(value - got[i][id]) <= tolerance)) throw new Error(`row ${i}, token ${id}`);
+    });
+    expect(await written(other, part, 8)).toEqual(await written(engine, part, 8));
+    other.dispose();
   });
 
   test("with keys and values in int8 are close", async () => {
-    const [half, byte] = [await load(TINY), await load(TINY, { kv: "int8" })];
+    const [half, byte] = [await shared(TINY), await load(TINY, { kv: "int8" })];
     const kl = meanKl(await half.logits(part), await byte.logits(part));
     expect(kl).toBeGreaterThan(0);
     expect(kl).toBeLessThan(4e-2); // the CPU's own int8 differs by 0.030 from its float16 here
-    half.dispose();
     byte.dispose();
   });
 });
@@ -92,9 +102,10 @@ describe.skipIf(!gpu)("logits", () => {
 describe.skipIf(!gpu)("texts", () => {
   test("are the CPU's up to near-ties, and cost what was promised", async () => {
     const fixture = json<{ written: Written }>("web/engine/test/fixtures/embedded.json").written;
-    const engine = await load(EMBEDDED);
+    const engine = await shared(EMBEDDED);
     await written(engine, fixture.ids, 1);
-    for (const { options, ids, margins } of fixture.texts) {
+    for (const { options, ids: all, margins } of fixture.texts) {
+      const ids = all.slice(0, COMPARED);
       const before = { ...engine.counters };
       const got = await written(engine, fixture.ids, ids.length, samplingOf(options));
       const after = engine.counters;
@@ -106,11 +117,10 @@ describe.skipIf(!gpu)("texts", () => {
       expect((after.bytesRead - before.bytesRead) / ids.length).toBeLessThanOrEqual(64);
       expect(after.submits - before.submits).toBeLessThanOrEqual(ids.length / 4 + 3);
     }
-    engine.dispose();
   });
 
   test("go on from what the cache has, and give the same", async () => {
-    const engine = await load(TINY);
+    const engine = await shared(TINY);
     const prompt = TOKENS.slice(0, 12);
     const first = await written(engine, prompt, 10);
     const longer = [...prompt, ...first, 5];
@@ -130,12 +140,11 @@ describe.skipIf(!gpu)("texts", () => {
     const other = TOKENS.slice(20, 32);
     await expect(engine.generate(other, GREEDY, 1, AbortSignal.abort()).next()).rejects.toThrow(/abort/);
     expect(await written(engine, other, 6)).toEqual(await written(fresh, other, 6));
-    engine.dispose();
     fresh.dispose();
   });
 
   test("are chosen as the options say, and the same for the same seed", async () => {
-    const engine = await load(TINY);
+    const engine = await shared(TINY);
     const prompt = TOKENS.slice(0, 8);
     const row = (await engine.logits(prompt))[prompt.length - 1];
     const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a]);
@@ -150,11 +159,10 @@ describe.skipIf(!gpu)("texts", () => {
     expect(await choose({ temperature: 5, minP: 1, seed: 2 })).toBe(order[0]);
     expect(await choose({ temperature: 9, seed: 3 })).toBe(await choose({ temperature: 9, seed: 3 }));
     expect(prompt).not.toContain(await choose({ repetitionPenalty: 1000 }));
-    engine.dispose();
   });
 
-  test("end by an abort, and by a device that is lost", async () => {
-    const engine = await load(TINY);
+  test("end by an abort", async () => {
+    const engine = await shared(TINY);
     const controller = new AbortController();
     const got: number[] = [];
     const run = async () => {
@@ -166,14 +174,16 @@ describe.skipIf(!gpu)("texts", () => {
     await expect(run()).rejects.toThrow(/abort/);
     expect(got.length).toBe(3);
     expect((await written(engine, TOKENS, 3)).length).toBe(3);
+  });
+
+  test("end by a device that is lost, and another one writes", async () => {
+    const engine = await load(TINY);
     const lost = async () => {
       for await (const _ of engine.generate(TOKENS, GREEDY, 100)) engine.gpu.device.destroy();
     };
     await expect(lost()).rejects.toThrow(DeviceLost);
     await expect(written(engine, TOKENS, 1)).rejects.toThrow(DeviceLost);
-    const again = await load(TINY);
-    expect((await written(again, TOKENS, 3)).length).toBe(3);
-    again.dispose();
+    expect((await written(await shared(TINY), TOKENS, 3)).length).toBe(3);
   });
 });
 

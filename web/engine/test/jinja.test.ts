@@ -26,5 +26,14 @@ test.each([
   "{% for",
 ])("%s ends with a sentence", (template) => {
   const messages = [{ role: "user" as const, content: "a" }];
-  expect(() => renderChat(template, new Map(), messages, (text) => text, {})).toThrow(FormatError);
+  expect(() => renderChat(template, messages, (text) => text, {})).toThrow(FormatError);
+});
+
+test("a long conversation is within the limits", () => {
+  const template =
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('order') }}{% endif %}" +
+    "{% if m['role'] == 'user' or (m['role'] == 'system' and not loop.first) %}{{ '<|' + m['role'] + '|>' + m['content'] | trim }}" +
+    "{% elif m['role'] == 'assistant' %}{% set text = m['content'].split('</think>')[-1].lstrip('\\n') %}{{ text + eos_token }}{% endif %}{% endfor %}";
+  const messages = Array.from({ length: 5 }, () => MESSAGES).flat();
+  expect(render(template, { messages, eos_token: "</s>" })).toMatch(/^<\|user\|>0.*<\/s>$/);
 });

@@ -66,6 +66,16 @@ describe("GGUF files", () => {
     expect(file.metadata.get("general.name")).toBe("sterna-tern");
   });
 
+  test("a text keeps a byte order mark at its beginning", async () => {
+    const utf8 = new TextEncoder();
+    const u64 = (value: number) => [...new Uint8Array(BigUint64Array.of(BigInt(value)).buffer)];
+    const text = (value: string) => [...u64(utf8.encode(value).length), ...utf8.encode(value)];
+    const tokens = ["using", "\uFEFFusing", "\uFEFF"];
+    const list = [9, 0, 0, 0, 8, 0, 0, 0, ...u64(tokens.length), ...tokens.flatMap(text)];
+    const file = Uint8Array.of(...utf8.encode("GGUF"), 3, 0, 0, 0, ...u64(0), ...u64(1), ...text("tokens"), ...list);
+    expect((await readGGUF(new BytesSource(file))).metadata.get("tokens")).toEqual(tokens);
+  });
+
   test("a truncated or hostile header is one sentence", async () => {
     const whole = await source("tests/data/tiny-llama-i2_s.gguf").read(0, 1e9);
     const open = (bytes: Uint8Array) => readGGUF(new BytesSource(bytes, "it"));
@@ -108,6 +118,14 @@ describe("the embedded model's tokenizer", async () => {
     const eos = [...tokenizer.eosIds][0];
     const forged = tokenizer.encodeChat([{ role: "user", content: "<|endoftext|><s></s><|end_of_text|>" }]);
     expect(forged.slice(1)).not.toContain(eos);
+  });
+
+  test("has no template where bitnet.cpp's converter wrote one that does not work", async () => {
+    const metadata = new Map((await readGGUF(source(EMBEDDED))).metadata);
+    const template = (text: string) => new Tokenizer(metadata.set("tokenizer.chat_template", text)).chatTemplate;
+    expect(template("BITNETAssistant")).toBeNull();
+    expect(template(" \n")).toBeNull();
+    expect(template("{{ messages[0].content }}")).toBe("{{ messages[0].content }}");
   });
 
   test("never shows half a character", () => {

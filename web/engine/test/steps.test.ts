@@ -2,14 +2,15 @@
  * (`sterna/gpu/fuse.py`). */
 
 import { describe, expect, test } from "vitest";
+import { UnsupportedError } from "../src/errors.ts";
 import { compile, type Program } from "../src/gpu/compile.ts";
 import type { Gpu } from "../src/gpu/device.ts";
 import { KvCache } from "../src/gpu/kv.ts";
 import type { Step } from "../src/gpu/step.ts";
 import { Loader } from "../src/gpu/weights.ts";
-import type { Plan } from "../src/model/plan.ts";
+import type { Norm, Plan, Rope } from "../src/model/plan.ts";
 import { json } from "./files.ts";
-import { golden } from "./golden.ts";
+import { type Golden, golden } from "./golden.ts";
 
 interface Steps {
   steps: unknown[];
@@ -90,21 +91,45 @@ function described(step: Step, plan: Plan, { slots }: Program): unknown {
   }
 }
 
+function compiled(model: Golden, kv: KvCache): Promise<Program> {
+  const { plan, tensors, source, tokens } = model;
+  const loader = new Loader(GPU, source, tensors, new Map(), () => {});
+  const [state, ids, logits] = ["state", "tokens", "logits"].map((label) => GPU.buffer(16, label));
+  const tuning = { lanes: 1, subgroups: false, dot: "packed", rowThreads: 4 } as const;
+  return compile(GPU, plan, tensors, loader, kv, { state, tokens: ids, logits }, tuning, tokens.length);
+}
+
 describe("steps of golden plans", () => {
   test.each(Object.entries(json<Record<string, Steps>>("web/engine/test/fixtures/steps.json")))(
     "%s has Python's",
     async (name, expected) => {
-      const { plan, tensors, source, tokens } = golden(name);
+      const model = golden(name);
+      const { plan, tokens } = model;
       const kv = new KvCache(GPU, plan, "f16", tokens.length);
       await kv.reserve(tokens.length, tokens.length);
-      const loader = new Loader(GPU, source, tensors, new Map(), () => {});
-      const [state, ids, logits] = ["state", "tokens", "logits"].map((label) => GPU.buffer(16, label));
-      const tuning = { lanes: 1, subgroups: false, dot: "packed", rowThreads: 4 } as const;
-      const frame = { state, tokens: ids, logits };
-      const program = await compile(GPU, plan, tensors, loader, kv, frame, tuning, tokens.length);
+      const program = await compiled(model, kv);
       // Where one token is computed, an attention's rows lie in parts until the next step has read them.
       expect(program.prefill.map((step) => described(step, plan, program))).toEqual(expected.steps);
       expect(described(program.head[program.head.length - 1], plan, program)).toEqual(expected.head);
     },
   );
+});
+
+type Before = [q: Norm, k: Norm, q: Rope, k: Rope];
+
+test.each<[string, (before: Before) => (Norm | Rope)[]]>([
+  ["norms after the rotation", ([q, k, turnQ, turnK]) => [turnQ, turnK, q, k]],
+  ["a norm of q alone", ([q, , turnQ, turnK]) => [q, turnQ, turnK]],
+  ["norms with other epsilons", ([q, k, turnQ, turnK]) => [q, { ...k, eps: 0.5 }, turnQ, turnK]],
+  ["a norm of the whole of k", ([q, k, turnQ, turnK]) => [q, { ...k, heads: 1 }, turnQ, turnK]],
+  ["a k that is rotated otherwise", ([q, k, turnQ, turnK]) => [q, k, turnQ, { ...turnK, frequencies: "others" }]],
+  ["a q that is rotated twice", ([q, k, turnQ]) => [q, k, turnQ, turnQ]],
+])("an attention with %s is refused", async (_, changed) => {
+  const model = golden("qwen3");
+  const { operations } = model.plan;
+  const end = operations.findIndex((one) => one.kind === "attention");
+  const before = changed(operations.slice(end - 4, end) as Before);
+  const plan = { ...model.plan, operations: [...operations.slice(0, end - 4), ...before, ...operations.slice(end)] };
+  const kv = new KvCache(GPU, plan, "f16", model.tokens.length);
+  await expect(compiled({ ...model, plan }, kv)).rejects.toThrow(UnsupportedError);
 });

@@ -12,5 +12,6 @@ test("a stop string ends the text wherever it is cut, and its beginning alone do
   expect(run(["\nUser:"], ["Hi\nUs", "age"])).toEqual(["Hi\nUsage", false]);
   expect(run(["aab"], ["aa", "ab"])).toEqual(["a", true]);
   expect(run(["xyz", "y"], ["wx", "yz"])).toEqual(["w", true]);
+  expect(run(["", "y"], ["wx", "yz"])).toEqual(["wx", true]);
   expect(run([], ["all", " of it"])).toEqual(["all of it", false]);
 });

@@ -19,13 +19,18 @@ export class Answering {
   /** Whether the server refused the answer for want of a key. */
   needsKey = false;
   private readonly controller = new AbortController();
+  /** What is asked, also when it is asked again: another branch may be shown by then. */
+  private readonly sent: Sent[];
 
+  /** `message` is the last of the branch that is shown. */
   constructor(
     readonly conversation: Conversation,
     readonly message: Message,
     private readonly settings: Settings,
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.sent = sentMessages(conversation);
+  }
 
   /** Keeps what has come, and asks for no more. */
   stop(): void {
@@ -40,10 +45,10 @@ export class Answering {
 
   /** Whether the answer has ended, in whatever way; otherwise the server wants to be asked again. */
   private async attempt(): Promise<boolean> {
-    const { message, settings } = this;
+    const { message, settings, sent } = this;
     const { signal } = this.controller;
     try {
-      for await (const event of chat(message.model ?? "", sentMessages(this.conversation), settings, signal)) {
+      for await (const event of chat(message.model ?? "", sent, settings, signal)) {
         this.take(event);
         this.changed();
       }

@@ -1,11 +1,12 @@
-/** Models from URLs in the browser's own file system (OPFS), so that they open again without a network. Parts are kept
- * as they come: an interrupted download goes on where it was. */
+/** Models from URLs in the browser's own file system (OPFS), so that they open again without a network. A browser copies a
+ * file to write more into it, so a model is kept in parts, each a file that is written once. An interrupted download goes
+ * on behind the parts that are there. */
 
 import { SourceError } from "../errors.ts";
 import { addressOf, BlobSource, type ByteSource, type UrlSource } from "./source.ts";
 
 const FOLDER = "sterna-models";
-const CHUNK_BYTES = 1 << 22;
+const PART_BYTES = 1 << 22;
 
 /** A model in the cache. */
 export interface CachedModel {
@@ -15,7 +16,7 @@ export interface CachedModel {
   whole: boolean;
 }
 
-/** What is kept beside a file. */
+/** What is kept beside the parts. */
 interface Label {
   url: string;
   version: string;
@@ -41,7 +42,7 @@ async function readLabel(directory: FileSystemDirectoryHandle, name: string): Pr
     const file = await (await directory.getFileHandle(`${name}.json`)).getFile();
     return JSON.parse(await file.text());
   } catch {
-    return null;
+    return null; // there is none, or the page went away while it was written
   }
 }
 
@@ -51,7 +52,8 @@ export async function cachedSource(url: UrlSource, progress: (bytes: number) => 
   const directory = await folder();
   if (!directory) return url;
   const kept = await wholeFile(directory, url.url);
-  if (kept?.version !== url.version) return new DownloadedSource(url, directory, progress);
+  if (kept?.version !== url.version || kept.source.size !== url.size)
+    return new DownloadedSource(url, directory, progress);
   progress(url.size);
   return kept.source;
 }
@@ -71,14 +73,29 @@ export async function fromCache(url: string | URL): Promise<ByteSource | null> {
 async function wholeFile(directory: FileSystemDirectoryHandle, address: string) {
   const name = await nameOf(address);
   const label = await readLabel(directory, name);
-  const file = await fileOf(directory, name);
-  if (!label || file?.size !== label.size) return null;
-  return { version: label.version, source: new BlobSource(file, address) };
+  const parts = label && (await partsOf(directory, name, label.size));
+  if (!parts || bytesOf(parts) !== label.size) return null;
+  return { version: label.version, source: new BlobSource(new Blob(parts), address) };
+}
+
+/** The parts of a model of `size` bytes that are there, up to the first that is missing or not whole. */
+async function partsOf(directory: FileSystemDirectoryHandle, name: string, size: number): Promise<File[]> {
+  const parts: File[] = [];
+  for (let at = 0; at < size; at += PART_BYTES) {
+    const part = await fileOf(directory, `${name}.${parts.length}`);
+    if (!part || part.size !== Math.min(PART_BYTES, size - at)) break;
+    parts.push(part);
+  }
+  return parts;
+}
+
+function bytesOf(parts: readonly File[]): number {
+  return parts.reduce((sum, part) => sum + part.size, 0);
 }
 
 async function fileOf(directory: FileSystemDirectoryHandle, name: string): Promise<File | null> {
   try {
-    return await (await directory.getFileHandle(`${name}.gguf`)).getFile();
+    return await (await directory.getFileHandle(name)).getFile();
   } catch {
     return null;
   }
@@ -104,49 +121,37 @@ class DownloadedSource implements ByteSource {
 
   async keep(signal?: AbortSignal): Promise<void> {
     const name = await nameOf(this.url.url);
-    try {
-      this.kept = new BlobSource(await this.download(name, signal), this.name);
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      await remove(this.directory, name); // a part of a file for which there is no room
-    }
+    // Pages that load the same model keep it one after another: the second finds what the first has kept.
+    await navigator.locks.request(`${FOLDER} ${name}`, { ...(signal && { signal }) }, async () => {
+      try {
+        this.kept = new BlobSource(new Blob(await this.download(name, signal)), this.name);
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        await remove(this.directory, name); // parts of a file for which there is no room
+      }
+    });
   }
 
-  private async download(name: string, signal?: AbortSignal): Promise<File> {
-    const label = await readLabel(this.directory, name);
-    const same = label?.version === this.url.version && label.size === this.size;
-    // The label is written first, and a page may go away at any time: another version's bytes must not lie beside it.
-    if (!same) await remove(this.directory, name);
-    const handle = await this.directory.getFileHandle(`${name}.gguf`, { create: true });
-    let done = same ? Math.min((await handle.getFile()).size, this.size) : 0;
+  private async download(name: string, signal?: AbortSignal): Promise<File[]> {
+    const label = { url: this.url.url, version: this.url.version, size: this.size };
+    const before = await readLabel(this.directory, name);
+    const isSame = before?.version === label.version && before.size === label.size;
+    const parts = isSame ? await partsOf(this.directory, name, label.size) : [];
+    // The label is written first, and a page may go away at any time: another version's parts must not lie beside it.
+    if (!parts.length) await remove(this.directory, name);
+    let done = bytesOf(parts);
     const { quota, usage } = (await navigator.storage.estimate?.()) ?? {};
     if (quota !== undefined && usage !== undefined && this.size - done > quota - usage)
       throw new DOMException("There is no room for the file.", FULL);
-    await writeAll(await this.directory.getFileHandle(`${name}.json`, { create: true }), {
-      url: this.url.url,
-      version: this.url.version,
-      size: this.size,
-    });
+    await write(this.directory, `${name}.json`, JSON.stringify(label));
     this.progress(done);
     while (done < this.size) {
-      // Each part is a file of its own until it is closed, so parts are large.
-      const writable = await handle.createWritable({ keepExistingData: done > 0 });
-      try {
-        const end = Math.min(done + 16 * CHUNK_BYTES, this.size);
-        while (done < end) {
-          const part = await this.url.read(done, Math.min(done + CHUNK_BYTES, end), signal);
-          await writable.write({ type: "write", position: done, data: part as Uint8Array<ArrayBuffer> });
-          done += part.length;
-          this.progress(done);
-        }
-      } catch (error) {
-        if (isFull(error)) await writable.abort().catch(() => {});
-        else await writable.close();
-        throw error;
-      }
-      await writable.close();
+      const bytes = await this.url.read(done, Math.min(done + PART_BYTES, this.size), signal);
+      parts.push(await write(this.directory, `${name}.${parts.length}`, bytes as Uint8Array<ArrayBuffer>));
+      done += bytes.length;
+      this.progress(done);
     }
-    return handle.getFile();
+    return parts;
   }
 }
 
@@ -156,10 +161,22 @@ function isFull(error: unknown): boolean {
   return error instanceof DOMException && error.name === FULL;
 }
 
-async function writeAll(handle: FileSystemFileHandle, label: Label): Promise<void> {
+/** Writes a whole file; what was written is there only when all of it is. */
+async function write(
+  directory: FileSystemDirectoryHandle,
+  name: string,
+  data: string | Uint8Array<ArrayBuffer>,
+): Promise<File> {
+  const handle = await directory.getFileHandle(name, { create: true });
   const writable = await handle.createWritable();
-  await writable.write(JSON.stringify(label));
-  await writable.close();
+  try {
+    await writable.write(data);
+    await writable.close();
+  } catch (error) {
+    await writable.abort().catch(() => {});
+    throw error;
+  }
+  return handle.getFile();
 }
 
 /** The models in the cache. */
@@ -171,8 +188,9 @@ export async function listModels(): Promise<CachedModel[]> {
     if (!entry.endsWith(".json")) continue;
     const name = entry.slice(0, -".json".length);
     const label = await readLabel(directory, name);
-    const bytes = (await fileOf(directory, name))?.size ?? 0;
-    if (label) found.push({ url: label.url, bytes, whole: bytes === label.size });
+    if (!label) continue;
+    const bytes = bytesOf(await partsOf(directory, name, label.size));
+    found.push({ url: label.url, bytes, whole: bytes === label.size });
   }
   return found;
 }
@@ -185,5 +203,10 @@ export async function removeModel(url: string | URL): Promise<void> {
 }
 
 async function remove(directory: FileSystemDirectoryHandle, name: string): Promise<void> {
-  for (const end of ["gguf", "json"]) await directory.removeEntry(`${name}.${end}`).catch(() => {});
+  const entries: string[] = [];
+  for await (const entry of directory.keys()) if (entry.startsWith(`${name}.`)) entries.push(entry);
+  for (const entry of entries)
+    await directory.removeEntry(entry).catch((error) => {
+      if (error.name !== "NotFoundError") throw error; // another page has removed it meanwhile
+    });
 }

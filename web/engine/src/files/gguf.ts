@@ -144,8 +144,9 @@ class Cursor {
   position = 0;
   private stringsLeft = MAX_STRINGS;
   private readonly view: DataView;
-  private readonly text = new TextDecoder();
-  private readonly strictText = new TextDecoder("utf-8", { fatal: true });
+  // A byte order mark is a part of a token like any other character.
+  private readonly text = new TextDecoder("utf-8", { ignoreBOM: true });
+  private readonly strictText = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
   constructor(private readonly bytes: Uint8Array) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

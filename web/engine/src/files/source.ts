@@ -25,7 +25,11 @@ export class BlobSource implements ByteSource {
 
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     signal?.throwIfAborted();
-    return new Uint8Array(await this.blob.slice(start, end).arrayBuffer());
+    try {
+      return new Uint8Array(await this.blob.slice(start, end).arrayBuffer());
+    } catch {
+      throw new SourceError(`${this.name} can no longer be read: it was changed or removed.`);
+    }
   }
 }
 
@@ -75,8 +79,13 @@ export class UrlSource implements ByteSource {
     const reply = await ask(address, 0, 1, signal);
     await reply.body?.cancel();
     const total = /\/(\d+)$/.exec(reply.headers.get("content-range") ?? "")?.[1];
-    if (reply.status !== 206 || total === undefined)
+    if (reply.status !== 206)
       throw new SourceError(`${address} comes from a server that sends no parts of files, which loading needs.`);
+    if (total === undefined)
+      throw new SourceError(
+        `${address} comes from a server that does not let this page read Content-Range ` +
+          "(Access-Control-Expose-Headers), which loading needs.",
+      );
     return new UrlSource(address, Number(total), versionOf(reply));
   }
 
@@ -87,7 +96,7 @@ export class UrlSource implements ByteSource {
         const reply = await ask(this.url, start, end, signal);
         if (reply.status !== 206 || versionOf(reply) !== this.version)
           throw new Changed(`${this.url} changed while it was loaded: load it again.`);
-        const bytes = new Uint8Array(await reply.arrayBuffer());
+        const bytes = await bodyOf(reply, this.url);
         if (bytes.length !== end - start) throw new SourceError(`${this.url} sent too few bytes.`);
         return bytes;
       } catch (error) {
@@ -103,6 +112,14 @@ class Changed extends SourceError {}
 
 function versionOf(reply: Response): string {
   return reply.headers.get("etag") ?? reply.headers.get("last-modified") ?? "";
+}
+
+async function bodyOf(reply: Response, url: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await reply.arrayBuffer());
+  } catch {
+    throw new SourceError(`${url} broke off while it was loaded.`);
+  }
 }
 
 async function ask(url: string, start: number, end: number, signal?: AbortSignal): Promise<Response> {

@@ -21,7 +21,7 @@ export interface AttentionSteps {
 }
 
 /** `before`: the norms and rotations of an attention's q and k. Raises UnsupportedError for others than one rotation
- * each. */
+ * each, the same of both, and before them one norm each, or none. */
 export function attentionSteps(
   state: GPUBuffer,
   attention: Attention,
@@ -34,8 +34,21 @@ export function attentionSteps(
   const [q, k, v] = [attention.q, attention.k, attention.v].map((name) => slots.view(name));
   const ropes = before.filter((one) => one.kind === "rope");
   const norms = before.filter((one) => one.kind === "norm");
-  const rope = ropes[0];
-  if (ropes.length !== 2 || norms.length % 2 || q.buffer !== k.buffer || q.buffer !== v.buffer)
+  const heads = new Map([
+    [attention.q, attention.heads],
+    [attention.k, group.kv_heads],
+  ]);
+  const areBoth = (pair: readonly (Norm | Rope)[]) =>
+    pair.length === 2 && pair[0].out !== pair[1].out && pair.every((one) => one.heads === heads.get(one.out));
+  const [rope, other] = ropes;
+  const isComputed =
+    [...norms, ...ropes].every((one, index) => one === before[index]) &&
+    areBoth(ropes) &&
+    (norms.length === 0 || areBoth(norms)) &&
+    rope.style === other.style &&
+    rope.frequencies === other.frequencies &&
+    norms[0]?.eps === norms[1]?.eps;
+  if (!isComputed || q.buffer !== k.buffer || q.buffer !== v.buffer)
     throw new UnsupportedError("The attention of this plan is none that the browser's engine computes.");
   const out = slots.view(attention.out);
   const ring = kv.ring(group);

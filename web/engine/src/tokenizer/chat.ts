@@ -35,28 +35,21 @@ export function usableTemplate(template: string | null, special: ReadonlyMap<str
   return special.has("<|eot_id|>") ? BITNET_TEMPLATE : null;
 }
 
-/** The prompt's text, and whether the template is the model's own. `typed` marks what people wrote. */
+/** The prompt's text in a model's template; null: the fallback. `typed` marks what people wrote. */
 export function renderChat(
-  given: string | null,
-  special: ReadonlyMap<string, number>,
+  template: string | null,
   messages: readonly Message[],
   typed: (text: string) => string,
   variables: Record<string, string>,
-): { text: string; own: boolean } {
+): string {
   if (!messages.length) throw new ArgumentError("A conversation is a list of at least one message.");
   const marked = messages.map(({ role, content }) => {
     if (!ROLES.includes(role)) throw new ArgumentError(`The role of a message is one of ${ROLES.join(", ")}.`);
     if (typeof content !== "string") throw new ArgumentError("The content of a message is a text.");
     return { role, content: typed(content) };
   });
-  const template = usableTemplate(given, special);
   try {
-    const text = render(template ?? FALLBACK_TEMPLATE, {
-      messages: marked,
-      add_generation_prompt: true,
-      ...variables,
-    });
-    return { text, own: template !== null };
+    return render(template ?? FALLBACK_TEMPLATE, { messages: marked, add_generation_prompt: true, ...variables });
   } catch (error) {
     throw new FormatError(
       `The model's chat template does not work: ${error instanceof Error ? error.message : error}.`,

@@ -4,7 +4,7 @@
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 
 /** Expressions and statements that a rendering may evaluate; long conversations take some ten thousand. */
-const MOST_STEPS = 1_000_000;
+const MOST_STEPS = 300_000;
 /** What a turn of a loop counts, for the scope that it makes, even where nothing is in the loop. */
 const STEPS_OF_A_TURN = 10;
 /** Characters of a text, or elements of a list, that cost what a step does: filters go over all of them. */

@@ -3,8 +3,12 @@ export class StopStrings {
   /** Whether a stop string ended the text. */
   found = false;
   private held = "";
+  private readonly stops: readonly string[];
 
-  constructor(private readonly stops: readonly string[]) {}
+  /** Empty ones stop nothing, as on the server. */
+  constructor(stops: readonly string[]) {
+    this.stops = stops.filter((stop) => stop !== "");
+  }
 
   /** The text that is certain to come before any stop string. */
   push(text: string): string {

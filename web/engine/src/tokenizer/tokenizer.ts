@@ -23,8 +23,8 @@ export class Tokenizer {
     } catch (error) {
       throw new FormatError(`The file's tokenizer cannot be used: ${error instanceof Error ? error.message : error}.`);
     }
-    this.splitter = new SpecialSplitter(this.vocabulary.special);
-    const { tokens, types, byteLevel } = this.vocabulary;
+    const { special, lstrip, rstrip, tokens, types, byteLevel } = this.vocabulary;
+    this.splitter = new SpecialSplitter(special, lstrip, rstrip);
     const named = byteLevel ? [] : ["<0xE2>", "<0x96>", "<0x81>"].map((text) => tokens.indexOf(text));
     this.typedSpaces = named.filter((id) => id >= 0 && types[id] === TokenType.byte);
   }
@@ -43,11 +43,6 @@ export class Tokenizer {
     return this.vocabulary.chatTemplate;
   }
 
-  /** The special tokens by their names. */
-  get special(): ReadonlyMap<string, number> {
-    return this.vocabulary.special;
-  }
-
   private get begin(): number[] {
     const { addBos, bosId } = this.vocabulary;
     return addBos && bosId !== null ? [bosId] : [];
@@ -60,13 +55,13 @@ export class Tokenizer {
 
   /** The ids of a conversation in the model's template, with the beginning of an answer. */
   encodeChat(messages: readonly Message[]): number[] {
-    const { bosId, eosId, tokens, special, chatTemplate } = this.vocabulary;
+    const { bosId, eosId, tokens, chatTemplate } = this.vocabulary;
     const name = (id: number | null) => (id === null ? "" : tokens[id]);
-    const { text, own } = renderChat(chatTemplate, special, messages, (typed) => this.splitter.typed(typed), {
+    const text = renderChat(chatTemplate, messages, (typed) => this.splitter.typed(typed), {
       bos_token: name(bosId),
       eos_token: name(eosId),
     });
-    return [...(own ? [] : this.begin), ...this.encodeFragments(this.splitter.split(text))];
+    return [...(chatTemplate === null ? this.begin : []), ...this.encodeFragments(this.splitter.split(text))];
   }
 
   /** The text of ids; bytes that are no UTF-8 become U+FFFD. */

@@ -2,6 +2,7 @@
 
 import { FormatError, UnsupportedError } from "../errors.ts";
 import type { Metadata } from "../files/gguf.ts";
+import { usableTemplate } from "./chat.ts";
 import PRE_TYPES from "./pre.json" with { type: "json" };
 import { endsAText, looksSpecial, TokenType } from "./special.ts";
 import { isBytePiece } from "./stream.ts";
@@ -17,7 +18,11 @@ export interface Vocabulary {
   readonly bosId: number | null;
   readonly eosId: number | null;
   readonly eosIds: ReadonlySet<number>;
+  /** Special tokens that take the white space before them, or after them, along. */
+  readonly lstrip: ReadonlySet<number>;
+  readonly rstrip: ReadonlySet<number>;
   readonly addBos: boolean;
+  /** The model's own Jinja template; null where it has none that can be used. */
   readonly chatTemplate: string | null;
   /** The encoder of ordinary text, as the content of a tokenizer.json. */
   readonly encoder: object;
@@ -53,9 +58,8 @@ export function readVocabulary(metadata: Metadata): Vocabulary {
   types.forEach((type, id) => {
     if (type === TokenType.control || type === TokenType.unknown) special.set(tokens[id], id);
   });
-  const extra = metadata.get("tokenizer.sterna.eos_token_ids");
-  const listed = typeof extra === "object" ? Array.from(extra as ArrayLike<number>) : [];
-  const ends = [ids.eos, ids.eot, ids.eom, ...listed, ...endsAText(special)];
+  const listed = (name: string) => tokenIds(metadata, `tokenizer.sterna.${name}_token_ids`, tokens.length);
+  const ends = [ids.eos, ids.eot, ids.eom, ...listed("eos"), ...endsAText(special)];
   const kind = encoderOf(metadata, tokens, types);
   const template = metadata.get("tokenizer.chat_template");
   return {
@@ -65,9 +69,11 @@ export function readVocabulary(metadata: Metadata): Vocabulary {
     ...kind,
     bosId: ids.bos,
     eosId: ids.eos,
-    eosIds: new Set(ends.filter((id): id is number => id !== null && id >= 0 && id < tokens.length)),
+    eosIds: new Set(ends.filter((id) => id !== null)),
+    lstrip: new Set(listed("lstrip")),
+    rstrip: new Set(listed("rstrip")),
     addBos: flag(metadata, "add_bos_token", kind.addBos) && ids.bos !== null,
-    chatTemplate: typeof template === "string" ? template : null,
+    chatTemplate: usableTemplate(typeof template === "string" ? template : null, special),
   };
 }
 
@@ -188,6 +194,12 @@ function readTypes(metadata: Metadata, tokens: string[]): Int32Array {
 function tokenId(metadata: Metadata, name: string, size: number): number | null {
   const id = metadata.get(`${PREFIX}${name}_token_id`);
   return typeof id === "number" && id >= 0 && id < size ? id : null;
+}
+
+function tokenIds(metadata: Metadata, key: string, size: number): number[] {
+  const ids = metadata.get(key);
+  const numbers = typeof ids === "object" ? Array.from(ids as ArrayLike<number>) : [];
+  return numbers.filter((id) => Number.isInteger(id) && id >= 0 && id < size);
 }
 
 function flag(metadata: Metadata, name: string, fallback: boolean): boolean {
