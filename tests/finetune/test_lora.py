@@ -113,6 +113,20 @@ def test_a_resumed_merge_equals_the_unbroken_one(folder: Path) -> None:
         run_finetuning(config, lambda line: None, [*overrides, "training.steps=5"])
 
 
+@pytest.mark.parametrize(
+    ("output", "holds"), [("kinds", "an adapter"), ("kinds/merged", "a model with an adapter in it")]
+)
+def test_full_fine_tuning_does_not_go_on_from_an_adapter_or_a_merged_model(
+    folder: Path, output: str, holds: str
+) -> None:
+    if not (folder / output).exists():
+        merged = LORA + '\n[export]\nmerge = "qat"'
+        run_finetuning(write_config(folder, "lora", output="kinds", more=merged, steps=1), lambda line: None)
+    plan = plan_finetuning(write_config(folder), [f"output={output}"])
+    with pytest.raises(FormatError, match=f"holds {holds}, and this run trains a model; move it away"):
+        plan.continued()
+
+
 def test_a_model_that_is_not_ternary_is_not_merged_by_training(tmp_path: Path) -> None:
     write_run(tmp_path, "LlamaForCausalLM")
     with pytest.raises(ArgumentError, match='set export.merge = "float"'):
