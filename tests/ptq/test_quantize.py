@@ -163,7 +163,7 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> 
         (Settings("rtn", bits=5), "out", None, OptionError, "bits"),
         (Settings("rtn", bits=3), "out", "awq", OptionError, "awq has no 3 bits"),
         (Settings("none"), "out", None, OptionError, "rtn"),
-        (Settings("rtn", device="toaster"), "out", None, OptionError, "which PyTorch cannot use here"),
+        (Settings("rtn", device="toaster"), "out", None, OptionError, "PyTorch cannot use it here: Expected"),
         (Settings("paroquant", symmetric=True), "out", None, OptionError, "zero points"),
         (Settings("paroquant", pairing="none"), "out", None, OptionError, "tournament"),
         (Settings("quip"), "out", None, UnsupportedError, "QuIP# is no method here"),

@@ -31,6 +31,7 @@ from sterna.ptq.output import check_target, format_of, matrix_parts, write_model
 from sterna.ptq.record import Record
 from sterna.ptq.rotation import PAIRINGS
 from sterna.ptq.settings import Settings
+from sterna.train.device import usable_device
 from sterna.train.lock import locked
 
 ERROR_TOKENS = 4096
@@ -137,9 +138,9 @@ def _method(settings: Settings) -> Method:
 
 def _check_device(name: str) -> None:
     try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError):
-        raise OptionError("device", f"is {name}, which PyTorch cannot use here.") from None
+        usable_device(name)
+    except ValueError as error:
+        raise OptionError("device", f"is {name}, and {error}.") from error
 
 
 def check_groups(config: ModelConfig, group_size: int) -> None:

@@ -17,7 +17,7 @@ from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import document_parts
 from sterna.train.data import corpus_inputs
-from sterna.train.distributed import choose_gpu
+from sterna.train.device import usable_device
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Block, Decoder
@@ -123,12 +123,9 @@ def new_decoder(config: RunConfig) -> Decoder:
 def torch_device(name: str) -> torch.device:
     """The torch device `name`, of several GPUs this process's. Raises ArgumentError where it cannot hold a tensor."""
     try:
-        device = torch.device(name)
-        choose_gpu(device)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
-    return device
+        return usable_device(name)
+    except ValueError as error:
+        raise ArgumentError(f"training.device is {name!r}, and {error}.") from error
 
 
 def _check_memory(config: RunConfig) -> None:
