@@ -85,16 +85,21 @@ class Rows:
             raise ArgumentError(f"Cannot read the JSON file {self.path}: {error}.") from error
 
     def _of_jsonl(self, read: Read) -> Iterator[dict[str, Any]]:
+        number = 0
         try:
             with open(self.path, "rb") as file:
                 while line := file.readline(LONGEST_LINE):
+                    number += 1
                     if len(line) == LONGEST_LINE:
-                        raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+                        raise ValueError(f"it has more than {LONGEST_LINE:,} bytes")
                     if line.strip():
                         row = json.loads(line.decode("utf-8-sig"))
                         yield row if isinstance(row, dict) else {}
                     read(file.tell())
-        except (OSError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
+            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise ArgumentError(f"Cannot read line {number} of the JSONL file {self.path}: {reason}.") from error
+        except OSError as error:
             raise ArgumentError(f"Cannot read the JSONL file {self.path}: {error}.") from error
 
     def _of_data_set(self) -> Iterator[dict[str, Any]]:
