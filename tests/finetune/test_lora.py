@@ -75,7 +75,10 @@ def test_a_ternary_model_is_trained_on_with_the_adapter_in_it(folder: Path) -> N
     merged = LORA + '\n[export]\nmerge = "qat"\nmerge_steps = 12'
     config = write_config(folder, "lora", output="qat", more=merged)
     assert any("12 steps of all weights" in line for line in describe(plan_finetuning(config, RATES)))
-    run_finetuning(config, lambda line: None, RATES)
+    lines: list[str] = []
+    run_finetuning(config, lines.append, RATES)
+    (begins,) = (at for at, line in enumerate(lines) if line.startswith("The adapter becomes part of the model"))
+    assert "step 30 " in "\n".join(lines[:begins]) and "step 0 of 12" in lines[begins + 1]
     following = plan_finetuning(config, RATES).following()
     assert following is not None and following.continued().step == 12
     task = following.mode.task(following.mode.new_model(), following.inputs.data)
