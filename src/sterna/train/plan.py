@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from sterna.checkpoint.state import QUANTIZATION
+from sterna.engine.machine import available_memory
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.sizes import readable
 from sterna.train.checkpoints import Checkpoints, FoundState
@@ -98,7 +98,7 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and checks what it names; writes nothing.
 
     Raises ArgumentError for a wrong config, files that cannot be read, an empty held-out text, a device that PyTorch
-    cannot use and a batch larger than this machine's memory.
+    cannot use and a batch larger than the memory that is free.
     """
     config, base = load_config(config_path, overrides), config_path.parent
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
@@ -129,12 +129,12 @@ def torch_device(name: str) -> torch.device:
 
 
 def _check_memory(config: RunConfig) -> None:
-    """Raises ArgumentError where one batch's logits alone do not fit into the machine."""
+    """Raises ArgumentError where one batch's logits alone do not fit into the memory that is free."""
     model, training = config.model, config.training
     least = training.batch_size // training.accumulation * model.context_length * model.vocab_size * 4
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if training.device == "cpu" and least > total:
+    free = available_memory()
+    if training.device == "cpu" and free is not None and least > free:
         raise ArgumentError(
             f"training.batch_size = {training.batch_size} needs more than {readable(least)} of memory with this "
-            f"[model], and this machine has {readable(total)}; lower it, or raise training.accumulation."
+            f"[model], and {readable(free)} are free; lower it, or raise training.accumulation."
         )
