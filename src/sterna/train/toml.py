@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,7 +24,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
+        raise ArgumentError(f"Cannot read the training config {path}: {reason(error)}.") from error
 
 
 def replace_key(table: dict[str, Any], override: str) -> None:
