@@ -237,7 +237,7 @@ SENTENCES = [
     ("convert sterna-tern {tmp}/a.gguf --tl-tiles foo", "--tl-tiles is preset or setup, not 'foo'."),
     (
         "convert sterna-tern {tmp}/a.gguf --split-size big",
-        "--split-size is a number of bytes, or a size such as 500M or 4G, not 'big'.",
+        "--split-size is a size such as 8GB or 512MiB, not 'big'.",
     ),
     ("bench -r none", "-r is a whole number from 1, not 'none'."),
     ("batch in out --price nan", "--price is a number from 0, not nan."),
@@ -395,7 +395,7 @@ def test_long_work_shows_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["model.GGUF", "model.Gguf"])
 def test_the_ending_of_a_file_is_known_in_any_case(command: Command, tmp_path: Path, name: str) -> None:
     command.text(f"convert sterna-tern {tmp_path / name}")
-    command.text(f"convert sterna-tern {tmp_path}/parts-{name} --split-size 3M")
+    command.text(f"convert sterna-tern {tmp_path}/parts-{name} --split-size 2.5MiB")
     assert (tmp_path / name).is_file() and (tmp_path / "parts-model-00001-of-00002.gguf").is_file()
 
 

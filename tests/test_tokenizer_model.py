@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sterna.checkpoint import Checkpoint
+from sterna.checkpoint.convert.hf_folder import tokenizer_files
 from sterna.errors import FormatError, SternaError, UnsupportedError
 from sterna.model.tokenizer import Tokenizer
 
+from .helpers import TINY
 from .tiny_vocabularies import TEXT
 
 sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
@@ -64,6 +67,16 @@ def test_ids_are_the_librarys(tmp_path: Path, options: dict[str, Any]) -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
     equal()
+
+
+def test_the_folder_of_a_run_with_such_a_base_gets_a_tokenizer_json(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "out").mkdir()
+    run = folder(tmp_path / "run", LLAMA)
+    for name, data in tokenizer_files(Checkpoint(TINY, {}, {}, run / "state.safetensors", "state")).items():
+        (tmp_path / "out" / name).write_bytes(data)
+    text = "the stormy night, 1234 für 🦙"
+    assert Tokenizer(tmp_path / "out" / "tokenizer.json").encode(text) == Tokenizer(run).encode(text)
 
 
 def test_tokens_added_beside_the_model(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sterna.tensor.encodings import Encoding  # noqa: E402
 from sterna.train.config import load_config  # noqa: E402
 from sterna.train.corpus import document_parts  # noqa: E402
 from sterna.train.model import Decoder  # noqa: E402
+from sterna.train.plan import plan_training  # noqa: E402
 from sterna.train.state import load_state  # noqa: E402
 from sterna.train.trainer import DivergedError, TrainingResult, run_training  # noqa: E402
 
@@ -225,6 +226,7 @@ def test_transformers_loads_the_packed_export(trained: tuple[TrainingResult, Dec
         ("batch_size = 4", 'batch_size = 4\ndevice = "nonsense"', "training.device is 'nonsense'"),
         ("batch_size = 4", 'batch_size = 4\ndevice = "meta"', "training.device is 'meta'"),
         ("batch_size = 4", 'batch_size = 4\ndevice = "cuda:77"', "training.device is 'cuda:77'"),
+        ("batch_size = 4", "batch_size = 1_000_000_000_000", "lower it, or raise training.accumulation"),
         ("[model]", "[model", "Cannot read the training config"),
         ("[model]", f"x = {'[' * 5000}", "Cannot read the training config"),
     ],
@@ -238,6 +240,15 @@ def test_config_errors_are_one_sentence(tmp_path: Path, old: str, new: str, sent
     with pytest.raises(ArgumentError, match=re.escape(sentence)) as error:
         run_training(tmp_path / "run.toml", lambda line: None)
     assert str(error.value).endswith(".")
+
+
+def test_a_batch_is_not_measured_where_the_system_does_not_say_what_memory_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path)
+    (tmp_path / "run.toml").write_text(CONFIG.format(output="out", steps=1, optimizer="adamw"))
+    monkeypatch.setattr("sterna.train.plan.available_memory", lambda: None)
+    assert plan_training(tmp_path / "run.toml", ["training.batch_size=1_000_000_000_000"]).step == 0
 
 
 def test_an_absent_config_is_named(tmp_path: Path) -> None:

@@ -83,11 +83,18 @@ def test_broken_rows_are_one_sentence(tmp_path: Path, content: bytes) -> None:
         documents(tmp_path, "a.jsonl")
 
 
+def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "whole"}\n\n{"text" "broken"}\n')
+    with pytest.raises(ArgumentError, match=r"^Cannot read line 3 of the JSONL file .*a\.jsonl: .* at column 9\.$"):
+        documents(tmp_path, "a.jsonl")
+
+
 def test_broken_and_absent_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     for name in ("a.parquet", "absent.parquet", "absent.jsonl"):
-        with pytest.raises(ArgumentError, match=r"^Cannot read [^\n]*\.$"):
+        with pytest.raises(ArgumentError, match=r"^Cannot read [^\n]*\.$") as error:
             documents(tmp_path, name)
+        assert str(error.value).count(name) == 1 and "Errno" not in str(error.value)
         with pytest.raises(ArgumentError, match=r"^Cannot read [^\n]*\.$"):
             prepare(tmp_path / "out", tmp_path, [name], 260)
 

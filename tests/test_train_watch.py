@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sterna.cli.train import LiveLine  # noqa: E402
+from sterna.cli.live_line import LiveLine  # noqa: E402
 from sterna.errors import ArgumentError, FormatError, NotFoundError  # noqa: E402
 from sterna.model.architectures import ARCHITECTURES  # noqa: E402
 from sterna.ternary.quantization import Quantization  # noqa: E402

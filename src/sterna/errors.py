@@ -75,6 +75,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, for a sentence that names the file itself: what the system says of it, without number and
+    name, or the error's own text."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def suggestion(name: str, known: Collection[str], otherwise: str | None = None) -> str:
     """The end of a sentence about an unknown name: the most similar known name; where none is similar, `otherwise`, or
     all known names."""

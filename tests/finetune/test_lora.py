@@ -75,7 +75,10 @@ def test_a_ternary_model_is_trained_on_with_the_adapter_in_it(folder: Path) -> N
     merged = LORA + '\n[export]\nmerge = "qat"\nmerge_steps = 12'
     config = write_config(folder, "lora", output="qat", more=merged)
     assert any("12 steps of all weights" in line for line in describe(plan_finetuning(config, RATES)))
-    run_finetuning(config, lambda line: None, RATES)
+    lines: list[str] = []
+    run_finetuning(config, lines.append, RATES)
+    (begins,) = (at for at, line in enumerate(lines) if line.startswith("The adapter becomes part of the model"))
+    assert "step 30 " in "\n".join(lines[:begins]) and "step 0 of 12" in lines[begins + 1]
     following = plan_finetuning(config, RATES).following()
     assert following is not None and following.continued().step == 12
     task = following.mode.task(following.mode.new_model(), following.inputs.data)
@@ -111,6 +114,20 @@ def test_a_resumed_merge_equals_the_unbroken_one(folder: Path) -> None:
     assert one.keys() == parts.keys() and all(torch.equal(one[name], parts[name]) for name in one)
     with pytest.raises(FormatError, match="belongs to another adapter"):
         run_finetuning(config, lambda line: None, [*overrides, "training.steps=5"])
+
+
+@pytest.mark.parametrize(
+    ("output", "holds"), [("kinds", "an adapter"), ("kinds/merged", "a model with an adapter in it")]
+)
+def test_full_fine_tuning_does_not_go_on_from_an_adapter_or_a_merged_model(
+    folder: Path, output: str, holds: str
+) -> None:
+    if not (folder / output).exists():
+        merged = LORA + '\n[export]\nmerge = "qat"'
+        run_finetuning(write_config(folder, "lora", output="kinds", more=merged, steps=1), lambda line: None)
+    plan = plan_finetuning(write_config(folder), [f"output={output}"])
+    with pytest.raises(FormatError, match=f"holds {holds}, and this run trains a model; move it away"):
+        plan.continued()
 
 
 def test_a_model_that_is_not_ternary_is_not_merged_by_training(tmp_path: Path) -> None:

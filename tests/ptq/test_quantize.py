@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from sterna import LLM, Tokenizer
 from sterna.checkpoint import open_checkpoint
 from sterna.checkpoint.convert import convert
-from sterna.errors import ArgumentError, FormatError, OptionError, UnsupportedError
+from sterna.errors import ArgumentError, FormatError, ModelWarning, OptionError, UnsupportedError
 from sterna.model.config import ModelConfig
 from sterna.ptq.layers import Source
 from sterna.ptq.methods import METHODS, default_bits
@@ -158,12 +158,25 @@ def test_the_text_of_the_package_is_named(tmp_path: Path, model: Path) -> None:
     assert kept["calibration"] == report.calibration and kept["method"] == "rtn"
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "base"), [("q.gguf", "gguf", "Q4_1"), ("q", "gptq", "gptq"), ("q", "mlx", "mlx")]
+)
+def test_a_base_that_is_quantised_already_is_named(
+    tmp_path: Path, model: Path, name: str, format: str, base: str
+) -> None:
+    assert run(model, tmp_path / name, "rtn", format).base == ""
+    with pytest.warns(ModelWarning, match=rf"is quantised already \({base}\): errors are measured against it"):
+        report = run(tmp_path / name, tmp_path / "out", "rtn")
+    assert report.base == base
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["sterna"]["base"] == base
+
+
 def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, model: Path) -> None:
     refusals = [
         (Settings("rtn", bits=5), "out", None, OptionError, "bits"),
         (Settings("rtn", bits=3), "out", "awq", OptionError, "awq has no 3 bits"),
         (Settings("none"), "out", None, OptionError, "rtn"),
-        (Settings("rtn", device="toaster"), "out", None, OptionError, "which PyTorch cannot use here"),
+        (Settings("rtn", device="toaster"), "out", None, OptionError, "PyTorch cannot use it here: Expected"),
         (Settings("paroquant", symmetric=True), "out", None, OptionError, "zero points"),
         (Settings("paroquant", pairing="none"), "out", None, OptionError, "tournament"),
         (Settings("quip"), "out", None, UnsupportedError, "QuIP# is no method here"),

@@ -56,7 +56,7 @@ def read_back(writer: Writer, given: GroupCodes, act_order: bool = False) -> lis
     if writer.name == "mlx":
         assert mlx.is_mlx(raw["quantization"])
         parts = {part.name: part for part in stored.values()}
-        return [mlx.affine_matrix("m.weight", parts["m.weight"], parts, COLUMNS, {"F16": Encoding.F16})]
+        return [mlx.affine_matrix("m.weight", parts["m.weight"], parts, COLUMNS)]
     section = raw["quantization_config"]
     method = METHODS[section["quant_method"]]
     method.check(section)

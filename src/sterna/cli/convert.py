@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +10,9 @@ import typer
 
 from sterna.cli.options import I2SLayout, Json, adapter_scales, value_flag
 from sterna.cli.output import print_json, progress
-from sterna.engine.checks import Number, OneOf, Rule, Whole
+from sterna.engine.checks import Number, OneOf, Whole
 from sterna.errors import ArgumentError
-
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-
-
-class Size(Rule):
-    """A number of bytes: `4G`, `500M` or a plain number."""
-
-    words = "a number of bytes, or a size such as 500M or 4G"
-    metavar = "SIZE"
-
-    def _taken(self, value: object) -> int:
-        matched = re.fullmatch(r"(\d{1,15})([KMG]?)B?", str(value).upper())
-        if matched is None:
-            raise ValueError
-        return int(matched[1]) * UNITS[matched[2]]
+from sterna.server.units import Size
 
 
 def convert(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sterna.cli.train import LiveLine
+from sterna.cli.live_line import LiveLine
 from sterna.errors import ArgumentError, NotFoundError, UnsupportedError
 
 

@@ -93,9 +93,10 @@ def quantize(
     if json:
         print_json(asdict(report) | {"path": str(report.path)})
         return
+    base = f", base already {report.base}" if report.base else ""
     print(
         f"{report.path}: {report.bits_per_weight:.3f} bits a weight, {report.bytes:,} bytes, format {report.format}"
-        f"{_texts(report.calibration)}"
+        f"{base}{_texts(report.calibration)}"
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sterna.cli.visible import visible
+from sterna.cli.live_line import LiveLine
 from sterna.errors import ArgumentError, NotFoundError, UnsupportedError
 
 
@@ -67,30 +66,3 @@ def _train(config: Path, overrides: list[str], dry_run: bool) -> None:
         run_training(config, terminal.say, overrides, terminal.show if sys.stderr.isatty() else None)
     finally:
         terminal.clear()
-
-
-class LiveLine:
-    """Lines of progress on stderr, and below them, in a terminal, one that is written over after every step."""
-
-    def __init__(self) -> None:
-        self._shown = False
-
-    def say(self, line: str) -> None:
-        """Prints a line that stays."""
-        self.clear()
-        print(visible(line), file=sys.stderr, flush=True)
-
-    def show(self, record: Any) -> None:
-        """Writes over the live line with a `step` record."""
-        from sterna.train.watch.lines import progress
-
-        columns = shutil.get_terminal_size().columns
-        text = f"step {record['step']} {progress(record)}"[: columns - 1]
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        self._shown = True
-
-    def clear(self) -> None:
-        """Removes the live line."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import ArgumentError, UnsupportedError, reason
 
 BATCH_ROWS = 64
 
@@ -32,4 +32,4 @@ def parquet_rows(
                 rows += len(batch)
                 read(size * rows // max(file.metadata.num_rows, 1))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise ArgumentError(f"Cannot read the Parquet file {path}: {error}.") from error
+        raise ArgumentError(f"Cannot read the Parquet file {path}: {reason(error)}.") from error

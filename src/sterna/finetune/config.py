@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 
 from sterna.checkpoint.adapters.convert import MERGED
 from sterna.checkpoint.convert import TYPES
-from sterna.errors import ArgumentError
 from sterna.finetune.data.formats import FORMATS
 from sterna.finetune.lora.section import LoraSection
 from sterna.finetune.warmup import SCHEDULES
 from sterna.ternary.groups import GROUP_SIZES, group_quantizer
 from sterna.ternary.quantization import Quantization
 from sterna.train.config import TrainingSection, WatchSection
-from sterna.train.toml import read_table, replace_key, section
+from sterna.train.toml import check, check_name, read_table, replace_key, section
 
 SECTIONS = {"full": (), "convert": ("convert",), "distill": ("convert", "distill"), "lora": ("lora",)}
 """The modes, and the sections that belong to each."""
@@ -192,11 +190,8 @@ def parse_config(table: dict[str, Any]) -> FineTuneConfig:
     for name in ("convert", "distill", "lora"):
         belongs = name in SECTIONS[config.mode]
         check((belongs or name not in table, f'[{name}] does not belong to mode = "{config.mode}"'))
+    check_name(config.name)
     check(
-        (
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name) is not None,
-            "name must consist of letters, digits, '.', '_' and '-'",
-        ),
         (any(source.split == "train" for source in config.data), 'no source of [[data]] has split = "train"'),
         (config.training.context >= 2, "training.context must be at least 2"),
         (not config.training.compile, "training.compile is not for fine-tuning, whose rows have many lengths"),
@@ -242,10 +237,3 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> FineTuneConfig:
     for override in overrides:
         replace_key(table, override)
     return parse_config(table)
-
-
-def check(*conditions: tuple[bool, str]) -> None:
-    """Raises ArgumentError with the first sentence whose condition is false."""
-    for holds, sentence in conditions:
-        if not holds:
-            raise ArgumentError(f"{sentence}.")

@@ -18,7 +18,7 @@ from sterna.checkpoint import Checkpoint, open_checkpoint
 from sterna.checkpoint.convert import target_tensors
 from sterna.checkpoint.convert.rotated import turned_back
 from sterna.checkpoint.hf.quantized.writer import Writer
-from sterna.errors import OptionError, UnsupportedError
+from sterna.errors import OptionError, UnsupportedError, warn
 from sterna.files.fingerprint import fingerprint
 from sterna.files.hub.cache import resolve_model
 from sterna.model.architecture import MATRICES, matrix_shapes
@@ -31,6 +31,7 @@ from sterna.ptq.output import check_target, format_of, matrix_parts, write_model
 from sterna.ptq.record import Record
 from sterna.ptq.rotation import PAIRINGS
 from sterna.ptq.settings import Settings
+from sterna.train.device import usable_device
 from sterna.train.lock import locked
 
 ERROR_TOKENS = 4096
@@ -54,6 +55,8 @@ class Report:
     """What a run made."""
 
     path: Path
+    base: str
+    """How the matrices of the base are quantised already; empty for a base of floats."""
     method: str
     bits: float
     group_size: int
@@ -80,13 +83,15 @@ def quantize(
 
     The same call goes on where a killed one stopped, at the first layer that it had not finished. `calibration`: text
     files; none: the text of the package. `told` is called with every layer that is done, and how many there are.
-    Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError for settings and paths that cannot be used.
+    Warns of a base that is quantised already. Raises NotFoundError, FormatError, UnsupportedError, and ArgumentError
+    for settings and paths that cannot be used.
     """
     dst = Path(dst)
     method = _method(settings)
     writer = format_of(method, format, dst, settings)
     check_target(os.fspath(src), dst, force)
-    source = half(turned_back(open_checkpoint(src)))
+    opened = open_checkpoint(src)
+    base, source = quantized_as(opened), half(turned_back(opened))
     config = source.config
     if method.in_groups:
         check_groups(config, settings.group_size)
@@ -97,6 +102,12 @@ def quantize(
     windows = text.windows(source.tokenizer(), settings.samples, settings.length)
     described = text.described(windows)
     facts = {"method": settings.method, "calibration": described, "version": __version__}
+    if base:
+        facts["base"] = base
+        warn(
+            f"{opened.path} is quantised already ({base}): errors are measured against it, and not against the model "
+            "of floats that it was made from."
+        )
     record = Record(dst, config.num_layers)
     with locked(record.folder, "sterna quantize"):
         record.begin(_job(resolve_model(src), settings, writer.name, described), force)
@@ -106,6 +117,7 @@ def quantize(
         record.remove()
     return Report(
         dst,
+        base,
         settings.method,
         settings.bits,
         settings.group_size,
@@ -115,6 +127,16 @@ def quantize(
         described,
         reports,
     )
+
+
+def quantized_as(source: Checkpoint) -> str:
+    """How the matrices of a model's layers are quantised: by the `quant_method` of its folder, or in types that are no
+    floats; empty for a model of floats."""
+    section = source.metadata.get("quantization_config") if source.kind == "hf" else None
+    if section:
+        return str(section.get("quant_method", "mlx"))  # MLX names no method
+    matrices = (tensor for name, tensor in source.tensors.items() if name.startswith("blk.") and len(tensor.shape) == 2)
+    return ", ".join(sorted({tensor.encoding.name for tensor in matrices if not tensor.encoding.is_float}))
 
 
 def _method(settings: Settings) -> Method:
@@ -137,9 +159,9 @@ def _method(settings: Settings) -> Method:
 
 def _check_device(name: str) -> None:
     try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError):
-        raise OptionError("device", f"is {name}, which PyTorch cannot use here.") from None
+        usable_device(name)
+    except ValueError as error:
+        raise OptionError("device", f"is {name}, and {error}.") from error
 
 
 def check_groups(config: ModelConfig, group_size: int) -> None:

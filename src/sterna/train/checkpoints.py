@@ -13,12 +13,12 @@ from torch import nn
 
 from sterna.checkpoint.state_files import FOLDER, shard_folder
 from sterna.errors import FormatError
+from sterna.files.local import STATE_FILE
 from sterna.train.distributed import largest, process_rank, wait_for_all
 from sterna.train.optimizer import Optimizers
 from sterna.train.shards import check_files
 from sterna.train.state import CONFIG, Saved, changes, check_origin, load_state, read_saved, save_state
 
-STATE_FILE = "state.safetensors"
 PREVIOUS_FILE = "state.previous.safetensors"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from sterna.model.validate import check_config
 from sterna.ternary.groups import GroupQuantizer, group_quantizer
 from sterna.ternary.quantization import Quantization
 from sterna.train.presets import preset_table
-from sterna.train.toml import merged, read_table, replace_key, section
+from sterna.train.toml import check, check_name, merged, read_table, replace_key, section
 
 TRAINED = ("bitnet-b1.58", "bitnet", "llama", "qwen3")
 """The architectures that `sterna.train.model` can build."""
@@ -47,7 +46,7 @@ class ModelSection:
 
     def model_config(self) -> ModelConfig:
         """The same shape as a ModelConfig. Raises ArgumentError where the numbers do not fit together."""
-        _check(
+        check(
             (self.architecture in TRAINED, f"model.architecture must be one of {', '.join(TRAINED)}"),
             (
                 min(self.hidden_size, self.intermediate_size, self.num_layers) >= 1,
@@ -151,9 +150,9 @@ class TrainingSection:
         for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             names = [f'"{each}"' for each in known]
             listed = f"{', '.join(names[:-1])} or {names[-1]}"
-            _check((getattr(self, name) in known, f"training.{name} must be {listed}"))
+            check((getattr(self, name) in known, f"training.{name} must be {listed}"))
         not_negative = ("warmup_steps", "weight_decay", "z_loss", "seed", "most_skipped")
-        _check(
+        check(
             (self.steps >= 1 and self.batch_size >= 1, "training.steps and training.batch_size must be positive"),
             (
                 self.accumulation >= 1 and self.batch_size % self.accumulation == 0,
@@ -238,7 +237,7 @@ class WatchSection:
 
     def check(self) -> None:
         """Raises ArgumentError with one sentence for values that cannot be used."""
-        _check(
+        check(
             (self.weights_steps >= 1, "watch.weights_steps must be positive"),
             (self.sample_tokens >= 0, "watch.sample_tokens must not be negative"),
         )
@@ -262,12 +261,11 @@ def parse_config(table: dict[str, Any]) -> RunConfig:
     config = section(table, RunConfig)
     model = config.model.model_config()
     quantization = config.quantization.quantization()
-    name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name)
     size = config.quantization.group_size or 1
     inputs = {"model.hidden_size": model.hidden_size, "model.intermediate_size": model.intermediate_size}
     inputs["model.num_heads * head_dim"] = model.num_heads * model.head_dim
-    _check(
-        (name is not None, "name must consist of letters, digits, '.', '_' and '-'"),
+    check_name(config.name)
+    check(
         *((width % size == 0, f"{key} must be a multiple of quantization.group_size") for key, width in inputs.items()),
         (
             not config.training.triton or quantization == Quantization(),
@@ -296,10 +294,3 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         replace_key(table, override)
     preset = table.pop("preset", None)
     return parse_config(table if preset is None else merged(preset_table(preset), table))
-
-
-def _check(*conditions: tuple[bool, str]) -> None:
-    """Raises ArgumentError with the first sentence whose condition is false."""
-    for holds, sentence in conditions:
-        if not holds:
-            raise ArgumentError(f"{sentence}.")

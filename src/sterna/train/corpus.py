@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, reason
 from sterna.files.text import PART, line_parts, open_text
 from sterna.train.sources import Rows
 
@@ -72,7 +72,7 @@ def _lines(path: Path, read: Callable[[int], None]) -> Iterator[str]:
                 yield line
                 read(raw.tell())
     except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
-        raise ArgumentError(f"Cannot read the text file {path}: {error}.") from error
+        raise ArgumentError(f"Cannot read the text file {path}: {reason(error)}.") from error
 
 
 def _separated(lines: Iterable[str], path: Path, report: Report) -> Iterator[str | None]:

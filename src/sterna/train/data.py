@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, reason
 from sterna.files.atomic import atomic_write
 from sterna.model.tokenizer.long_text import WINDOW, LongText
 from sterna.model.tokenizer.pre import LLAMA3
@@ -146,7 +146,7 @@ def prepare(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
+            raise ArgumentError(f"Cannot make the output folder {folder}: {reason(error)}.") from error
         reading = document_parts(sources, report, _Shares("Making the tokenizer", report))
         tokenizer = train_tokenizer(reading, vocab_size, report)
         with atomic_write(folder / TOKENIZER_FILE) as file:
@@ -187,7 +187,7 @@ def corpus_inputs(base: Path, train: list[str], vocab_size: int) -> dict[str, An
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
-            raise ArgumentError(f"Cannot read a corpus file: {error}.") from error
+            raise ArgumentError(f"Cannot read a corpus file, {path}: {reason(error)}.") from error
         if not stat.S_ISREG(status.st_mode):
             raise ArgumentError(f"Cannot read the corpus {path}: it is no file.")
         files.append([name, status.st_size])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sterna.errors import ArgumentError, UnsupportedError
+from sterna.errors import ArgumentError, UnsupportedError, reason
 from sterna.files.locks import lock
 
 LOCK_FILE = "train.lock"
@@ -20,7 +20,7 @@ def locked(folder: Path, what: str = "training") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / LOCK_FILE, "w")
     except OSError as error:
-        raise ArgumentError(f"Cannot make the output folder {folder}: {error}.") from error
+        raise ArgumentError(f"Cannot make the output folder {folder}: {reason(error)}.") from error
     with file:
         if lock(file) is False:
             raise UnsupportedError(

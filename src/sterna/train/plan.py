@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import torch
 
 from sterna.checkpoint.state import QUANTIZATION
+from sterna.engine.machine import available_memory
 from sterna.errors import ArgumentError, UnsupportedError
 from sterna.files.sizes import readable
 from sterna.train.checkpoints import Checkpoints, FoundState
 from sterna.train.config import RunConfig, load_config
 from sterna.train.corpus import document_parts
 from sterna.train.data import corpus_inputs
-from sterna.train.distributed import choose_gpu
+from sterna.train.device import usable_device
 from sterna.train.evaluation import beginning
 from sterna.train.export import refusals
 from sterna.train.model import Block, Decoder
@@ -103,7 +103,7 @@ def plan_training(config_path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Reads the config and checks what it names; writes nothing.
 
     Raises ArgumentError for a wrong config, files that cannot be read, an empty held-out text, a device that PyTorch
-    cannot use and a batch larger than this machine's memory.
+    cannot use and a batch larger than the memory that is free.
     """
     config, base = load_config(config_path, overrides), config_path.parent
     inputs = corpus_inputs(base, config.data.train, config.model.vocab_size)
@@ -128,21 +128,18 @@ def new_decoder(config: RunConfig) -> Decoder:
 def torch_device(name: str) -> torch.device:
     """The torch device `name`, of several GPUs this process's. Raises ArgumentError where it cannot hold a tensor."""
     try:
-        device = torch.device(name)
-        choose_gpu(device)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ArgumentError(f"training.device is {name!r}, which PyTorch cannot use here.") from error
-    return device
+        return usable_device(name)
+    except ValueError as error:
+        raise ArgumentError(f"training.device is {name!r}, and {error}.") from error
 
 
 def _check_memory(config: RunConfig) -> None:
-    """Raises ArgumentError where one batch's logits alone do not fit into the machine."""
+    """Raises ArgumentError where one batch's logits alone do not fit into the memory that is free."""
     model, training = config.model, config.training
     least = training.batch_size // training.accumulation * model.context_length * model.vocab_size * 4
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if training.device == "cpu" and least > total:
+    free = available_memory()
+    if training.device == "cpu" and free is not None and least > free:
         raise ArgumentError(
             f"training.batch_size = {training.batch_size} needs more than {readable(least)} of memory with this "
-            f"[model], and this machine has {readable(total)}; lower it, or raise training.accumulation."
+            f"[model], and {readable(free)} are free; lower it, or raise training.accumulation."
         )

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from sterna.checkpoint.state_files import shard_digests
 from sterna.errors import FormatError
 from sterna.files.atomic import atomic_write
+from sterna.files.safetensors.writer import header
 from sterna.train.distributed import process_count, process_rank
 
 DIGEST = "sha256"
@@ -57,14 +57,7 @@ def write_file(
 def _parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """The parts of a safetensors file, of which no copy is made: the library's own writers make two of all tensors."""
     ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].itemsize, entry[0]))
-    ends = list(accumulate(tensor.nbytes for _, tensor in ordered))
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    for (name, tensor), end in zip(ordered, ends, strict=True):
-        place = [end - tensor.nbytes, end]
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
-    text = json.dumps(header).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)
-    yield len(text).to_bytes(8, "little") + text
+    yield header([(name, DTYPES[tensor.dtype], tensor.shape) for name, tensor in ordered], metadata)
     for _, tensor in ordered:
         yield _bytes_of(tensor)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import ArgumentError, UnsupportedError, warn
+from sterna.errors import ArgumentError, UnsupportedError, reason, warn
 from sterna.files.parquet import parquet_rows
 from sterna.files.text import whole_characters
 
@@ -82,20 +82,25 @@ class Rows:
                     return
                 yield row if isinstance(row, dict) else {}
         except (OSError, ValueError, RecursionError) as error:
-            raise ArgumentError(f"Cannot read the JSON file {self.path}: {error}.") from error
+            raise ArgumentError(f"Cannot read the JSON file {self.path}: {reason(error)}.") from error
 
     def _of_jsonl(self, read: Read) -> Iterator[dict[str, Any]]:
+        number = 0
         try:
             with open(self.path, "rb") as file:
                 while line := file.readline(LONGEST_LINE):
+                    number += 1
                     if len(line) == LONGEST_LINE:
-                        raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+                        raise ValueError(f"it has more than {LONGEST_LINE:,} bytes")
                     if line.strip():
                         row = json.loads(line.decode("utf-8-sig"))
                         yield row if isinstance(row, dict) else {}
                     read(file.tell())
-        except (OSError, ValueError, RecursionError) as error:
-            raise ArgumentError(f"Cannot read the JSONL file {self.path}: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise ArgumentError(f"Cannot read line {number} of the JSONL file {self.path}: {what}.") from error
+        except OSError as error:
+            raise ArgumentError(f"Cannot read the JSONL file {self.path}: {reason(error)}.") from error
 
     def _of_data_set(self) -> Iterator[dict[str, Any]]:
         try:
@@ -108,8 +113,8 @@ class Rows:
         try:
             yield from load_dataset(name, split=split or "train", streaming=True)
         except Exception as error:  # datasets lets through what its many readers and the network raise
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise ArgumentError(f"Cannot read the data set {self.name}: {reason}.") from error
+            what = " ".join(str(error).split()).rstrip(".")
+            raise ArgumentError(f"Cannot read the data set {self.name}: {what}.") from error
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -24,6 +24,8 @@ ORIGINS = {
     "adapter": "belongs to another adapter",
 }
 """Metadata that a state must have in common with the run that goes on from it, and the error where they differ."""
+KINDS = {"lora": "an adapter", "adapter": "a model with an adapter in it"}
+"""What a state with such metadata holds; any other holds a model."""
 CONFIG = "config"
 """The metadata key of the run's whole config, which may differ."""
 GUARD = "guard"
@@ -38,7 +40,7 @@ class Saved:
 
     step: int
     origin: dict[str, Any]
-    """The entries of `ORIGINS` that the state has."""
+    """The entries of `ORIGINS` and `KINDS` that the state has."""
     config: dict[str, Any]
     """The run's config; empty in a state that records none."""
     guard: dict[str, Any] = field(default_factory=dict)
@@ -56,8 +58,8 @@ def save_state(
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes `path` atomically: tensors `model.NAME` and `SLOT.NAME`; the step and `origin`, which has the keys of
-    `ORIGINS`, `CONFIG`, `GUARD`, `TASK` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and so is a
-    digest.
+    `ORIGINS`, `KINDS`, `CONFIG`, `GUARD`, `TASK` and `QUANTIZATION` (`sterna.checkpoint.state`), are its metadata, and
+    so is a digest.
 
     Of several processes, which must all call it, each writes its shards (`sterna.checkpoint.state_files`), the first
     one last: a state that was not finished leaves `path` as it was. Files are read back before they get their names;
@@ -107,14 +109,18 @@ def read_saved(path: Path) -> Saved:
             unread = ("format", DIGEST, PARTS)
             texts = {key: value for key, value in (file.metadata() or {}).items() if key not in unread}
         metadata = {key: json.loads(value) for key, value in texts.items()}
-        origin = {key: metadata[key] for key in ORIGINS if key in metadata}
+        origin = {key: metadata[key] for key in (*ORIGINS, *KINDS) if key in metadata}
         guard, task = (dict(metadata.get(key, {})) for key in (GUARD, TASK))
         return Saved(int(metadata[STEP]), origin, metadata.get(CONFIG, {}), guard, task)
 
 
 def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None:
-    """Raises FormatError where the state at `path` is one of another run: an entry of `ORIGINS` differs from that of
-    `origin`. Of an entry that is a dictionary, only the keys in `origin` are compared."""
+    """Raises FormatError where the state at `path` is one of another run: it is not of the same kind (`KINDS`), or an
+    entry of `ORIGINS` differs from that of `origin`. Of an entry that is a dictionary, only the keys in `origin` are
+    compared."""
+    move = "move it away or give the run another output folder"
+    if _kind(saved.origin) != _kind(origin):
+        raise FormatError(f"{path} holds {_kind(saved.origin)}, and this run trains {_kind(origin)}; {move}.")
     for key, sentence in ORIGINS.items():
         if key not in origin:
             continue
@@ -123,10 +129,11 @@ def check_origin(path: Path, saved: Saved, origin: Mapping[str, object]) -> None
             own = {name: own.get(name) for name in wanted}
         if own != wanted:
             differences = ", ".join(changes(own, wanted)) if isinstance(own, dict) else ""
-            raise FormatError(
-                f"{path} {sentence}{differences and f' ({differences})'}; move it away or give the run another "
-                "output folder."
-            )
+            raise FormatError(f"{path} {sentence}{differences and f' ({differences})'}; {move}.")
+
+
+def _kind(origin: Mapping[str, object]) -> str:
+    return next((what for key, what in KINDS.items() if key in origin), "a model")
 
 
 def load_state(path: Path, model: nn.Module, optimizers: Optimizers | None, origin: Mapping[str, object]) -> Saved:

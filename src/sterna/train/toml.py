@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sterna.errors import ArgumentError
+from sterna.errors import ArgumentError, reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,7 +24,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"Cannot read the training config {path}: {error}.") from error
+        raise ArgumentError(f"Cannot read the training config {path}: {reason(error)}.") from error
 
 
 def replace_key(table: dict[str, Any], override: str) -> None:
@@ -73,6 +74,19 @@ def section(table: Any, kind: type[T], where: str = "") -> T:
     hints = get_type_hints(kind)
     names = {key: entry.name for key, entry in known.items()}
     return kind(**{names[key]: _typed(value, hints[names[key]], f"{prefix}{key}") for key, value in table.items()})
+
+
+def check(*conditions: tuple[bool, str]) -> None:
+    """Raises ArgumentError with the first sentence whose condition is false."""
+    for holds, sentence in conditions:
+        if not holds:
+            raise ArgumentError(f"{sentence}.")
+
+
+def check_name(name: str) -> None:
+    """Raises ArgumentError for a name of a run that is not plain: files are called so."""
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
+    check((plain, "name must consist of letters, digits, '.', '_' and '-'"))
 
 
 def _key(entry: Field[Any]) -> str:

@@ -16,15 +16,13 @@ import numpy as np
 
 from sterna.checkpoint.adapters.adapter import Adapter, LowRank
 from sterna.checkpoint.adapters.patterns import Pattern
-from sterna.checkpoint.hf.folder import ENCODINGS
 from sterna.errors import FormatError, NotFoundError, UnsupportedError
 from sterna.files.json_values import integer, number
-from sterna.files.safetensors.reader import StoredTensor, read_json, read_safetensors
+from sterna.files.safetensors.reader import FLOATS, StoredTensor, read_json, read_safetensors
 from sterna.files.safetensors.writer import OutTensor, write_file
 from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.tensor.decode import decode
-from sterna.tensor.tensor import Tensor
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -155,9 +153,9 @@ def _place(name: str) -> tuple[str, str]:
 
 def _values(stored: StoredTensor) -> np.ndarray:
     """A stored matrix in float32."""
-    if stored.dtype not in ENCODINGS or len(stored.shape) != 2:
+    if stored.dtype not in FLOATS or len(stored.shape) != 2:
         raise FormatError(f"its tensor {stored.name!r} is no matrix of F32, F16 or BF16.")
-    return decode(Tensor(stored.name, stored.shape, ENCODINGS[stored.dtype], stored.data))
+    return decode(stored.floats())
 
 
 def _scales(raw: Mapping[str, Any]) -> Callable[[str, int], float]:

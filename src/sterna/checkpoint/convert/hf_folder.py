@@ -135,7 +135,8 @@ def tokenizer_files(source: Checkpoint) -> dict[str, bytes]:
         return {name: (source.folder / name).read_bytes() for name in there}
     if not source.has_tokenizer:
         return {}
-    given = (source.folder / TOKENIZER[0]).read_bytes() if source.kind == "state" else None
+    own = source.folder / TOKENIZER[0]
+    given = own.read_bytes() if source.kind == "state" and own.is_file() else None
     return source.tokenizer().hf_files(source.config.context_length, given)
 
 

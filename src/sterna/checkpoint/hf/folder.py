@@ -27,7 +27,7 @@ from sterna.errors import FormatError, SternaError, UnsupportedError, listed, wa
 from sterna.files.hf_files import CONFIG, POOLING
 from sterna.files.json_values import mapping
 from sterna.files.no_model import no_model
-from sterna.files.safetensors.reader import StoredTensor, read_folder, read_json
+from sterna.files.safetensors.reader import FLOATS, StoredTensor, read_folder, read_json
 from sterna.model.architecture import EMBEDDING, HEAD, MATRICES, plus_one
 from sterna.model.architectures import HF_CLASSES, architecture_of
 from sterna.model.config import ModelConfig
@@ -39,7 +39,6 @@ from sterna.tensor.tensor import Tensor, TensorStream, whole
 from sterna.tensor.unpacked import exact_encoding, pack_groups
 from sterna.ternary import absmean, pack_i2s, ternary_scale, unpack_hf
 
-ENCODINGS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 FULL_NAMES = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")
 """How the names of a model's tensors begin."""
 NESTED = "language_model."
@@ -197,9 +196,9 @@ def _same(one: StoredTensor, other: StoredTensor) -> bool:
     if one.dtype == other.dtype:
         pieces = (slice(at, at + PIECE_BYTES) for at in range(0, len(first), PIECE_BYTES))
         return first.ctypes.data == second.ctypes.data or all(np.array_equal(first[p], second[p]) for p in pieces)
-    if one.dtype not in ENCODINGS or other.dtype not in ENCODINGS:
+    if one.dtype not in FLOATS or other.dtype not in FLOATS:
         return False
-    a, b = (Tensor(tensor.name, tensor.shape, ENCODINGS[tensor.dtype], tensor.data) for tensor in (one, other))
+    a, b = one.floats(), other.floats()
     return all(np.array_equal(decode(a.rows(*rows)), decode(b.rows(*rows))) for rows in a.row_chunks())
 
 
@@ -231,7 +230,7 @@ def _tensors(
             raise UnsupportedError(f"it has a tensor {name!r}, which Sterna does not know.")
         if tensor.dtype == "U32":
             columns = shapes.get(names[name], (0,))[-1]
-            stream = mlx.affine_matrix(names[name], tensor, stored, columns, ENCODINGS)
+            stream = mlx.affine_matrix(names[name], tensor, stored, columns)
         else:
             scale = stored.get(name.removesuffix("weight") + "weight_scale")
             in_layer = tensor.name.removesuffix(".weight").split(".", 3)[-1] in architecture.matrices.values()
@@ -284,9 +283,9 @@ def _stream(
         shape = (4 * stored.shape[0], stored.shape[1])
         factor = _scale(scale, quantization.divide)
         return TensorStream(name, shape, Encoding.I2_S, lambda: (_unpacked(name, stored, factor),))
-    if stored.dtype not in ENCODINGS:
+    if stored.dtype not in FLOATS:
         raise UnsupportedError(f"its tensor {stored.name!r} has the type {stored.dtype}, which Sterna does not read.")
-    tensor = Tensor(name, stored.shape, ENCODINGS[stored.dtype], stored.data)
+    tensor = stored.floats(name)
     is_matrix = len(stored.shape) == 2 and 0 not in stored.shape
     converted = quantization is not None and quantization.converts(module)
     may_be_packed = is_matrix and scale is None and (converted or quantization is None)
@@ -355,9 +354,9 @@ def _ternary(name: str, codes: np.ndarray, scale: float) -> Tensor:
 
 def _scale(stored: StoredTensor, divide: bool) -> float:
     """A `weight_scale`, as the factor that multiplies codes."""
-    if stored.dtype not in ENCODINGS or stored.shape not in ((), (1,)):
+    if stored.dtype not in FLOATS or stored.shape not in ((), (1,)):
         raise FormatError(f"its {stored.name!r} is not one float number.")
-    value = float(decode(Tensor(stored.name, (1,), ENCODINGS[stored.dtype], stored.data))[0])
+    value = decode(stored.floats()).item()
     if not isfinite(value) or value == 0:
         raise FormatError(f"its {stored.name!r} is {value}.")
     return 1 / value if divide else value

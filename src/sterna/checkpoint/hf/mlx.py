@@ -18,7 +18,7 @@ from sterna.checkpoint.hf.quantized.module import Module, packed, unpacked
 from sterna.checkpoint.hf.quantized.signs import Signs
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
 from sterna.errors import FormatError, UnsupportedError
-from sterna.files.safetensors.reader import StoredTensor
+from sterna.files.safetensors.reader import FLOATS, StoredTensor
 from sterna.tensor.decode import decode
 from sterna.tensor.encodings import Encoding
 from sterna.tensor.pages import release
@@ -46,18 +46,16 @@ def parts_of(weight: str) -> tuple[str, str]:
     return f"{module}.scales", f"{module}.biases"
 
 
-def affine_matrix(
-    name: str, weight: StoredTensor, stored: Mapping[str, StoredTensor], columns: int, floats: Mapping[str, Encoding]
-) -> TensorStream:
+def affine_matrix(name: str, weight: StoredTensor, stored: Mapping[str, StoredTensor], columns: int) -> TensorStream:
     """The matrix [out, columns] of words `weight` [out, columns * bits / 32], whose scales and biases [out, groups] are
-    among `stored` in one of the types `floats`. Bits and group follow from the shapes, as modules may differ.
+    floats among `stored`. Bits and group follow from the shapes, as modules may differ.
 
     Two bits are the codes -1, 0, 1 (and 2) times s, if the scale is s and the bias -s; one bit is -s or s, if the scale
     is 2s and the bias -s. Raises UnsupportedError for a matrix that is not affine, FormatError for parts that do not
     fit.
     """
     scales, biases = map(stored.get, parts_of(weight.name))
-    if len(weight.shape) != 2 or scales is None or biases is None or {scales.dtype, biases.dtype} - floats.keys():
+    if len(weight.shape) != 2 or scales is None or biases is None or {scales.dtype, biases.dtype} - FLOATS.keys():
         raise UnsupportedError(f"its tensor {weight.name!r} is packed in words without MLX's affine scales and biases.")
     (rows, words), groups = weight.shape, scales.shape[-1] if len(scales.shape) == 2 else 0
     bits, rest = divmod(words * WORD_BITS, columns) if columns else (0, 1)
@@ -65,7 +63,7 @@ def affine_matrix(
         raise FormatError(f"its tensor {weight.name!r} does not fit the model, or its scales and biases.")
     if bits not in BITS:
         raise UnsupportedError(f"its tensor {weight.name!r} has {bits} bits a weight, and MLX's have 1 to 8.")
-    factors, offsets = (_values(part, floats) for part in (scales, biases))
+    factors, offsets = (decode(part.floats()).reshape(-1) for part in (scales, biases))
     if not (np.isfinite(factors).all() and np.isfinite(offsets).all()):
         raise FormatError(f"its tensor {weight.name!r} has scales or biases that are not finite.")
     packing = PACKINGS.get((bits, columns // groups))
@@ -116,10 +114,6 @@ def _affine(module: Module, bits: int, scales: np.ndarray, biases: np.ndarray) -
         yield Tensor(f"{module.name}.weight", module.shape, Encoding.Q4_1, blocks.reshape(-1).view(np.uint8))
 
     return TensorStream(f"{module.name}.weight", module.shape, Encoding.Q4_1, make)
-
-
-def _values(stored: StoredTensor, floats: Mapping[str, Encoding]) -> np.ndarray:
-    return decode(Tensor(stored.name, stored.shape, floats[stored.dtype], stored.data)).reshape(-1)
 
 
 def parts(matrix: GroupCodes | Signs) -> Parts:

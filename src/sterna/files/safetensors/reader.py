@@ -18,6 +18,8 @@ from sterna.errors import FormatError, NotFoundError
 from sterna.files.hf_files import INDEX, WHOLE, weight_files
 from sterna.files.mapped import map_file
 from sterna.files.regular import open_regular
+from sterna.tensor.encodings import Encoding
+from sterna.tensor.tensor import Tensor
 
 MAX_JSON_BYTES = 1 << 22
 """Most bytes of a header, an index or a config: about ten times what the largest models need, and few enough to read at
@@ -39,6 +41,8 @@ ITEM_BYTES = {
     "U64": 8,
     "F64": 8,
 }
+FLOATS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
+"""The float types that Sterna computes with, by the names of the format."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
     data: np.ndarray
+
+    def floats(self, name: str | None = None) -> Tensor:
+        """The tensor, whose dtype must be one of `FLOATS`, under its own name or another."""
+        return Tensor(self.name if name is None else name, self.shape, FLOATS[self.dtype], self.data)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -74,16 +74,8 @@ def in_shards(tensors: Sequence[T], sizes: Sequence[int], most: int) -> list[lis
 
 def write_file(path: Path, tensors: Sequence[OutTensor], written: Callable[[int], None] = lambda size: None) -> None:
     """Writes one file; `written` and errors as `write_safetensors`."""
-    header: dict[str, Mapping[str, object]] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for tensor in tensors:
-        span = [offset, offset + tensor.nbytes]
-        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": span}
-        offset = span[1]
-    text = json.dumps(header).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)
     with HugePageWriter(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(header([(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors], {"format": "pt"}))
         for tensor in tensors:
             done = 0
             for chunk in tensor.make():
@@ -91,3 +83,16 @@ def write_file(path: Path, tensors: Sequence[OutTensor], written: Callable[[int]
                 written(chunk.nbytes)
             if done != tensor.nbytes:
                 raise ArgumentError(f"The tensor {tensor.name!r} needs {tensor.nbytes} bytes and has {done}.")
+
+
+def header(tensors: Iterable[tuple[str, str, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
+    """The beginning of a file: a JSON text that describes the tensors (name, dtype as the format names it, shape), and
+    before it the text's length. The bytes of the tensors follow in this order, from a multiple of 8 on."""
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, dtype, shape in tensors:
+        begin, end = end, end + prod(shape) * ITEM_BYTES[dtype]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text

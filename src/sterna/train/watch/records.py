@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sterna.errors import FormatError, NotFoundError, SternaError
+from sterna.errors import FormatError, NotFoundError, SternaError, reason
 from sterna.files.atomic import atomic_write
 
 Record = Mapping[str, Any]
@@ -71,7 +71,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error}.") from error
+        raise NotFoundError(f"{path} cannot be read: {reason(error)}.") from error
     records = [record for line in lines if (record := _record(line)) is not None]
     if not records:
         raise FormatError(f"{path} is no log of a training run: no line of it is a record.")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sterna.checkpoint.hf.quantized.method import Method
-from sterna.checkpoint.hf.quantized.module import FLOATS, Module
+from sterna.checkpoint.hf.quantized.module import Module
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
+from sterna.files.safetensors.reader import FLOATS
 from sterna.tensor.tensor import TensorStream
 
 

@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 
 from sterna.errors import FormatError, UnsupportedError
-from sterna.files.safetensors.reader import StoredTensor
+from sterna.files.safetensors.reader import FLOATS, StoredTensor
 from sterna.tensor.decode import decode
 from sterna.tensor.encode import encode
 from sterna.tensor.encodings import Encoding
@@ -19,7 +19,6 @@ from sterna.tensor.tensor import Tensor, TensorStream
 from sterna.ternary.floats import exact_float16
 from sterna.ternary.int4 import INT4
 
-FLOATS = {"F32": Encoding.F32, "F16": Encoding.F16, "BF16": Encoding.BF16}
 INTEGERS = {"I8": "<i1", "U8": "<u1", "I16": "<i2", "I32": "<i4", "U32": "<u4", "I64": "<i8"}
 
 Groups = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -60,8 +59,7 @@ class Module:
 
     def floats(self, ending: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """A part of float numbers in float32; raises FormatError where one is not finite."""
-        stored = self.part(ending, FLOATS, shape)
-        values = decode(Tensor(ending, stored.shape, FLOATS[stored.dtype], stored.data))
+        values = decode(self.part(ending, FLOATS, shape).floats())
         if not np.isfinite(values).all():
             raise self.broken(f"its {ending} has values that are not finite")
         return values

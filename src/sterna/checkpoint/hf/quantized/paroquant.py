@@ -15,8 +15,9 @@ import numpy as np
 from sterna.checkpoint.hf.quantized import awq
 from sterna.checkpoint.hf.quantized.groups import GroupCodes
 from sterna.checkpoint.hf.quantized.method import Method, expect
-from sterna.checkpoint.hf.quantized.module import FLOATS, Module
+from sterna.checkpoint.hf.quantized.module import Module
 from sterna.checkpoint.hf.quantized.writer import Layout, Parts, Writer
+from sterna.files.safetensors.reader import FLOATS
 from sterna.tensor.tensor import TensorStream
 
 MOST_ROTATIONS = 64
