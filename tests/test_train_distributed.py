@@ -24,7 +24,9 @@ def write_config(
 ) -> Path:
     path = folder / f"{name}.toml"
     text = CONFIG.format(output=name, steps=steps, optimizer=optimizer).replace("log_steps = 10", "log_steps = 1")
-    text = text.replace("= 6e-3", "= 5e-4") + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    # Sums of another order differ in the last bit; at high rates, codes that flip soon make that a difference of 1e-3.
+    text = text.replace("= 6e-3", "= 5e-4" if weights == "float" else "= 1e-4")
+    text += "".join(f"{key} = {value}\n" for key, value in keys.items())
     path.write_text(f'{text}[quantization]\nweights = "{weights}"\n')
     return path
 
@@ -46,7 +48,7 @@ def on_two_processes(config: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize(("weights", "optimizer"), [("float", "adamw"), ("float", "muon"), ("ternary", "adamw")])
+@pytest.mark.parametrize(("weights", "optimizer"), [("float", "adamw"), ("ternary", "adamw"), ("ternary", "muon")])
 def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(
     tmp_path: Path, weights: str, optimizer: str
 ) -> None:
@@ -66,15 +68,11 @@ def test_two_processes_go_on_for_one_and_one_for_two_with_the_losses_of_one(
     one, mixed = (records(tmp_path, name, "step") for name in ("one", "mixed"))
     assert len(one) == 7
     losses, norms = ([[entry[key] for entry in run] for run in (one, mixed)] for key in ("loss", "norm"))
-    if weights == "float":
-        assert losses[1] == pytest.approx(losses[0], abs=1e-5)
-        assert norms[1] == pytest.approx(norms[0], rel=1e-5)
-        return
-    # Sums of another order differ in the last bit, and where that flips a code the loss differs by 1e-3.
-    assert losses[1] == pytest.approx(losses[0], abs=1e-2)
-    # The scale of a shard would differ from that of its matrix by about a percent.
-    scales = [records(tmp_path, name, "weights")[0]["matrices"]["blk.0.ffn_up"]["scale"] for name in ("one", "mixed")]
-    assert scales[1] == pytest.approx(scales[0], rel=1e-5)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5 if weights == "float" else 1e-4)
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5 if weights == "float" else 1e-3)
+    if weights == "ternary":  # the scale of a shard would differ from that of its matrix by about a percent
+        first, second = (records(tmp_path, name, "weights")[0]["matrices"] for name in ("one", "mixed"))
+        assert second["blk.0.ffn_up"]["scale"] == pytest.approx(first["blk.0.ffn_up"]["scale"], rel=1e-5)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

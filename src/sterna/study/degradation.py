@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sterna.bench.sizing.weights import layers_encoding
 from sterna.checkpoint import open_checkpoint
 from sterna.errors import ArgumentError
-from sterna.model.architecture import MATRICES
 from sterna.study import models
 from sterna.study.corpus import training_texts, unseen_texts
 from sterna.study.measure import Comparison, Measure, Row
@@ -97,7 +97,7 @@ def study_model(
     (folder / models.CALIBRATION).write_text("\n\n".join(training_texts(())), encoding="utf-8")
     model = Model(name, path, models.sha256_of(path))
     table = _Table(folder, asked, Measure("\n\n".join(unseen_texts(held_out))[:CHARACTERS], told))
-    table.add(model, _encoding_of(path), SAMPLES, LENGTH)
+    table.add(model, layers_encoding(open_checkpoint(path).tensors).value.upper(), SAMPLES, LENGTH)
     return table.study({model.name: model.sha256})
 
 
@@ -133,13 +133,3 @@ class _Table:
         """All rows, of the models with these checksums."""
         items = {task.title: len(task.items) for task in self._asked}
         return Study(items, self._counted, self._stand_in, self._rows, self._missing, sha256)
-
-
-def _encoding_of(path: Path) -> str:
-    """What the matrices of a model's layers are encoded in, commonly."""
-    found = Counter(
-        tensor.encoding.value.upper()
-        for name, tensor in open_checkpoint(path).tensors.items()
-        if name.removesuffix(".weight").rpartition(".")[2] in MATRICES
-    )
-    return found.most_common(1)[0][0]

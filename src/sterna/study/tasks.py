@@ -51,12 +51,12 @@ def problem_tasks(items: int, seed: int, examples: int = 0) -> Iterable[Task]:
     for name, skill in SKILLS.items():
         asked = problems(name, items, seed)
         before = "".join(islice(training_lines(seed, [name]), examples))
-        word_chance = max(skill.chance, commonest_word(asked))
+        word_chance = max(skill.chance, commonest_word_share(asked))
         yield Task(name, MATHS, skill.chance, [answered(each) for each in asked], before, word_chance)
         yield Task(name, CHOICES, max(skill.chance, 0.25), [chosen(_ways(each)) for each in asked], before)
 
 
-def commonest_word(asked: Sequence[Problem]) -> float:
+def commonest_word_share(asked: Sequence[Problem]) -> float:
     """The share of the answers' words that are the most common one, which guessing that one gets right."""
     words = Counter(word for problem in asked for word in problem.answer.split())
     return max(words.values()) / words.total()

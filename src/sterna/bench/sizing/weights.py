@@ -12,7 +12,7 @@ from sterna.model.architectures import architecture_of
 from sterna.model.config import ModelConfig
 from sterna.model.validate import tensor_shapes
 from sterna.tensor.encodings import Encoding
-from sterna.tensor.tensor import Tensor
+from sterna.tensor.tensor import Tensor, TensorStream
 
 BODIES = (
     Encoding.Q1_0,
@@ -139,7 +139,7 @@ def _fills(encoding: Encoding, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def layers_encoding(tensors: Mapping[str, Tensor]) -> Encoding:
+def layers_encoding(tensors: Mapping[str, Tensor | TensorStream]) -> Encoding:
     """The encoding of most weights of a model's layers; I2_S, which the engine makes of them, for tiles."""
     sizes: Counter[Encoding] = Counter()
     for name, tensor in tensors.items():
