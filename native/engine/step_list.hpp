@@ -18,14 +18,14 @@ public:
     // Adds a step, of this part of a pass. A slot that feeds integer kernels is quantised as soon as it is written.
     void add(std::unique_ptr<Step> step, const std::string& part);
 
-    // Adds a step that quantises what it writes. It may come between matrices that await their adapters, for those
-    // that read what it writes have none: it is a rotation, which no adapter knows.
+    // Adds a rotation that quantises what it writes. It may come between matrices that await their adapters, because
+    // the matrices that read rotated slots have none.
     void add_quantizing(std::unique_ptr<Step> step, const std::string& part);
 
     // Adds out = matrix * x. The adapters of matrices that can share a phase are added together.
     void add_matrix(const std::string& name, std::unique_ptr<Linear> matrix, std::size_t x, std::size_t out);
 
-    // All of the compiled plan but `groups`.
+    // Ends the list. The compiled plan has everything but its `groups`.
     CompiledPlan finish();
 
 private:

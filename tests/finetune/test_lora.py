@@ -77,7 +77,7 @@ def test_a_ternary_model_is_trained_on_with_the_adapter_in_it(folder: Path) -> N
     assert any("12 steps of all weights" in line for line in describe(plan_finetuning(config, RATES)))
     lines: list[str] = []
     run_finetuning(config, lines.append, RATES)
-    (begins,) = (at for at, line in enumerate(lines) if line.startswith("The adapter becomes part of the model"))
+    (begins,) = (at for at, line in enumerate(lines) if line.startswith("The adapter is merged into the model"))
     assert "step 30 " in "\n".join(lines[:begins]) and "step 0 of 12" in lines[begins + 1]
     following = plan_finetuning(config, RATES).following()
     assert following is not None and following.continued().step == 12

@@ -85,7 +85,8 @@ def study(
 
         path = resolve_model(model)
         files = find_tasks(tasks, data_folder(data))
-        name = Path(model).resolve().name.removesuffix(".gguf")  # that of a hub's file is a checksum
+        # By what was asked for: a model of the hub lies in a folder whose name is a checksum.
+        name = Path(model).resolve().name.removesuffix(".gguf")
         found = study_model(folder / name, name, path, files, limit, held_out or (), say)
     else:
         named = "quick" if quick else size

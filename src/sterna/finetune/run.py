@@ -57,7 +57,7 @@ def run_finetuning(
         result = _told_run(checked.continued(), report, live)
         following = checked.following()
         if following is not None:
-            report(f"The adapter becomes part of the model, which is trained on in {following.output}.")
+            report(f"The adapter is merged into the model, and training goes on in {following.output}.")
             _told_run(following.continued(), report, live)
         return result
 

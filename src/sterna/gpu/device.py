@@ -36,8 +36,8 @@ def open_device(number: int) -> torch.device:
 
 
 def check_compiler() -> None:
-    """Lets Triton build what it launches kernels with, unless it has. Raises `UnsupportedError` where it cannot: it
-    needs a C compiler, and the headers of C and of Python."""
+    """Makes Triton build the module that launches kernels, unless it is built already. Raises `UnsupportedError` where
+    that fails: it needs a C compiler, and the headers of C and of Python."""
     try:
         triton.runtime.driver.active.get_current_device()
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:

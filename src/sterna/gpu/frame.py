@@ -92,7 +92,7 @@ class Frame:
         tokens = -(-tokens // PADDING) * PADDING if grows else self.tokens
         width = max(width, 2 * self.width) if width > self.width else self.width
         self.serial += 1
-        # Nothing counts as there until all of it is.
+        # Nothing counts as reserved until all of it is allocated.
         self.tokens, self.tables = 0, []
         if grows:
             self._views, self._forms = {}, {}  # frees the old memory before the new is taken

@@ -16,7 +16,7 @@ from sterna.tensor.tensor import Tensor
 
 
 class Parameters:
-    """Matrices are put on the device by `load`; what is small, when it is first asked for."""
+    """`load` puts matrices on the device. Vectors are put there when they are first asked for."""
 
     def __init__(self, plan: Plan, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         self._plan, self._tensors, self._device = plan, tensors, device
@@ -37,7 +37,7 @@ class Parameters:
                 self.embedding(step)
 
     def matrix(self, step: LinearStep) -> Matrix:
-        """The matrices of a step as one."""
+        """The matrices of a step, which lie on the device as one."""
         return self._matrix(step.weights, step.activations)
 
     def embedding(self, step: EmbedStep) -> Matrix:

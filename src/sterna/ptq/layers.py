@@ -155,7 +155,7 @@ def _check(config: ModelConfig, source: Checkpoint, length: int) -> None:
             "without biases, adapters and windows shorter than --length."
         )
     if source.latent:
-        raise UnsupportedError("This model's weights are latent and become ternary: there is nothing to quantise.")
+        raise UnsupportedError("This model's weights are ternary or become so: there is nothing to quantise.")
 
 
 def _is_plain(name: str) -> bool:

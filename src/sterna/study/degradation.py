@@ -83,7 +83,7 @@ def study_model(
     held_out: Sequence[Path] = (),
     told: Told = lambda line: None,
 ) -> Study:
-    """Quantises and measures the model at `path`, which rows call `name`, on at most `limit` items of each task of
+    """Quantises and measures the model at `path`, called `name` in the table, on at most `limit` items of each task of
     `files` (name and file, as `find_tasks` gives them) and of each skill, whose problems stand after solved ones.
 
     Quantisers see passages that come with Sterna; text is scored on others of them, or on the files `held_out`. Raises
