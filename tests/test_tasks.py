@@ -103,6 +103,15 @@ def test_choices_share_the_beginning_of_their_question() -> None:
         assert llm.statistics.prefix_hits == 3 * 79 and llm.statistics.tokens == 83 + 3 * 4
 
 
+def test_questions_after_the_same_examples_fill_passes() -> None:
+    examples = ids(5, 200)
+    questions = [(n, [([*examples, *ids(n, 8)], 200)]) for n in range(80)]
+    with LLM(tiny_checkpoint(replace(TINY, context_length=512)), threads=1) as llm:
+        assert len(dict(score_ids(llm, questions))) == 80
+        # The first few questions have the examples each; then a pass of 128 tokens has 16 questions.
+        assert llm.statistics.tokens < 2000 and llm.statistics.passes <= 16
+
+
 def test_choices_that_begin_alike_share_their_scores() -> None:
     question, choice = ids(5, 70), ids(6, 30)
     choices = [choice, choice[:20], [*choice[:10], *ids(7, 9)], choice[:1], choice]

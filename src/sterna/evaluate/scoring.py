@@ -16,8 +16,8 @@ from sterna.engine.options import TOKENS_PER_PASS
 from sterna.engine.request import Request, ScoreRequest
 
 AHEAD = 8 * TOKENS_PER_PASS
-"""Tokens of the questions that are scored at the same time: of those whose longest pair is computed, and of those whose
-other pairs are. The KV cache keeps their beginnings meanwhile."""
+"""Tokens to be computed of the questions that are scored at the same time: of those whose longest pair is computed, and
+of those whose other pairs are. The KV cache keeps their beginnings meanwhile."""
 
 K = TypeVar("K")
 
@@ -96,6 +96,8 @@ def score_ids(
     ended: SimpleQueue[_Running[K]] = SimpleQueue()
     waiting = iter(questions)
     running: dict[_Running[K], None] = {}
+    # What a question shares with the one that ended last, as examples before each of them, is in the cache.
+    cached: list[int] = []
 
     def fill() -> None:
         """Submits many questions at once, for the engine would begin a pass with the first of them alone."""
@@ -104,7 +106,7 @@ def score_ids(
             return
         first: list[ScoreRequest] = []
         while ahead < AHEAD and (found := next(waiting, None)) is not None:
-            question = _Running(llm, *found, ended, adapter)
+            question = _Running(llm, *found, cached, ended, adapter)
             running[question] = None
             ahead += question.tokens
             first += question.begin()
@@ -115,6 +117,7 @@ def score_ids(
         while running:
             question = ended.get()
             del running[question]
+            cached = question.ids
             fill()
             yield question.key, question.scores()
     finally:
@@ -122,13 +125,16 @@ def score_ids(
 
 
 class _Running(Generic[K]):
-    """A question whose pairs are being scored: first the longest, then what the others have of their own."""
+    """A question whose pairs are being scored: first the longest, then what the others have of their own. `ids`: the
+    tokens of the longest; `tokens`: how many of all pairs are to be computed; `cached`: tokens whose keys and values
+    the cache has."""
 
     def __init__(
         self,
         llm: LLM,
         key: K,
         pairs: list[tuple[list[int], int]],
+        cached: list[int],
         ended: SimpleQueue[_Running[K]],
         adapter: AdapterChoice,
     ) -> None:
@@ -136,6 +142,7 @@ class _Running(Generic[K]):
         self._pairs = pairs
         longest = max(range(len(pairs)), key=lambda index: len(pairs[index][0]))
         ids, self._first = pairs[longest]
+        self.ids = ids
         self._leader = llm.score_request(ids, self._first, self._done, adapter)
         common = [_common(ids, others) for others, _ in pairs]
         # The tokens up to which the leader's scores are those of a pair too.
@@ -149,7 +156,8 @@ class _Running(Generic[K]):
         self._own: list[ScoreRequest | None] = own
         self._rest = [request for request in own if request is not None]
         self.requests = [self._leader, *self._rest]
-        self.tokens = len(ids) + sum(len(others) - same for (others, _), same in zip(pairs, common, strict=True))
+        computed = sum(len(others) - same for (others, _), same in zip(pairs, common, strict=True))
+        self.tokens = max(1, len(ids) - _common(cached, ids) + computed)
         self._left = len(self.requests)
         self._shares = any(same >= LEAST_COMMON for index, same in enumerate(common) if index != longest)
 
