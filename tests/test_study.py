@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 
 from sterna import LLM  # noqa: E402
 from sterna.errors import ArgumentError, FormatError, NotFoundError  # noqa: E402
+from sterna.evaluate.run import Kept  # noqa: E402
 from sterna.evaluate.scoring import Score  # noqa: E402
 from sterna.files.embedded import EMBEDDED_MODEL  # noqa: E402
 from sterna.study import degradation, models  # noqa: E402
@@ -28,7 +29,7 @@ from sterna.study.precisions import WANTED, Precision, precisions  # noqa: E402
 from sterna.study.report import lines, plot  # noqa: E402
 from sterna.study.skills import SKILLS, Problem, problems, training_lines  # noqa: E402
 from sterna.study.statistics import Ratio, counts, loss_ratio, mcnemar, retention  # noqa: E402
-from sterna.study.tasks import Answers, Task, answered, answers, chosen, own_tasks, tasks_of_files  # noqa: E402
+from sterna.study.tasks import Answers, Task, answered, answers, ask, chosen, own_tasks, tasks_of_files  # noqa: E402
 
 from .command import sterna  # noqa: E402
 from .helpers import DATA  # noqa: E402
@@ -190,17 +191,18 @@ def test_single_words_are_judged_by_what_guessing_the_commonest_gets_right(tmp_p
             words = np.full(50, 0.9 if "F16" in label else task.word_chance)
             return Measured({task.title: Answers(right, {"tokens": words})}, 1.0)
 
-    compared = Comparison(models.Model("float-0", path, ""), "F16", [task], Known("", lambda line: None))
+    compared = Comparison(models.Model("float-0", path, ""), "F16", [task], Known(tmp_path, "", lambda line: None))
     assert compared.row("F16", path).tokens == 1.0
     assert compared.row("guesses", path).tokens == pytest.approx(0.0)
 
 
-def test_a_model_answers_all_items() -> None:
+def test_a_model_answers_all_items(tmp_path: Path) -> None:
     asked = own_tasks(5, 1, unseen_texts(()))
     assert {task.chance for task in asked if task.name == "boolean"} == {0.5}  # of two answers
-    with LLM(threads=1) as llm:
-        found = answers(llm, asked)
-        alone = answers(llm, asked[-1:])
+    with LLM(threads=1) as llm, Kept(tmp_path / "all", {}) as kept, Kept(tmp_path / "alone", {}) as kept_alone:
+        ask(llm, asked, kept)
+        ask(llm, asked[-1:], kept_alone)
+    found, alone = answers(asked, kept), answers(asked[-1:], kept_alone)
     assert {title: len(each.right) for title, each in found.items()} == {task.title: len(task.items) for task in asked}
     assert any(each.right.any() for each in found.values())
     assert alone[asked[-1].title].right.tolist() == found[asked[-1].title].right.tolist()
@@ -210,6 +212,29 @@ def test_a_model_answers_all_items() -> None:
             assert (others["tokens"] == 1.0).tolist() == found[task.title].right.tolist()
         else:
             assert (others["margin"] > 0).tolist() == found[task.title].right.tolist()
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    asked, told = own_tasks(4, 1, unseen_texts(()))[-2:], list[str]()
+
+    def measured() -> Measured:
+        return Measure(tmp_path, "a text " * 50, told.append).of(EMBEDDED_MODEL, "tern", asked)
+
+    first = measured()
+    (file,) = tmp_path.iterdir()
+    lines = file.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 1 + 4 + 4 + 1  # the model, the items, and the text
+    whole = file.read_bytes()
+    file.write_bytes(b"".join(lines[:6]) + lines[6][:9])  # interrupted in the middle of a line
+    assert measured().bits_per_byte == first.bits_per_byte and len(told) == 2
+    assert sorted(file.read_bytes().splitlines()) == sorted(whole.splitlines())
+    again = measured()
+    assert len(told) == 2 and again.bits_per_byte == first.bits_per_byte
+    for title, each in first.answers.items():
+        assert again.answers[title].right.tolist() == each.right.tolist()
+        assert again.answers[title].others["margin"].tolist() == each.others["margin"].tolist()
+    asked = own_tasks(4, 2, unseen_texts(()))[-2:]
+    assert measured().bits_per_byte == first.bits_per_byte and len(told) == 3  # other items
 
 
 def test_methods_join_by_their_names() -> None:
@@ -288,7 +313,7 @@ def test_a_model_that_was_trained_anew_is_quantised_anew(tmp_path: Path, monkeyp
         made.append(target)
 
     class Measure:
-        def __init__(self, text: str, told: object) -> None:
+        def __init__(self, folder: Path, text: str, told: object) -> None:
             pass
 
         def of(self, path: Path, label: str, asked: list[Task]) -> Measured:

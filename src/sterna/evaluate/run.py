@@ -120,11 +120,12 @@ class Kept:
         self._stack.close()
 
     def of(self, task: str) -> dict[int, Results]:
-        """The known results of a task and its file, by item."""
+        """The known results of a task and its items, by item."""
         return self._results.get(task, {})
 
     def add(self, task: str, index: int, results: Results) -> None:
         """Keeps the results of an item."""
+        self._results.setdefault(task, {})[index] = results
         self._write({"task": task, "item": index, "results": dict(results)})
 
     def _write(self, value: dict[str, Any]) -> None:

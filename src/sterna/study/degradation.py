@@ -23,6 +23,8 @@ SEED = 20261126
 SAMPLES, LENGTH, CHARACTERS = 32, 256, 100_000
 """For a given model: windows of text that quantisers see, their tokens, and the characters of unseen text that are
 scored."""
+MEASURED = "measured"
+"""Where results are kept, in the folder of the study."""
 
 FLOATS = [encoding.value.upper() for encoding in (Encoding.F16, Encoding.BF16, Encoding.F32)]
 
@@ -54,7 +56,7 @@ def run_study(
     """Trains what is to be trained, then quantises and measures every float model and measures the trained others.
 
     `texts`: novels to train on, `held_out`: others; without them the passages that come with Sterna are divided. A
-    study goes on where it was interrupted: at the last checkpoint of a training; measurements are made again.
+    study goes on where it was interrupted: at the last checkpoint of a training, and at the item that was asked last.
     Raises NotFoundError where a model is missing, ArgumentError where those of the folder are trained on other texts,
     and what training and quantising raise.
     """
@@ -66,7 +68,7 @@ def run_study(
             models.train(folder, size, told)
         found = models.found(folder, size)
         asked = own_tasks(size.items, SEED, unseen)
-        table = _Table(folder, asked, Measure("\n\n".join(unseen)[: size.characters], told))
+        table = _Table(folder, asked, Measure(folder / MEASURED, "\n\n".join(unseen)[: size.characters], told))
         for model in found:
             if model.name.startswith("float"):
                 others = [other for other in found if other.name in ("ternary", "binary")] if model is found[0] else []
@@ -96,7 +98,8 @@ def study_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / models.CALIBRATION).write_text("\n\n".join(training_texts(())), encoding="utf-8")
     model = Model(name, path, models.sha256_of(path))
-    table = _Table(folder, asked, Measure("\n\n".join(unseen_texts(held_out))[:CHARACTERS], told))
+    text = "\n\n".join(unseen_texts(held_out))[:CHARACTERS]
+    table = _Table(folder, asked, Measure(folder / MEASURED, text, told))
     table.add(model, layers_encoding(open_checkpoint(path).tensors).value.upper(), SAMPLES, LENGTH)
     return table.study({model.name: model.sha256})
 

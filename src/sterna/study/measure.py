@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from sterna.engine.llm import LLM
 from sterna.evaluate.perplexity import evaluate_text
+from sterna.evaluate.run import Kept
+from sterna.files.fingerprint import fingerprint
 from sterna.ptq.run import weight_bytes
 from sterna.study.models import Model
 from sterna.study.statistics import Pairs, Ratio, counts, loss_ratio, mcnemar, retention
-from sterna.study.tasks import CHOICES, LANGUAGE, MATHS, Answers, Task, answers
+from sterna.study.tasks import CHOICES, LANGUAGE, MATHS, Answers, Task, answers, ask
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,32 @@ class Measured:
 
 
 class Measure:
-    """Measures models on tasks and on the text of a study; what was measured once is known."""
+    """Measures models on tasks and on the text of a study. Results are kept in `folder`, in a file for each model, and
+    what is there is not measured again."""
 
-    def __init__(self, text: str, told: Callable[[str], None]) -> None:
-        self._text, self._told = text, told
-        self._known: dict[Path, Measured] = {}
+    def __init__(self, folder: Path, text: str, told: Callable[[str], None]) -> None:
+        self._folder, self._text, self._told = folder, text, told
 
     def of(self, path: Path, label: str, asked: Sequence[Task]) -> Measured:
         """The model at `path`, which `label` names for the user, on these tasks."""
-        if path not in self._known:
-            self._told(f"measuring {label}")
-            with LLM(path) as llm:
-                found = answers(llm, asked)
-                self._known[path] = Measured(found, evaluate_text(llm, self._text).bits_per_byte)
-        return self._known[path]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        model, text = fingerprint(path), f"text {sha256(self._text.encode()).hexdigest()}"
+        with Kept(self._folder / f"{model}.jsonl", {"model": model}) as kept:
+            left = [task for task in asked if len(kept.of(task.key)) < len(task.items)]
+            if left or not kept.of(text):
+                self._told(f"measuring {label}")
+                with LLM(path) as llm:
+                    ask(llm, left, kept)
+                    if not kept.of(text):
+                        kept.add(text, 0, {"bits_per_byte": evaluate_text(llm, self._text).bits_per_byte})
+            return Measured(answers(asked, kept), kept.of(text)[0]["bits_per_byte"])
 
 
 class Comparison:
     """Rows of the table that are compared with one float model. Which tasks count is fixed by that model alone."""
 
     def __init__(self, model: Model, label: str, asked: Sequence[Task], measure: Measure) -> None:
-        self._model, self._measure = model, measure
+        self._model, self._measure, self._all = model, measure, asked
         self._reference = measure.of(model.path, f"{model.name} as {label}", asked).answers
         self.counted = [task for task in asked if counts(self._reference[task.title].right, task.chance)]
         # To generate texts takes long, and so do solved problems before each one: only what counts is asked so.
@@ -82,7 +90,8 @@ class Comparison:
     def row(self, precision: str, path: Path, other: Model | None = None) -> Row:
         """The row of a precision, whose model is at `path`; `other`: the model, where it is not the float one."""
         model = (other or self._model).name
-        measured = self._measure.of(path, f"{model} as {precision}", self._asked)
+        asked = self._all if path == self._model.path else self._asked
+        measured = self._measure.of(path, f"{model} as {precision}", asked)
         found = measured.answers
         maths, language = self._right(found, CHOICES if self.stand_in else MATHS), self._right(found, LANGUAGE)
         return Row(

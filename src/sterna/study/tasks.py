@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from sterna.engine.llm import LLM
-from sterna.evaluate.run import item_results, read_items
+from sterna.evaluate.run import Kept, item_results, read_items
 from sterna.evaluate.scoring import Score
 from sterna.evaluate.tasks import Item, Results
 from sterna.study.language import Choices, cloze, generated, next_sentence
@@ -39,6 +41,12 @@ class Task:
     def title(self) -> str:
         """The kind and the name."""
         return f"{self.kind}: {self.name}"
+
+    @cached_property
+    def key(self) -> str:
+        """The title, and a checksum of what is asked: results are kept under it."""
+        asked = [(item.pairs, item.prompt, item.shown) for item in self.items]
+        return f"{self.title} {sha256(repr((self.before, asked)).encode()).hexdigest()}"
 
     @property
     def generates(self) -> bool:
@@ -124,17 +132,26 @@ class Answers:
     others: Mapping[str, np.ndarray]
 
 
-def answers(llm: LLM, asked: Sequence[Task]) -> dict[str, Answers]:
-    """What a model makes of all items, by the title of the task. Tasks with the same text before their items share
+def ask(llm: LLM, asked: Sequence[Task], kept: Kept) -> None:
+    """Keeps what a model makes of the items that are not known. Tasks with the same text before their items share
     passes."""
-    results: dict[str, list[Results]] = {task.title: [{}] * len(task.items) for task in asked}
     for before in dict.fromkeys(task.before for task in asked):
-        places = [(task, index) for task in asked if task.before == before for index in range(len(task.items))]
-        items = [task.items[index] for task, index in places]
+        left = [
+            (task, index)
+            for task in asked
+            if task.before == before
+            for index in range(len(task.items))
+            if index not in kept.of(task.key)
+        ]
+        items = [task.items[index] for task, index in left]
         for number, found in item_results(llm, items, range(len(items)), before):
-            task, index = places[number]
-            results[task.title][index] = found
-    return {title: _answers(found) for title, found in results.items()}
+            task, index = left[number]
+            kept.add(task.key, index, found)
+
+
+def answers(asked: Sequence[Task], kept: Kept) -> dict[str, Answers]:
+    """What a model made of all items, by the title of the task."""
+    return {task.title: _answers([kept.of(task.key)[index] for index in range(len(task.items))]) for task in asked}
 
 
 def _answers(results: Sequence[Results]) -> Answers:
