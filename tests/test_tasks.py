@@ -17,10 +17,12 @@ import pytest
 from sterna import LLM
 from sterna.errors import ArgumentError, FormatError, NotFoundError
 from sterna.evaluate.files import find_tasks, read_lines
+from sterna.evaluate.perplexity import evaluate_tokens
 from sterna.evaluate.run import Kept, Settings, evaluate_task
 from sterna.evaluate.scoring import Question, Score, cut, encode_pair, score_ids, score_questions
 from sterna.evaluate.statistics import wilson
 from sterna.evaluate.tasks import item_of, last_number, summary
+from sterna.evaluate.windows import windows
 
 from .command import sterna
 from .helpers import GEMMA3, QWEN35, TINY, log_softmax, tiny_checkpoint
@@ -101,6 +103,16 @@ def test_choices_share_the_beginning_of_their_question() -> None:
         list(score_ids(llm, [(0, [([*shared, *ids(n, 4)], 80) for n in range(4)])]))
         # All of the beginning for each but the first, but for its last token, whose row is wanted again.
         assert llm.statistics.prefix_hits == 3 * 79 and llm.statistics.tokens == 83 + 3 * 4
+
+
+def test_a_text_is_scored_in_windows_of_at_most_a_context(tiny: LLM) -> None:
+    tokens = np.asarray(ids(8, 40), np.int32)
+    spans = windows(40, 16)
+    expected = -sum(tiny.scores(tokens[start:end], first - start)[:, 0].sum() for start, end, first in spans) / 39
+    assert len(spans) > 3 and evaluate_tokens(tiny, tokens, 40, window=16).nll_per_token == pytest.approx(expected)
+    whole = evaluate_tokens(tiny, tokens, 40)
+    assert whole.nll_per_token == evaluate_tokens(tiny, tokens, 40, window=10**6).nll_per_token
+    assert whole.nll_per_token != pytest.approx(expected)
 
 
 def test_questions_after_the_same_examples_fill_passes() -> None:

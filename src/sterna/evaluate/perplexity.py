@@ -29,13 +29,16 @@ class TextScore:
     seconds: float
 
 
-def evaluate_text(llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None) -> TextScore:
-    """Scores every token of `text` once, with at least half a context before it where the text has that much.
+def evaluate_text(
+    llm: LLM, text: str, progress: Callable[[float], None] = lambda share: None, window: int | None = None
+) -> TextScore:
+    """Scores every token of `text` once, with at least half a window before it where the text has that much.
 
     The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
-    called with the share done, 0 to 1. Raises `FormatError` for a text without a token to score.
+    called with the share done, 0 to 1. `window`: tokens that are computed together, at most the context; None: the
+    context. Raises `FormatError` for a text without a token to score.
     """
-    return evaluate_tokens(llm, *read_tokens(llm, [text]), progress)
+    return evaluate_tokens(llm, *read_tokens(llm, [text]), progress, window=window)
 
 
 def read_tokens(llm: LLM, parts: Iterable[str]) -> tuple[np.ndarray, int]:
@@ -59,11 +62,12 @@ def evaluate_tokens(
     text_bytes: int,
     progress: Callable[[float], None] = lambda share: None,
     adapter: AdapterChoice = None,
+    window: int | None = None,
 ) -> TextScore:
     """As `evaluate_text`, for the token ids (int32 [n]) and the bytes of UTF-8 that `read_tokens` returns. `adapter`:
     as the methods of `LLM` take it."""
     started = time.perf_counter()
-    spans = windows(len(tokens), llm.context_length)
+    spans = windows(len(tokens), min(window or llm.context_length, llm.context_length))
     if not spans:
         raise FormatError("The text is too short: it has no token to score.")
     nats = 0.0

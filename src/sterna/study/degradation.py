@@ -20,7 +20,7 @@ from sterna.tensor.encodings import Encoding
 
 SEED = 20261126
 """Of all items; so the same models give the same counts."""
-SAMPLES, LENGTH, CHARACTERS = 32, 256, 100_000
+SAMPLES, LENGTH, CHARACTERS = 32, 256, 50_000
 """For a given model: windows of text that quantisers see, their tokens, and the characters of unseen text that are
 scored."""
 MEASURED = "measured"

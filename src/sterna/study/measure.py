@@ -18,6 +18,9 @@ from sterna.study.models import Model
 from sterna.study.statistics import Pairs, Ratio, counts, loss_ratio, mcnemar, retention
 from sterna.study.tasks import CHOICES, LANGUAGE, MATHS, Answers, Task, answers, ask
 
+WINDOW = 1024
+"""Most tokens of the text that are computed together: in a context of thousands, attention takes most of the time."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -72,7 +75,8 @@ class Measure:
                 with LLM(path) as llm:
                     ask(llm, left, kept)
                     if not kept.of(text):
-                        kept.add(text, 0, {"bits_per_byte": evaluate_text(llm, self._text).bits_per_byte})
+                        score = evaluate_text(llm, self._text, window=WINDOW)
+                        kept.add(text, 0, {"bits_per_byte": score.bits_per_byte})
             return Measured(answers(asked, kept), kept.of(text)[0]["bits_per_byte"])
 
 
