@@ -143,7 +143,7 @@ class Kept:
             for value in values[1:]:
                 self._results.setdefault(value["task"], {})[int(value["item"])] = dict(value["results"])
         except (ValueError, KeyError, TypeError):
-            raise ArgumentError(f"{path} holds no results of sterna eval; name another file.") from None
+            raise ArgumentError(f"{path} holds no results of tasks; delete it, or name another file.") from None
         if data and values[:1] != [identity]:
             raise ArgumentError(f"{path} holds results of another model or other settings; name another file.")
         if len(whole) < len(data):

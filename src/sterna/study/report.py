@@ -10,11 +10,6 @@ from sterna.study.degradation import Study
 from sterna.study.measure import Row
 from sterna.study.statistics import Ratio
 
-NOT_SHOWN = (
-    "these are small models of novels and generated problems, without instructions; it says nothing of models of "
-    "billions of parameters"
-)
-
 
 def lines(study: Study) -> Iterator[str]:
     """The table, one row a precision, and what was counted."""
@@ -33,7 +28,7 @@ def lines(study: Study) -> Iterator[str]:
         )
     if study.missing:
         yield f"not measured, for sterna quantize does not have them: {', '.join(study.missing)}"
-    yield f"what this does not show: {NOT_SHOWN}"
+    yield "what this does not show: what other models lose, above all those of other sizes"
 
 
 def _share(value: float | None) -> str:
