@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sterna.bench.figures import new_figure, save
 from sterna.study.degradation import Study
-from sterna.study.measure import Row
 from sterna.study.statistics import Ratio
 
 
@@ -42,23 +41,24 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def plot(study: Study, path: Path) -> Path:
-    """Retention and bits per byte over bytes; returns the path. Raises UnsupportedError without matplotlib."""
-    figure, axes = new_figure(1, 2, 13, 5)
+    """Retention and bits per byte of each row; returns the path. Raises UnsupportedError without matplotlib."""
+    places = range(len(study.rows))
+    figure, axes = new_figure(1, 2, 13, 1.5 + 0.3 * len(places))
     kept, text = axes[0]
     for kind, color in (("maths", "C0"), ("language", "C1")):
-        points = [(row.bytes / 1e6, value) for row in study.rows if (value := getattr(row, kind)) is not None]
+        values = [getattr(row, kind) for row in study.rows]
+        points = [(value, place) for place, value in zip(places, values, strict=True) if value is not None]
         kept.plot(*zip(*points, strict=True) if points else ([], []), "o", color=color, label=kind)
-    kept.axhline(1.0, color="0.7", linewidth=0.8)
-    kept.set(xlabel="MB", ylabel="retention", title="what is left of the float model's lead over chance")
+    kept.axvline(1.0, color="0.7", linewidth=0.8)
+    kept.set(xlabel="retention", title="what is left of the lead over chance")
+    kept.set_yticks(places, [f"{row.precision}, {row.bytes / 1e6:.3g} MB" for row in study.rows])
     kept.legend()
-    for row in study.rows:
-        text.plot([row.bytes / 1e6], [row.bits_per_byte], _mark(row), color="C2")
-        text.annotate(
-            row.precision, (row.bytes / 1e6, row.bits_per_byte), fontsize=7, xytext=(3, 3), textcoords="offset points"
-        )
-    text.set(xlabel="MB", ylabel="bits per byte", title="unseen text (squares: trained with few bits)")
+    text.plot([row.bits_per_byte for row in study.rows], places, "o", color="C2")
+    text.set(xscale="log", xlabel="bits per byte", title="unseen text")
+    text.xaxis.set_major_formatter("{x:g}")
+    text.xaxis.set_minor_formatter("{x:g}")
+    text.set_yticks(places, [])
+    for axis in (kept, text):
+        axis.invert_yaxis()
+        axis.grid(axis="y", color="0.9")
     return save(figure, path)
-
-
-def _mark(row: Row) -> str:
-    return "s" if row.trained else "o"
