@@ -89,12 +89,8 @@ def tokenizer(kind: str) -> Tokenizer:
             path = Path(folder) / "tokenizer.json"
             path.write_text(JSON[kind]())
             return Tokenizer(path)
-    if kind.startswith("pre "):
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "tokenizer.json"
-            path.write_text(byte_level_json())
-            metadata = Tokenizer(path).gguf_metadata()
-        return Tokenizer.from_gguf_metadata(metadata | {"tokenizer.ggml.pre": kind.removeprefix("pre ")})
+    if kind.startswith("pre ") and not PRE[kind.removeprefix("pre ")].pieces:
+        return Tokenizer.from_gguf_metadata(byte_level_metadata(kind.removeprefix("pre ")))
     metadata = sentencepiece_metadata()
     if kind == "across spaces":
         pieces = ["e▁", "▁th", "e▁th", "s▁", "s▁a", "e▁the", "a▁a", "▁a▁"]
@@ -102,11 +98,21 @@ def tokenizer(kind: str) -> Tokenizer:
         for name, value in (("scores", 0.0), ("token_type", 1)):
             given = metadata[f"tokenizer.ggml.{name}"]
             metadata[f"tokenizer.ggml.{name}"] = np.append(given, np.full(len(pieces), value, given.dtype))
-    if kind == "merges":
+    if kind == "merges" or kind.startswith("pre "):
         pieces = metadata["tokenizer.ggml.tokens"]
         merges = [f"{p[:cut]} {p[cut:]}" for p in pieces[259:] for cut in range(1, len(p))]
         metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": merges}
+        if kind != "merges":
+            metadata["tokenizer.ggml.pre"] = kind.removeprefix("pre ")
     return Tokenizer.from_gguf_metadata(metadata)
+
+
+def byte_level_metadata(pre: str) -> dict[str, Any]:
+    """A byte-level vocabulary as a GGUF file has it, with this `tokenizer.ggml.pre`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.json"
+        path.write_text(byte_level_json())
+        return Tokenizer(path).gguf_metadata() | {"tokenizer.ggml.pre": pre}
 
 
 def encode(tokenizer: Tokenizer, text: str, window: int) -> list[int]:
@@ -138,6 +144,15 @@ def test_ids_do_not_depend_on_the_cuts(kind: str, text: str) -> None:
     whole = encode(model, text, 1 << 30)
     for window in WINDOWS:
         assert encode(model, text, window) == whole
+
+
+def test_texts_are_not_parted_where_characters_without_tokens_are_dropped() -> None:
+    model = Tokenizer.from_gguf_metadata(byte_level_metadata("gemma4"))  # pieces, which has neither "▁" nor bytes
+    vocabulary = model._vocabulary
+    texts = LongText(vocabulary.encoder, vocabulary.byte_level)
+    assert len(model.encode("a нещоin")) < len(model.encode("a")) + len(model.encode(" нещоin"))
+    assert not texts._are_separate("a", " нещоin") and not texts._are_separate("a ", "in")
+    assert texts._are_separate("a", ".in")
 
 
 HUGE_WORDS = ["ACGGTTACAGTCCA", "1234567890123", "b", "我想工作", "Zm9vYmFy+/", "=", "🦙🚀", "\n", "क्षन"]

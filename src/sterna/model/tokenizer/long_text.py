@@ -103,7 +103,10 @@ class LongText:
         words = [] if pre_tokenizer is None else pre_tokenizer.pre_tokenize_str(left + right)
         if any(start == len(left) for _, (start, _) in words):
             return True
-        return not self._byte_level and left[-1:] + right[:1] not in self._vocabulary
+        if self._byte_level or left[-1:] + right[:1] in self._vocabulary:
+            return False
+        # A character without a token may be dropped, and then others are the neighbours.
+        return bool(self._ids(left[-1:]) and self._ids(right[:1]))
 
     def _cut_word(self, text: str) -> int:
         """An end of a token, if possible of a word, in a text that has no other place for a cut."""
