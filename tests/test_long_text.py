@@ -147,7 +147,7 @@ def test_ids_do_not_depend_on_the_cuts(kind: str, text: str) -> None:
 
 
 def test_texts_are_not_parted_where_characters_without_tokens_are_dropped() -> None:
-    model = Tokenizer.from_gguf_metadata(byte_level_metadata("gemma4"))  # pieces, which has neither "▁" nor bytes
+    model = Tokenizer.from_gguf_metadata(byte_level_metadata("gemma4"))  # without "▁" and without bytes
     vocabulary = model._vocabulary
     texts = LongText(vocabulary.encoder, vocabulary.byte_level)
     assert len(model.encode("a нещоin")) < len(model.encode("a")) + len(model.encode(" нещоin"))

@@ -181,8 +181,9 @@ def test_an_item_is_right_where_nothing_is_as_likely() -> None:
 
 
 def test_single_words_are_judged_by_what_guessing_the_commonest_gets_right(tmp_path: Path) -> None:
-    path, right = tmp_path / "model.gguf", np.arange(50) < 30
+    path, other, right = tmp_path / "model.gguf", tmp_path / "guesses.gguf", np.arange(50) < 30
     path.write_bytes(b"weights")
+    other.write_bytes(b"codes")
     task = next(task for task in own_tasks(50, 1, ()) if task.title == "maths: brackets")
     assert task.chance == 0.0 and 0.5 <= task.word_chance < 0.7  # of two closing brackets
 
@@ -193,7 +194,7 @@ def test_single_words_are_judged_by_what_guessing_the_commonest_gets_right(tmp_p
 
     compared = Comparison(models.Model("float-0", path, ""), "F16", [task], Known(tmp_path, "", lambda line: None))
     assert compared.row("F16", path).tokens == 1.0
-    assert compared.row("guesses", path).tokens == pytest.approx(0.0)
+    assert compared.row("guesses", other).tokens == pytest.approx(0.0)
 
 
 def test_a_model_answers_all_items(tmp_path: Path) -> None:

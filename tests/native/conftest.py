@@ -53,7 +53,7 @@ TARGETS += sorted(RARE - set(TARGETS))
 
 
 def unchecked(session: pytest.Session) -> str:
-    """Leaves kernels that no test of this session runs without checks, which are eight ninths of their build."""
+    """The option of CMake that builds the kernels without sanitizers that no test of this session runs."""
     asked = {item.callspec.params.get("probe") for item in session.items if hasattr(item, "callspec")}
     not_run = [isa for isa in HOST_ISAS if isa in LACKING or ("sanitized", isa) not in asked]
     return "-DSTERNA_UNCHECKED=" + ";".join(f"isa_{isa.replace('-', '_')}.cpp" for isa in not_run)

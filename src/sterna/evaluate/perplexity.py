@@ -35,8 +35,8 @@ def evaluate_text(
     """Scores every token of `text` once, with at least half a window before it where the text has that much.
 
     The text begins with the tokenizer's BOS if it adds one; otherwise the first token is not scored. `progress` is
-    called with the share done, 0 to 1. `window`: tokens that are computed together, at most the context; None: the
-    context. Raises `FormatError` for a text without a token to score.
+    called with the share done, 0 to 1. `window`: how many tokens are computed together, at most the model's context;
+    None: as many as that. Raises `FormatError` for a text without a token to score, ArgumentError for a window under 2.
     """
     return evaluate_tokens(llm, *read_tokens(llm, [text]), progress, window=window)
 
@@ -67,7 +67,7 @@ def evaluate_tokens(
     """As `evaluate_text`, for the token ids (int32 [n]) and the bytes of UTF-8 that `read_tokens` returns. `adapter`:
     as the methods of `LLM` take it."""
     started = time.perf_counter()
-    spans = windows(len(tokens), min(window or llm.context_length, llm.context_length))
+    spans = windows(len(tokens), llm.context_length if window is None else min(window, llm.context_length))
     if not spans:
         raise FormatError("The text is too short: it has no token to score.")
     nats = 0.0

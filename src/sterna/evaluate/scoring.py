@@ -125,9 +125,11 @@ def score_ids(
 
 
 class _Running(Generic[K]):
-    """A question whose pairs are being scored: first the longest, then what the others have of their own. `ids`: the
-    tokens of the longest; `tokens`: how many of all pairs are to be computed; `cached`: tokens whose keys and values
-    the cache has."""
+    """A question whose pairs are being scored: first the longest, then what the others have of their own.
+
+    `cached`: token ids of a text whose keys and values the cache has. `ids`: those of the longest pair. `tokens`: how
+    many tokens of all pairs are to be computed.
+    """
 
     def __init__(
         self,
@@ -156,8 +158,8 @@ class _Running(Generic[K]):
         self._own: list[ScoreRequest | None] = own
         self._rest = [request for request in own if request is not None]
         self.requests = [self._leader, *self._rest]
-        computed = sum(len(others) - same for (others, _), same in zip(pairs, common, strict=True))
-        self.tokens = max(1, len(ids) - _common(cached, ids) + computed)
+        of_others = sum(len(others) - same for (others, _), same in zip(pairs, common, strict=True))
+        self.tokens = max(1, len(ids) - _common(cached, ids) + of_others)
         self._left = len(self.requests)
         self._shares = any(same >= LEAST_COMMON for index, same in enumerate(common) if index != longest)
 

@@ -67,7 +67,8 @@ class Measure:
     def of(self, path: Path, label: str, asked: Sequence[Task]) -> Measured:
         """The model at `path`, which `label` names for the user, on these tasks."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        model, text = fingerprint(path), f"text {sha256(self._text.encode()).hexdigest()}"
+        model = fingerprint(path)
+        text = f"text in windows of {WINDOW} {sha256(self._text.encode()).hexdigest()}"
         with Kept(self._folder / f"{model}.jsonl", {"model": model}) as kept:
             left = [task for task in asked if len(kept.of(task.key)) < len(task.items)]
             if left or not kept.of(text):
@@ -84,8 +85,9 @@ class Comparison:
     """Rows of the table that are compared with one float model. Which tasks count is fixed by that model alone."""
 
     def __init__(self, model: Model, label: str, asked: Sequence[Task], measure: Measure) -> None:
-        self._model, self._measure, self._all = model, measure, asked
-        self._reference = measure.of(model.path, f"{model.name} as {label}", asked).answers
+        self._model, self._measure = model, measure
+        self._measured = measure.of(model.path, f"{model.name} as {label}", asked)
+        self._reference = self._measured.answers
         self.counted = [task for task in asked if counts(self._reference[task.title].right, task.chance)]
         # To generate texts takes long, and so do solved problems before each one: only what counts is asked so.
         self._asked = [task for task in asked if task in self.counted or not (task.generates or task.before)]
@@ -93,9 +95,9 @@ class Comparison:
 
     def row(self, precision: str, path: Path, other: Model | None = None) -> Row:
         """The row of a precision, whose model is at `path`; `other`: the model, where it is not the float one."""
-        model = (other or self._model).name
-        asked = self._all if path == self._model.path else self._asked
-        measured = self._measure.of(path, f"{model} as {precision}", asked)
+        model, measured = (other or self._model).name, self._measured
+        if path != self._model.path:
+            measured = self._measure.of(path, f"{model} as {precision}", self._asked)
         found = measured.answers
         maths, language = self._right(found, CHOICES if self.stand_in else MATHS), self._right(found, LANGUAGE)
         return Row(

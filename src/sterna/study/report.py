@@ -42,7 +42,8 @@ def _ratio(ratio: Ratio) -> str:
 
 def plot(study: Study, path: Path) -> Path:
     """Retention and bits per byte of each row; returns the path. Raises UnsupportedError without matplotlib."""
-    places = range(len(study.rows))
+    places, several = range(len(study.rows)), len(study.counted) > 1
+    names = [f"{row.model} as {row.precision}" if several and not row.trained else row.precision for row in study.rows]
     figure, axes = new_figure(1, 2, 13, 1.5 + 0.3 * len(places))
     kept, text = axes[0]
     for kind, color in (("maths", "C0"), ("language", "C1")):
@@ -51,7 +52,7 @@ def plot(study: Study, path: Path) -> Path:
         kept.plot(*zip(*points, strict=True) if points else ([], []), "o", color=color, label=kind)
     kept.axvline(1.0, color="0.7", linewidth=0.8)
     kept.set(xlabel="retention", title="what is left of the lead over chance")
-    kept.set_yticks(places, [f"{row.precision}, {row.bytes / 1e6:.3g} MB" for row in study.rows])
+    kept.set_yticks(places, [f"{name}, {row.bytes / 1e6:.3g} MB" for name, row in zip(names, study.rows, strict=True)])
     kept.legend()
     text.plot([row.bits_per_byte for row in study.rows], places, "o", color="C2")
     text.set(xscale="log", xlabel="bits per byte", title="unseen text")
